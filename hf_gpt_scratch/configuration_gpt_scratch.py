@@ -1,0 +1,135 @@
+"""Configuration of the GPT in `modeling_gpt_scratch.py`. This file travels to the Hub with every saved model."""
+
+from transformers.activations import ACT2FN
+from transformers.configuration_utils import PreTrainedConfig
+
+
+class GPTScratchConfig(PreTrainedConfig):
+    r"""
+    The shape and the settings of a GPT, in GPT-2's own words. The defaults are those of GPT-2 124M.
+
+    Args:
+        vocab_size: number of tokens in the vocabulary.
+        n_positions: the longest sequence the model can read, in tokens (it learns one position embedding for each).
+        n_embd: width of the residual stream.
+        n_layer: number of transformer blocks.
+        n_head: attention heads per block; must divide `n_embd`.
+        n_inner: width of the feed-forward layer, `4 * n_embd` when `None`.
+        activation_function: activation of the feed-forward layer; "gelu_new" is GPT-2's tanh approximation of GELU.
+        resid_pdrop, embd_pdrop, attn_pdrop: dropout probabilities after each sub-layer, after the embeddings and on
+            the attention weights.
+        classifier_dropout: dropout probability before the token-classification head.
+        layer_norm_epsilon: added to the variance inside LayerNorm.
+        initializer_range: standard deviation of the random initial weights.
+        qkv_bias: whether the query, key and value projections have a bias (GPT-2's do).
+        tie_word_embeddings: whether the output head shares its weights with the token embeddings.
+        use_cache: whether the model keeps the keys and values of past tokens for generation.
+        loss_chunk_size: while training with labels, the language-model head and its loss run over this many tokens at
+            a time, so that the `(B, T, vocab_size)` logits never exist at once; the output then has `logits=None`.
+            0 computes them whole and returns them.
+        prefix_loss_weight: in sequence classification, the share (0 to 1) of the loss that is taken over every prefix
+            of a message instead of over the whole message, so that the scores after each word mean something.
+
+    Raises:
+        ValueError: when the settings cannot make a model, naming the setting and the reason.
+    """
+
+    model_type = "gpt_scratch"
+    keys_to_ignore_at_inference = ["past_key_values", "token_logits"]
+    attribute_map = {
+        "hidden_size": "n_embd",
+        "num_hidden_layers": "n_layer",
+        "num_attention_heads": "n_head",
+        "max_position_embeddings": "n_positions",
+    }
+
+    # How tensor, pipeline and FSDP parallelism cut the base model; see transformers' distributed documentation.
+    base_model_tp_plan = {
+        "h.*.attn.q_proj": "colwise",
+        "h.*.attn.k_proj": "colwise",
+        "h.*.attn.v_proj": "colwise",
+        "h.*.attn.o_proj": "rowwise",
+        "h.*.mlp.fc_in": "colwise",
+        "h.*.mlp.fc_out": "rowwise",
+    }
+    base_model_pp_plan = {
+        "wte": (["input_ids"], ["inputs_embeds"]),
+        "wpe": (["position_ids"], ["position_embeds"]),
+        "h": (["hidden_states", "attention_mask"], ["hidden_states"]),
+        "ln_f": (["hidden_states"], ["hidden_states"]),
+    }
+    base_model_fsdp_plan = {
+        "wte": "free_full_weight",
+        "wpe": "free_full_weight",
+        "h.*": "free_full_weight",
+        "ln_f": "keep_full_weight",
+    }
+
+    vocab_size: int = 50257
+    n_positions: int = 1024
+    n_embd: int = 768
+    n_layer: int = 12
+    n_head: int = 12
+    n_inner: int | None = None
+    activation_function: str = "gelu_new"
+    resid_pdrop: float = 0.1
+    embd_pdrop: float = 0.1
+    attn_pdrop: float = 0.1
+    classifier_dropout: float = 0.1
+    layer_norm_epsilon: float = 1e-5
+    initializer_range: float = 0.02
+    qkv_bias: bool = True
+    tie_word_embeddings: bool = True
+    use_cache: bool = True
+    loss_chunk_size: int = 256
+    prefix_loss_weight: float = 0.0
+    bos_token_id: int | None = 50256
+    eos_token_id: int | list[int] | None = 50256
+    pad_token_id: int | None = None
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        # Every saved folder names all the classes it can be loaded as, not only the one it was saved from. Set here
+        # and not taken from `kwargs`, so that re-saving a model of another repository does not point back to it.
+        self.auto_map = {
+            "AutoConfig": "configuration_gpt_scratch.GPTScratchConfig",
+            "AutoModel": "modeling_gpt_scratch.GPTScratchModel",
+            "AutoModelForCausalLM": "modeling_gpt_scratch.GPTScratchForCausalLM",
+            "AutoModelForSequenceClassification": "modeling_gpt_scratch.GPTScratchForSequenceClassification",
+            "AutoModelForTokenClassification": "modeling_gpt_scratch.GPTScratchForTokenClassification",
+        }
+        self.validate_architecture()
+
+    def validate_architecture(self):
+        """Raises `ValueError` for settings no model can be built from."""
+        for name in ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head", "n_inner"):
+            value = getattr(self, name)
+            if name == "n_inner" and value is None:
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}.")
+        if self.n_embd % self.n_head != 0:
+            raise ValueError(
+                f"n_embd ({self.n_embd}) must be divisible by n_head ({self.n_head}): the heads share it evenly."
+            )
+        for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop", "classifier_dropout", "prefix_loss_weight"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or not 0 <= value <= 1:
+                raise ValueError(f"{name} must lie between 0 and 1, not {value!r}.")
+        for name in ("layer_norm_epsilon", "initializer_range"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or not value > 0:
+                raise ValueError(f"{name} must be greater than 0, not {value!r}.")
+        if self.activation_function not in ACT2FN:
+            raise ValueError(
+                f"activation_function {self.activation_function!r} is not one of transformers' ACT2FN, such as 'gelu_new'."
+            )
+        if not isinstance(self.loss_chunk_size, int) or self.loss_chunk_size < 0:
+            raise ValueError(
+                f"loss_chunk_size must be a number of tokens, or 0 for none, not {self.loss_chunk_size!r}."
+            )
+
+
+GPTScratchConfig.register_for_auto_class()
+
+__all__ = ["GPTScratchConfig"]

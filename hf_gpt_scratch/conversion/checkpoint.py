@@ -1,0 +1,121 @@
+"""Reading a checkpoint's tensors one at a time, and writing them in shards, so that no model is whole in memory."""
+
+import json
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from huggingface_hub import split_torch_state_dict_into_shards
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from ..errors import InputError
+
+
+class Checkpoint:
+    """
+    The tensors of a Hugging Face model folder by name: `model.safetensors`, `pytorch_model.bin` or the shards of
+    either. Nothing is unpickled but tensors.
+
+    Raises:
+        InputError: when there is no such file, a shard is missing or lies elsewhere, or a file is damaged.
+    """
+
+    def __init__(self, folder: str | os.PathLike):
+        self.folder = Path(folder)
+        for name, is_index in (
+            ("model.safetensors.index.json", True),
+            ("model.safetensors", False),
+            ("pytorch_model.bin.index.json", True),
+            ("pytorch_model.bin", False),
+        ):
+            if (self.folder / name).is_file():
+                files = self._files_of_index(name) if is_index else [name]
+                break
+        else:
+            raise InputError(
+                f"{self.folder} holds no weights: expected model.safetensors or pytorch_model.bin, whole or in shards."
+            )
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self._file_of: dict[str, str] = {}
+        self._loaded: tuple[str, dict[str, torch.Tensor]] | None = None
+        for file in files:
+            for key, shape in self._read_shapes(file).items():
+                if key in self.shapes:
+                    raise InputError(f"{key} is in both {self._file_of[key]} and {file}; the checkpoint is damaged.")
+                self.shapes[key], self._file_of[key] = shape, file
+
+    def __getitem__(self, key: str) -> torch.Tensor:
+        file = self._file_of[key]
+        if file.endswith(".bin"):
+            return self._load_bin(file)[key]
+        with safe_open(self.folder / file, framework="pt") as tensors:
+            return tensors.get_tensor(key)
+
+    def _files_of_index(self, name: str) -> list[str]:
+        try:
+            files = sorted(set(json.loads((self.folder / name).read_text(encoding="utf-8"))["weight_map"].values()))
+        except (ValueError, KeyError, AttributeError, TypeError):
+            raise InputError(f"{self.folder / name} is not an index of shards.") from None
+        for file in files:
+            if not isinstance(file, str) or Path(file).name != file:
+                raise InputError(f"{self.folder / name} points outside its folder, to {file}.")
+            if not (self.folder / file).is_file():
+                raise InputError(f"{self.folder} lacks the shard {file}, which {name} names.")
+        return files
+
+    def _read_shapes(self, file: str) -> dict[str, tuple[int, ...]]:
+        if file.endswith(".bin"):
+            return {key: tuple(tensor.shape) for key, tensor in self._load_bin(file).items()}
+        try:
+            with safe_open(self.folder / file, framework="pt") as tensors:
+                return {key: tuple(tensors.get_slice(key).get_shape()) for key in tensors.keys()}
+        except (SafetensorError, ValueError) as error:
+            raise InputError(f"{self.folder / file} is damaged or cut short ({error}).") from None
+
+    def _load_bin(self, file: str) -> dict[str, torch.Tensor]:
+        """The file's tensors, mapped from disk rather than read where the format allows it."""
+        if self._loaded is None or self._loaded[0] != file:
+            path = self.folder / file
+            try:
+                try:
+                    tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+                except RuntimeError:  # files of torch before 1.6 cannot be mapped
+                    tensors = torch.load(path, map_location="cpu", weights_only=True)
+            except pickle.UnpicklingError:
+                raise InputError(f"{path} holds more than tensors, or is damaged; it was not loaded.") from None
+            except (RuntimeError, EOFError, ValueError, KeyError) as error:
+                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+                raise InputError(f"{path} is damaged or cut short ({reason}).") from None
+            if not isinstance(tensors, dict) or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
+                raise InputError(f"{path} is not a mapping from names to tensors.")
+            self._loaded = (file, tensors)
+        return self._loaded[1]
+
+
+def write_safetensors(
+    folder: Path,
+    shapes: dict[str, tuple[int, ...]],
+    dtype: torch.dtype,
+    make: Callable[[str], torch.Tensor],
+    max_shard_size: str = "1GB",
+) -> None:
+    """
+    Writes `make(name)` for every name of `shapes` as `model.safetensors`, or as shards of at most `max_shard_size`,
+    of which one is in memory at a time.
+    """
+    plan = split_torch_state_dict_into_shards(
+        {name: torch.empty(shape, dtype=dtype, device="meta") for name, shape in shapes.items()},
+        filename_pattern="model{suffix}.safetensors",
+        max_shard_size=max_shard_size,
+    )
+    for file, names in plan.filename_to_tensors.items():
+        try:
+            save_file({name: make(name) for name in names}, folder / file, metadata={"format": "pt"})
+        except SafetensorError as error:  # the disk is full, for one
+            raise InputError(f"{file} could not be written ({error}).") from None
+    if plan.is_sharded:
+        index = {"metadata": plan.metadata, "weight_map": plan.tensor_to_filename}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")

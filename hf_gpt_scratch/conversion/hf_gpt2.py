@@ -1,0 +1,132 @@
+"""
+Stock transformers GPT-2, in and out: its names, its configuration, its quirks.
+
+Source: transformers' `models/gpt2/modeling_gpt2.py`. Its linear layers are `Conv1D`, kept as `(in, out)`, and query,
+key and value are one matrix.
+"""
+
+import re
+
+from transformers import GPT2Config
+
+from ..configuration_gpt_scratch import GPTScratchConfig
+from ..errors import InputError
+from .rules import QKV, Rule, expand
+
+BASE = (
+    Rule("wte.weight", ("wte.weight",)),
+    Rule("wpe.weight", ("wpe.weight",)),
+    Rule("h.{i}.ln_1.weight", ("h.{i}.ln_1.weight",)),
+    Rule("h.{i}.ln_1.bias", ("h.{i}.ln_1.bias",)),
+    Rule("h.{i}.attn.c_attn.weight", tuple(f"h.{{i}}.attn.{name}.weight" for name in QKV), transpose=True),
+    Rule("h.{i}.attn.c_attn.bias", tuple(f"h.{{i}}.attn.{name}.bias" for name in QKV)),
+    Rule("h.{i}.attn.c_proj.weight", ("h.{i}.attn.o_proj.weight",), transpose=True),
+    Rule("h.{i}.attn.c_proj.bias", ("h.{i}.attn.o_proj.bias",)),
+    Rule("h.{i}.ln_2.weight", ("h.{i}.ln_2.weight",)),
+    Rule("h.{i}.ln_2.bias", ("h.{i}.ln_2.bias",)),
+    Rule("h.{i}.mlp.c_fc.weight", ("h.{i}.mlp.fc_in.weight",), transpose=True),
+    Rule("h.{i}.mlp.c_fc.bias", ("h.{i}.mlp.fc_in.bias",)),
+    Rule("h.{i}.mlp.c_proj.weight", ("h.{i}.mlp.fc_out.weight",), transpose=True),
+    Rule("h.{i}.mlp.c_proj.bias", ("h.{i}.mlp.fc_out.bias",)),
+    Rule("ln_f.weight", ("ln_f.weight",)),
+    Rule("ln_f.bias", ("ln_f.bias",)),
+)
+
+LM_HEAD = Rule("lm_head.weight", ("lm_head.weight",))
+HEADS = {
+    "GPT2Model": (),
+    "GPT2LMHeadModel": (LM_HEAD,),
+    "GPT2ForSequenceClassification": (Rule("score.weight", ("score.weight",)),),
+    "GPT2ForTokenClassification": (
+        Rule("classifier.weight", ("score.weight",)),
+        Rule("classifier.bias", ("score.bias",)),
+    ),
+}
+ARCHITECTURES = {
+    "GPT2Model": "GPTScratchModel",
+    "GPT2LMHeadModel": "GPTScratchForCausalLM",
+    "GPT2ForSequenceClassification": "GPTScratchForSequenceClassification",
+    "GPT2ForTokenClassification": "GPTScratchForTokenClassification",
+}
+
+# Causal-mask buffers that old versions of transformers saved among the weights.
+IGNORED = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")
+
+# Settings that mean the same on both sides, under the same name.
+SHARED_SETTINGS = (
+    *("vocab_size", "n_positions", "n_embd", "n_layer", "n_head", "n_inner", "activation_function"),
+    *("resid_pdrop", "embd_pdrop", "attn_pdrop", "layer_norm_epsilon", "initializer_range", "tie_word_embeddings"),
+    *("use_cache", "bos_token_id", "eos_token_id", "pad_token_id", "id2label", "label2id", "problem_type", "dtype"),
+)
+
+
+def rules(architecture: str, n_layer: int, tied: bool) -> list[Rule]:
+    """The rows for one of `HEADS`' architectures; a tied output head is no tensor of its own."""
+    prefix = "" if architecture == "GPT2Model" else "transformer."
+    base = [rule.with_prefix(prefix) for rule in expand(BASE, n_layer)]
+    return base + [rule for rule in HEADS[architecture] if not (tied and rule is LM_HEAD)]
+
+
+def normalize_key(key: str, architecture: str) -> str | None:
+    """
+    A key of a stock checkpoint as the table spells it, or `None` for one that holds no weight.
+
+    The base model's keys may lack their `transformer.` prefix (openai-community/gpt2), or have one too many, and
+    compiled or distributed training leaves prefixes of its own.
+    """
+    for wrapper in ("_orig_mod.", "module."):
+        key = key.removeprefix(wrapper)
+    bare = key.removeprefix("transformer.")
+    if IGNORED.fullmatch(bare):
+        return None
+    if bare.split(".")[0] in ("wte", "wpe", "h", "ln_f"):
+        return bare if architecture == "GPT2Model" else "transformer." + bare
+    return key
+
+
+def find_architecture(declared: list[str] | None, keys: set[str]) -> str:
+    """The stock class a checkpoint was saved from, by its config, or by its head where the config does not say."""
+    if declared:
+        if declared[0] not in HEADS:
+            raise InputError(
+                f"The checkpoint is a {declared[0]}, which has no counterpart here; the ones that have are"
+                f" {', '.join(HEADS)}."
+            )
+        return declared[0]
+    if "score.weight" in keys:
+        return "GPT2ForSequenceClassification"
+    return "GPT2ForTokenClassification" if "classifier.weight" in keys else "GPT2LMHeadModel"
+
+
+def config_to_ours(settings: dict) -> GPTScratchConfig:
+    """A stock GPT-2 `config.json` as ours; raises `InputError` for a variant of the architecture we do not have."""
+    try:
+        stock = GPT2Config.from_dict(settings)
+    except Exception as error:  # huggingface_hub's strict dataclasses raise types of their own
+        raise InputError(f"config.json does not describe a GPT-2: {' '.join(str(error).split())}.") from None
+    unsupported = [
+        name
+        for name, supported in (
+            ("scale_attn_weights", True),
+            ("scale_attn_by_inverse_layer_idx", False),
+            ("add_cross_attention", False),
+        )
+        if getattr(stock, name) != supported
+    ]
+    if unsupported:
+        raise InputError(f"This GPT-2 variant changes {', '.join(unsupported)}, which the model here does not have.")
+    config = GPTScratchConfig(**{name: getattr(stock, name) for name in SHARED_SETTINGS})
+    dropouts = (getattr(stock, name, None) for name in ("classifier_dropout", "hidden_dropout"))
+    config.classifier_dropout = next((value for value in dropouts if value is not None), config.classifier_dropout)
+    return config
+
+
+def config_to_theirs(config: GPTScratchConfig, architecture: str) -> GPT2Config:
+    """Our configuration as stock GPT-2's. `n_ctx` is for llama.cpp, which still reads it."""
+    settings = {name: getattr(config, name) for name in SHARED_SETTINGS}
+    return GPT2Config(
+        **settings,
+        architectures=[architecture],
+        n_ctx=config.n_positions,
+        classifier_dropout=config.classifier_dropout,
+    )

@@ -1,0 +1,57 @@
+"""What a checkpoint format is, as a table: which of its tensors are which of ours. Read in both directions."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+
+QKV = ("q_proj", "k_proj", "v_proj")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """
+    One row of a format's table.
+
+    Args:
+        theirs: the tensor's name in the other format.
+        ours: its name here; several when the other format keeps them joined along the output dimension.
+        transpose: the other format keeps a matrix as `(in, out)`, where nn.Linear has `(out, in)`.
+    """
+
+    theirs: str
+    ours: tuple[str, ...]
+    transpose: bool = False
+
+    def for_layer(self, i: int) -> "Rule":
+        """The row with `{i}` filled in."""
+        return Rule(self.theirs.format(i=i), tuple(name.format(i=i) for name in self.ours), self.transpose)
+
+    def with_prefix(self, prefix: str) -> "Rule":
+        """The row with `prefix` before every name."""
+        return Rule(prefix + self.theirs, tuple(prefix + name for name in self.ours), self.transpose)
+
+    def to_ours(self, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Their tensor as ours, by name. Each is contiguous and shares no memory with another."""
+        tensor = tensor.t() if self.transpose else tensor
+        parts = tensor.chunk(len(self.ours))
+        return {name: part.clone(memory_format=torch.contiguous_format) for name, part in zip(self.ours, parts)}
+
+    def to_theirs(self, tensors: Iterable[torch.Tensor]) -> torch.Tensor:
+        """Our tensors, in the order of `ours`, as theirs."""
+        joined = torch.cat(list(tensors))
+        return joined.t().contiguous() if self.transpose else joined
+
+    def their_shape(self, our_shapes: Iterable[Iterable[int]]) -> tuple[int, ...]:
+        """The shape of their tensor, given the shapes of ours."""
+        first, *others = (tuple(shape) for shape in our_shapes)
+        joined = (first[0] + sum(shape[0] for shape in others), *first[1:])
+        return joined[::-1] if self.transpose else joined
+
+
+def expand(table: Iterable[Rule], n_layer: int) -> list[Rule]:
+    """The table's rows for a model of `n_layer` blocks."""
+    rules = []
+    for rule in table:
+        rules += [rule.for_layer(i) for i in range(n_layer)] if "{i}" in rule.theirs else [rule]
+    return rules

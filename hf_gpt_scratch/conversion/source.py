@@ -1,0 +1,56 @@
+"""Where a model to convert comes from: a local folder or a Hub repository, its config and its tokenizer."""
+
+import json
+from pathlib import Path
+
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from transformers import AutoTokenizer
+
+from ..errors import InputError
+
+TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
+
+
+def resolve_source(src: str) -> Path:
+    """
+    The local folder `src`, or the weights, configuration and tokenizer of the Hub repository `src`, downloaded.
+
+    Raises:
+        InputError: when there is neither.
+    """
+    if Path(src).is_dir():
+        return Path(src)
+    if Path(src).exists() or src.startswith((".", "/")) or src.count("/") > 1:
+        raise InputError(f"{src} is not a folder.")
+    try:
+        names = HfApi().list_repo_files(src)
+        weights = "*.safetensors*" if any(name.endswith(".safetensors") for name in names) else "pytorch_model*"
+        patterns = ["*.json", "*.txt", weights]
+        # Only the top folder: repositories keep conversions for other frameworks in sub-folders.
+        return Path(snapshot_download(src, allow_patterns=patterns, ignore_patterns=["*/*"]))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
+        raise InputError(
+            f"{src} is neither a folder nor a Hub repository that can be read ({str(error).strip().splitlines()[0]})."
+        ) from None
+
+
+def read_config(folder: Path, model_type: str) -> dict:
+    """The settings in a folder's `config.json`; raises `InputError` when they are not a `model_type`'s."""
+    try:
+        settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{folder} is not a model folder: it has no config.json.") from None
+    except ValueError as error:
+        raise InputError(f"{folder / 'config.json'} is not valid JSON ({error}).") from None
+    if not isinstance(settings, dict) or settings.get("model_type") != model_type:
+        found = settings.get("model_type") if isinstance(settings, dict) else None
+        raise InputError(f"{folder} holds a model of type {found!r}; expected {model_type!r}.")
+    return settings
+
+
+def copy_tokenizer(source: Path, target: Path) -> None:
+    """Copies the tokenizer, where the source folder has one, in the form the Auto classes load without questions."""
+    if any((source / name).is_file() for name in TOKENIZER_FILES):
+        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True, trust_remote_code=False)
+        tokenizer.save_pretrained(target)

@@ -1,0 +1,526 @@
+"""
+A GPT written out by hand, to be read from top to bottom: attention, feed-forward, block, model and three heads.
+
+This file travels to the Hub with every saved model, so it imports only torch, transformers and its configuration.
+The architecture is GPT-2's (Radford et al. 2019, "Language Models are Unsupervised Multitask Learners"): learned
+position embeddings, LayerNorm before each sub-layer, a tanh-approximated GELU.
+
+Shapes are written with B = batch size, T = tokens in the input, S = tokens attended to (past ones included),
+C = n_embd, V = vocab_size.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+from transformers import initialization as init
+from transformers.activations import ACT2FN
+from transformers.cache_utils import Cache, DynamicCache
+from transformers.generation import GenerationMixin
+from transformers.masking_utils import create_causal_mask
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import (
+    BaseModelOutputWithPast,
+    CausalLMOutputWithPast,
+    SequenceClassifierOutputWithPast,
+    TokenClassifierOutput,
+)
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel, slice_logits_to_keep
+from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
+from transformers.utils.output_capturing import capture_outputs
+
+from .configuration_gpt_scratch import GPTScratchConfig
+
+
+def eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
+    """
+    Scaled dot-product attention (Vaswani et al. 2017), step by step. The other implementations (`sdpa`,
+    `flex_attention`, `flash_attention_2`) compute the same without keeping the `(T, S)` weights.
+
+    Args:
+        query: `(B, n_head, T, head_dim)`.
+        key, value: `(B, n_head, S, head_dim)`.
+        attention_mask: `(B, 1, T, S)`, 0 where a token may look and a very negative number where it may not.
+
+    Returns:
+        the attended values `(B, T, n_head, head_dim)` and the attention weights `(B, n_head, T, S)`.
+    """
+    # (B, n_head, T, head_dim) @ (B, n_head, head_dim, S) -> (B, n_head, T, S)
+    scores = query @ key.transpose(2, 3) * scaling
+    if attention_mask is not None:
+        scores = scores + attention_mask
+    weights = F.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
+    weights = F.dropout(weights, p=dropout, training=module.training)
+    # (B, n_head, T, S) @ (B, n_head, S, head_dim) -> (B, n_head, T, head_dim) -> (B, T, n_head, head_dim)
+    return (weights @ value).transpose(1, 2).contiguous(), weights
+
+
+class GPTScratchAttention(nn.Module):
+    """Masked multi-head self-attention: each token looks at itself and at the tokens before it."""
+
+    def __init__(self, config: GPTScratchConfig, layer_idx: int):
+        super().__init__()
+        self.config = config
+        self.layer_idx = layer_idx
+        self.head_dim = config.n_embd // config.n_head
+        self.scaling = self.head_dim**-0.5
+        self.is_causal = True
+        self.q_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.qkv_bias)
+        self.k_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.qkv_bias)
+        self.v_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.qkv_bias)
+        self.o_proj = nn.Linear(config.n_embd, config.n_embd)
+        self.resid_dropout = nn.Dropout(config.resid_pdrop)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        past_key_values: Cache | None = None,
+        **kwargs,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """`(B, T, C)` to `(B, T, C)`, and the attention weights where the implementation keeps them."""
+        input_shape = hidden_states.shape[:-1]  # (B, T)
+        head_shape = (*input_shape, -1, self.head_dim)
+        # (B, T, C) -> (B, T, n_head, head_dim) -> (B, n_head, T, head_dim)
+        query = self.q_proj(hidden_states).view(head_shape).transpose(1, 2)
+        key = self.k_proj(hidden_states).view(head_shape).transpose(1, 2)
+        value = self.v_proj(hidden_states).view(head_shape).transpose(1, 2)
+
+        if past_key_values is not None:
+            # (B, n_head, T, head_dim) -> (B, n_head, S, head_dim): the past tokens' keys and values come first.
+            key, value = past_key_values.update(key, value, self.layer_idx)
+
+        attention_interface = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation, eager_attention_forward
+        )
+        attn_output, attn_weights = attention_interface(
+            self,
+            query,
+            key,
+            value,
+            attention_mask,
+            dropout=self.config.attn_pdrop if self.training else 0.0,
+            scaling=self.scaling,
+            **kwargs,
+        )
+        # (B, T, n_head, head_dim) -> (B, T, C): the heads' results side by side
+        attn_output = attn_output.reshape(*input_shape, -1).contiguous()
+        return self.resid_dropout(self.o_proj(attn_output)), attn_weights
+
+
+class GPTScratchMLP(nn.Module):
+    """The feed-forward layer, applied to each token by itself: widen, GELU, narrow."""
+
+    def __init__(self, config: GPTScratchConfig):
+        super().__init__()
+        n_inner = config.n_inner or 4 * config.n_embd
+        self.fc_in = nn.Linear(config.n_embd, n_inner)
+        self.fc_out = nn.Linear(n_inner, config.n_embd)
+        # "gelu_new" is transformers' name for the tanh GELU spelled out in six operations, each of which keeps a
+        # (B, T, n_inner) tensor for the backward pass; torch's own computes the same in one.
+        is_tanh_gelu = config.activation_function in ("gelu_new", "gelu_pytorch_tanh")
+        self.act = nn.GELU(approximate="tanh") if is_tanh_gelu else ACT2FN[config.activation_function]
+        self.dropout = nn.Dropout(config.resid_pdrop)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """`(B, T, C) -> (B, T, n_inner) -> (B, T, C)`."""
+        return self.dropout(self.fc_out(self.act(self.fc_in(hidden_states))))
+
+
+class GPTScratchBlock(GradientCheckpointingLayer):
+    """One transformer block: attention, then feed-forward, each added to its input (a residual connection)."""
+
+    def __init__(self, config: GPTScratchConfig, layer_idx: int):
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
+        self.attn = GPTScratchAttention(config, layer_idx)
+        self.ln_2 = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
+        self.mlp = GPTScratchMLP(config)
+
+    def forward(self, hidden_states: torch.Tensor, **kwargs) -> torch.Tensor:
+        """`(B, T, C)` to `(B, T, C)`; the keyword arguments are the attention's."""
+        attn_output, _ = self.attn(self.ln_1(hidden_states), **kwargs)
+        hidden_states = hidden_states + attn_output
+        return hidden_states + self.mlp(self.ln_2(hidden_states))
+
+
+class GPTScratchPreTrainedModel(PreTrainedModel):
+    """What every model below shares: how weights are made, saved, loaded and spread over devices."""
+
+    config_class = GPTScratchConfig
+    base_model_prefix = "transformer"
+    supports_gradient_checkpointing = True
+    _input_embed_layer = "wte"
+    _no_split_modules = ["GPTScratchBlock"]
+    _skip_keys_device_placement = ["past_key_values"]
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _can_compile_fullgraph = True
+    _can_record_outputs = {"hidden_states": GPTScratchBlock, "attentions": GPTScratchAttention}
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        """Normal weights, zero biases; GPT-2 shrinks the two projections that each block adds to the residual."""
+        super()._init_weights(module)
+        residual_std = self.config.initializer_range / math.sqrt(2 * self.config.n_layer)
+        if isinstance(module, GPTScratchAttention):
+            init.normal_(module.o_proj.weight, mean=0.0, std=residual_std)
+        elif isinstance(module, GPTScratchMLP):
+            init.normal_(module.fc_out.weight, mean=0.0, std=residual_std)
+
+
+class GPTScratchModel(GPTScratchPreTrainedModel):
+    """The GPT without a head: token ids in, one vector of size `n_embd` per token out."""
+
+    def __init__(self, config: GPTScratchConfig):
+        super().__init__(config)
+        self.wte = nn.Embedding(config.vocab_size, config.n_embd)
+        self.wpe = nn.Embedding(config.n_positions, config.n_embd)
+        self.drop = nn.Dropout(config.embd_pdrop)
+        self.h = nn.ModuleList([GPTScratchBlock(config, layer_idx) for layer_idx in range(config.n_layer)])
+        self.ln_f = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
+        self.gradient_checkpointing = False
+        self.post_init()
+
+    @merge_with_config_defaults
+    @capture_outputs
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        use_cache: bool | None = None,
+        **kwargs,
+    ) -> BaseModelOutputWithPast:
+        """
+        Args:
+            input_ids: `(B, T)` token ids; or `inputs_embeds`, `(B, T, C)`, in their place.
+            attention_mask: `(B, S)`, 1 for real tokens and 0 for padding on either side, past tokens included; or a
+                ready `(B, 1, T, S)` mask. Without one, every token is real.
+            position_ids: `(B, T)`. Counted over the real tokens when not given. Where they start again from 0 within
+                a row, a new document begins, and documents packed into one row do not see each other.
+            past_key_values: keys and values of past tokens; filled and returned when `use_cache`.
+
+        Raises:
+            ValueError: unless exactly one of `input_ids` and `inputs_embeds` is given, or when the sequence is longer
+                than `n_positions`.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("Give exactly one of input_ids and inputs_embeds.")
+        if inputs_embeds is None:
+            self.warn_if_padding_and_no_attention_mask(input_ids, attention_mask)
+            inputs_embeds = self.wte(input_ids)  # (B, T) -> (B, T, C)
+        if use_cache and past_key_values is None:
+            past_key_values = DynamicCache(config=self.config)
+        past_length = past_key_values.get_seq_length() if past_key_values is not None else 0
+
+        documents = None
+        if position_ids is None:
+            position_ids = self._count_positions(inputs_embeds, attention_mask, past_length)
+        elif past_key_values is not None or attention_mask is not None:
+            documents = _packed_documents(position_ids, attention_mask, past_length)
+
+        causal_mask = create_causal_mask(
+            config=self.config,
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            past_key_values=past_key_values,
+            position_ids=position_ids,
+            and_mask_function=documents,
+        )
+        hidden_states = self.drop(inputs_embeds + self.wpe(position_ids))  # (B, T, C)
+        for block in self.h:
+            hidden_states = block(
+                hidden_states,
+                attention_mask=causal_mask,
+                past_key_values=past_key_values,
+                position_ids=position_ids,
+                use_cache=use_cache,
+                **kwargs,
+            )
+        return BaseModelOutputWithPast(
+            last_hidden_state=self.ln_f(hidden_states),
+            past_key_values=past_key_values if use_cache else None,
+        )
+
+    def _count_positions(self, inputs_embeds, attention_mask, past_length):
+        """`(B, T)` or `(1, T)`: how many real tokens stand before each token, so that left padding changes nothing."""
+        length = inputs_embeds.shape[1]
+        if attention_mask is not None and attention_mask.ndim == 2:
+            return (attention_mask.long().cumsum(-1) - 1).clamp(min=0)[:, -length:]
+        if isinstance(past_length, int) and past_length + length > self.config.n_positions:
+            raise ValueError(
+                f"The sequence has {past_length + length} tokens, but the model reads at most n_positions ="
+                f" {self.config.n_positions}; truncate it."
+            )
+        return torch.arange(length, device=inputs_embeds.device).unsqueeze(0) + past_length
+
+
+def _packed_documents(position_ids, attention_mask, past_length):
+    """
+    A mask function that hides the other documents of a packed row, or `None` where no row is packed.
+
+    transformers finds packed documents by itself, but only where there is neither a cache nor a mask; with one of
+    them, tokens would silently attend across documents. The position of a token tells how far back its document
+    began, whether that part is in this input `(B, T)` or already in the cache.
+    """
+    # A single token with a mask is `generate` at work, which never packs: this saves it a device synchronisation.
+    if torch.compiler.is_compiling() or (attention_mask is not None and position_ids.shape[1] == 1):
+        return None
+    token_index = torch.arange(position_ids.shape[1], device=position_ids.device) + past_length
+    first_of_document = token_index - position_ids  # (B, T)
+    if not (first_of_document > 0).any():
+        return None
+    return lambda batch, head, query, key: key >= first_of_document[batch, query - past_length]
+
+
+class GPTScratchForCausalLM(GPTScratchPreTrainedModel, GenerationMixin):
+    """The language model: a score for every token of the vocabulary to come next, at every position."""
+
+    _tied_weights_keys = {"lm_head.weight": "transformer.wte.weight"}
+    _tp_plan = {"lm_head": "colwise_gather_output"}
+    _pp_plan = {"lm_head": (["hidden_states"], ["logits"])}
+    _fsdp_plan = {"lm_head": "keep_full_weight"}
+
+    def __init__(self, config: GPTScratchConfig):
+        super().__init__(config)
+        self.transformer = GPTScratchModel(config)
+        self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        **kwargs,
+    ) -> CausalLMOutputWithPast:
+        """
+        Args:
+            labels: `(B, T)`, the input ids themselves: the loss compares the scores at each position with the next
+                token. Positions labelled -100 do not count.
+            logits_to_keep: compute scores for the last so many positions only; 0 for all.
+
+        Returns:
+            `logits` of shape `(B, T, V)`, and with `labels` the mean cross-entropy `loss`. While training with
+            `labels`, `logits` is `None` unless `config.loss_chunk_size` is 0.
+        """
+        outputs = self.transformer(
+            input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            **kwargs,
+        )
+        hidden_states = slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep)
+        logits = loss = None
+        if self.training and labels is not None and self.config.loss_chunk_size > 0:
+            loss = self._chunked_loss(hidden_states, labels, **kwargs)
+        else:
+            logits = self.lm_head(hidden_states)  # (B, T, C) -> (B, T, V)
+            if labels is not None:
+                loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
+        return CausalLMOutputWithPast(
+            loss=loss,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+    def _chunked_loss(self, hidden_states, labels, num_items_in_batch=None, shift_labels=None, **kwargs):
+        """
+        The same loss as `loss_function` on all the logits, without ever holding them: for GPT-2's vocabulary they
+        outweigh everything else in memory. Each chunk's logits are made, used, dropped, and made again in the
+        backward pass (checkpointing).
+        """
+        if shift_labels is None:
+            shift_labels = F.pad(labels[:, 1:], (0, 1), value=-100)  # (B, T), the last position predicts nothing
+        if num_items_in_batch is None:
+            num_items_in_batch = (shift_labels != -100).sum()
+
+        def chunk_loss(hidden_states, shift_labels):
+            return self.loss_function(
+                logits=self.lm_head(hidden_states),  # (loss_chunk_size, C) -> (loss_chunk_size, V)
+                labels=None,
+                shift_labels=shift_labels,
+                vocab_size=self.config.vocab_size,
+                num_items_in_batch=num_items_in_batch,
+                **kwargs,
+            )
+
+        chunks = zip(
+            hidden_states.flatten(0, 1).split(self.config.loss_chunk_size),  # (B, T, C) -> (B * T, C) -> chunks
+            shift_labels.flatten().to(hidden_states.device).split(self.config.loss_chunk_size),
+        )
+        return sum(checkpoint(chunk_loss, *chunk, use_reentrant=False, preserve_rng_state=False) for chunk in chunks)
+
+
+@dataclass
+class GPTScratchSequenceClassifierOutput(SequenceClassifierOutputWithPast):
+    """A sequence classifier's output, with `token_logits` `(B, T, num_labels)`, the scores after each token."""
+
+    token_logits: torch.FloatTensor | None = None
+
+
+class GPTScratchForSequenceClassification(GPTScratchPreTrainedModel):
+    """
+    The message classifier. Attention only looks back, so the scores at a position judge the message up to there; the
+    scores at the last real token judge the whole message.
+    """
+
+    # Trainer then averages the loss over accumulated batches itself, which is exact for a mean over messages.
+    accepts_loss_kwargs = False
+    _fsdp_plan = {"score": "keep_full_weight"}
+
+    def __init__(self, config: GPTScratchConfig):
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        self.transformer = GPTScratchModel(config)
+        self.score = nn.Linear(config.n_embd, config.num_labels, bias=False)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        labels: torch.Tensor | None = None,
+        use_cache: bool = False,
+        output_token_logits: bool = False,
+        **kwargs,
+    ) -> GPTScratchSequenceClassifierOutput:
+        """
+        Args:
+            attention_mask: `(B, T)`. Without one, padding is told by `pad_token_id`, but only if that is not also the
+                end token, which a message may really hold.
+            labels: `(B,)` class indices, or `(B, num_labels)` for `problem_type="multi_label_classification"` and
+                "regression".
+            output_token_logits: also return the scores after every token.
+
+        Returns:
+            `logits` of shape `(B, num_labels)`; on request `token_logits` of shape `(B, T, num_labels)`; with
+            `labels` the `loss`, shared between whole messages and all their prefixes by `config.prefix_loss_weight`.
+        """
+        pad_token_id = self.config.pad_token_id
+        if attention_mask is None and input_ids is not None and pad_token_id not in (None, self.config.eos_token_id):
+            attention_mask = (input_ids != pad_token_id).long()
+        outputs = self.transformer(
+            input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            **kwargs,
+        )
+        token_logits = self.score(outputs.last_hidden_state)  # (B, T, C) -> (B, T, num_labels)
+        batch_size, length = token_logits.shape[:2]
+        if attention_mask is None:
+            is_real = torch.ones(batch_size, length, dtype=torch.long, device=token_logits.device)
+        else:
+            is_real = attention_mask[:, -length:].to(token_logits.device).long()  # (B, T)
+        last_real = (torch.arange(length, device=is_real.device) * is_real).argmax(-1)  # (B,)
+        logits = token_logits[torch.arange(batch_size, device=is_real.device), last_real]  # (B, num_labels)
+
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(labels=labels, pooled_logits=logits, config=self.config)
+            if self.training and self.config.prefix_loss_weight > 0:
+                prefix_loss = self._prefix_loss(token_logits, labels, is_real)
+                loss = torch.lerp(loss, prefix_loss, self.config.prefix_loss_weight)
+        return GPTScratchSequenceClassifierOutput(
+            loss=loss,
+            logits=logits,
+            token_logits=token_logits if output_token_logits else None,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+    def _prefix_loss(self, token_logits, labels, is_real):
+        """Cross-entropy after every real token, averaged within each message, then over the messages."""
+        if self.config.problem_type != "single_label_classification":
+            raise ValueError("prefix_loss_weight needs one class per message; set it to 0 for other problem types.")
+        every_label = labels.view(-1, 1).expand_as(is_real)  # (B,) -> (B, T)
+        # cross_entropy wants the classes second: (B, T, num_labels) -> (B, num_labels, T)
+        losses = F.cross_entropy(token_logits.transpose(1, 2).float(), every_label, reduction="none") * is_real
+        return (losses.sum(-1) / is_real.sum(-1)).mean()
+
+
+class GPTScratchForTokenClassification(GPTScratchPreTrainedModel):
+    """The token tagger: a class for every token, from the token and those before it."""
+
+    _fsdp_plan = {"score": "keep_full_weight"}
+
+    def __init__(self, config: GPTScratchConfig):
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        self.transformer = GPTScratchModel(config)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.score = nn.Linear(config.n_embd, config.num_labels)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        use_cache: bool = False,
+        **kwargs,
+    ) -> TokenClassifierOutput:
+        """`labels` are `(B, T)` class indices, -100 where a token does not count; `logits` `(B, T, num_labels)`."""
+        outputs = self.transformer(
+            input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            **kwargs,
+        )
+        logits = self.score(self.dropout(outputs.last_hidden_state))  # (B, T, C) -> (B, T, num_labels)
+        loss = None
+        if labels is not None:
+            # `kwargs` carries Trainer's num_items_in_batch, which keeps gradient accumulation exact.
+            loss = self.loss_function(logits, labels, self.config, **kwargs)
+        return TokenClassifierOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )
+
+
+# Saving a model then copies this file and its configuration beside the weights.
+GPTScratchModel.register_for_auto_class("AutoModel")
+GPTScratchForCausalLM.register_for_auto_class("AutoModelForCausalLM")
+GPTScratchForSequenceClassification.register_for_auto_class("AutoModelForSequenceClassification")
+GPTScratchForTokenClassification.register_for_auto_class("AutoModelForTokenClassification")
+
+__all__ = [
+    "GPTScratchForCausalLM",
+    "GPTScratchForSequenceClassification",
+    "GPTScratchForTokenClassification",
+    "GPTScratchModel",
+    "GPTScratchPreTrainedModel",
+]

@@ -1,0 +1,64 @@
+"""Folders and files that are complete or absent: written under a temporary name, then renamed."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from . import modeling_gpt_scratch
+from .configuration_gpt_scratch import GPTScratchConfig
+from .errors import InputError
+
+
+@contextmanager
+def atomic_folder(out: str | os.PathLike) -> Iterator[Path]:
+    """
+    Yields an empty folder to write in, which takes the name `out` when the block ends, and is removed if it raises.
+
+    Raises:
+        InputError: when `out` is there already and is not an empty folder.
+    """
+    out = Path(out).absolute()
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise InputError(f"{out} already exists; choose another name or delete it first.")
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if out.exists():
+            out.rmdir()
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def publish_model(source: Path, folder: Path) -> None:
+    """
+    Moves the files of a complete model from `source` into `folder`, on the same disk, whose other files stay.
+
+    A model folder counts as one from its config.json on: an older one goes first and the new one comes last, so that
+    a reader never finds the parts of two models.
+    """
+    (folder / "config.json").unlink(missing_ok=True)
+    for stale in folder.glob("model*.safetensors*"):
+        stale.unlink()
+    for path in sorted(source.iterdir(), key=lambda path: path.name == "config.json"):
+        os.replace(path, folder / path.name)
+    source.rmdir()
+
+
+def write_json(path: str | os.PathLike, value) -> None:
+    """Writes `value` as JSON for people to read, whole or not at all."""
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def save_config_and_code(config: GPTScratchConfig, architecture: str, folder: Path) -> None:
+    """Writes what `save_pretrained` writes beside the weights, without a model in memory."""
+    config.architectures = [architecture]
+    config.save_pretrained(folder)  # config.json and the configuration's code
+    shutil.copy(modeling_gpt_scratch.__file__, folder)
