@@ -81,7 +81,7 @@ class GPTScratchConfig(PreTrainedConfig):
     qkv_bias: bool = True
     tie_word_embeddings: bool = True
     use_cache: bool = True
-    loss_chunk_size: int = 256
+    loss_chunk_size: int = 192
     prefix_loss_weight: float = 0.0
     bos_token_id: int | None = 50256
     eos_token_id: int | list[int] | None = 50256
@@ -122,7 +122,7 @@ class GPTScratchConfig(PreTrainedConfig):
                 raise ValueError(f"{name} must be greater than 0, not {value!r}.")
         if self.activation_function not in ACT2FN:
             raise ValueError(
-                f"activation_function {self.activation_function!r} is not one of transformers' ACT2FN, such as 'gelu_new'."
+                f"activation_function {self.activation_function!r} is none of transformers' ACT2FN; GPT-2's is 'gelu_new'."
             )
         if not isinstance(self.loss_chunk_size, int) or self.loss_chunk_size < 0:
             raise ValueError(

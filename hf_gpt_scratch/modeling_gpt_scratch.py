@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache, DynamicCache
@@ -58,6 +57,13 @@ def eager_attention_forward(module, query, key, value, attention_mask, scaling, 
     return (weights @ value).transpose(1, 2).contiguous(), weights
 
 
+class Dropout(nn.Dropout):
+    """Sets values to 0 at random while training. Keeps which as bytes, where nn.Dropout keeps floats on a CPU."""
+
+    def forward(self, hidden_states):
+        return torch.native_dropout(hidden_states, self.p, self.training)[0]
+
+
 class GPTScratchAttention(nn.Module):
     """Masked multi-head self-attention: each token looks at itself and at the tokens before it."""
 
@@ -72,7 +78,7 @@ class GPTScratchAttention(nn.Module):
         self.k_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.qkv_bias)
         self.v_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.qkv_bias)
         self.o_proj = nn.Linear(config.n_embd, config.n_embd)
-        self.resid_dropout = nn.Dropout(config.resid_pdrop)
+        self.resid_dropout = Dropout(config.resid_pdrop)
 
     def forward(
         self,
@@ -123,7 +129,7 @@ class GPTScratchMLP(nn.Module):
         # (B, T, n_inner) tensor for the backward pass; torch's own computes the same in one.
         is_tanh_gelu = config.activation_function in ("gelu_new", "gelu_pytorch_tanh")
         self.act = nn.GELU(approximate="tanh") if is_tanh_gelu else ACT2FN[config.activation_function]
-        self.dropout = nn.Dropout(config.resid_pdrop)
+        self.dropout = Dropout(config.resid_pdrop)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """`(B, T, C) -> (B, T, n_inner) -> (B, T, C)`."""
@@ -181,7 +187,7 @@ class GPTScratchModel(GPTScratchPreTrainedModel):
         super().__init__(config)
         self.wte = nn.Embedding(config.vocab_size, config.n_embd)
         self.wpe = nn.Embedding(config.n_positions, config.n_embd)
-        self.drop = nn.Dropout(config.embd_pdrop)
+        self.drop = Dropout(config.embd_pdrop)
         self.h = nn.ModuleList([GPTScratchBlock(config, layer_idx) for layer_idx in range(config.n_layer)])
         self.ln_f = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
         self.gradient_checkpointing = False
@@ -281,6 +287,45 @@ def _packed_documents(position_ids, attention_mask, past_length):
     return lambda batch, head, query, key: key >= first_of_document[batch, query - past_length]
 
 
+class ChunkedLoss(torch.autograd.Function):
+    """
+    The sum over all tokens of a loss on the output head's logits, a chunk of tokens at a time.
+
+    The gradients of each chunk are found as soon as its loss is, so that its logits can go before the next chunk's
+    come, and need not be made again in the backward pass. They stay unscaled until then: in fp16, gradients divided
+    by the number of tokens would vanish.
+    """
+
+    @staticmethod
+    def forward(ctx, summed_loss, chunk_size, labels, hidden_states, weight):
+        """`labels` is `(N,)`, `hidden_states` `(N, C)`, `weight` `(V, C)`; `summed_loss` takes logits and labels."""
+        total, hidden_grads = 0.0, []
+        weight_grad = torch.zeros_like(weight) if ctx.needs_input_grad[4] else None
+        for hidden_chunk, label_chunk in zip(hidden_states.split(chunk_size), labels.split(chunk_size)):
+            logits = F.linear(hidden_chunk, weight).requires_grad_()  # (chunk_size, C) -> (chunk_size, V)
+            with torch.enable_grad():
+                loss = summed_loss(logits, label_chunk)
+            (logits_grad,) = torch.autograd.grad(loss, logits)
+            total = total + loss.detach()
+            hidden_grads.append(logits_grad @ weight)
+            if weight_grad is None:
+                continue
+            if logits_grad.dtype == weight_grad.dtype:
+                weight_grad.addmm_(logits_grad.t(), hidden_chunk)  # in place: it is as large as the vocabulary
+            else:  # mixed precision
+                weight_grad += logits_grad.t() @ hidden_chunk
+        ctx.grads = torch.cat(hidden_grads), weight_grad
+        return total
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad_output):
+        (hidden_grad, weight_grad), ctx.grads = ctx.grads, None
+        if weight_grad is not None:
+            weight_grad.mul_(grad_output)
+        return None, None, None, hidden_grad * grad_output, weight_grad
+
+
 class GPTScratchForCausalLM(GPTScratchPreTrainedModel, GenerationMixin):
     """The language model: a score for every token of the vocabulary to come next, at every position."""
 
@@ -329,7 +374,7 @@ class GPTScratchForCausalLM(GPTScratchPreTrainedModel, GenerationMixin):
         )
         hidden_states = slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep)
         logits = loss = None
-        if self.training and labels is not None and self.config.loss_chunk_size > 0:
+        if labels is not None and self._can_chunk_loss():
             loss = self._chunked_loss(hidden_states, labels, **kwargs)
         else:
             logits = self.lm_head(hidden_states)  # (B, T, C) -> (B, T, V)
@@ -343,32 +388,43 @@ class GPTScratchForCausalLM(GPTScratchPreTrainedModel, GenerationMixin):
             attentions=outputs.attentions,
         )
 
+    def _can_chunk_loss(self):
+        """Whether a loss is to be trained on, with an output head that `ChunkedLoss` can take the weights of."""
+        return (
+            self.training
+            and self.config.loss_chunk_size > 0
+            and torch.is_grad_enabled()
+            and not torch.compiler.is_compiling()
+            # Not an adapter around it (PEFT), and not spread over devices (DTensor)
+            and type(self.lm_head) is nn.Linear
+            and type(self.lm_head.weight) is nn.Parameter
+        )
+
     def _chunked_loss(self, hidden_states, labels, num_items_in_batch=None, shift_labels=None, **kwargs):
-        """
-        The same loss as `loss_function` on all the logits, without ever holding them: for GPT-2's vocabulary they
-        outweigh everything else in memory. Each chunk's logits are made, used, dropped, and made again in the
-        backward pass (checkpointing).
-        """
+        """The same as `loss_function` on all the logits, which for GPT-2's vocabulary outweigh everything else."""
         if shift_labels is None:
-            shift_labels = F.pad(labels[:, 1:], (0, 1), value=-100)  # (B, T), the last position predicts nothing
+            shift_labels = F.pad(labels[:, 1:], (0, 1), value=-100)  # (B, T): the last position predicts nothing
         if num_items_in_batch is None:
             num_items_in_batch = (shift_labels != -100).sum()
 
-        def chunk_loss(hidden_states, shift_labels):
+        def summed_loss(logits, shift_labels):
             return self.loss_function(
-                logits=self.lm_head(hidden_states),  # (loss_chunk_size, C) -> (loss_chunk_size, V)
+                logits=logits,
                 labels=None,
                 shift_labels=shift_labels,
                 vocab_size=self.config.vocab_size,
-                num_items_in_batch=num_items_in_batch,
+                num_items_in_batch=1,
                 **kwargs,
             )
 
-        chunks = zip(
-            hidden_states.flatten(0, 1).split(self.config.loss_chunk_size),  # (B, T, C) -> (B * T, C) -> chunks
-            shift_labels.flatten().to(hidden_states.device).split(self.config.loss_chunk_size),
+        loss = ChunkedLoss.apply(
+            summed_loss,
+            self.config.loss_chunk_size,
+            shift_labels.flatten().to(hidden_states.device),
+            hidden_states.flatten(0, 1),  # (B, T, C) -> (B * T, C)
+            self.lm_head.weight,
         )
-        return sum(checkpoint(chunk_loss, *chunk, use_reentrant=False, preserve_rng_state=False) for chunk in chunks)
+        return loss / num_items_in_batch
 
 
 @dataclass
@@ -475,7 +531,7 @@ class GPTScratchForTokenClassification(GPTScratchPreTrainedModel):
         super().__init__(config)
         self.num_labels = config.num_labels
         self.transformer = GPTScratchModel(config)
-        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.dropout = Dropout(config.classifier_dropout)
         self.score = nn.Linear(config.n_embd, config.num_labels)
         self.post_init()
 

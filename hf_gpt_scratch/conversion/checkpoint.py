@@ -71,7 +71,7 @@ class Checkpoint:
             return {key: tuple(tensor.shape) for key, tensor in self._load_bin(file).items()}
         try:
             with safe_open(self.folder / file, framework="pt") as tensors:
-                return {key: tuple(tensors.get_slice(key).get_shape()) for key in tensors.keys()}
+                return {key: tuple(tensors.get_slice(key).get_shape()) for key in tensors.keys()}  # noqa: SIM118 (it is no dict)
         except (SafetensorError, ValueError) as error:
             raise InputError(f"{self.folder / file} is damaged or cut short ({error}).") from None
 

@@ -1,0 +1,45 @@
+"""What a number needs beside it to be trusted: the data's hash, the versions, the hardware and the command."""
+
+import hashlib
+import os
+import platform
+import shlex
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+PACKAGES = ("hf-gpt-scratch", "torch", "transformers", "tokenizers", "datasets", "accelerate", "scikit-learn")
+
+
+def sha256(path: str | os.PathLike) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def environment() -> dict:
+    """The versions and the hardware this process runs on."""
+    import torch
+
+    hardware = {"machine": platform.machine(), "cpu": _cpu_name(), "cores": os.cpu_count()}
+    if torch.cuda.is_available():
+        hardware["gpu"] = torch.cuda.get_device_name()
+    return {
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in PACKAGES},
+        "hardware": hardware,
+        "torch_threads": torch.get_num_threads(),
+    }
+
+
+def command_line(script: str, argv: list[str]) -> str:
+    """The command that runs `script` with `argv` again, to be pasted in a shell."""
+    return shlex.join(["python", script, *argv])
+
+
+def _cpu_name() -> str:
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
