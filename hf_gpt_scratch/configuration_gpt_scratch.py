@@ -122,7 +122,7 @@ class GPTScratchConfig(PreTrainedConfig):
                 raise ValueError(f"{name} must be greater than 0, not {value!r}.")
         if self.activation_function not in ACT2FN:
             raise ValueError(
-                f"activation_function {self.activation_function!r} is none of transformers' ACT2FN; GPT-2's is 'gelu_new'."
+                f"activation_function {self.activation_function!r} is not in transformers' ACT2FN; try 'gelu_new'."
             )
         if not isinstance(self.loss_chunk_size, int) or self.loss_chunk_size < 0:
             raise ValueError(

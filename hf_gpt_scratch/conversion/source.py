@@ -35,17 +35,18 @@ def resolve_source(src: str) -> Path:
         ) from None
 
 
-def read_config(folder: Path, model_type: str) -> dict:
-    """The settings in a folder's `config.json`; raises `InputError` when they are not a `model_type`'s."""
+def read_config(folder: Path, model_type: str | None = None) -> dict:
+    """The settings in a folder's `config.json`; raises `InputError` when they are not a `model_type`'s, if given."""
     try:
         settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{folder} is not a model folder: it has no config.json.") from None
     except ValueError as error:
         raise InputError(f"{folder / 'config.json'} is not valid JSON ({error}).") from None
-    if not isinstance(settings, dict) or settings.get("model_type") != model_type:
-        found = settings.get("model_type") if isinstance(settings, dict) else None
-        raise InputError(f"{folder} holds a model of type {found!r}; expected {model_type!r}.")
+    if not isinstance(settings, dict):
+        raise InputError(f"{folder / 'config.json'} holds no settings.")
+    if model_type is not None and settings.get("model_type") != model_type:
+        raise InputError(f"{folder} holds a model of type {settings.get('model_type')!r}; expected {model_type!r}.")
     return settings
 
 

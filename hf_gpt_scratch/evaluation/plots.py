@@ -1,0 +1,55 @@
+"""Pictures of a training run and of a classifier's results, each written as a PNG."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from sklearn.metrics import average_precision_score, precision_recall_curve
+
+
+def plot_training(log_history: list[dict], path: Path, metric: str = "accuracy") -> None:
+    """Training and validation loss against steps, and beside them a validation metric, from Trainer's log history."""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    loss_axis, metric_axis = figure.subplots(1, 2)
+    curves = (
+        (loss_axis, "loss", "training loss"),
+        (loss_axis, "eval_loss", "validation loss"),
+        (metric_axis, f"eval_{metric}", f"validation {metric}"),
+    )
+    for axis, key, label in curves:
+        points = [(entry["step"], entry[key]) for entry in log_history if key in entry]
+        if points:
+            axis.plot(*zip(*points), label=label, marker="." if key.startswith("eval") else None)
+    for axis, name in ((loss_axis, "loss"), (metric_axis, metric)):
+        axis.set(xlabel="step", ylabel=name)
+        axis.grid(alpha=0.3)
+        axis.legend()
+    figure.savefig(path, dpi=120)
+
+
+def plot_confusion_matrix(matrix: Sequence[Sequence[int]], labels: Sequence[str], path: Path) -> None:
+    """Counts of true (rows) against predicted (columns) labels."""
+    figure = Figure(figsize=(4, 3.6), layout="constrained")
+    axis = figure.subplots()
+    axis.imshow([[count / max(sum(row), 1) for count in row] for row in matrix], cmap="Blues", vmin=0, vmax=1)
+    axis.set(xlabel="predicted", ylabel="true", xticks=range(len(labels)), yticks=range(len(labels)))
+    axis.set_xticklabels(labels)
+    axis.set_yticklabels(labels)
+    for i, row in enumerate(matrix):
+        for j, count in enumerate(row):
+            axis.text(j, i, f"{count:,}", ha="center", va="center", color="white" if count > sum(row) / 2 else "black")
+    figure.savefig(path, dpi=120)
+
+
+def plot_precision_recall(labels: Sequence[int], scores: dict[str, Sequence[float]], path: Path) -> None:
+    """The precision-recall curve of each model, by name, whose `scores` rise with the probability of class 1."""
+    figure = Figure(figsize=(5, 4.2), layout="constrained")
+    axis = figure.subplots()
+    for name, values in scores.items():
+        precision, recall, _ = precision_recall_curve(labels, values)
+        area = average_precision_score(labels, values)
+        axis.plot(recall, precision, drawstyle="steps-post", label=f"{name} (average precision {area:.3f})")
+    axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.01))
+    axis.grid(alpha=0.3)
+    axis.legend(loc="lower left")
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,151 @@
+"""Using a model: a readable sampling loop, and the spam probability of messages, whole and word by word."""
+
+import os
+import re
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from .configuration_gpt_scratch import GPTScratchConfig
+from .conversion.source import read_config
+from .errors import InputError
+from .modeling_gpt_scratch import GPTScratchForSequenceClassification
+from .tokenizer import load_tokenizer
+
+
+@torch.no_grad()
+def sample(
+    model: PreTrainedModel,
+    input_ids: torch.LongTensor,
+    max_new_tokens: int,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    generator: torch.Generator | None = None,
+) -> Iterator[int]:
+    """
+    Yields new tokens one by one until the end token, the sampling loop that `generate` hides.
+
+    Args:
+        input_ids: the prompt, `(1, T)`.
+        temperature: divides the logits: below 1 sharpens the distribution, above 1 flattens it; 0 always takes the
+            likeliest token.
+        top_k: sample among the so many likeliest tokens only.
+        top_p: sample among the fewest tokens that together have this probability (Holtzman et al. 2020).
+        generator: the source of randomness, torch's global one by default.
+    """
+    was_training, past_key_values = model.training, None
+    model.eval()
+    try:
+        for _ in range(max_new_tokens):
+            # Past tokens' keys and values are cached, so each step reads only the newest token.
+            outputs = model(input_ids, past_key_values=past_key_values, use_cache=True, logits_to_keep=1)
+            past_key_values = outputs.past_key_values
+            logits = outputs.logits[0, -1]  # (V,)
+            if temperature == 0:
+                token = logits.argmax()
+            else:
+                logits = logits / temperature
+                if top_k is not None:
+                    logits[logits < logits.topk(min(top_k, logits.numel())).values[-1]] = -torch.inf
+                if top_p is not None:
+                    ordered, order = logits.softmax(-1).sort(descending=True)
+                    logits[order[ordered.cumsum(-1) - ordered > top_p]] = -torch.inf
+                token = torch.multinomial(logits.softmax(-1), 1, generator=generator)
+            if token.item() == model.config.eos_token_id:
+                return
+            yield token.item()
+            input_ids = token.view(1, 1)
+    finally:
+        model.train(was_training)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A message's label and the probability of label 1 (spam); `truncated` if the model could not read all of it."""
+
+    text: str
+    label: str
+    probability: float
+    truncated: bool
+
+
+class SpamClassifier:
+    """A trained sequence classifier and its tokenizer, ready for messages."""
+
+    def __init__(self, model: GPTScratchForSequenceClassification, tokenizer: PreTrainedTokenizerBase):
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+
+    @classmethod
+    def from_pretrained(cls, folder: str | os.PathLike) -> "SpamClassifier":
+        """Loads a local folder; raises `InputError` when it is not a sequence classifier of two labels."""
+        settings = read_config(Path(folder), GPTScratchConfig.model_type)
+        if settings.get("architectures") != ["GPTScratchForSequenceClassification"]:
+            raise InputError(f"{folder} holds a {settings.get('architectures')}, not a sequence classifier.")
+        try:
+            model = GPTScratchForSequenceClassification.from_pretrained(folder, local_files_only=True)
+        except Exception as error:  # safetensors, torch and transformers each have their own for damaged weights
+            raise InputError(f"The weights in {folder} cannot be loaded ({str(error).splitlines()[0]}).") from None
+        if model.num_labels != 2:
+            raise InputError(f"{folder} has {model.num_labels} labels; this needs two.")
+        return cls(model, load_tokenizer(folder))
+
+    def _encode(self, texts: list[str]) -> tuple[dict[str, torch.Tensor], list[bool]]:
+        """The padded batch and, for each text, whether it had to be cut to `n_positions` tokens."""
+        for text in texts:
+            if not text.strip():
+                raise InputError("A message is empty.")
+        limit = self.model.config.n_positions
+        ids = self.tokenizer([text.strip() for text in texts], truncation=False, verbose=False)["input_ids"]
+        batch = self.tokenizer.pad({"input_ids": [row[:limit] for row in ids]}, return_tensors="pt")
+        return batch.to(self.model.device), [len(row) > limit for row in ids]
+
+    def classify(self, texts: Iterable[str], batch_size: int = 32) -> Iterator[Prediction]:
+        """
+        Yields a prediction for each text, in order, reading `batch_size` texts at a time.
+
+        Raises:
+            InputError: for an empty message.
+        """
+        batch = []
+        for text in texts:
+            batch.append(text)
+            if len(batch) == batch_size:
+                yield from self._classify_batch(batch)
+                batch = []
+        if batch:
+            yield from self._classify_batch(batch)
+
+    def _classify_batch(self, texts: list[str]) -> Iterator[Prediction]:
+        inputs, truncated = self._encode(texts)
+        with torch.no_grad():
+            probabilities = self.model(**inputs).logits.float().softmax(-1)[:, 1].tolist()
+        for text, probability, cut in zip(texts, probabilities, truncated):
+            yield Prediction(text, self.model.config.id2label[int(probability > 0.5)], probability, cut)
+
+    @torch.no_grad()
+    def word_probabilities(self, text: str) -> list[tuple[str, float]]:
+        """
+        Each word of the message (with the space before it) and the probability of spam after reading up to there; the
+        last one is the message's. One pass serves them all, as each token is judged by those before it alone. Words
+        the model could not read, past `n_positions` tokens, are left out.
+        """
+        text = text.strip()
+        inputs, _ = self._encode([text])
+        encoding = self.tokenizer(text, return_offsets_mapping=True, verbose=False)
+        token_logits = self.model(**inputs, output_token_logits=True).token_logits[0]  # (T, 2)
+        probabilities = token_logits.float().softmax(-1)[:, 1].tolist()
+        token_ends = [end for _, end in encoding["offset_mapping"]][: len(probabilities)]
+        words, read = [], 0
+        for word in re.finditer(r"\s*\S+", text):
+            tokens_so_far = bisect_right(token_ends, word.end())
+            if tokens_so_far == read:
+                break
+            read = tokens_so_far
+            words.append((word.group(), probabilities[read - 1]))
+        return words

@@ -1,0 +1,79 @@
+"""
+Tokenizers: GPT-2's byte-level BPE, or one of the same kind trained on your own texts.
+
+The contract on special tokens. `<|endoftext|>` ends a text; it is learnt, so it is never masked out of the labels.
+GPT-2's vocabulary has no token for padding, so the end token doubles as one; a tokenizer trained here has a `<|pad|>`
+of its own. Either way, padding is told by the attention mask, never by the token id.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoTokenizer, GPT2Tokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from .errors import InputError
+
+END_TOKEN = "<|endoftext|>"
+PAD_TOKEN = "<|pad|>"
+
+
+def gpt2_tokenizer(vocab: str | os.PathLike, merges: str | os.PathLike) -> GPT2Tokenizer:
+    """GPT-2's tokenizer from its two files: `vocab.json` (OpenAI's `encoder.json`), `merges.txt` (`vocab.bpe`)."""
+    for path in (vocab, merges):
+        if not Path(path).is_file():
+            raise InputError(f"The tokenizer file {path} does not exist.")
+    return GPT2Tokenizer(vocab=str(vocab), merges=str(merges), pad_token=END_TOKEN, model_max_length=1024)
+
+
+def load_tokenizer(name_or_path: str | os.PathLike) -> PreTrainedTokenizerBase:
+    """
+    The tokenizer of a model folder or a Hub repository, with the end token for padding where it has no other.
+
+    Raises:
+        InputError: when there is none.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{name_or_path} holds no tokenizer ({str(error).strip().splitlines()[0]}).") from None
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def train_tokenizer(
+    texts: Iterable[str], vocab_size: int, individual_digits: bool = False, model_max_length: int = 1024
+) -> PreTrainedTokenizerFast:
+    """
+    A byte-level BPE tokenizer of at most `vocab_size` tokens, trained on `texts`. Any text can be encoded by it.
+
+    Args:
+        individual_digits: make every digit a token, so that numbers never seen before still look like numbers.
+
+    Raises:
+        InputError: when `vocab_size` leaves no room for the 256 bytes and the 2 special tokens.
+    """
+    if vocab_size < 258:
+        raise InputError(f"A byte-level vocabulary needs at least 258 tokens, not {vocab_size}.")
+    tokenizer = Tokenizer(models.BPE())
+    steps = [pre_tokenizers.Digits(individual_digits=True)] if individual_digits else []
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*steps, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        min_frequency=2,
+        special_tokens=[END_TOKEN, PAD_TOKEN],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=END_TOKEN,
+        eos_token=END_TOKEN,
+        pad_token=PAD_TOKEN,
+        model_max_length=model_max_length,
+        clean_up_tokenization_spaces=False,
+    )

@@ -1,0 +1,251 @@
+"""
+Trains a spam classifier on the SMS Spam Collection with transformers' Trainer, and measures it beside a linear model.
+
+    python training/finetune_spam.py training/configs/spam/cpu_small.yaml --output_dir runs/spam
+
+The data is downloaded from UCI, or read from `--data_file`. `--help` lists every setting; each can stand in the YAML
+or on the command line. Writes into `--output_dir`: the model (loadable by `AutoModelForSequenceClassification`), its
+tokenizer, `metrics.json` and the pictures in `plots/`.
+"""
+
+import argparse
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass
+class SpamArguments:
+    """The data and the model; everything about the training itself is transformers' TrainingArguments."""
+
+    data_file: str | None = field(
+        default=None, metadata={"help": "The collection's file or UCI's zip; else downloaded."}
+    )
+    dataset_name: str | None = field(default=None, metadata={"help": "A Hub data set, such as ucirvine/sms_spam."})
+    protocol: str = field(
+        default="grouped",
+        metadata={
+            "help": "How to split the data: see hf_gpt_scratch/data/sms_spam.py.",
+            "choices": ["grouped", "book"],
+        },
+    )
+    split_seed: int | None = field(default=None, metadata={"help": "Seed of the grouped split; `seed` by default."})
+    model_name_or_path: str | None = field(
+        default=None, metadata={"help": "A model folder or Hub repository to start from, also a stock GPT-2."}
+    )
+    tokenizer_name: str | None = field(
+        default=None, metadata={"help": "A folder or Hub repository with a tokenizer, if not the model's."}
+    )
+    train_tokenizer: int | None = field(
+        default=None, metadata={"help": "Train a tokenizer of so many tokens on the training messages."}
+    )
+    individual_digits: bool = field(default=False, metadata={"help": "Make every digit a token, in that tokenizer."})
+    n_positions: int = field(default=256, metadata={"help": "Longest message in tokens, for random weights."})
+    n_embd: int = field(default=128, metadata={"help": "Width of the model, for random weights."})
+    n_layer: int = field(default=4, metadata={"help": "Blocks of the model, for random weights."})
+    n_head: int = field(default=4, metadata={"help": "Attention heads of the model, for random weights."})
+    dropout: float = field(default=0.1, metadata={"help": "All dropout probabilities."})
+    prefix_loss_weight: float = field(
+        default=0.0, metadata={"help": "Share of the loss taken over every prefix of a message (0 to 1)."}
+    )
+    trainable_layers: str = field(
+        default="all",
+        metadata={"help": "all; head; or a number n: the last n blocks, the final LayerNorm and the head."},
+    )
+    early_stopping_patience: int | None = field(
+        default=None, metadata={"help": "Stop after so many evaluations without a better validation metric."}
+    )
+
+
+def make_parser():
+    from transformers import HfArgumentParser
+
+    from hf_gpt_scratch.training_arguments import ScratchTrainingArguments
+
+    parser = HfArgumentParser(
+        (SpamArguments, ScratchTrainingArguments),
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(
+        per_device_eval_batch_size=64,
+        num_train_epochs=5.0,
+        metric_for_best_model="f1",
+        train_sampling_strategy="group_by_length",
+    )
+    return parser
+
+
+def make_tokenizer(args: SpamArguments, texts: list[str]):
+    from hf_gpt_scratch.errors import InputError
+    from hf_gpt_scratch.tokenizer import load_tokenizer, train_tokenizer
+
+    if args.train_tokenizer and not args.model_name_or_path:
+        return train_tokenizer(texts, args.train_tokenizer, args.individual_digits, args.n_positions)
+    if args.train_tokenizer:
+        raise InputError("A pretrained model needs the tokenizer it was trained with: leave out --train_tokenizer.")
+    source = args.tokenizer_name or args.model_name_or_path
+    if source is None:
+        raise InputError("Give --model_name_or_path, or for random weights --tokenizer_name or --train_tokenizer.")
+    return load_tokenizer(source)
+
+
+def make_model(args: SpamArguments, tokenizer):
+    """The classifier, from pretrained or random weights, with the layers frozen that are not to be trained."""
+    from hf_gpt_scratch import GPTScratchConfig, GPTScratchForSequenceClassification
+    from hf_gpt_scratch.data.sms_spam import LABELS
+    from hf_gpt_scratch.errors import InputError
+    from hf_gpt_scratch.pretrained import load_pretrained
+
+    settings = {
+        "id2label": dict(enumerate(LABELS)),
+        "label2id": {label: i for i, label in enumerate(LABELS)},
+        "problem_type": "single_label_classification",
+        "pad_token_id": tokenizer.pad_token_id,
+        "resid_pdrop": args.dropout,
+        "embd_pdrop": args.dropout,
+        "attn_pdrop": args.dropout,
+        "prefix_loss_weight": args.prefix_loss_weight,
+    }
+    if args.model_name_or_path:
+        model = load_pretrained(GPTScratchForSequenceClassification, args.model_name_or_path, **settings)
+    else:
+        config = GPTScratchConfig(
+            vocab_size=len(tokenizer),
+            n_positions=args.n_positions,
+            n_embd=args.n_embd,
+            n_layer=args.n_layer,
+            n_head=args.n_head,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            **settings,
+        )
+        model = GPTScratchForSequenceClassification(config)
+    if args.trainable_layers != "all":
+        if args.trainable_layers != "head" and not args.trainable_layers.isdecimal():
+            raise InputError(f"trainable_layers must be all, head or a number, not {args.trainable_layers!r}.")
+        blocks = 0 if args.trainable_layers == "head" else int(args.trainable_layers)
+        model.requires_grad_(False)
+        trained = [model.score, *([model.transformer.ln_f, *model.transformer.h[-blocks:]] if blocks else [])]
+        for module in trained:
+            module.requires_grad_(True)
+    return model
+
+
+def main(argv: list[str] | None = None) -> dict:
+    argv = sys.argv[1:] if argv is None else argv
+    from hf_gpt_scratch.training_arguments import parse_yaml_and_args, resume_checkpoint
+
+    args, training_args = parse_yaml_and_args(make_parser(), argv)
+
+    import numpy as np
+    from scipy.special import softmax
+    from transformers import DataCollatorWithPadding, EarlyStoppingCallback, Trainer, set_seed
+
+    from hf_gpt_scratch.data import sms_spam
+    from hf_gpt_scratch.evaluation.baseline import baseline_scores
+    from hf_gpt_scratch.evaluation.metrics import BinaryClassification
+    from hf_gpt_scratch.evaluation.plots import plot_confusion_matrix, plot_precision_recall, plot_training
+    from hf_gpt_scratch.provenance import command_line, environment
+    from hf_gpt_scratch.saving import publish_model, write_json
+
+    start = time.perf_counter()
+    messages = sms_spam.load_messages(args.data_file, args.dataset_name)
+    splits = sms_spam.split(
+        messages, args.protocol, training_args.seed if args.split_seed is None else args.split_seed
+    )
+    set_seed(training_args.seed)
+    tokenizer = make_tokenizer(args, splits["train"]["text"])
+    model = make_model(args, tokenizer)
+
+    limit = model.config.n_positions
+    encoded = splits.map(
+        lambda rows: tokenizer([text.strip() for text in rows["text"]], verbose=False), batched=True, desc="Tokenizing"
+    )
+    too_long = {name: sum(len(ids) > limit for ids in rows["input_ids"]) for name, rows in encoded.items()}
+    if any(too_long.values()):
+        print(f"Messages cut to {limit} tokens: {too_long}")
+        encoded = encoded.map(lambda row: {key: row[key][:limit] for key in ("input_ids", "attention_mask")})
+
+    metric = BinaryClassification()
+
+    def measure(logits, labels) -> dict:
+        return metric.compute(predictions=np.argmax(logits, axis=-1), references=labels)
+
+    def compute_metrics(evaluation) -> dict:
+        return {key: value for key, value in measure(*evaluation).items() if isinstance(value, float)}
+
+    patience = args.early_stopping_patience
+    trainer = Trainer(
+        model=model,
+        args=training_args,
+        train_dataset=encoded["train"],
+        eval_dataset=encoded["validation"],
+        processing_class=tokenizer,
+        data_collator=DataCollatorWithPadding(tokenizer),
+        compute_metrics=compute_metrics,
+        callbacks=[EarlyStoppingCallback(early_stopping_patience=patience)] if patience else None,
+    )
+    trainer.train(resume_from_checkpoint=resume_checkpoint(training_args))
+    # Trainer groups by length when it predicts as well, which returns the rows in another order than they came in.
+    training_args.train_sampling_strategy = "random"
+    results = {}
+    for name in ("validation", "test"):
+        logits = trainer.predict(encoded[name]).predictions
+        results[name] = measure(logits, splits[name]["label"])
+    if not trainer.is_world_process_zero():
+        return results
+    probabilities = softmax(logits.astype(float), axis=-1)[:, 1]
+    baseline = baseline_scores(splits["train"], splits["test"])
+
+    output_dir = Path(training_args.output_dir)
+    metrics = {
+        "task": "SMS spam classification",
+        "protocol": args.protocol,
+        "sizes": {name: len(rows) for name, rows in splits.items()},
+        "spam": {name: sum(rows["label"]) for name, rows in splits.items()},
+        "test_rows_with_a_near_copy_in_train": sms_spam.leaked_rows(splits),
+        "truncated_messages": too_long,
+        **results["test"],
+        "validation": results["validation"],
+        "baseline": {
+            "name": "TF-IDF + LinearSVC",
+            **metric.compute(predictions=(baseline > 0).astype(int), references=splits["test"]["label"]),
+        },
+        "parameters": model.num_parameters(),
+        "trained_parameters": model.num_parameters(only_trainable=True),
+        "epochs": trainer.state.epoch,
+        "train_seconds": trainer.state.log_history[-1].get("train_runtime"),
+        "seconds": round(time.perf_counter() - start, 1),
+        "seed": training_args.seed,
+        "data": {"source": messages.source, "sha256": messages.sha256},
+        "command": command_line("training/finetune_spam.py", argv),
+        **environment(),
+    }
+    partial = output_dir / ".model.partial"
+    trainer.model.save_pretrained(partial)
+    tokenizer.save_pretrained(partial)
+    publish_model(partial, output_dir)
+    write_json(output_dir / "metrics.json", metrics)
+    plots = output_dir / "plots"
+    plots.mkdir(exist_ok=True)
+    plot_training(trainer.state.log_history, plots / "training.png")
+    plot_confusion_matrix(metrics["confusion_matrix"], sms_spam.LABELS, plots / "confusion_matrix.png")
+    plot_precision_recall(
+        splits["test"]["label"],
+        {"GPT": probabilities, "TF-IDF + LinearSVC": baseline},
+        plots / "precision_recall.png",
+    )
+    print(f"{'':20}{'accuracy':>10}{'precision':>10}{'recall':>10}{'F1':>10}{'MCC':>10}")
+    for name, row in (("GPT", metrics), (metrics["baseline"]["name"], metrics["baseline"])):
+        values = (row[key] for key in ("accuracy", "precision", "recall", "f1", "mcc"))
+        print(f"{name:20}" + "".join(f"{value:10.4f}" for value in values))
+    print(f"The model, metrics.json and plots/ are in {output_dir}.")
+    return metrics
+
+
+if __name__ == "__main__":
+    from hf_gpt_scratch.errors import run_reporting_errors
+
+    sys.exit(run_reporting_errors(lambda: main() and None))
