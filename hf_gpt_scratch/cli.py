@@ -1,0 +1,115 @@
+"""The command `hf-gpt-scratch`: parses, and calls the module that does the work, imported only then."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+
+RED, GREEN, RESET = "\033[31m", "\033[32m", "\033[0m"
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="hf-gpt-scratch", description="A GPT written from scratch, for Hugging Face."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    convert = commands.add_parser("convert", help="make a model of this package from a stock GPT-2")
+    convert.add_argument("src", metavar="SRC", help="a folder, or a Hub repository such as openai-community/gpt2")
+    convert.add_argument("out", metavar="OUT", help="the folder to make")
+    convert.set_defaults(run=run_convert)
+
+    export = commands.add_parser("export", help="write a model of this package in another format")
+    export.add_argument("dir", metavar="DIR", help="a model folder, or a Hub repository")
+    export.add_argument("out", metavar="OUT", help="the folder to make")
+    export.add_argument("--to", required=True, choices=["hf-gpt2"], help="hf-gpt2 is transformers' own GPT-2")
+    export.set_defaults(run=run_export)
+
+    classify = commands.add_parser("classify", help="tell spam from ham")
+    classify.add_argument("dir", metavar="DIR", help="the folder of a trained spam classifier")
+    classify.add_argument(
+        "text", metavar="TEXT", nargs="*", help="messages; without any, one a line is read from stdin"
+    )
+    classify.add_argument("--file", help="read the messages from this file, one a line")
+    classify.add_argument("--stream", action="store_true", help="show the probability of spam after each word")
+    classify.add_argument("--json", action="store_true", help="print one JSON object for each message")
+    classify.add_argument("--batch-size", type=int, default=32, help="messages per forward pass (default: 32)")
+    classify.set_defaults(run=run_classify)
+    return parser
+
+
+def run_convert(args: argparse.Namespace) -> None:
+    from .conversion import convert
+
+    print(f"Converted {args.src} into {convert(args.src, args.out)}.")
+
+
+def run_export(args: argparse.Namespace) -> None:
+    from .conversion import export
+
+    print(f"Exported {args.dir} as {args.to} into {export(args.dir, args.out)}.")
+
+
+def run_classify(args: argparse.Namespace) -> None:
+    from .inference import SpamClassifier
+
+    classifier = SpamClassifier.from_pretrained(args.dir)
+    colours = (GREEN, RED) if sys.stdout.isatty() and "NO_COLOR" not in os.environ else ("", "")
+    reset = RESET if colours[0] else ""
+    for number, prediction in enumerate(classifier.classify(_messages(args), args.batch_size), start=1):
+        if prediction.truncated:
+            limit = classifier.model.config.n_positions
+            print(f"note: message {number} is longer than {limit} tokens; only those were read.", file=sys.stderr)
+        words = classifier.word_probabilities(prediction.text) if args.stream else []
+        if args.json:
+            record = {
+                "text": prediction.text,
+                "label": prediction.label,
+                "probability": prediction.probability,
+                "truncated": prediction.truncated,
+            }
+            if args.stream:
+                record["words"] = [{"word": word.strip(), "probability": value} for word, value in words]
+            print(json.dumps(record, ensure_ascii=False), flush=True)
+            continue
+        for word, value in words:
+            colour = colours[value > 0.5]
+            print(f"{colour}{value:7.1%} {'█' * round(20 * value):20} {word.strip()}{reset}", flush=True)
+        colour = colours[prediction.probability > 0.5]
+        print(f"{colour}{prediction.label}{reset}\t{prediction.probability:.4f}\t{prediction.text}", flush=True)
+
+
+def _messages(args: argparse.Namespace) -> Iterator[str]:
+    """The messages to classify, from the command line, a file or standard input; an empty line is an error."""
+    from .errors import InputError
+
+    if args.text and args.file:
+        raise InputError("Give messages or --file, not both.")
+    if args.text:
+        yield from args.text
+        return
+    source = open(args.file, encoding="utf-8-sig") if args.file else sys.stdin  # noqa: SIM115 (closed below)
+    with source:
+        try:
+            for number, line in enumerate(source, start=1):
+                if not line.strip():
+                    raise InputError(
+                        f"Line {number} of {args.file or 'the input'} is empty; expected a message a line."
+                    )
+                yield line.rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{args.file or 'The input'} is not UTF-8 text ({error.reason}).") from None
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command and returns its exit status: 0, or 1 when it failed; bad usage exits with 2."""
+    args = make_parser().parse_args(argv)
+    from .errors import run_reporting_errors
+
+    return run_reporting_errors(lambda: args.run(args))
+
+
+def run() -> None:
+    """The console script."""
+    sys.exit(main())

@@ -1,0 +1,39 @@
+"""What every test shares: no network, the folder of real data, a model small enough to make in milliseconds."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub
+
+from pathlib import Path  # noqa: E402
+
+import pytest  # noqa: E402
+
+from hf_gpt_scratch import GPTScratchConfig  # noqa: E402
+
+ROOT = Path(__file__).parent.parent
+SHARED_DATA = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The real data sets, which are not part of the project."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("the real data sets are not beside the project, in ../shared/data")
+    return SHARED_DATA
+
+
+@pytest.fixture
+def tiny_config() -> GPTScratchConfig:
+    return GPTScratchConfig(
+        vocab_size=100,
+        n_positions=64,
+        n_embd=32,
+        n_layer=2,
+        n_head=4,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        classifier_dropout=0.0,
+        bos_token_id=0,
+        eos_token_id=0,
+    )

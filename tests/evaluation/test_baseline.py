@@ -1,0 +1,23 @@
+import numpy as np
+import pytest
+
+from hf_gpt_scratch.data.sms_spam import load_messages, split
+from hf_gpt_scratch.evaluation.baseline import baseline_scores
+
+
+def test_baseline_separates_what_words_separate():
+    train = {"text": ["win a prize", "free prize now", "see you at home", "home soon, see you"], "label": [1, 1, 0, 0]}
+    scores = baseline_scores(train, {"text": ["prizes to win", "at home now, see you"]})
+    assert scores[0] > 0 > scores[1]
+
+
+def test_baseline_reads_letters_as_well_as_words():
+    train = {"text": ["winning", "winners", "walking", "walkers"], "label": [1, 1, 0, 0]}
+    scores = baseline_scores(train, {"text": ["winnable", "walkable"]})  # words it never saw
+    assert scores[0] > 0 > scores[1]
+
+
+def test_baseline_of_the_book_split_is_the_documented_one(shared_data):
+    splits = split(load_messages(shared_data / "sms_spam" / "SMSSpamCollection"), "book", seed=1)
+    right = (baseline_scores(splits["train"], splits["test"]) > 0) == np.array(splits["test"]["label"])
+    assert 100 * right.mean() == pytest.approx(97.67, abs=0.005)

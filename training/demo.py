@@ -1,0 +1,192 @@
+"""
+The whole story in a few minutes on a laptop's CPU, without a download: a GPT learns to write like a story, another
+one learns to tell spam from ham, and both come back in a process that has never seen this package.
+
+    python training/demo.py
+
+The story and the messages in `demo_data/` were written for this project. Everything lands in `runs/demo`.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+PROMPT = "Tilly looked at the lamp and"
+
+# Runs in a process where importing the package fails, as on a machine that has not installed it.
+CLEAN_PROCESS = """
+import json, sys
+sys.modules["hf_gpt_scratch"] = None
+import torch
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers.utils import logging
+logging.disable_progress_bar()
+writer, classifier, prompt, message = sys.argv[1:]
+tokenizer = AutoTokenizer.from_pretrained(writer, trust_remote_code=True)
+model = AutoModelForCausalLM.from_pretrained(writer, trust_remote_code=True)
+torch.manual_seed(0)
+inputs = tokenizer(prompt, return_tensors="pt")
+ids = model.generate(**inputs, max_new_tokens=30, do_sample=True, temperature=0.7, top_k=20)
+text = tokenizer.decode(ids[0])
+tokenizer = AutoTokenizer.from_pretrained(classifier, trust_remote_code=True)
+model = AutoModelForSequenceClassification.from_pretrained(classifier, trust_remote_code=True)
+probability = model(**tokenizer(message, return_tensors="pt")).logits.softmax(-1)[0, 1].item()
+print(json.dumps({"text": text, "probability": probability}))
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output_dir", default="runs/demo", help="an older demo there is replaced")
+    parser.add_argument("--seed", type=int, default=123)
+    parser.add_argument("--pretrain_steps", type=int, default=300)
+    parser.add_argument("--spam_epochs", type=float, default=12)
+    return parser
+
+
+def heading(text: str) -> None:
+    print(f"\n=== {text}", flush=True)
+
+
+def pretrain(folder: Path, steps: int, seed: int) -> dict:
+    """Trains a small GPT on the story and saves it; returns its losses and what it wrote before and after."""
+    import torch
+    from datasets import Dataset
+    from transformers import Trainer, set_seed
+
+    from hf_gpt_scratch import GPTScratchConfig, GPTScratchForCausalLM
+    from hf_gpt_scratch.inference import sample
+    from hf_gpt_scratch.tokenizer import train_tokenizer
+    from hf_gpt_scratch.training_arguments import ScratchTrainingArguments
+
+    set_seed(seed)
+    story = (HERE / "demo_data" / "story.txt").read_text(encoding="utf-8")
+    tokenizer = train_tokenizer([story], vocab_size=800, model_max_length=128)
+    config = GPTScratchConfig(
+        vocab_size=len(tokenizer),
+        n_positions=128,
+        n_embd=128,
+        n_layer=4,
+        n_head=4,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model = GPTScratchForCausalLM(config)
+    ids = tokenizer(story, verbose=False)["input_ids"] + [tokenizer.eos_token_id]
+    windows = [ids[start : start + 128] for start in range(0, len(ids) - 128, 16)]
+    data = Dataset.from_dict({"input_ids": windows, "labels": windows})
+
+    def write() -> str:
+        prompt = torch.tensor([tokenizer(PROMPT)["input_ids"]])
+        generator = torch.Generator().manual_seed(seed)
+        tokens = sample(model, prompt, max_new_tokens=60, temperature=0.7, top_k=20, generator=generator)
+        return PROMPT + tokenizer.decode(list(tokens))
+
+    before = write()
+    arguments = ScratchTrainingArguments(
+        output_dir=str(folder / "checkpoints"),
+        max_steps=steps,
+        per_device_train_batch_size=16,
+        learning_rate=1e-3,
+        lr_scheduler_type="cosine",
+        warmup_steps=20,
+        eval_strategy="no",
+        save_strategy="no",
+        load_best_model_at_end=False,
+        logging_strategy="no",
+        use_cpu=True,
+        seed=seed,
+    )
+    trainer = Trainer(model=model, args=arguments, train_dataset=data)
+    first_loss = trainer.evaluate(data)["eval_loss"]
+    trainer.train()
+    last_loss = trainer.evaluate(data)["eval_loss"]
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return {"before": before, "after": write(), "first_loss": first_loss, "last_loss": last_loss}
+
+
+def train_classifier(folder: Path, epochs: float, seed: int) -> dict:
+    """Runs the spam script on the messages of `demo_data` and returns its metrics."""
+    sys.path.insert(0, str(HERE))
+    import finetune_spam
+
+    settings = {
+        "data_file": HERE / "demo_data" / "messages.tsv",
+        "output_dir": folder,
+        "train_tokenizer": 600,
+        "n_embd": 64,
+        "n_layer": 2,
+        "n_positions": 128,
+        "prefix_loss_weight": 0.5,
+        "num_train_epochs": epochs,
+        "per_device_train_batch_size": 16,
+        "learning_rate": 2e-3,
+        "logging_strategy": "epoch",
+        "use_cpu": True,
+        "seed": seed,
+    }
+    return finetune_spam.main([word for key, value in settings.items() for word in (f"--{key}", str(value))])
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = make_parser().parse_args(argv)
+    start = time.perf_counter()
+    from transformers.utils import logging
+
+    from hf_gpt_scratch.inference import SpamClassifier
+    from hf_gpt_scratch.saving import write_json
+
+    logging.set_verbosity_error()
+    folder = Path(args.output_dir).absolute()
+    for part in ("writer", "spam"):
+        shutil.rmtree(folder / part, ignore_errors=True)
+
+    heading("1. A GPT learns to write from a story of 2,700 words")
+    writer = pretrain(folder / "writer", args.pretrain_steps, args.seed)
+    print(f"\nbefore (loss {writer['first_loss']:.2f}):\n  {' '.join(writer['before'].split())}")
+    print(f"after (loss {writer['last_loss']:.2f}):\n  {' '.join(writer['after'].split())}")
+
+    heading("2. A GPT learns to tell spam from ham, from 480 messages")
+    metrics = train_classifier(folder / "spam", args.spam_epochs, args.seed)
+
+    heading("3. The probability of spam, word by word")
+    classifier = SpamClassifier.from_pretrained(folder / "spam")
+    message = "Hi, are you free on Friday? Reply YES now to claim your prize of 500 in cash"
+    for word, probability in classifier.word_probabilities(message):
+        print(f"{probability:7.1%} {'█' * round(20 * probability):20} {word.strip()}")
+    probability = next(classifier.classify([message])).probability
+
+    heading("4. Both models in a process that cannot import this package")
+    command = [sys.executable, "-c", CLEAN_PROCESS, str(folder / "writer"), str(folder / "spam"), PROMPT, message]
+    clean = json.loads(subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder).stdout)
+    print(f"the writer:     {' '.join(clean['text'].split())}")
+    print(f"the classifier: {clean['probability']:.1%} spam")
+    difference = abs(clean["probability"] - probability)
+    if difference > 1e-5:
+        sys.exit(f"error: the reloaded classifier's answer differs by {difference}.")
+
+    summary = {
+        "story loss": f"{writer['first_loss']:.2f} before, {writer['last_loss']:.2f} after training",
+        "spam F1 on unseen messages": f"{metrics['f1']:.3f}, a linear model's {metrics['baseline']['f1']:.3f}",
+        "reloaded without the package": f"same answer, difference {difference:.1e}",
+        "the writer": str(folder / "writer"),
+        "the spam classifier": str(folder / "spam"),
+        "its metrics and pictures": f"{folder / 'spam' / 'metrics.json'}, {folder / 'spam' / 'plots'}",
+        "time": f"{time.perf_counter() - start:.0f} s",
+    }
+    write_json(folder / "summary.json", {**summary, "seed": args.seed, "writer_text": writer, "spam_metrics": metrics})
+    heading("What was done")
+    for name, value in summary.items():
+        print(f"{name:30} {value}")
+    print(f'\nNext: hf-gpt-scratch classify {folder / "spam"} --stream "your message"')
+
+
+if __name__ == "__main__":
+    main()
