@@ -78,6 +78,7 @@ class GPTScratchAttention(nn.Module):
         self.k_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.qkv_bias)
         self.v_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.qkv_bias)
         self.o_proj = nn.Linear(config.n_embd, config.n_embd)
+        self.o_proj.adds_to_residual = True
         self.resid_dropout = Dropout(config.resid_pdrop)
 
     def forward(
@@ -125,6 +126,7 @@ class GPTScratchMLP(nn.Module):
         n_inner = config.n_inner or 4 * config.n_embd
         self.fc_in = nn.Linear(config.n_embd, n_inner)
         self.fc_out = nn.Linear(n_inner, config.n_embd)
+        self.fc_out.adds_to_residual = True
         # "gelu_new" is transformers' name for the tanh GELU spelled out in six operations, each of which keeps a
         # (B, T, n_inner) tensor for the backward pass; torch's own computes the same in one.
         is_tanh_gelu = config.activation_function in ("gelu_new", "gelu_pytorch_tanh")
@@ -173,11 +175,8 @@ class GPTScratchPreTrainedModel(PreTrainedModel):
     def _init_weights(self, module):
         """Normal weights, zero biases; GPT-2 shrinks the two projections that each block adds to the residual."""
         super()._init_weights(module)
-        residual_std = self.config.initializer_range / math.sqrt(2 * self.config.n_layer)
-        if isinstance(module, GPTScratchAttention):
-            init.normal_(module.o_proj.weight, mean=0.0, std=residual_std)
-        elif isinstance(module, GPTScratchMLP):
-            init.normal_(module.fc_out.weight, mean=0.0, std=residual_std)
+        if getattr(module, "adds_to_residual", False):
+            init.normal_(module.weight, std=self.config.initializer_range / math.sqrt(2 * self.config.n_layer))
 
 
 class GPTScratchModel(GPTScratchPreTrainedModel):

@@ -1,0 +1,148 @@
+import pytest
+import torch
+from transformers import HfArgumentParser, TrainingArguments
+
+from hf_gpt_scratch.errors import InputError
+from hf_gpt_scratch.training_arguments import ScratchTrainingArguments, parse_yaml_and_args, resume_checkpoint
+
+
+@pytest.fixture
+def parse(tmp_path):
+    """Parses a YAML text, or none, and options after it, into ScratchTrainingArguments."""
+
+    def parse(yaml: str | bytes | None, *options: str) -> ScratchTrainingArguments:
+        argv = list(options)
+        if yaml is not None:
+            path = tmp_path / "config.yaml"
+            path.write_bytes(yaml if isinstance(yaml, bytes) else yaml.encode())
+            argv = [str(path), *argv]
+        return parse_yaml_and_args(HfArgumentParser(ScratchTrainingArguments), argv)[0]
+
+    return parse
+
+
+def test_options_override_the_yaml_which_overrides_the_defaults(parse):
+    args = parse("output_dir: from_yaml\nlearning_rate: 5e-4\nseed: 7\nmax_grad_norm:\n", "--seed", "8")
+    assert (args.output_dir, args.learning_rate, args.seed) == ("from_yaml", 5e-4, 8)
+    assert args.max_grad_norm == 1.0  # a key without a value leaves the default
+    assert args.weight_decay == 0.1
+
+
+def test_options_need_no_yaml(parse):
+    args = parse(None, "--output_dir", "out", "--learning_rate", "0.01")
+    assert (args.output_dir, args.learning_rate, args.seed) == ("out", 0.01, 123)
+
+
+@pytest.mark.parametrize(
+    "line, name, value",
+    [
+        ("load_best_model_at_end: false", "load_best_model_at_end", False),
+        ("max_steps: -1", "max_steps", -1),
+        ("label_names: [labels, weights]", "label_names", ["labels", "weights"]),
+        ("lr_scheduler_kwargs: {num_cycles: 2}", "lr_scheduler_kwargs", {"num_cycles": 2}),
+    ],
+)
+def test_yaml_values_keep_their_meaning(parse, line, name, value):
+    assert getattr(parse(f"output_dir: out\n{line}\n"), name) == value
+
+
+@pytest.mark.parametrize(
+    "yaml, complaint",
+    [
+        ("output_dir: out\nlerning_rate: 1\nsed: 2\n", "lerning_rate, sed"),
+        ("output_dir: [out\n", "not valid YAML"),
+        ("- output_dir\n", "key: value"),
+        (b"output_dir: caf\xe9\n", "config.yaml"),
+        ("seed: 1\n", "--output_dir"),
+        ("output_dir: out\nlabel_smoothing_factor: 0.1\n", "label_smoothing_factor"),
+        ("output_dir: out\neval_strategy: 'no'\n", "load_best_model_at_end"),
+    ],
+    ids=["unknown keys", "invalid", "a list", "not UTF-8", "no output_dir", "label smoothing", "contradiction"],
+)
+def test_wrong_yaml_is_refused(parse, yaml, complaint):
+    with pytest.raises(InputError, match=complaint) as refusal:
+        parse(yaml)
+    assert "\n" not in str(refusal.value)
+
+
+def test_missing_yaml_is_named():
+    with pytest.raises(InputError, match="nowhere.yaml cannot be read"):
+        parse_yaml_and_args(HfArgumentParser(ScratchTrainingArguments), ["nowhere.yaml"])
+
+
+@pytest.mark.parametrize("options", [["--seed", "many"], ["--precision", "fp8"], ["--lerning_rate", "1"]])
+def test_wrong_option_is_bad_usage(parse, capsys, options):
+    with pytest.raises(SystemExit) as exit_info:
+        parse(None, "--output_dir", "out", *options)
+    assert exit_info.value.code == 2
+    assert options[0] in capsys.readouterr().err
+
+
+def precision_on(monkeypatch, capability: tuple[int, int] | None, **settings) -> tuple[bool, bool]:
+    """fp16 and bf16 as set before TrainingArguments' own work, which would look for the GPU that is not there."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: capability is not None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    monkeypatch.setattr(TrainingArguments, "__post_init__", lambda self: None)
+    args = ScratchTrainingArguments(output_dir="out", **settings)
+    return args.fp16, args.bf16
+
+
+FP32, FP16, BF16 = (False, False), (True, False), (False, True)
+
+
+@pytest.mark.parametrize(
+    "capability, expected", [(None, FP32), ((7, 5), FP16), ((8, 0), BF16), ((9, 0), BF16)], ids=str
+)
+def test_automatic_precision_suits_the_device(monkeypatch, capability, expected):
+    assert precision_on(monkeypatch, capability) == expected
+
+
+@pytest.mark.parametrize(
+    "settings, expected",
+    [
+        ({"precision": "fp32"}, FP32),
+        ({"precision": "fp16"}, FP16),
+        ({"precision": "bf16"}, BF16),
+        ({"fp16": True}, FP16),
+    ],
+)
+def test_precision_asked_for_is_used(monkeypatch, settings, expected):
+    assert precision_on(monkeypatch, (8, 0), **settings) == expected
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    """A run's folder with two complete checkpoints."""
+    for step in (9, 10):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text("{}")
+    return tmp_path
+
+
+def resume(output_dir, wanted: str | None) -> str | None:
+    return resume_checkpoint(ScratchTrainingArguments(output_dir=str(output_dir), resume_from_checkpoint=wanted))
+
+
+@pytest.mark.parametrize("wanted", [None, "false", "False"])
+def test_run_starts_afresh_unless_told_otherwise(checkpoints, wanted):
+    assert resume(checkpoints, wanted) is None
+
+
+@pytest.mark.parametrize("wanted", ["true", "True"])
+def test_run_resumes_from_its_last_checkpoint(checkpoints, wanted):
+    assert resume(checkpoints, wanted) == str(checkpoints / "checkpoint-10")
+
+
+def test_run_resumes_from_the_checkpoint_named(checkpoints, tmp_path):
+    assert resume(tmp_path / "other", str(checkpoints / "checkpoint-9")) == str(checkpoints / "checkpoint-9")
+
+
+@pytest.mark.parametrize("wanted", ["true", "checkpoint-1"])
+@pytest.mark.parametrize("output_dir", ["absent", "empty", "half"])
+def test_nothing_to_resume_from_is_refused(tmp_path, output_dir, wanted):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "half" / "checkpoint-1").mkdir(parents=True)  # the run was killed while it wrote this one
+    if wanted != "true":
+        wanted = str(tmp_path / output_dir / wanted)
+    with pytest.raises(InputError, match="no checkpoint to resume from"):
+        resume(tmp_path / output_dir, wanted)
