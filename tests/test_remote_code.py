@@ -1,0 +1,127 @@
+"""A saved model works where this package is not installed, however it was saved."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from datasets import Dataset
+from transformers import Trainer, TrainingArguments
+
+import hf_gpt_scratch
+from hf_gpt_scratch.tokenizer import train_tokenizer
+
+AUTO_CLASSES = {
+    "GPTScratchModel": "AutoModel",
+    "GPTScratchForCausalLM": "AutoModelForCausalLM",
+    "GPTScratchForSequenceClassification": "AutoModelForSequenceClassification",
+    "GPTScratchForTokenClassification": "AutoModelForTokenClassification",
+}
+TEXT = "the lamp on the hill"
+
+# Importing the package fails in this process, as where it is not installed.
+CLEAN_PROCESS = """
+import json, sys
+sys.modules["hf_gpt_scratch"] = None
+import torch, transformers
+folder, auto_class, resave = sys.argv[1:]
+tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
+config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=True)
+model = getattr(transformers, auto_class).from_pretrained(folder, trust_remote_code=True)
+assert type(model).__module__.startswith("transformers_modules."), type(model)
+if resave:
+    model.save_pretrained(resave)
+    tokenizer.save_pretrained(resave)
+outputs = model(**tokenizer("TEXT", return_tensors="pt"))
+values = outputs.last_hidden_state if auto_class == "AutoModel" else outputs.logits
+print(json.dumps([config.model_type, values.flatten().tolist()]))
+""".replace("TEXT", TEXT)
+
+
+def load_elsewhere(folder: Path, auto_class: str, resave: Path | str = "") -> torch.Tensor:
+    """What the model in `folder` answers in a clean process, flattened."""
+    command = [sys.executable, "-c", CLEAN_PROCESS, str(folder), auto_class, str(resave)]
+    run = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert run.returncode == 0, run.stderr[-3000:]
+    model_type, values = json.loads(run.stdout.strip().splitlines()[-1])
+    assert model_type == "gpt_scratch"
+    return torch.tensor(values)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer([TEXT] * 5, 300)
+
+
+def make(architecture: str, config, tokenizer):
+    torch.manual_seed(0)
+    config.vocab_size = len(tokenizer)
+    return getattr(hf_gpt_scratch, architecture)(config).eval()
+
+
+def answer(model, tokenizer) -> torch.Tensor:
+    with torch.no_grad():
+        return model(**tokenizer(TEXT, return_tensors="pt"))[0].flatten()
+
+
+@pytest.mark.parametrize("architecture", AUTO_CLASSES)
+def test_saved_and_saved_again_by_a_clean_process(architecture, tiny_config, tokenizer, tmp_path):
+    model = make(architecture, tiny_config, tokenizer)
+    model.save_pretrained(tmp_path / "first")
+    tokenizer.save_pretrained(tmp_path / "first")
+    expected = answer(model, tokenizer)
+    auto_class = AUTO_CLASSES[architecture]
+    first = load_elsewhere(tmp_path / "first", auto_class, resave=tmp_path / "second")
+    torch.testing.assert_close(first, expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(load_elsewhere(tmp_path / "second", auto_class), expected, atol=1e-6, rtol=0)
+    for name in ("configuration_gpt_scratch.py", "modeling_gpt_scratch.py"):
+        assert (tmp_path / "second" / name).read_text() == (tmp_path / "first" / name).read_text()
+    config = json.loads((tmp_path / "second" / "config.json").read_text())
+    assert config["auto_map"] == json.loads((tmp_path / "first" / "config.json").read_text())["auto_map"]
+    assert len(config["auto_map"]) == 5
+
+
+def test_a_folder_loads_as_every_class_its_auto_map_names(tiny_config, tokenizer, tmp_path):
+    make("GPTScratchForCausalLM", tiny_config, tokenizer).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    for auto_class in AUTO_CLASSES.values():
+        assert load_elsewhere(tmp_path, auto_class).isfinite().all()
+
+
+def test_a_trainer_checkpoint_loads(tiny_config, tokenizer, tmp_path):
+    model = make("GPTScratchForCausalLM", tiny_config, tokenizer)
+    ids = tokenizer(TEXT)["input_ids"]
+    arguments = TrainingArguments(output_dir=tmp_path, max_steps=2, save_steps=2, report_to="none", use_cpu=True)
+    data = Dataset.from_dict({"input_ids": [ids] * 8, "labels": [ids] * 8})
+    Trainer(model=model, args=arguments, train_dataset=data, processing_class=tokenizer).train()
+    result = load_elsewhere(tmp_path / "checkpoint-2", "AutoModelForCausalLM")
+    torch.testing.assert_close(result, answer(model.eval(), tokenizer), atol=1e-6, rtol=0)
+
+
+def test_without_trust_nothing_of_the_folder_runs(tiny_config, tokenizer, tmp_path):
+    make("GPTScratchForCausalLM", tiny_config, tokenizer).save_pretrained(tmp_path)
+    (tmp_path / "modeling_gpt_scratch.py").write_text("print('the code ran')")
+    program = (
+        "import sys; sys.modules['hf_gpt_scratch'] = None\nfrom transformers import AutoModelForCausalLM\n"
+        f"AutoModelForCausalLM.from_pretrained({str(tmp_path)!r}, trust_remote_code=False)"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert run.returncode != 0
+    assert "trust_remote_code" in run.stderr
+    assert "the code ran" not in run.stdout
+
+
+@pytest.mark.parametrize("name", ["configuration_gpt_scratch.py", "modeling_gpt_scratch.py"])
+def test_the_files_that_travel_import_only_torch_transformers_and_each_other(name):
+    source = (Path(hf_gpt_scratch.__file__).parent / name).read_text(encoding="utf-8")
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            assert {alias.name.split(".")[0] for alias in node.names} <= {"math", "torch"}
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                assert (node.level, node.module) == (1, "configuration_gpt_scratch")
+            else:
+                assert node.module.split(".")[0] in ("dataclasses", "torch", "transformers")
