@@ -82,10 +82,10 @@ def run_classify(args: argparse.Namespace) -> None:
 
 def _messages(args: argparse.Namespace) -> Iterator[str]:
     """The messages to classify, from the command line, a file or standard input; an empty line is an error."""
-    from .errors import InputError
+    from .errors import InputError, UsageError
 
     if args.text and args.file:
-        raise InputError("Give messages or --file, not both.")
+        raise UsageError("Give messages or --file, not both.")
     if args.text:
         yield from args.text
         return

@@ -9,16 +9,22 @@ class InputError(ValueError):
     """A file, a folder, a text or a setting cannot be used; the message says what is wrong and what to do."""
 
 
+class UsageError(InputError):
+    """The command itself is wrong: an option that does not exist or contradicts another."""
+
+
 def run_reporting_errors(run: Callable[[], int | None]) -> int:
     """
-    Calls `run` and returns the exit status of the program: 0, or what `run` returned, or 1 after printing one sentence
-    on stderr for a wrong input, a file that cannot be read or written, or an interruption. Anything else is a defect
-    of ours and keeps its traceback.
+    Calls `run` and returns the exit status of the program: 0, or what `run` returned; 2 for a wrong use and 1 for a
+    wrong input, a file that cannot be read or written, or an interruption, after printing one sentence on stderr.
+    Anything else is a defect of ours and keeps its traceback.
     """
+    status = 1
     try:
         return run() or 0
     except InputError as error:
         message = str(error)
+        status = 2 if isinstance(error, UsageError) else 1
     except OSError as error:
         if error.errno == errno.EPIPE:  # the reader of our output, such as `head`, has seen enough
             sys.stderr.close()
@@ -28,4 +34,4 @@ def run_reporting_errors(run: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         message = "Interrupted."
     print(f"error: {message}", file=sys.stderr)
-    return 1
+    return status

@@ -7,9 +7,8 @@ from pathlib import Path
 import torch
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
-from .errors import InputError
+from .errors import InputError, UsageError
 
 
 @dataclass
@@ -35,9 +34,9 @@ class ScratchTrainingArguments(TrainingArguments):
 
     def __post_init__(self):
         if self.output_dir is None:
-            raise InputError("Give the folder to write by --output_dir.")
+            raise UsageError("Give the folder to write by --output_dir.")
         if self.label_smoothing_factor:
-            raise InputError("label_smoothing_factor is not supported: Trainer would smooth against unshifted labels.")
+            raise UsageError("label_smoothing_factor is not supported: Trainer would smooth against unshifted labels.")
         if not (self.fp16 or self.bf16):
             precision = _best_precision() if self.precision == "auto" else self.precision
             self.fp16, self.bf16 = precision == "fp16", precision == "bf16"
@@ -49,29 +48,42 @@ def parse_yaml_and_args(parser: HfArgumentParser, argv: Sequence[str]) -> tuple:
     The parser's dataclasses, filled from `argv`: an optional path of a YAML file, then options that override it.
 
     Raises:
-        InputError: when the YAML cannot be read or has a key that is no option.
-        SystemExit: with status 2, by argparse, when an option is wrong.
+        InputError: when the YAML cannot be read.
+        UsageError: for a key or option that does not exist, or settings that contradict each other.
+        SystemExit: with status 2, by argparse, when an option's value is wrong.
     """
     argv = list(argv)
     if argv and not argv[0].startswith("-"):
         argv = [*_yaml_as_options(parser, argv[0]), *argv[1:]]
+    unknown = parser.parse_known_args(argv)[1]
+    if unknown:
+        raise UsageError(f"There is no option {unknown[0]}; --help lists them.")
     try:
         return parser.parse_args_into_dataclasses(argv)
-    except InputError:
+    except UsageError:
         raise
-    except ValueError as error:  # TrainingArguments and HfArgumentParser refuse settings that contradict each other
-        raise InputError(f"The settings cannot be used: {' '.join(str(error).split())}") from None
+    except ValueError as error:  # TrainingArguments refuses settings that contradict each other
+        raise UsageError(f"The settings cannot be used: {' '.join(str(error).split())}") from None
 
 
 def resume_checkpoint(args: TrainingArguments) -> str | None:
-    """The checkpoint that `--resume_from_checkpoint` names; with `true`, the last one of `output_dir`."""
+    """
+    The checkpoint that `--resume_from_checkpoint` names; with `true`, the last complete one of `output_dir`.
+
+    Raises:
+        InputError: when there is none.
+    """
     wanted = args.resume_from_checkpoint
     if wanted is None or wanted.lower() == "false":
         return None
-    checkpoint = get_last_checkpoint(args.output_dir) if wanted.lower() == "true" else wanted
-    if checkpoint is None or not (Path(checkpoint) / "trainer_state.json").is_file():
-        raise InputError(f"There is no checkpoint to resume from in {checkpoint or args.output_dir}.")
-    return checkpoint
+    candidates = Path(args.output_dir).glob("checkpoint-*") if wanted.lower() == "true" else [Path(wanted)]
+    # Trainer writes its state last, so a checkpoint without one was cut off by whatever ended the run.
+    complete = [folder for folder in candidates if (folder / "trainer_state.json").is_file()]
+    if not complete:
+        raise InputError(
+            f"There is no complete checkpoint to resume from in {args.output_dir} ({wanted!r} was asked)."
+        )
+    return str(max(complete, key=lambda folder: int(folder.name.rpartition("-")[2])))
 
 
 def _best_precision() -> str:
@@ -92,7 +104,7 @@ def _yaml_as_options(parser: HfArgumentParser, path: str) -> list[str]:
     known = {action.dest for action in parser._actions}
     unknown = [str(key) for key in settings if key not in known]
     if unknown:
-        raise InputError(f"{path} has keys that are no option: {', '.join(unknown)}.")
+        raise UsageError(f"{path} has keys that are no option: {', '.join(unknown)}.")
     options = []
     for key, value in settings.items():
         if value is not None:

@@ -78,16 +78,16 @@ def make_parser():
 
 
 def make_tokenizer(args: SpamArguments, texts: list[str]):
-    from hf_gpt_scratch.errors import InputError
+    from hf_gpt_scratch.errors import UsageError
     from hf_gpt_scratch.tokenizer import load_tokenizer, train_tokenizer
 
     if args.train_tokenizer and not args.model_name_or_path:
         return train_tokenizer(texts, args.train_tokenizer, args.individual_digits, args.n_positions)
     if args.train_tokenizer:
-        raise InputError("A pretrained model needs the tokenizer it was trained with: leave out --train_tokenizer.")
+        raise UsageError("A pretrained model needs the tokenizer it was trained with: leave out --train_tokenizer.")
     source = args.tokenizer_name or args.model_name_or_path
     if source is None:
-        raise InputError("Give --model_name_or_path, or for random weights --tokenizer_name or --train_tokenizer.")
+        raise UsageError("Give --model_name_or_path, or for random weights --tokenizer_name or --train_tokenizer.")
     return load_tokenizer(source)
 
 
@@ -95,7 +95,7 @@ def make_model(args: SpamArguments, tokenizer):
     """The classifier, from pretrained or random weights, with the layers frozen that are not to be trained."""
     from hf_gpt_scratch import GPTScratchConfig, GPTScratchForSequenceClassification
     from hf_gpt_scratch.data.sms_spam import LABELS
-    from hf_gpt_scratch.errors import InputError
+    from hf_gpt_scratch.errors import UsageError
     from hf_gpt_scratch.pretrained import load_pretrained
 
     settings = {
@@ -111,20 +111,23 @@ def make_model(args: SpamArguments, tokenizer):
     if args.model_name_or_path:
         model = load_pretrained(GPTScratchForSequenceClassification, args.model_name_or_path, **settings)
     else:
-        config = GPTScratchConfig(
-            vocab_size=len(tokenizer),
-            n_positions=args.n_positions,
-            n_embd=args.n_embd,
-            n_layer=args.n_layer,
-            n_head=args.n_head,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            **settings,
-        )
+        try:
+            config = GPTScratchConfig(
+                vocab_size=len(tokenizer),
+                n_positions=args.n_positions,
+                n_embd=args.n_embd,
+                n_layer=args.n_layer,
+                n_head=args.n_head,
+                bos_token_id=tokenizer.bos_token_id,
+                eos_token_id=tokenizer.eos_token_id,
+                **settings,
+            )
+        except ValueError as error:
+            raise UsageError(str(error)) from None
         model = GPTScratchForSequenceClassification(config)
     if args.trainable_layers != "all":
         if args.trainable_layers != "head" and not args.trainable_layers.isdecimal():
-            raise InputError(f"trainable_layers must be all, head or a number, not {args.trainable_layers!r}.")
+            raise UsageError(f"trainable_layers must be all, head or a number, not {args.trainable_layers!r}.")
         blocks = 0 if args.trainable_layers == "head" else int(args.trainable_layers)
         model.requires_grad_(False)
         trained = [model.score, *([model.transformer.ln_f, *model.transformer.h[-blocks:]] if blocks else [])]

@@ -18,7 +18,7 @@ import pandas as pd
 from datasets import Dataset, DatasetDict, DownloadManager, load_dataset
 from sklearn.model_selection import StratifiedGroupKFold
 
-from ..errors import InputError
+from ..errors import InputError, UsageError
 
 URL = "https://archive.ics.uci.edu/static/public/228/sms+spam+collection.zip"
 MEMBER = "SMSSpamCollection"
@@ -54,7 +54,7 @@ def load_messages(data_file: str | os.PathLike | None = None, dataset_name: str 
         InputError: when the data is missing, damaged or malformed, naming the line.
     """
     if data_file and dataset_name:
-        raise InputError("Give --data_file or --dataset_name, not both.")
+        raise UsageError("Give --data_file or --dataset_name, not both.")
     if dataset_name:
         return _from_hub(dataset_name)
     if not data_file:
