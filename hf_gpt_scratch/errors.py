@@ -33,5 +33,10 @@ def run_reporting_errors(run: Callable[[], int | None]) -> int:
         message = f"{error.strerror or error}{where}; nothing was left half-written."
     except KeyboardInterrupt:
         message = "Interrupted."
+    except Exception as error:
+        # safetensors and torch hide the system's error in texts of their own when a file cannot be written.
+        if not any(sign in str(error) for sign in ("os error", "PytorchStreamWriter", "unexpected pos")):
+            raise
+        message = f"A file could not be written, perhaps because the disk is full ({str(error).splitlines()[0]})."
     print(f"error: {message}", file=sys.stderr)
     return status

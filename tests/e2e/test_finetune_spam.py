@@ -160,3 +160,17 @@ def test_exit_status_and_message_of_the_script(tmp_path):
     usage = subprocess.run([*command[:2], "--no_such_option", "1"], capture_output=True, text=True)
     assert usage.returncode == 2
     assert usage.stderr.strip() == "error: There is no option --no_such_option; --help lists them."
+
+
+def test_a_full_disk_ends_in_one_sentence_and_leaves_no_model(tmp_path):
+    # Files of over 100 kB cannot be written, as on a disk that fills up; the checkpoints' weights are larger.
+    limited = (
+        "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); sys.argv.pop(0)"
+    )
+    script = str(TRAINING / "finetune_spam.py")
+    command = [sys.executable, "-c", f"{limited}; runpy.run_path({script!r}, run_name='__main__')", script]
+    run = subprocess.run([*command, *options(tmp_path / "out")], capture_output=True, text=True)
+    assert run.returncode == 1
+    assert run.stderr.strip().splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in run.stderr
+    assert not (tmp_path / "out" / "config.json").exists()
