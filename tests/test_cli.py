@@ -1,5 +1,6 @@
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,173 +8,225 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForSequenceClassification, GPT2Config, GPT2LMHeadModel, PreTrainedModel
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from hf_gpt_scratch import GPTScratchForCausalLM, GPTScratchForSequenceClassification
 from hf_gpt_scratch.cli import main
 from hf_gpt_scratch.tokenizer import train_tokenizer
 
-LABELS = {"id2label": {0: "ham", 1: "spam"}, "label2id": {"ham": 0, "spam": 1}}
 MESSAGES = ["Win a prize now! ☃", "see you at home", "ok 😀"]
 
 
-def save(model_class: type[PreTrainedModel], config, folder: Path) -> Path:
-    """A model with a tokenizer and random weights, wide enough apart that its probabilities are too."""
+@pytest.fixture
+def models(tiny_config, tmp_path, monkeypatch) -> None:
+    """In the current folder, the models `classifier`, `lm` and `stock`, and some files that are none."""
+    monkeypatch.chdir(tmp_path)
     tokenizer = train_tokenizer(["win a prize", "see you at home"] * 5, 270, model_max_length=64)
-    config.vocab_size, config.initializer_range = len(tokenizer), 0.5
-    config.pad_token_id = tokenizer.pad_token_id
+    # Weights wide enough that the probabilities lie wide apart
+    tiny_config.vocab_size, tiny_config.pad_token_id, tiny_config.initializer_range = len(tokenizer), 1, 0.5
+    tiny_config.id2label, tiny_config.label2id = {0: "ham", 1: "spam"}, {"ham": 0, "spam": 1}
     torch.manual_seed(0)
-    model_class(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    for name, model_class in (("classifier", GPTScratchForSequenceClassification), ("lm", GPTScratchForCausalLM)):
+        model_class(tiny_config).save_pretrained(name)
+        tokenizer.save_pretrained(name)
+    GPT2LMHeadModel(GPT2Config(vocab_size=100, n_positions=64, n_embd=32, n_layer=2, n_head=4)).save_pretrained(
+        "stock"
+    )
+    Path("empty folder").mkdir()
+    Path("messages.txt").write_text("hello\n")
+    Path("gap.txt").write_text("hello\n\nyou\n")
+    Path("latin1.txt").write_bytes(b"hello\ncaf\xe9\n")
 
 
 @pytest.fixture
-def classifier(tiny_config, tmp_path) -> Path:
-    for name, value in LABELS.items():
-        setattr(tiny_config, name, value)
-    return save(GPTScratchForSequenceClassification, tiny_config, tmp_path / "classifier")
+def run(models, capsys):
+    """Runs a command in the folder of the models; returns its exit status, what it printed and what it complained."""
 
-
-@pytest.fixture
-def language_model(tiny_config, tmp_path) -> Path:
-    return save(GPTScratchForCausalLM, tiny_config, tmp_path / "lm")
-
-
-@pytest.fixture
-def run(capsys):
-    """Runs the command; returns its exit status, what it printed and what it said on stderr."""
-
-    def run(*args: object) -> tuple[int, str, str]:
-        capsys.readouterr()  # what the fixtures printed
+    def run(*args: str) -> tuple[int, str, str]:
+        capsys.readouterr()  # what making the models printed
         try:
-            status = main([str(arg) for arg in args])
-        except SystemExit as exit_:
-            status = exit_.code
+            status = main(list(args))
+        except SystemExit as bad_usage:
+            status = bad_usage.code
         return status, *capsys.readouterr()
 
     return run
 
 
-@pytest.fixture
-def fails(run):
-    """Runs a command that must fail with status 1 and one sentence, which it returns."""
-
-    def fails(*args: object) -> str:
-        status, printed, said = run(*args)
-        assert (status, printed) == (1, "")
-        assert said.startswith("error: ")
-        assert said.count("\n") == 1
-        return said
-
-    return fails
-
-
-def predict(classifier: Path, text: str) -> float:
+def predict(text: str) -> float:
     """The probability of spam, the long way."""
-    from transformers import AutoTokenizer
-
-    ids = AutoTokenizer.from_pretrained(classifier)(text)["input_ids"][:64]
+    ids = AutoTokenizer.from_pretrained("classifier")(text)["input_ids"][:64]
     with torch.no_grad():
-        logits = AutoModelForSequenceClassification.from_pretrained(classifier)(torch.tensor([ids])).logits
+        logits = AutoModelForSequenceClassification.from_pretrained("classifier")(torch.tensor([ids])).logits
     return logits.softmax(-1)[0, 1].item()
 
 
-@pytest.mark.parametrize("args", [[], ["classify"], ["convert", "src"], ["nonsense"], ["export", "a", "b"]])
+@pytest.mark.parametrize("args", [[], ["classify"], ["convert", "stock"], ["nonsense"], ["export", "lm", "out"]])
 def test_bad_usage_ends_with_status_2(run, args):
     status, printed, said = run(*args)
     assert (status, printed) == (2, "")
     assert said.startswith("usage: ")
 
 
-def test_help_ends_with_status_0(run):
+def test_help_names_the_commands(run):
     status, printed, _ = run("--help")
     assert status == 0
     assert all(command in printed for command in ("convert", "export", "classify"))
 
 
-def test_convert_and_export_make_their_folders(run, tiny_config, tmp_path):
-    stock = GPT2LMHeadModel(GPT2Config(vocab_size=100, n_positions=64, n_embd=32, n_layer=2, n_head=4))
-    stock.save_pretrained(tmp_path / "stock")
-    status, printed, said = run("convert", tmp_path / "stock", tmp_path / "ours")
-    assert (status, said) == (0, "")
-    assert str(tmp_path / "ours") in printed
-    status, printed, said = run("export", tmp_path / "ours", tmp_path / "back", "--to", "hf-gpt2")
-    assert (status, said) == (0, "")
-    assert str(tmp_path / "back") in printed
-    back = GPT2LMHeadModel.from_pretrained(tmp_path / "back")
-    assert torch.equal(back.transformer.wte.weight, stock.transformer.wte.weight)
+def test_convert_and_export_make_their_folders(run):
+    assert run("convert", "stock", "ours") == (0, "Converted stock into ours.\n", "")
+    assert run("export", "ours", "back", "--to", "hf-gpt2") == (0, "Exported ours as hf-gpt2 into back.\n", "")
+    there, back = (load_file(f"{folder}/model.safetensors") for folder in ("stock", "back"))
+    assert set(there) == set(back)
+    assert all(torch.equal(there[key], back[key]) for key in there)
 
 
-def input_by_arguments(messages, tmp_path, monkeypatch) -> list[object]:
-    return messages
-
-
-def input_by_file(messages, tmp_path, monkeypatch) -> list[object]:
-    # With the byte-order mark and the line ends of Windows
-    (tmp_path / "messages.txt").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(messages).encode())
-    return ["--file", tmp_path / "messages.txt"]
-
-
-def input_by_stdin(messages, tmp_path, monkeypatch) -> list[object]:
-    monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{message}\n" for message in messages)))
-    return []
-
-
-@pytest.mark.parametrize("give", [input_by_arguments, input_by_file, input_by_stdin])
-@pytest.mark.parametrize("batch_size", [1, 2, 32])
-def test_classify_prints_label_and_probability_of_each_message(
-    run, classifier, tmp_path, monkeypatch, give, batch_size
-):
-    options = give(MESSAGES, tmp_path, monkeypatch)
-    status, printed, said = run("classify", classifier, *options, "--batch-size", batch_size)
-    assert (status, said) == (0, "")
-    expected = [(message, predict(classifier, message)) for message in MESSAGES]
+@pytest.mark.parametrize("where", ["arguments", "file", "stdin"])
+@pytest.mark.parametrize("batch_size", ["2", "32"])
+def test_classify_prints_label_and_probability_of_each_message(run, monkeypatch, where, batch_size):
+    # The file has the byte-order mark and the line ends of Windows.
+    Path("messages.txt").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(MESSAGES).encode())
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(MESSAGES)))
+    options = {"arguments": MESSAGES, "file": ["--file", "messages.txt"], "stdin": []}[where]
+    status, printed, _ = run("classify", "classifier", *options, "--batch-size", batch_size)
+    assert status == 0
+    expected = [(message, predict(message)) for message in MESSAGES]
     assert len({probability > 0.5 for _, probability in expected}) == 2  # both labels occur
     assert printed.splitlines() == [f"{'spam' if p > 0.5 else 'ham'}\t{p:.4f}\t{text}" for text, p in expected]
 
 
-def test_classify_prints_json_lines(run, classifier):
-    status, printed, _ = run("classify", classifier, *MESSAGES, "--json")
+def test_classify_complains_of_nothing_when_all_is_well(run):
+    assert run("classify", "classifier", *MESSAGES)[2] == ""
+
+
+def test_classify_prints_json_lines(run):
+    status, printed, _ = run("classify", "classifier", *MESSAGES, "--json")
     assert status == 0
-    records = [json.loads(line) for line in printed.splitlines()]
-    assert [record["text"] for record in records] == MESSAGES
-    for record in records:
-        probability = predict(classifier, record["text"])
-        assert record["probability"] == pytest.approx(probability, abs=1e-5)
-        assert record["label"] == ("spam" if probability > 0.5 else "ham")
-        assert record["truncated"] is False
-        assert set(record) == {"text", "label", "probability", "truncated"}
+    for message, line in zip(MESSAGES, printed.splitlines(), strict=True):
+        record, probability = json.loads(line), predict(message)
+        assert record.pop("probability") == pytest.approx(probability, abs=1e-5)
+        assert record == {"text": message, "label": "spam" if probability > 0.5 else "ham", "truncated": False}
 
 
-def test_classify_streams_a_line_for_each_word(run, classifier):
-    status, printed, _ = run("classify", classifier, MESSAGES[0], "--stream")
+def test_stream_prints_a_line_for_each_word(run):
+    status, printed, _ = run("classify", "classifier", MESSAGES[0], "--stream")
     *words, verdict = printed.splitlines()
     assert status == 0
     assert [line.split()[-1] for line in words] == MESSAGES[0].split()
-    assert words[-1].split()[0] == f"{float(verdict.split(chr(9))[1]):.1%}"
+    assert words[-1].split()[0] == f"{predict(MESSAGES[0]):.1%}"
+    assert verdict.endswith(MESSAGES[0])
 
 
-@pytest.mark.parametrize("message", [*MESSAGES, "  see   you\tat home ", "z q " * 50], ids=repr)
-def test_probability_after_a_word_is_that_of_the_message_up_to_there(run, classifier, message):
-    status, printed, _ = run("classify", classifier, message, "--stream", "--json")
+@pytest.mark.parametrize(
+    "message", [*MESSAGES, "  see   you\tat home ", "z q " * 50], ids=lambda text: repr(text[:20])
+)
+def test_probability_after_a_word_is_that_of_the_message_up_to_there(run, message):
+    status, printed, _ = run("classify", "classifier", message, "--stream", "--json")
+    assert status == 0
     record = json.loads(printed)
-    assert status == 0
-    for i, word in enumerate(record["words"][:4], start=1):
-        before = message[: message.index(word["word"]) + len(word["word"])].strip()
-        if i > 1 and word["word"] in [earlier["word"] for earlier in record["words"][: i - 1]]:
-            continue
-        assert word["probability"] == pytest.approx(predict(classifier, before), abs=1e-5)
+    words = list(re.finditer(r"\S+", message))[: len(record["words"])]
+    assert [word["word"] for word in record["words"]] == [word.group() for word in words]
+    expected = [predict(message[: word.end()].strip()) for word in words]
+    assert [word["probability"] for word in record["words"]] == pytest.approx(expected, abs=1e-5)
     assert record["words"][-1]["probability"] == pytest.approx(record["probability"], abs=1e-5)
-    if not record["truncated"]:
-        assert [word["word"] for word in record["words"]] == message.split()
+    assert record["truncated"] or len(words) == len(message.split())
 
 
-def test_message_longer_than_the_model_reads_is_noted(run, classifier):
-    status, printed, said = run("classify", classifier, "see you", "z " * 80, "--json")
+def test_message_longer_than_the_model_reads_is_noted(run):
+    status, printed, said = run("classify", "classifier", "see you", "z " * 80, "--json")
     assert status == 0
-    assert [json.loads(line)["truncated"] for line in printed.splitlines()] == [False, True]
-    assert said.splitlines() == ["note: message 2 is longer than 64 tokens; only those were read."]
-    assert json.loads(printed.splitlines()[1])["probability"] == pytest.approx(
-        predict(classifier, ("z " * 80).strip()), abs=1e-5
-    )
+    assert said.splitlines()[-1] == "note: message 2 is longer than 64 tokens; only those were read."
+    short, long = map(json.loads, printed.splitlines())
+    assert (short["truncated"], long["truncated"]) == (False, True)
+    assert long["probability"] == pytest.approx(predict(("z " * 80).strip()), abs=1e-5)
+
+
+def remove(name: str):
+    return lambda: Path(name).unlink()
+
+
+def cut_weights_short() -> None:
+    for weights in Path().glob("*/model.safetensors"):
+        weights.write_bytes(weights.read_bytes()[:-1000])
+
+
+def lose_the_head() -> None:
+    tensors = load_file("classifier/model.safetensors")
+    del tensors["score.weight"]
+    save_file(tensors, "classifier/model.safetensors", {"format": "pt"})
+
+
+FAILURES = {
+    "empty message": (["classify", "classifier", ""], None, "message is empty"),
+    "blank message": (["classify", "classifier", "hello", " \t"], None, "message is empty"),
+    "empty line": (["classify", "classifier", "--file", "gap.txt"], None, "Line 2 of gap.txt is empty"),
+    "empty line on stdin": (["classify", "classifier"], None, "Line 1 of the input is empty"),
+    "file is not UTF-8": (["classify", "classifier", "--file", "latin1.txt"], None, "latin1.txt is not UTF-8"),
+    "no such file": (["classify", "classifier", "--file", "nowhere.txt"], None, "nowhere.txt"),
+    "classify: no such folder": (["classify", "nowhere", "hello"], None, "nowhere is not a model folder"),
+    "classify: no model": (["classify", "empty folder", "hello"], None, "empty folder is not a model folder"),
+    "classify: a file": (["classify", "messages.txt", "hello"], None, "messages.txt"),
+    "classify: a language model": (["classify", "lm", "hello"], None, "GPTScratchForCausalLM"),
+    "classify: a stock GPT-2": (["classify", "stock", "hello"], None, "expected 'gpt_scratch'"),
+    "classify: truncated": (["classify", "classifier", "hello"], cut_weights_short, "weights in classifier"),
+    "classify: no weights": (
+        ["classify", "classifier", "hello"],
+        remove("classifier/model.safetensors"),
+        "weights in",
+    ),
+    "classify: a weight missing": (["classify", "classifier", "hello"], lose_the_head, "score.weight"),
+    "classify: no tokenizer": (
+        ["classify", "classifier", "hello"],
+        remove("classifier/tokenizer.json"),
+        "no tokenizer",
+    ),
+    "convert: no such folder": (["convert", "nowhere", "out"], None, "nowhere is neither"),
+    "convert: no model": (["convert", "empty folder", "out"], None, "empty folder is not a model folder"),
+    "convert: not a GPT-2": (["convert", "lm", "out"], None, "expected 'gpt2'"),
+    "convert: truncated": (["convert", "stock", "out"], cut_weights_short, "cut short"),
+    "convert: folder is there": (["convert", "stock", "lm"], None, "lm already exists"),
+    "export: no such folder": (["export", "nowhere", "out", "--to", "hf-gpt2"], None, "nowhere is neither"),
+    "export: no model": (
+        ["export", "empty folder", "out", "--to", "hf-gpt2"],
+        None,
+        "empty folder is not a model folder",
+    ),
+    "export: truncated": (["export", "lm", "out", "--to", "hf-gpt2"], cut_weights_short, "cut short"),
+}
+
+
+@pytest.mark.parametrize("args, damage, complaint", FAILURES.values(), ids=FAILURES)
+def test_failure_ends_with_status_1_and_one_sentence(run, monkeypatch, args, damage, complaint):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n"))
+    if damage:
+        damage()
+    status, printed, said = run(*args)
+    assert (status, printed) == (1, "")
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert complaint in said
+    assert not Path("out").exists()
+
+
+def test_messages_twice_over_are_bad_usage(run):
+    status, printed, said = run("classify", "classifier", "hello", "--file", "messages.txt")
+    assert (status, printed) == (2, "")
+    assert "not both" in said
+
+
+def installed_command(*args: str, stdin: str = "") -> subprocess.CompletedProcess:
+    script = Path(sys.executable).with_name("hf-gpt-scratch")
+    return subprocess.run([script, *args], input=stdin, capture_output=True, text=True)
+
+
+def test_installed_command_classifies_its_input(models):
+    done = installed_command("classify", "classifier", "--json", stdin="\n".join(MESSAGES))
+    assert done.returncode == 0
+    assert [json.loads(line)["text"] for line in done.stdout.splitlines()] == MESSAGES
+
+
+def test_installed_command_fails_with_one_sentence(models):
+    done = installed_command("classify", "empty folder", "hello")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "error: empty folder is not a model folder: it has no config.json.\n"

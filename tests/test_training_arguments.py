@@ -2,7 +2,7 @@ import pytest
 import torch
 from transformers import HfArgumentParser, TrainingArguments
 
-from hf_gpt_scratch.errors import InputError
+from hf_gpt_scratch.errors import InputError, UsageError
 from hf_gpt_scratch.training_arguments import ScratchTrainingArguments, parse_yaml_and_args, resume_checkpoint
 
 
@@ -70,12 +70,16 @@ def test_missing_yaml_is_named():
         parse_yaml_and_args(HfArgumentParser(ScratchTrainingArguments), ["nowhere.yaml"])
 
 
-@pytest.mark.parametrize("options", [["--seed", "many"], ["--precision", "fp8"], ["--lerning_rate", "1"]])
-def test_wrong_option_is_bad_usage(parse, capsys, options):
-    with pytest.raises(SystemExit) as exit_info:
-        parse(None, "--output_dir", "out", *options)
-    assert exit_info.value.code == 2
-    assert options[0] in capsys.readouterr().err
+def test_unknown_option_is_named(parse):
+    with pytest.raises(UsageError, match="--lerning_rate"):
+        parse(None, "--output_dir", "out", "--lerning_rate", "1")
+
+
+@pytest.mark.parametrize("option, value", [("--seed", "many"), ("--precision", "fp8")])
+def test_wrong_value_ends_with_status_2(parse, capsys, option, value):
+    with pytest.raises(SystemExit, match="2"):
+        parse(None, "--output_dir", "out", option, value)
+    assert option in capsys.readouterr().err
 
 
 def precision_on(monkeypatch, capability: tuple[int, int] | None, **settings) -> tuple[bool, bool]:
@@ -111,11 +115,12 @@ def test_precision_asked_for_is_used(monkeypatch, settings, expected):
 
 
 @pytest.fixture
-def checkpoints(tmp_path):
-    """A run's folder with two complete checkpoints."""
-    for step in (9, 10):
+def output_dir(tmp_path):
+    """A run's folder with two complete checkpoints and one that the end of the run cut short."""
+    for step in (9, 10, 11):
         (tmp_path / f"checkpoint-{step}").mkdir()
-        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text("{}")
+        if step < 11:
+            (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text("{}")
     return tmp_path
 
 
@@ -124,25 +129,31 @@ def resume(output_dir, wanted: str | None) -> str | None:
 
 
 @pytest.mark.parametrize("wanted", [None, "false", "False"])
-def test_run_starts_afresh_unless_told_otherwise(checkpoints, wanted):
-    assert resume(checkpoints, wanted) is None
+def test_run_starts_afresh_unless_told_otherwise(output_dir, wanted):
+    assert resume(output_dir, wanted) is None
 
 
 @pytest.mark.parametrize("wanted", ["true", "True"])
-def test_run_resumes_from_its_last_checkpoint(checkpoints, wanted):
-    assert resume(checkpoints, wanted) == str(checkpoints / "checkpoint-10")
+def test_run_resumes_from_its_last_complete_checkpoint(output_dir, wanted):
+    assert resume(output_dir, wanted) == str(output_dir / "checkpoint-10")
 
 
-def test_run_resumes_from_the_checkpoint_named(checkpoints, tmp_path):
-    assert resume(tmp_path / "other", str(checkpoints / "checkpoint-9")) == str(checkpoints / "checkpoint-9")
+@pytest.mark.parametrize("name", ["checkpoint-9", "best"])
+def test_run_resumes_from_the_checkpoint_named(output_dir, name):
+    (output_dir / "checkpoint-9").rename(output_dir / name)
+    assert resume(output_dir / "elsewhere", str(output_dir / name)) == str(output_dir / name)
 
 
-@pytest.mark.parametrize("wanted", ["true", "checkpoint-1"])
-@pytest.mark.parametrize("output_dir", ["absent", "empty", "half"])
-def test_nothing_to_resume_from_is_refused(tmp_path, output_dir, wanted):
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "half" / "checkpoint-1").mkdir(parents=True)  # the run was killed while it wrote this one
-    if wanted != "true":
-        wanted = str(tmp_path / output_dir / wanted)
-    with pytest.raises(InputError, match="no checkpoint to resume from"):
-        resume(tmp_path / output_dir, wanted)
+@pytest.mark.parametrize("other", ["checkpoint-best", "checkpoint-10-copy"])
+def test_folders_that_only_look_like_checkpoints_are_passed_over(output_dir, other):
+    (output_dir / "checkpoint-9").rename(output_dir / other)
+    assert resume(output_dir, "true") == str(output_dir / "checkpoint-10")
+
+
+@pytest.mark.parametrize(
+    "folder, wanted", [("absent", "true"), ("empty", "true"), ("", "checkpoint-11"), ("", "absent")]
+)
+def test_nothing_to_resume_from_is_refused(output_dir, folder, wanted):
+    (output_dir / "empty").mkdir()
+    with pytest.raises(InputError, match="no complete checkpoint"):
+        resume(output_dir / folder, wanted if wanted == "true" else str(output_dir / wanted))

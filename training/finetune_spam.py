@@ -72,7 +72,6 @@ def make_parser():
         per_device_eval_batch_size=64,
         num_train_epochs=5.0,
         metric_for_best_model="f1",
-        train_sampling_strategy="group_by_length",
     )
     return parser
 
@@ -144,9 +143,10 @@ def main(argv: list[str] | None = None) -> dict:
 
     import numpy as np
     from scipy.special import softmax
-    from transformers import DataCollatorWithPadding, EarlyStoppingCallback, Trainer, set_seed
+    from transformers import DataCollatorWithPadding, EarlyStoppingCallback, set_seed
 
     from hf_gpt_scratch.data import sms_spam
+    from hf_gpt_scratch.data.sampling import LengthGroupedTrainer
     from hf_gpt_scratch.evaluation.baseline import baseline_scores
     from hf_gpt_scratch.evaluation.metrics import BinaryClassification
     from hf_gpt_scratch.evaluation.plots import plot_confusion_matrix, plot_precision_recall, plot_training
@@ -180,7 +180,7 @@ def main(argv: list[str] | None = None) -> dict:
         return {key: value for key, value in measure(*evaluation).items() if isinstance(value, float)}
 
     patience = args.early_stopping_patience
-    trainer = Trainer(
+    trainer = LengthGroupedTrainer(
         model=model,
         args=training_args,
         train_dataset=encoded["train"],
@@ -191,8 +191,6 @@ def main(argv: list[str] | None = None) -> dict:
         callbacks=[EarlyStoppingCallback(early_stopping_patience=patience)] if patience else None,
     )
     trainer.train(resume_from_checkpoint=resume_checkpoint(training_args))
-    # Trainer groups by length when it predicts as well, which returns the rows in another order than they came in.
-    training_args.train_sampling_strategy = "random"
     results = {}
     for name in ("validation", "test"):
         logits = trainer.predict(encoded[name]).predictions
