@@ -1,4 +1,4 @@
-"""The command `hf-gpt-scratch`: parses, and calls the module that does the work, imported only then."""
+"""The command `hf-gpt-scratch`: parses, and calls the module that does the work."""
 
 import argparse
 import json
@@ -26,7 +26,9 @@ def make_parser() -> argparse.ArgumentParser:
     export.add_argument("--to", required=True, choices=["hf-gpt2"], help="hf-gpt2 is transformers' own GPT-2")
     export.set_defaults(run=run_export)
 
-    classify = commands.add_parser("classify", help="tell spam from ham")
+    classify = commands.add_parser(
+        "classify", help="tell spam from ham: each message's label and its probability of being spam"
+    )
     classify.add_argument("dir", metavar="DIR", help="the folder of a trained spam classifier")
     classify.add_argument(
         "text", metavar="TEXT", nargs="*", help="messages; without any, one a line is read from stdin"
@@ -34,9 +36,16 @@ def make_parser() -> argparse.ArgumentParser:
     classify.add_argument("--file", help="read the messages from this file, one a line")
     classify.add_argument("--stream", action="store_true", help="show the probability of spam after each word")
     classify.add_argument("--json", action="store_true", help="print one JSON object for each message")
-    classify.add_argument("--batch-size", type=int, default=32, help="messages per forward pass (default: 32)")
+    classify.add_argument("--batch-size", type=_positive, default=32, help="messages per forward pass (default: 32)")
     classify.set_defaults(run=run_classify)
     return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
+    return value
 
 
 def run_convert(args: argparse.Namespace) -> None:

@@ -29,8 +29,8 @@ def run_reporting_errors(run: Callable[[], int | None]) -> int:
         if error.errno == errno.EPIPE:  # the reader of our output, such as `head`, has seen enough
             sys.stderr.close()
             return 1
-        where = f" ({error.filename})" if error.filename else ""
-        message = f"{error.strerror or error}{where}; nothing was left half-written."
+        where = f": {error.filename}" if error.filename else ""
+        message = f"{error.strerror or error}{where}."
     except KeyboardInterrupt:
         message = "Interrupted."
     except Exception as error:

@@ -14,6 +14,7 @@ from .configuration_gpt_scratch import GPTScratchConfig
 from .conversion.source import read_config
 from .errors import InputError
 from .modeling_gpt_scratch import GPTScratchForSequenceClassification
+from .pretrained import load_model
 from .tokenizer import load_tokenizer
 
 
@@ -34,10 +35,12 @@ def sample(
         input_ids: the prompt, `(1, T)`.
         temperature: divides the logits: below 1 sharpens the distribution, above 1 flattens it; 0 always takes the
             likeliest token.
-        top_k: sample among the so many likeliest tokens only.
+        top_k: sample among the so many likeliest tokens only; 0 or `None` for all.
         top_p: sample among the fewest tokens that together have this probability (Holtzman et al. 2020).
         generator: the source of randomness, torch's global one by default.
     """
+    end_tokens = model.config.eos_token_id
+    end_tokens = end_tokens if isinstance(end_tokens, list) else [end_tokens]
     was_training, past_key_values = model.training, None
     model.eval()
     try:
@@ -50,13 +53,13 @@ def sample(
                 token = logits.argmax()
             else:
                 logits = logits / temperature
-                if top_k is not None:
+                if top_k:
                     logits[logits < logits.topk(min(top_k, logits.numel())).values[-1]] = -torch.inf
                 if top_p is not None:
                     ordered, order = logits.softmax(-1).sort(descending=True)
                     logits[order[ordered.cumsum(-1) - ordered > top_p]] = -torch.inf
                 token = torch.multinomial(logits.softmax(-1), 1, generator=generator)
-            if token.item() == model.config.eos_token_id:
+            if token.item() in end_tokens:
                 return
             yield token.item()
             input_ids = token.view(1, 1)
@@ -87,10 +90,7 @@ class SpamClassifier:
         settings = read_config(Path(folder), GPTScratchConfig.model_type)
         if settings.get("architectures") != ["GPTScratchForSequenceClassification"]:
             raise InputError(f"{folder} holds a {settings.get('architectures')}, not a sequence classifier.")
-        try:
-            model = GPTScratchForSequenceClassification.from_pretrained(folder, local_files_only=True)
-        except Exception as error:  # safetensors, torch and transformers each have their own for damaged weights
-            raise InputError(f"The weights in {folder} cannot be loaded ({str(error).splitlines()[0]}).") from None
+        model = load_model(GPTScratchForSequenceClassification, folder)
         if model.num_labels != 2:
             raise InputError(f"{folder} has {model.num_labels} labels; this needs two.")
         return cls(model, load_tokenizer(folder))
@@ -100,6 +100,8 @@ class SpamClassifier:
         for text in texts:
             if not text.strip():
                 raise InputError("A message is empty.")
+            if any("\ud800" <= character <= "\udfff" for character in text):  # bytes that Python could not decode
+                raise InputError("A message is not UTF-8 text.")
         limit = self.model.config.n_positions
         ids = self.tokenizer([text.strip() for text in texts], truncation=False, verbose=False)["input_ids"]
         batch = self.tokenizer.pad({"input_ids": [row[:limit] for row in ids]}, return_tensors="pt")

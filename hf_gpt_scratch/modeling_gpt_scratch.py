@@ -210,7 +210,8 @@ class GPTScratchModel(GPTScratchPreTrainedModel):
             attention_mask: `(B, S)`, 1 for real tokens and 0 for padding on either side, past tokens included; or a
                 ready `(B, 1, T, S)` mask. Without one, every token is real.
             position_ids: `(B, T)`. Counted over the real tokens when not given. Where they start again from 0 within
-                a row, a new document begins, and documents packed into one row do not see each other.
+                a row, a new document begins, and documents packed into one row do not see each other. (Compiled, this
+                needs a call without cache and mask; so does flash attention with more than one row.)
             past_key_values: keys and values of past tokens; filled and returned when `use_cache`.
 
         Raises:
@@ -231,6 +232,14 @@ class GPTScratchModel(GPTScratchPreTrainedModel):
             position_ids = self._count_positions(inputs_embeds, attention_mask, past_length)
         elif past_key_values is not None or attention_mask is not None:
             documents = _packed_documents(position_ids, attention_mask, past_length)
+
+        if not torch.compiler.is_compiling() and past_length + inputs_embeds.shape[1] > self.config.n_positions:
+            longest = position_ids.max().item() + 1  # padded or packed rows may be longer than any text in them
+            if longest > self.config.n_positions:
+                raise ValueError(
+                    f"The sequence has {longest} tokens, but the model reads at most n_positions ="
+                    f" {self.config.n_positions}; truncate it."
+                )
 
         causal_mask = create_causal_mask(
             config=self.config,
@@ -260,11 +269,6 @@ class GPTScratchModel(GPTScratchPreTrainedModel):
         length = inputs_embeds.shape[1]
         if attention_mask is not None and attention_mask.ndim == 2:
             return (attention_mask.long().cumsum(-1) - 1).clamp(min=0)[:, -length:]
-        if isinstance(past_length, int) and past_length + length > self.config.n_positions:
-            raise ValueError(
-                f"The sequence has {past_length + length} tokens, but the model reads at most n_positions ="
-                f" {self.config.n_positions}; truncate it."
-            )
         return torch.arange(length, device=inputs_embeds.device).unsqueeze(0) + past_length
 
 
@@ -397,6 +401,8 @@ class GPTScratchForCausalLM(GPTScratchPreTrainedModel, GenerationMixin):
             # Not an adapter around it (PEFT), and not spread over devices (DTensor)
             and type(self.lm_head) is nn.Linear
             and type(self.lm_head.weight) is nn.Parameter
+            and self.lm_head.bias is None
+            and not self.lm_head._forward_hooks
         )
 
     def _chunked_loss(self, hidden_states, labels, num_items_in_batch=None, shift_labels=None, **kwargs):
@@ -475,9 +481,10 @@ class GPTScratchForSequenceClassification(GPTScratchPreTrainedModel):
             `logits` of shape `(B, num_labels)`; on request `token_logits` of shape `(B, T, num_labels)`; with
             `labels` the `loss`, shared between whole messages and all their prefixes by `config.prefix_loss_weight`.
         """
-        pad_token_id = self.config.pad_token_id
-        if attention_mask is None and input_ids is not None and pad_token_id not in (None, self.config.eos_token_id):
-            attention_mask = (input_ids != pad_token_id).long()
+        pad, end = self.config.pad_token_id, self.config.eos_token_id
+        end_tokens = end if isinstance(end, list) else [end]
+        if attention_mask is None and input_ids is not None and pad is not None and pad not in end_tokens:
+            attention_mask = (input_ids != pad).long()
         outputs = self.transformer(
             input_ids,
             attention_mask=attention_mask,
@@ -518,7 +525,7 @@ class GPTScratchForSequenceClassification(GPTScratchPreTrainedModel):
         every_label = labels.view(-1, 1).expand_as(is_real)  # (B,) -> (B, T)
         # cross_entropy wants the classes second: (B, T, num_labels) -> (B, num_labels, T)
         losses = F.cross_entropy(token_logits.transpose(1, 2).float(), every_label, reduction="none") * is_real
-        return (losses.sum(-1) / is_real.sum(-1)).mean()
+        return (losses.sum(-1) / is_real.sum(-1).clamp(min=1)).mean()
 
 
 class GPTScratchForTokenClassification(GPTScratchPreTrainedModel):

@@ -1,29 +1,74 @@
-"""Where training starts: a model of this package, or a stock GPT-2 that is converted on the way."""
+"""Loading models from folders and repositories: ours as they are, a stock GPT-2 converted on the way."""
 
+import os
 import tempfile
 from pathlib import Path
+
+import torch
 
 from .configuration_gpt_scratch import GPTScratchConfig
 from .conversion import convert
 from .conversion.source import read_config, resolve_source
+from .errors import InputError
 from .modeling_gpt_scratch import GPTScratchPreTrainedModel
+
+
+def load_model(
+    model_class: type[GPTScratchPreTrainedModel], folder: str | os.PathLike, new_head: bool = False, **config_settings
+) -> GPTScratchPreTrainedModel:
+    """
+    Loads a local folder of this package's model as `model_class`, in fp32.
+
+    Args:
+        new_head: whether a head that the folder lacks, or has for another number of labels, may start from random
+            weights, and one that it has instead be left.
+        config_settings: settings to change, such as `id2label` or a dropout.
+
+    Raises:
+        InputError: when the folder holds no such model, or its weights are damaged, missing or too many, naming them.
+    """
+    read_config(Path(folder), GPTScratchConfig.model_type)
+    try:
+        config = GPTScratchConfig.from_pretrained(folder)
+        for name, value in config_settings.items():
+            setattr(config, name, value)
+        config.validate_architecture()
+        model, report = model_class.from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # reported below, all of them, rather than raised
+        )
+    except Exception as error:  # safetensors, torch and transformers each have their own for damaged files
+        raise InputError(f"The model in {folder} cannot be loaded ({' '.join(str(error).split())}).") from None
+    mismatched = {key[0] if isinstance(key, tuple) else key for key in report["mismatched_keys"]}
+    problems = [
+        f"{kind} {key}"
+        for kind, keys in (
+            ("missing", report["missing_keys"]),
+            ("unknown", report["unexpected_keys"]),
+            ("of another shape", mismatched),
+        )
+        for key in sorted(keys)
+        if not (new_head and key.startswith(("score.", "lm_head.")))
+    ]
+    if problems:
+        raise InputError(f"The weights in {folder} do not fit its config.json: {', '.join(problems)}.")
+    return model
 
 
 def load_pretrained(
     model_class: type[GPTScratchPreTrainedModel], name_or_path: str, **config_settings
 ) -> GPTScratchPreTrainedModel:
     """
-    Loads a local folder or a Hub repository, of this package or of stock GPT-2, as `model_class`. A head the
-    checkpoint lacks starts from random weights.
-
-    Args:
-        config_settings: settings to change, such as `id2label` or a dropout.
-
-    Raises:
-        InputError: when it is neither.
+    Loads what training starts from, as `model_class`: a local folder or a Hub repository, of this package or of stock
+    GPT-2. A head the checkpoint lacks starts from random weights. Raises `InputError` as `load_model` does.
     """
     folder = resolve_source(name_or_path)
     if read_config(folder).get("model_type") == GPTScratchConfig.model_type:
-        return model_class.from_pretrained(folder, **config_settings)
+        return load_model(model_class, folder, new_head=True, **config_settings)
     with tempfile.TemporaryDirectory() as converted:
-        return model_class.from_pretrained(convert(str(folder), Path(converted) / "model"), **config_settings)
+        ours = convert(str(folder), Path(converted) / "model")
+        return load_model(model_class, ours, new_head=True, **config_settings)

@@ -41,6 +41,7 @@ def publish_model(source: Path, folder: Path) -> None:
     A model folder counts as one from its config.json on: an older one goes first and the new one comes last, so that
     a reader never finds the parts of two models.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").unlink(missing_ok=True)
     for stale in folder.glob("model*.safetensors*"):
         stale.unlink()

@@ -36,8 +36,9 @@ def load_tokenizer(name_or_path: str | os.PathLike) -> PreTrainedTokenizerBase:
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{name_or_path} holds no tokenizer ({str(error).strip().splitlines()[0]}).") from None
+    except Exception as error:  # a damaged tokenizer.json raises nearly anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{name_or_path} holds no tokenizer that can be read ({reason}).") from None
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

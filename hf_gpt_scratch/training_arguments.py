@@ -1,12 +1,13 @@
 """How the training scripts read their settings: first a YAML of flat keys, then `--key value` that overrides it."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 import yaml
-from transformers import HfArgumentParser, TrainingArguments
+from transformers import HfArgumentParser, TrainerState, TrainingArguments
 
 from .errors import InputError, UsageError
 
@@ -23,6 +24,9 @@ class ScratchTrainingArguments(TrainingArguments):
     load_best_model_at_end: bool = field(default=True, metadata={"help": "End with the best checkpoint's weights."})
     logging_steps: float = field(default=10, metadata={"help": "Steps between two points of the loss curve."})
     seed: int = field(default=123, metadata={"help": "Seed of the weights, the batches and the dropout."})
+    restore_callback_states_from_checkpoint: bool = field(
+        default=True, metadata={"help": "Let a resumed run stop early where the uninterrupted one would have."}
+    )
     precision: str = field(
         default="auto",
         metadata={
@@ -38,7 +42,7 @@ class ScratchTrainingArguments(TrainingArguments):
         if self.label_smoothing_factor:
             raise UsageError("label_smoothing_factor is not supported: Trainer would smooth against unshifted labels.")
         if not (self.fp16 or self.bf16):
-            precision = _best_precision() if self.precision == "auto" else self.precision
+            precision = _best_precision(self.use_cpu) if self.precision == "auto" else self.precision
             self.fp16, self.bf16 = precision == "fp16", precision == "bf16"
         super().__post_init__()
 
@@ -71,23 +75,38 @@ def resume_checkpoint(args: TrainingArguments) -> str | None:
     The checkpoint that `--resume_from_checkpoint` names; with `true`, the last complete one of `output_dir`.
 
     Raises:
-        InputError: when there is none.
+        InputError: when there is none, or when a run that is not to be resumed left some, which a later `true` would
+            take for this one's.
     """
     wanted = args.resume_from_checkpoint
+    left = list(Path(args.output_dir).glob("checkpoint-*"))
     if wanted is None or wanted.lower() == "false":
+        if left:
+            raise InputError(
+                f"{args.output_dir} holds checkpoints of an earlier run: resume it by --resume_from_checkpoint true,"
+                " delete them, or choose another folder."
+            )
         return None
-    candidates = Path(args.output_dir).glob("checkpoint-*") if wanted.lower() == "true" else [Path(wanted)]
-    # Trainer writes its state last, so a checkpoint without one was cut off by whatever ended the run.
-    complete = [folder for folder in candidates if (folder / "trainer_state.json").is_file()]
+    complete = [folder for folder in (left if wanted.lower() == "true" else [Path(wanted)]) if _is_complete(folder)]
     if not complete:
         raise InputError(
             f"There is no complete checkpoint to resume from in {args.output_dir} ({wanted!r} was asked)."
         )
-    return str(max(complete, key=lambda folder: int(folder.name.rpartition("-")[2])))
+    return str(
+        max(complete, key=lambda folder: TrainerState.load_from_json(folder / "trainer_state.json").global_step)
+    )
 
 
-def _best_precision() -> str:
-    if not torch.cuda.is_available():
+def _is_complete(checkpoint: Path) -> bool:
+    # Trainer writes its state last: without it, or with half of it, the run ended while it was saving.
+    try:
+        return "global_step" in json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+
+
+def _best_precision(use_cpu: bool = False) -> str:
+    if use_cpu or not torch.cuda.is_available():
         return "fp32"
     return "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp16"
 
@@ -95,8 +114,8 @@ def _best_precision() -> str:
 def _yaml_as_options(parser: HfArgumentParser, path: str) -> list[str]:
     try:
         settings = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise InputError(f"The config {path} cannot be read ({error.strerror}).") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"The config {path} cannot be read ({getattr(error, 'strerror', 'not UTF-8')}).") from None
     except yaml.YAMLError as error:
         raise InputError(f"{path} is not valid YAML ({' '.join(str(error).split())}).") from None
     if not isinstance(settings, dict):
@@ -108,5 +127,6 @@ def _yaml_as_options(parser: HfArgumentParser, path: str) -> list[str]:
     options = []
     for key, value in settings.items():
         if value is not None:
-            options += [f"--{key}", *map(str, value if isinstance(value, list) else [value])]
+            values = value if isinstance(value, list) else [value]
+            options += [f"--{key}", *(json.dumps(v) if isinstance(v, dict) else str(v) for v in values)]
     return options

@@ -97,8 +97,21 @@ def test_generate_gives_the_same_text_in_a_left_padded_batch(lm):
 
 
 def test_a_sequence_longer_than_n_positions_is_refused_in_words(lm):
-    with pytest.raises(ValueError, match="65 tokens, but the model reads at most n_positions = 64"):
-        lm(random_ids(1, 65))
+    ids, positions = random_ids(1, 65), torch.arange(65)[None]
+    for arguments in ({}, {"attention_mask": torch.ones_like(ids)}, {"position_ids": positions}):
+        with pytest.raises(ValueError, match="65 tokens, but the model reads at most n_positions = 64"):
+            lm(ids, **arguments)
+
+
+def test_a_padded_row_may_be_longer_than_n_positions(lm):
+    ids, mask = padded([random_ids(60), torch.zeros(0)], "left")
+    ids, mask = (
+        torch.cat([torch.zeros(2, 9, dtype=torch.long), ids], 1),
+        torch.cat([mask[1:].repeat(2, 1)[:, :9], mask], 1),
+    )
+    torch.testing.assert_close(
+        lm(ids, attention_mask=mask).logits[0, 9:], lm(ids[:1, 9:]).logits[0], atol=1e-5, rtol=0
+    )
 
 
 def test_both_or_neither_input_is_refused(lm):
@@ -146,9 +159,13 @@ def test_gradient_checkpointing_changes_no_gradient(tiny_config):
         model(ids, labels=ids).loss.backward()
         return [parameter.grad.clone() for parameter in model.parameters()]
 
+    calls = []
+    model.transformer.h[0].ln_1.register_forward_hook(lambda *_: calls.append(1))
     plain = gradients()
     model.gradient_checkpointing_enable({"use_reentrant": False})
-    for checkpointed, expected in zip(gradients(), plain):
+    checkpointed_gradients = gradients()
+    assert len(calls) == 1 + 2  # the block runs again in the backward pass
+    for checkpointed, expected in zip(checkpointed_gradients, plain):
         torch.testing.assert_close(checkpointed, expected, atol=1e-6, rtol=0)
 
 
@@ -184,6 +201,15 @@ def test_dropout_falls_as_often_as_asked_and_only_while_training(tiny_config):
     assert torch.equal(dropout.eval()(ones), ones)
 
 
+@pytest.mark.parametrize("name", ["resid_pdrop", "embd_pdrop", "attn_pdrop"])
+def test_each_dropout_acts_while_training_only(lm, name):
+    ids = random_ids(1, 9)
+    setattr(lm.config, name, 0.5)
+    model = GPTScratchForCausalLM(lm.config)
+    assert not torch.allclose(model.train()(ids).logits, model(ids).logits)
+    torch.testing.assert_close(model.eval()(ids).logits, model(ids).logits)
+
+
 @pytest.mark.parametrize("num_items_in_batch", [None, 31])
 @pytest.mark.parametrize("tied", [True, False])
 def test_chunked_loss_equals_the_plain_one(tiny_config, num_items_in_batch, tied):
@@ -212,6 +238,18 @@ def test_chunked_loss_leaves_a_frozen_head_alone(tiny_config):
     model(random_ids(2, 9), labels=random_ids(2, 9)).loss.backward()
     assert model.lm_head.weight.grad is None
     assert model.transformer.wte.weight.grad.abs().sum() > 0
+
+
+def test_a_head_with_a_bias_or_a_hook_is_not_bypassed(tiny_config):
+    model = GPTScratchForCausalLM(tiny_config).train()
+    ids = random_ids(2, 9)
+    seen = []
+    handle = model.lm_head.register_forward_hook(lambda *_: seen.append(1))
+    assert model(ids, labels=ids).logits is not None and seen
+    handle.remove()
+    model.lm_head = torch.nn.Linear(32, 100, bias=True)
+    model(ids, labels=ids).loss.backward()
+    assert model.lm_head.bias.grad is not None
 
 
 def test_training_never_holds_all_logits(tiny_config):

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from transformers import HfArgumentParser, TrainingArguments
+from transformers import HfArgumentParser, TrainerState, TrainingArguments
 
 from hf_gpt_scratch.errors import InputError, UsageError
 from hf_gpt_scratch.training_arguments import ScratchTrainingArguments, parse_yaml_and_args, resume_checkpoint
@@ -116,11 +116,12 @@ def test_precision_asked_for_is_used(monkeypatch, settings, expected):
 
 @pytest.fixture
 def output_dir(tmp_path):
-    """A run's folder with two complete checkpoints and one that the end of the run cut short."""
-    for step in (9, 10, 11):
+    """A run's folder with two complete checkpoints and two that the end of the run cut short."""
+    for step in (9, 10, 11, 12):
         (tmp_path / f"checkpoint-{step}").mkdir()
         if step < 11:
-            (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text("{}")
+            TrainerState(global_step=step).save_to_json(tmp_path / f"checkpoint-{step}" / "trainer_state.json")
+    (tmp_path / "checkpoint-12" / "trainer_state.json").write_text('{"global_st')
     return tmp_path
 
 
@@ -129,8 +130,10 @@ def resume(output_dir, wanted: str | None) -> str | None:
 
 
 @pytest.mark.parametrize("wanted", [None, "false", "False"])
-def test_run_starts_afresh_unless_told_otherwise(output_dir, wanted):
-    assert resume(output_dir, wanted) is None
+def test_run_starts_afresh_unless_told_otherwise_but_not_among_old_checkpoints(output_dir, tmp_path, wanted):
+    assert resume(tmp_path / "new", wanted) is None
+    with pytest.raises(InputError, match="checkpoints of an earlier run"):
+        resume(output_dir, wanted)
 
 
 @pytest.mark.parametrize("wanted", ["true", "True"])

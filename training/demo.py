@@ -26,6 +26,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import logging
 logging.disable_progress_bar()
+logging.set_verbosity_error()
 writer, classifier, prompt, message = sys.argv[1:]
 tokenizer = AutoTokenizer.from_pretrained(writer, trust_remote_code=True)
 model = AutoModelForCausalLM.from_pretrained(writer, trust_remote_code=True)
@@ -165,7 +166,7 @@ def main(argv: list[str] | None = None) -> None:
 
     heading("4. Both models in a process that cannot import this package")
     command = [sys.executable, "-c", CLEAN_PROCESS, str(folder / "writer"), str(folder / "spam"), PROMPT, message]
-    clean = json.loads(subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder).stdout)
+    clean = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=folder).stdout)
     print(f"the writer:     {' '.join(clean['text'].split())}")
     print(f"the classifier: {clean['probability']:.1%} spam")
     difference = abs(clean["probability"] - probability)
@@ -189,4 +190,6 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from hf_gpt_scratch.errors import run_reporting_errors
+
+    sys.exit(run_reporting_errors(main))

@@ -10,6 +10,7 @@ tokenizer, `metrics.json` and the pictures in `plots/`.
 
 import argparse
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,8 +126,11 @@ def make_model(args: SpamArguments, tokenizer):
             raise UsageError(str(error)) from None
         model = GPTScratchForSequenceClassification(config)
     if args.trainable_layers != "all":
-        if args.trainable_layers != "head" and not args.trainable_layers.isdecimal():
-            raise UsageError(f"trainable_layers must be all, head or a number, not {args.trainable_layers!r}.")
+        numbers = [str(number) for number in range(1, model.config.n_layer + 1)]
+        if args.trainable_layers not in ("head", *numbers):
+            raise UsageError(
+                f"trainable_layers must be all, head or 1 to {numbers[-1]}, not {args.trainable_layers!r}."
+            )
         blocks = 0 if args.trainable_layers == "head" else int(args.trainable_layers)
         model.requires_grad_(False)
         trained = [model.score, *([model.transformer.ln_f, *model.transformer.h[-blocks:]] if blocks else [])]
@@ -224,10 +228,11 @@ def main(argv: list[str] | None = None) -> dict:
         "command": command_line("training/finetune_spam.py", argv),
         **environment(),
     }
-    partial = output_dir / ".model.partial"
-    trainer.model.save_pretrained(partial)
-    tokenizer.save_pretrained(partial)
-    publish_model(partial, output_dir)
+    tokenizer.model_max_length = limit
+    with tempfile.TemporaryDirectory(dir=output_dir, prefix=".model.") as partial:
+        trainer.model.save_pretrained(Path(partial) / "model")
+        tokenizer.save_pretrained(Path(partial) / "model")
+        publish_model(Path(partial) / "model", output_dir)
     write_json(output_dir / "metrics.json", metrics)
     plots = output_dir / "plots"
     plots.mkdir(exist_ok=True)

@@ -74,7 +74,10 @@ def export(src: str, out: str | os.PathLike) -> Path:
     """
     folder = resolve_source(src)
     settings = read_config(folder, GPTScratchConfig.model_type)
-    config = GPTScratchConfig(**settings)
+    try:
+        config = GPTScratchConfig(**settings)
+    except ValueError as error:
+        raise InputError(f"{folder / 'config.json'} cannot be of a model: {error}") from None
     checkpoint = Checkpoint(folder)
     ours = (settings.get("architectures") or ["none"])[0]
     if ours not in hf_gpt2.ARCHITECTURES.values():
@@ -88,7 +91,9 @@ def export(src: str, out: str | os.PathLike) -> Path:
     shapes = {**expected, **zeros}
 
     def read(name: str) -> torch.Tensor:
-        return torch.zeros(zeros[name], dtype=config.dtype) if name in zeros else checkpoint[name]
+        if name not in zeros:
+            return checkpoint[name]
+        return torch.zeros(zeros[name], dtype=checkpoint[name.removesuffix("bias") + "weight"].dtype)
 
     rule_of = {rule.theirs: rule for rule in rules}
     with atomic_folder(out) as partial:

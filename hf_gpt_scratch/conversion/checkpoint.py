@@ -82,11 +82,11 @@ class Checkpoint:
             try:
                 try:
                     tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-                except RuntimeError:  # files of torch before 1.6 cannot be mapped
+                except (RuntimeError, OSError):  # files of torch before 1.6 cannot be mapped
                     tensors = torch.load(path, map_location="cpu", weights_only=True)
             except pickle.UnpicklingError:
                 raise InputError(f"{path} holds more than tensors, or is damaged; it was not loaded.") from None
-            except (RuntimeError, EOFError, ValueError, KeyError) as error:
+            except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
                 raise InputError(f"{path} is damaged or cut short ({reason}).") from None
             if not isinstance(tensors, dict) or not all(isinstance(value, torch.Tensor) for value in tensors.values()):

@@ -74,8 +74,8 @@ def normalize_key(key: str, architecture: str) -> str | None:
     The base model's keys may lack their `transformer.` prefix (openai-community/gpt2), or have one too many, and
     compiled or distributed training leaves prefixes of its own.
     """
-    for wrapper in ("_orig_mod.", "module."):
-        key = key.removeprefix(wrapper)
+    while key.startswith(("_orig_mod.", "module.")):
+        key = key.partition(".")[2]
     bare = key.removeprefix("transformer.")
     if IGNORED.fullmatch(bare):
         return None
@@ -115,7 +115,10 @@ def config_to_ours(settings: dict) -> GPTScratchConfig:
     ]
     if unsupported:
         raise InputError(f"This GPT-2 variant changes {', '.join(unsupported)}, which the model here does not have.")
-    config = GPTScratchConfig(**{name: getattr(stock, name) for name in SHARED_SETTINGS})
+    try:
+        config = GPTScratchConfig(**{name: getattr(stock, name) for name in SHARED_SETTINGS})
+    except ValueError as error:
+        raise InputError(f"config.json cannot be of a GPT-2: {error}") from None
     dropouts = (getattr(stock, name, None) for name in ("classifier_dropout", "hidden_dropout"))
     config.classifier_dropout = next((value for value in dropouts if value is not None), config.classifier_dropout)
     return config

@@ -3,11 +3,10 @@
 import json
 from pathlib import Path
 
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
-from transformers import AutoTokenizer
+from huggingface_hub import HfApi, constants, snapshot_download
 
 from ..errors import InputError
+from ..tokenizer import load_tokenizer
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 
@@ -24,15 +23,16 @@ def resolve_source(src: str) -> Path:
     if Path(src).exists() or src.startswith((".", "/")) or src.count("/") > 1:
         raise InputError(f"{src} is not a folder.")
     try:
+        if constants.HF_HUB_OFFLINE:  # what was downloaded before
+            return Path(snapshot_download(src, local_files_only=True))
         names = HfApi().list_repo_files(src)
         weights = "*.safetensors*" if any(name.endswith(".safetensors") for name in names) else "pytorch_model*"
         patterns = ["*.json", "*.txt", weights]
         # Only the top folder: repositories keep conversions for other frameworks in sub-folders.
         return Path(snapshot_download(src, allow_patterns=patterns, ignore_patterns=["*/*"]))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
-        raise InputError(
-            f"{src} is neither a folder nor a Hub repository that can be read ({str(error).strip().splitlines()[0]})."
-        ) from None
+    except Exception as error:  # of the Hub, of its HTTP client, of the disk
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{src} is neither a folder nor a Hub repository that can be read ({reason}).") from None
 
 
 def read_config(folder: Path, model_type: str | None = None) -> dict:
@@ -53,5 +53,4 @@ def read_config(folder: Path, model_type: str | None = None) -> dict:
 def copy_tokenizer(source: Path, target: Path) -> None:
     """Copies the tokenizer, where the source folder has one, in the form the Auto classes load without questions."""
     if any((source / name).is_file() for name in TOKENIZER_FILES):
-        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True, trust_remote_code=False)
-        tokenizer.save_pretrained(target)
+        load_tokenizer(source).save_pretrained(target)

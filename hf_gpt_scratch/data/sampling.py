@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 import torch
-from torch.utils.data import Sampler
+from torch.utils.data import Sampler, SequentialSampler
 from transformers import Trainer
 
 
@@ -56,3 +56,7 @@ class LengthGroupedTrainer(Trainer):
         lengths = [len(ids) for ids in rows["input_ids"]]
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         return LengthGroupedSampler(lengths, self.args.train_batch_size, seed)
+
+    def _get_eval_sampler(self, eval_dataset) -> SequentialSampler:
+        # In order whatever `train_sampling_strategy` says: Trainer would return predictions in another one.
+        return SequentialSampler(eval_dataset)

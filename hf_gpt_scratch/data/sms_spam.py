@@ -11,6 +11,7 @@ import io
 import os
 import re
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,8 +97,8 @@ def parse_messages(content: str, source: str) -> Messages:
 
 
 def normalize(text: str) -> str:
-    """What near-copies have in common: words in lower case, digits masked, without punctuation."""
-    return re.sub(r"[\W_]+", " ", re.sub(r"\d", "0", text.lower())).strip()
+    """What near-copies share: words in lower case, digits masked, no punctuation; for mere symbols, the text."""
+    return re.sub(r"[\W_]+", " ", re.sub(r"\d", "0", text.lower())).strip() or text
 
 
 def split(messages: Messages, protocol: str, seed: int) -> DatasetDict:
@@ -115,7 +116,7 @@ def split(messages: Messages, protocol: str, seed: int) -> DatasetDict:
         return _book_split(messages)
     if protocol != "grouped":
         raise InputError(f"The protocol must be 'grouped' or 'book', not {protocol!r}.")
-    groups = [normalize(text) or text for text in messages.texts]
+    groups = [normalize(text) for text in messages.texts]
     folds = 10
     smallest = min((len({g for g, y in zip(groups, messages.labels) if y == label}) for label in (0, 1)), default=0)
     if smallest < folds:
@@ -136,9 +137,11 @@ def leaked_rows(splits: DatasetDict) -> int:
 
 def _book_split(messages: Messages) -> DatasetDict:
     # With the CSV quoting the book reads by, which makes 5,572 rows of 5,574, so that the sample is the book's own.
-    table = pd.read_csv(
-        io.StringIO(messages.tsv), sep="\t", header=None, names=["label", "text"], keep_default_na=False
-    )
+    source = io.StringIO(messages.tsv)
+    try:
+        table = pd.read_csv(source, sep="\t", header=None, names=["label", "text"], keep_default_na=False)
+    except pd.errors.ParserError as error:
+        raise InputError(f"The book's protocol cannot read {messages.source} ({error}); use 'grouped'.") from None
     table["label"] = table["label"].map(LABELS.index)
     ham, spam = table[table.label == 0], table[table.label == 1]
     if len(ham) < len(spam):
@@ -160,7 +163,7 @@ def _unzip(path: Path) -> bytes:
             content = archive.read(MEMBER)
     except KeyError:
         raise InputError(f"The zip file {path} holds no {MEMBER}.") from None
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
         raise InputError(f"The zip file {path} is damaged ({error}); download it again.") from None
     if hashlib.sha256(content).hexdigest() != SHA256:
         raise InputError(f"{MEMBER} in {path} does not have the collection's SHA-256; download it again.")
@@ -176,5 +179,5 @@ def _from_hub(name: str) -> Messages:
         ) from None
     if not {"sms", "label"} <= set(rows.column_names):
         raise InputError(f"The data set {name} has no columns 'sms' and 'label', but {rows.column_names}.")
-    lines = (f"{LABELS[row['label']]}\t{row['sms'].rstrip()}" for row in rows)
+    lines = (f"{LABELS[row['label']]}\t{row['sms'].removesuffix(chr(10))}" for row in rows)
     return parse_messages("\n".join(lines), name)
