@@ -61,8 +61,11 @@ def run_export(args: argparse.Namespace) -> None:
 
 
 def run_classify(args: argparse.Namespace) -> None:
+    from transformers.utils import logging
+
     from .inference import SpamClassifier
 
+    logging.disable_progress_bar()
     classifier = SpamClassifier.from_pretrained(args.dir)
     colours = (GREEN, RED) if sys.stdout.isatty() and "NO_COLOR" not in os.environ else ("", "")
     reset = RESET if colours[0] else ""

@@ -42,7 +42,7 @@ def load_model(
             ignore_mismatched_sizes=True,  # reported below, all of them, rather than raised
         )
     except Exception as error:  # safetensors, torch and transformers each have their own for damaged files
-        raise InputError(f"The model in {folder} cannot be loaded ({' '.join(str(error).split())}).") from None
+        raise InputError(f"The weights in {folder} cannot be loaded ({' '.join(str(error).split())}).") from None
     mismatched = {key[0] if isinstance(key, tuple) else key for key in report["mismatched_keys"]}
     problems = [
         f"{kind} {key}"

@@ -1,6 +1,5 @@
 """Checkpoints of the GPT-2 family into this package's model and out of it, tensor by tensor."""
 
-import json
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -47,7 +46,8 @@ def convert(src: str, out: str | os.PathLike) -> Path:
     shapes = our_shapes(config, hf_gpt2.ARCHITECTURES[architecture])
     expected = {rule.theirs: rule.their_shape(shapes[name] for name in rule.ours) for rule in rules}
     check_keys({name: checkpoint.shapes[key] for name, key in key_of.items()}, expected)
-    if tied_head and not torch.equal(checkpoint[tied_head], checkpoint[key_of["transformer.wte.weight"]]):
+    embeddings = rules[0].theirs  # the table begins with them
+    if tied_head and not torch.equal(checkpoint[tied_head], checkpoint[key_of[embeddings]]):
         raise InputError(
             "lm_head.weight differs from wte.weight although the config ties them; set tie_word_embeddings to false."
         )
@@ -135,7 +135,11 @@ def check_keys(found: dict[str, tuple[int, ...]], expected: dict[str, tuple[int,
 
 def _generation_config(folder: Path, config: GPTScratchConfig) -> GenerationConfig:
     if (folder / "generation_config.json").is_file():
-        return GenerationConfig(**json.loads((folder / "generation_config.json").read_text(encoding="utf-8")))
+        try:
+            return GenerationConfig.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError, TypeError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"{folder / 'generation_config.json'} cannot be read ({reason}).") from None
     return GenerationConfig(
         bos_token_id=config.bos_token_id, eos_token_id=config.eos_token_id, pad_token_id=config.pad_token_id
     )

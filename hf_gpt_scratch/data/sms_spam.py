@@ -144,6 +144,8 @@ def _book_split(messages: Messages) -> DatasetDict:
         raise InputError(f"The book's protocol cannot read {messages.source} ({error}); use 'grouped'.") from None
     table["label"] = table["label"].map(LABELS.index)
     ham, spam = table[table.label == 0], table[table.label == 1]
+    if len(spam) < 10:
+        raise InputError(f"The book's protocol needs at least 10 spam messages; got {len(spam)}.")
     if len(ham) < len(spam):
         raise InputError(f"The book's protocol needs more ham than spam; got {len(ham)} and {len(spam)}.")
     balanced = pd.concat([ham.sample(len(spam), random_state=123), spam]).sample(frac=1, random_state=123)
