@@ -39,6 +39,8 @@ def load_tokenizer(name_or_path: str | os.PathLike) -> PreTrainedTokenizerBase:
     except Exception as error:  # a damaged tokenizer.json raises nearly anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{name_or_path} holds no tokenizer that can be read ({reason}).") from None
+    if len(tokenizer) < 2:  # transformers makes an empty one for a GPT-2 without tokenizer files
+        raise InputError(f"{name_or_path} holds no tokenizer that can be read (its vocabulary is empty).")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

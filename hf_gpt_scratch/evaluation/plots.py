@@ -23,7 +23,8 @@ def plot_training(log_history: list[dict], path: Path, metric: str = "accuracy")
     for axis, name in ((loss_axis, "loss"), (metric_axis, metric)):
         axis.set(xlabel="step", ylabel=name)
         axis.grid(alpha=0.3)
-        axis.legend()
+        if axis.lines:
+            axis.legend()
     figure.savefig(path, dpi=120)
 
 
