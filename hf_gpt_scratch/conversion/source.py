@@ -51,6 +51,6 @@ def read_config(folder: Path, model_type: str | None = None) -> dict:
 
 
 def copy_tokenizer(source: Path, target: Path) -> None:
-    """Copies the tokenizer, where the source folder has one, in the form the Auto classes load without questions."""
+    """Copies the tokenizer, where the source folder has one, in the form the Auto classes load."""
     if any((source / name).is_file() for name in TOKENIZER_FILES):
         load_tokenizer(source).save_pretrained(target)
