@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 
 RED, GREEN, RESET = "\033[31m", "\033[32m", "\033[0m"
 
@@ -13,6 +14,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="hf-gpt-scratch", description="A GPT written from scratch, for Hugging Face."
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('hf_gpt_scratch')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     convert = commands.add_parser("convert", help="make a model of this package from a stock GPT-2")
@@ -27,11 +29,15 @@ def make_parser() -> argparse.ArgumentParser:
     export.set_defaults(run=run_export)
 
     classify = commands.add_parser(
-        "classify", help="tell spam from ham: each message's label and its probability of being spam"
+        "classify",
+        help="tell spam from ham: each message's label and its probability of being spam",
+        description="Prints a line for each message: its label, the probability (0 to 1) that it is spam, its text,"
+        " with tabs between them. With --json, an object of the keys text, label, probability, truncated (whether the"
+        " model could not read all of it) and, with --stream, words, each a word and the probability after it.",
     )
     classify.add_argument("dir", metavar="DIR", help="the folder of a trained spam classifier")
     classify.add_argument(
-        "text", metavar="TEXT", nargs="*", help="messages; without any, one a line is read from stdin"
+        "text", metavar="TEXT", nargs="*", default=[], help="messages; without any, one a line is read from stdin"
     )
     classify.add_argument("--file", help="read the messages from this file, one a line")
     classify.add_argument("--stream", action="store_true", help="show the probability of spam after each word")
@@ -69,7 +75,9 @@ def run_classify(args: argparse.Namespace) -> None:
     classifier = SpamClassifier.from_pretrained(args.dir)
     colours = (GREEN, RED) if sys.stdout.isatty() and "NO_COLOR" not in os.environ else ("", "")
     reset = RESET if colours[0] else ""
-    for number, prediction in enumerate(classifier.classify(_messages(args), args.batch_size), start=1):
+    typed = not (args.text or args.file) and sys.stdin.isatty()  # then each line is answered at once
+    predictions = classifier.classify(_messages(args), batch_size=1 if typed else args.batch_size)
+    for number, prediction in enumerate(predictions, start=1):
         if prediction.truncated:
             limit = classifier.model.config.n_positions
             print(f"note: message {number} is longer than {limit} tokens; only those were read.", file=sys.stderr)
@@ -101,6 +109,8 @@ def _messages(args: argparse.Namespace) -> Iterator[str]:
     if args.text:
         yield from args.text
         return
+    if not args.file and sys.stdin.isatty():
+        print("Type a message a line; Ctrl-D ends.", file=sys.stderr)
     source = open(args.file, encoding="utf-8-sig") if args.file else sys.stdin  # noqa: SIM115 (closed below)
     with source:
         try:

@@ -5,6 +5,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -109,19 +110,24 @@ class SpamClassifier:
 
     def classify(self, texts: Iterable[str], batch_size: int = 32) -> Iterator[Prediction]:
         """
-        Yields a prediction for each text, in order, reading `batch_size` texts at a time.
+        Yields a prediction for each text, in order, reading `batch_size` texts at a time. Where `texts` itself ends
+        in an `InputError`, those before it are judged first.
 
         Raises:
             InputError: for an empty message.
         """
-        batch = []
-        for text in texts:
-            batch.append(text)
-            if len(batch) == batch_size:
-                yield from self._classify_batch(batch)
-                batch = []
-        if batch:
+        texts, failure = iter(texts), None
+        while failure is None:
+            batch = []
+            try:
+                batch.extend(islice(texts, batch_size))
+            except InputError as error:
+                failure = error
+            if not batch:
+                break
             yield from self._classify_batch(batch)
+        if failure:
+            raise failure
 
     def _classify_batch(self, texts: list[str]) -> Iterator[Prediction]:
         inputs, truncated = self._encode(texts)

@@ -1,8 +1,11 @@
 import io
 import json
+import os
+import pty
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from hf_gpt_scratch import GPTScratchForCausalLM, GPTScratchForSequenceClassific
 from hf_gpt_scratch.cli import main
 from hf_gpt_scratch.tokenizer import train_tokenizer
 
+SCRIPT = Path(sys.executable).with_name("hf-gpt-scratch")
 MESSAGES = ["Win a prize now! ☃", "see you at home", "ok 😀"]
 
 
@@ -160,11 +164,10 @@ def lose_the_head() -> None:
 FAILURES = {
     "empty message": (["classify", "classifier", ""], None, "message is empty"),
     "blank message": (["classify", "classifier", "hello", " \t"], None, "message is empty"),
-    "empty line": (["classify", "classifier", "--file", "gap.txt"], None, "Line 2 of gap.txt is empty"),
     "empty line on stdin": (["classify", "classifier"], None, "Line 1 of the input is empty"),
     "file is not UTF-8": (["classify", "classifier", "--file", "latin1.txt"], None, "latin1.txt is not UTF-8"),
     "no such file": (["classify", "classifier", "--file", "nowhere.txt"], None, "nowhere.txt"),
-    "classify: no such folder": (["classify", "nowhere", "hello"], None, "nowhere is not a model folder"),
+    "classify: no such folder": (["classify", "nowhere", "hello"], None, "There is no folder nowhere"),
     "classify: no model": (["classify", "empty folder", "hello"], None, "empty folder is not a model folder"),
     "classify: a file": (["classify", "messages.txt", "hello"], None, "messages.txt"),
     "classify: a language model": (["classify", "lm", "hello"], None, "GPTScratchForCausalLM"),
@@ -209,6 +212,18 @@ def test_failure_ends_with_status_1_and_one_sentence(run, monkeypatch, args, dam
     assert not Path("out").exists()
 
 
+def test_lines_before_an_empty_one_are_judged(run):
+    status, printed, said = run("classify", "classifier", "--file", "gap.txt")
+    assert (status, len(printed.splitlines())) == (1, 1)
+    assert "Line 2 of gap.txt is empty" in said
+
+
+def test_version_is_the_installed_one(capsys):
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"hf-gpt-scratch {version('hf_gpt_scratch')}\n"
+
+
 def test_messages_twice_over_are_bad_usage(run):
     status, printed, said = run("classify", "classifier", "hello", "--file", "messages.txt")
     assert (status, printed) == (2, "")
@@ -216,8 +231,21 @@ def test_messages_twice_over_are_bad_usage(run):
 
 
 def installed_command(*args: str, stdin: str = "") -> subprocess.CompletedProcess:
-    script = Path(sys.executable).with_name("hf-gpt-scratch")
-    return subprocess.run([script, *args], input=stdin, capture_output=True, text=True)
+    return subprocess.run([SCRIPT, *args], input=stdin, capture_output=True, text=True)
+
+
+def test_a_message_typed_in_is_answered_at_once(models):
+    keyboard, terminal = pty.openpty()
+    command = [SCRIPT, "classify", "classifier"]
+    with subprocess.Popen(
+        command, stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        for text in ("hello", "win a prize"):
+            os.write(keyboard, f"{text}\n".encode())
+            assert process.stdout.readline().endswith(f"\t{text}\n")
+        os.write(keyboard, b"\x04")  # Ctrl-D
+        assert process.stderr.read() == "Type a message a line; Ctrl-D ends.\n"
+    assert process.returncode == 0
 
 
 def test_installed_command_classifies_its_input(models):

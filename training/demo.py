@@ -100,7 +100,8 @@ def pretrain(folder: Path, steps: int, seed: int) -> dict:
         eval_strategy="no",
         save_strategy="no",
         load_best_model_at_end=False,
-        logging_strategy="no",
+        logging_steps=50,
+        disable_tqdm=False,
         use_cpu=True,
         seed=seed,
     )
@@ -130,6 +131,7 @@ def train_classifier(folder: Path, epochs: float, seed: int) -> dict:
         "per_device_train_batch_size": 16,
         "learning_rate": 2e-3,
         "logging_strategy": "epoch",
+        "disable_tqdm": False,
         "use_cpu": True,
         "seed": seed,
     }
@@ -186,7 +188,8 @@ def main(argv: list[str] | None = None) -> None:
     heading("What was done")
     for name, value in summary.items():
         print(f"{name:30} {value}")
-    print(f'\nNext: hf-gpt-scratch classify {folder / "spam"} --stream "your message"')
+    command = Path(sys.executable).with_name("hf-gpt-scratch")
+    print(f'\nNext: {command} classify {folder / "spam"} --stream "your message"')
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from sklearn.metrics import f1_score
 
 from hf_gpt_scratch.data.sms_spam import load_messages, split
 from hf_gpt_scratch.evaluation.baseline import baseline_scores
@@ -21,3 +22,9 @@ def test_baseline_of_the_book_split_is_the_documented_one(shared_data):
     splits = split(load_messages(shared_data / "sms_spam" / "SMSSpamCollection"), "book", seed=1)
     right = (baseline_scores(splits["train"], splits["test"]) > 0) == np.array(splits["test"]["label"])
     assert 100 * right.mean() == pytest.approx(97.67, abs=0.005)
+
+
+def test_baseline_of_the_grouped_split_is_the_documented_one(shared_data):
+    splits = split(load_messages(shared_data / "sms_spam" / "SMSSpamCollection"), "grouped", seed=1)
+    predicted = baseline_scores(splits["train"], splits["test"]) > 0
+    assert 100 * f1_score(splits["test"]["label"], predicted) == pytest.approx(95.59, abs=0.005)
