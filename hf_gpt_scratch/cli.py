@@ -10,12 +10,27 @@ from importlib.metadata import version
 RED, GREEN, RESET = "\033[31m", "\033[32m", "\033[0m"
 
 
+class CommandParser(argparse.ArgumentParser):
+    """The parser of one command, whose options may stand anywhere: `classify DIR --stream TEXT` too."""
+
+    _intermixing = False
+
+    def parse_known_args(self, args=None, namespace=None):
+        if self._intermixing:
+            return super().parse_known_args(args, namespace)
+        self._intermixing = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)  # calls the above
+        finally:
+            self._intermixing = False
+
+
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="hf-gpt-scratch", description="A GPT written from scratch, for Hugging Face."
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('hf_gpt_scratch')}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=CommandParser)
 
     convert = commands.add_parser("convert", help="make a model of this package from a stock GPT-2")
     convert.add_argument("src", metavar="SRC", help="a folder, or a Hub repository such as openai-community/gpt2")
@@ -37,9 +52,13 @@ def make_parser() -> argparse.ArgumentParser:
     )
     classify.add_argument("dir", metavar="DIR", help="the folder of a trained spam classifier")
     classify.add_argument(
-        "text", metavar="TEXT", nargs="*", default=[], help="messages; without any, one a line is read from stdin"
+        "text",
+        metavar="TEXT",
+        nargs="*",
+        default=[],
+        help="messages, quoted; without any, one a line is read from stdin",
     )
-    classify.add_argument("--file", help="read the messages from this file, one a line")
+    classify.add_argument("--file", help="read the messages from this file, one a line, none empty")
     classify.add_argument("--stream", action="store_true", help="show the probability of spam after each word")
     classify.add_argument("--json", action="store_true", help="print one JSON object for each message")
     classify.add_argument("--batch-size", type=_positive, default=32, help="messages per forward pass (default: 32)")

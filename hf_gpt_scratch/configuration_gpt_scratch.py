@@ -45,6 +45,7 @@ class GPTScratchConfig(PreTrainedConfig):
 
     # How tensor, pipeline and FSDP parallelism cut the base model; see transformers' distributed documentation.
     base_model_tp_plan = {
+        "wte": "embedding_rowwise",
         "h.*.attn.q_proj": "colwise",
         "h.*.attn.k_proj": "colwise",
         "h.*.attn.v_proj": "colwise",

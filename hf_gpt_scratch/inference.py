@@ -90,7 +90,8 @@ class SpamClassifier:
         """Loads a local folder; raises `InputError` when it is not a sequence classifier of two labels."""
         settings = read_config(Path(folder), GPTScratchConfig.model_type)
         if settings.get("architectures") != ["GPTScratchForSequenceClassification"]:
-            raise InputError(f"{folder} holds a {settings.get('architectures')}, not a sequence classifier.")
+            held = " or ".join(settings.get("architectures") or ["model without a head"])
+            raise InputError(f"{folder} holds a {held}, not a sequence classifier.")
         model = load_model(GPTScratchForSequenceClassification, folder)
         if model.num_labels != 2:
             raise InputError(f"{folder} has {model.num_labels} labels; this needs two.")

@@ -27,7 +27,7 @@ from transformers.modeling_outputs import (
     SequenceClassifierOutputWithPast,
     TokenClassifierOutput,
 )
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel, slice_logits_to_keep
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
@@ -360,7 +360,7 @@ class GPTScratchForCausalLM(GPTScratchPreTrainedModel, GenerationMixin):
         Args:
             labels: `(B, T)`, the input ids themselves: the loss compares the scores at each position with the next
                 token. Positions labelled -100 do not count.
-            logits_to_keep: compute scores for the last so many positions only; 0 for all.
+            logits_to_keep: compute scores for the last so many positions only, 0 for all; or the positions' indices.
 
         Returns:
             `logits` of shape `(B, T, V)`, and with `labels` the mean cross-entropy `loss`. While training with
@@ -375,7 +375,8 @@ class GPTScratchForCausalLM(GPTScratchPreTrainedModel, GenerationMixin):
             use_cache=use_cache,
             **kwargs,
         )
-        hidden_states = slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep)
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        hidden_states = outputs.last_hidden_state[:, kept]  # -0 keeps them all
         logits = loss = None
         if labels is not None and self._can_chunk_loss():
             loss = self._chunked_loss(hidden_states, labels, **kwargs)

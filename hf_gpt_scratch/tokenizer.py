@@ -43,6 +43,8 @@ def load_tokenizer(name_or_path: str | os.PathLike) -> PreTrainedTokenizerBase:
         raise InputError(f"{name_or_path} holds no tokenizer that can be read (its vocabulary is empty).")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    for how_it_was_loaded in ("is_local", "local_files_only"):  # transformers would save these with it
+        tokenizer.init_kwargs.pop(how_it_was_loaded, None)
     return tokenizer
 
 

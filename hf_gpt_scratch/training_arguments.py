@@ -57,6 +57,8 @@ def parse_yaml_and_args(parser: HfArgumentParser, argv: Sequence[str]) -> tuple:
         SystemExit: with status 2, by argparse, when an option's value is wrong.
     """
     argv = list(argv)
+    parser.allow_abbrev = False  # a misspelt option is an error, not another option
+    parser.usage = "%(prog)s [CONFIG.yaml] [--key value ...]; --help lists the keys"
     if argv and not argv[0].startswith("-"):
         argv = [*_yaml_as_options(parser, argv[0]), *argv[1:]]
     unknown = parser.parse_known_args(argv)[1]

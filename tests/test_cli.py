@@ -167,7 +167,7 @@ FAILURES = {
     "empty line on stdin": (["classify", "classifier"], None, "Line 1 of the input is empty"),
     "file is not UTF-8": (["classify", "classifier", "--file", "latin1.txt"], None, "latin1.txt is not UTF-8"),
     "no such file": (["classify", "classifier", "--file", "nowhere.txt"], None, "nowhere.txt"),
-    "classify: no such folder": (["classify", "nowhere", "hello"], None, "There is no folder nowhere"),
+    "classify: no such folder": (["classify", "nowhere", "hello"], None, "There is no model folder 'nowhere'"),
     "classify: no model": (["classify", "empty folder", "hello"], None, "empty folder is not a model folder"),
     "classify: a file": (["classify", "messages.txt", "hello"], None, "messages.txt"),
     "classify: a language model": (["classify", "lm", "hello"], None, "GPTScratchForCausalLM"),
@@ -222,6 +222,12 @@ def test_version_is_the_installed_one(capsys):
     with pytest.raises(SystemExit):
         main(["--version"])
     assert capsys.readouterr().out == f"hf-gpt-scratch {version('hf_gpt_scratch')}\n"
+
+
+@pytest.mark.parametrize("order", [["classifier", "--json", "hello"], ["--json", "classifier", "hello"]])
+def test_options_may_stand_anywhere(run, order):
+    status, printed, _ = run("classify", *order)
+    assert (status, json.loads(printed)["text"]) == (0, "hello")
 
 
 def test_messages_twice_over_are_bad_usage(run):

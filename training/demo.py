@@ -182,6 +182,7 @@ def main(argv: list[str] | None = None) -> None:
         "the writer": str(folder / "writer"),
         "the spam classifier": str(folder / "spam"),
         "its metrics and pictures": f"{folder / 'spam' / 'metrics.json'}, {folder / 'spam' / 'plots'}",
+        "what it is": "a toy, trained on 480 messages: training/finetune_spam.py makes one of use",
         "time": f"{time.perf_counter() - start:.0f} s",
     }
     write_json(folder / "summary.json", {**summary, "seed": args.seed, "writer_text": writer, "spam_metrics": metrics})

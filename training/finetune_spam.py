@@ -27,7 +27,7 @@ class SpamArguments:
     protocol: str = field(
         default="grouped",
         metadata={
-            "help": "How to split the data: see hf_gpt_scratch/data/sms_spam.py.",
+            "help": "grouped: near-copies in one set, natural share of spam. book: the book's, balanced, which leaks.",
             "choices": ["grouped", "book"],
         },
     )

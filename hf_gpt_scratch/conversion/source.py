@@ -41,7 +41,7 @@ def read_config(folder: Path, model_type: str | None = None) -> dict:
         settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         if not folder.exists():
-            raise InputError(f"There is no folder {folder}.") from None
+            raise InputError(f"There is no model folder {str(folder)!r}.") from None
         raise InputError(f"{folder} is not a model folder: it has no config.json.") from None
     except ValueError as error:
         raise InputError(f"{folder / 'config.json'} is not valid JSON ({error}).") from None

@@ -62,7 +62,8 @@ def load_messages(data_file: str | os.PathLike | None = None, dataset_name: str 
         try:
             data_file = DownloadManager().download(URL)
         except (OSError, ConnectionError) as error:
-            raise InputError(f"{URL} could not be downloaded ({error}); give a local copy by --data_file.") from None
+            reason = error.__cause__ or error.__context__ or error
+            raise InputError(f"{URL} could not be downloaded ({reason}); give a local copy by --data_file.") from None
     path = Path(data_file)
     if not path.is_file():
         raise InputError(f"The data file {path} does not exist.")

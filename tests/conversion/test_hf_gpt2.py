@@ -386,6 +386,14 @@ def test_tokenizer_is_carried_along_both_ways(source, tmp_path):
         assert (carried.pad_token, carried.model_max_length) == (tokenizer.pad_token, 64)
 
 
+def test_tokenizer_config_is_the_same_after_both_ways(source, tmp_path):
+    train_tokenizer(["a few words"], 270).save_pretrained(source)
+    convert(source, tmp_path / "ours")
+    export(tmp_path / "ours", tmp_path / "back")
+    before, after = ((f / "tokenizer_config.json").read_text() for f in (tmp_path / "ours", tmp_path / "back"))
+    assert after == before == (source / "tokenizer_config.json").read_text()
+
+
 def test_tokenizer_of_two_files_is_carried_along(source, tmp_path, shared_data):
     for name in ("vocab.json", "merges.txt"):
         (source / name).write_bytes((shared_data / "gpt2_tokenizer" / name).read_bytes())
