@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from importlib.metadata import version
+from itertools import chain
 
 RED, GREEN, RESET = "\033[31m", "\033[32m", "\033[0m"
 
@@ -43,6 +44,21 @@ def make_parser() -> argparse.ArgumentParser:
     export.add_argument("--to", required=True, choices=["hf-gpt2"], help="hf-gpt2 is transformers' own GPT-2")
     export.set_defaults(run=run_export)
 
+    generate = commands.add_parser("generate", help="let a language model go on from a prompt")
+    generate.add_argument("dir", metavar="DIR", help="a model folder or a Hub repository, also of a stock GPT-2")
+    generate.add_argument("--prompt", default="", help="the text to go on from; without one, a new document begins")
+    generate.add_argument("--max-new-tokens", type=_positive, default=100, help="default: 100")
+    generate.add_argument(
+        "--temperature",
+        type=_at_least_0,
+        default=1.0,
+        help="below 1 bolder choices are rarer, 0 allows none (default: 1)",
+    )
+    generate.add_argument("--top-k", type=_positive, help="choose among the so many likeliest tokens (default: all)")
+    generate.add_argument("--top-p", type=_probability, help="choose among the fewest tokens of this probability")
+    generate.add_argument("--seed", type=int, help="for the same text again")
+    generate.set_defaults(run=run_generate)
+
     classify = commands.add_parser(
         "classify",
         help="tell spam from ham: each message's label and its probability of being spam",
@@ -73,6 +89,20 @@ def _positive(text: str) -> int:
     return value
 
 
+def _at_least_0(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be at least 0, not {text}")
+    return value
+
+
+def _probability(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"must be above 0 and at most 1, not {text}")
+    return value
+
+
 def run_convert(args: argparse.Namespace) -> None:
     from .conversion import convert
 
@@ -85,12 +115,40 @@ def run_export(args: argparse.Namespace) -> None:
     print(f"Exported {args.dir} as {args.to} into {export(args.dir, args.out)}.")
 
 
-def run_classify(args: argparse.Namespace) -> None:
+def _quieten_transformers() -> None:
+    """What does not fit is said in our own sentence, and a progress bar does not go with an answer of one line."""
     from transformers.utils import logging
 
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+
+
+def run_generate(args: argparse.Namespace) -> None:
+    import torch
+
+    from .conversion.source import resolve_source
+    from .inference import stream_text
+    from .modeling_gpt_scratch import GPTScratchForCausalLM
+    from .pretrained import load_pretrained
+    from .tokenizer import load_tokenizer
+
+    _quieten_transformers()
+    folder = str(resolve_source(args.dir))
+    model, tokenizer = load_pretrained(GPTScratchForCausalLM, folder), load_tokenizer(folder)
+    if args.seed is not None:
+        torch.manual_seed(args.seed)
+    filters = {"temperature": args.temperature, "top_k": args.top_k, "top_p": args.top_p}
+    pieces = stream_text(model, tokenizer, args.prompt, args.max_new_tokens, **filters)
+    first = next(pieces, "")  # a prompt that does not fit is found here
+    for piece in chain([args.prompt, first], pieces):
+        print(piece, end="", flush=True)
+    print()
+
+
+def run_classify(args: argparse.Namespace) -> None:
     from .inference import SpamClassifier
 
-    logging.disable_progress_bar()
+    _quieten_transformers()
     classifier = SpamClassifier.from_pretrained(args.dir)
     colours = (GREEN, RED) if sys.stdout.isatty() and "NO_COLOR" not in os.environ else ("", "")
     reset = RESET if colours[0] else ""

@@ -1,4 +1,4 @@
-"""Using a model: a readable sampling loop, and the spam probability of messages, whole and word by word."""
+"""Using a model: a readable sampling loop, text as it is written, the spam probability of messages word by word."""
 
 import os
 import re
@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 import torch
+from tokenizers.decoders import DecodeStream
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from .configuration_gpt_scratch import GPTScratchConfig
@@ -66,6 +67,30 @@ def sample(
             input_ids = token.view(1, 1)
     finally:
         model.train(was_training)
+
+
+def stream_text(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: str, max_new_tokens: int, **sampling
+) -> Iterator[str]:
+    """
+    Yields what the model writes after `prompt`, piece by piece, each as soon as its characters are complete. Ends with
+    the end token, after `max_new_tokens`, or where the prompt and the text fill `n_positions` tokens.
+
+    Args:
+        prompt: what to go on from; when empty, the text begins as a document does.
+        sampling: the settings of `sample`.
+
+    Raises:
+        InputError: when the prompt leaves no room.
+    """
+    limit = model.config.n_positions
+    ids = tokenizer(prompt, verbose=False)["input_ids"] or [tokenizer.bos_token_id]
+    if len(ids) >= limit:
+        raise InputError(f"The prompt has {len(ids)} tokens; the model reads {limit}, its answer included.")
+    input_ids = torch.tensor([ids], device=model.device)
+    decoder = DecodeStream(skip_special_tokens=True)
+    for token in sample(model, input_ids, min(max_new_tokens, limit - len(ids)), **sampling):
+        yield decoder.step(tokenizer.backend_tokenizer, token) or ""
 
 
 @dataclass(frozen=True)

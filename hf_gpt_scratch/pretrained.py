@@ -60,15 +60,15 @@ def load_model(
 
 
 def load_pretrained(
-    model_class: type[GPTScratchPreTrainedModel], name_or_path: str, **config_settings
+    model_class: type[GPTScratchPreTrainedModel], name_or_path: str, new_head: bool = False, **config_settings
 ) -> GPTScratchPreTrainedModel:
     """
-    Loads what training starts from, as `model_class`: a local folder or a Hub repository, of this package or of stock
-    GPT-2. A head the checkpoint lacks starts from random weights. Raises `InputError` as `load_model` does.
+    Loads a local folder or a Hub repository, of this package or of stock GPT-2, as `model_class`. Its arguments and
+    what it raises are those of `load_model`.
     """
     folder = resolve_source(name_or_path)
     if read_config(folder).get("model_type") == GPTScratchConfig.model_type:
-        return load_model(model_class, folder, new_head=True, **config_settings)
+        return load_model(model_class, folder, new_head, **config_settings)
     with tempfile.TemporaryDirectory() as converted:
         ours = convert(str(folder), Path(converted) / "model")
-        return load_model(model_class, ours, new_head=True, **config_settings)
+        return load_model(model_class, ours, new_head, **config_settings)

@@ -65,7 +65,17 @@ def predict(text: str) -> float:
     return logits.softmax(-1)[0, 1].item()
 
 
-@pytest.mark.parametrize("args", [[], ["classify"], ["convert", "stock"], ["nonsense"], ["export", "lm", "out"]])
+@pytest.mark.parametrize(
+    "args",
+    [
+        [],
+        ["classify"],
+        ["convert", "stock"],
+        ["nonsense"],
+        ["export", "lm", "out"],
+        ["generate", "lm", "--top-p", "2"],
+    ],
+)
 def test_bad_usage_ends_with_status_2(run, args):
     status, printed, said = run(*args)
     assert (status, printed) == (2, "")
@@ -75,7 +85,7 @@ def test_bad_usage_ends_with_status_2(run, args):
 def test_help_names_the_commands(run):
     status, printed, _ = run("--help")
     assert status == 0
-    assert all(command in printed for command in ("convert", "export", "classify"))
+    assert all(command in printed for command in ("convert", "export", "generate", "classify"))
 
 
 def test_convert_and_export_make_their_folders(run):
@@ -84,6 +94,27 @@ def test_convert_and_export_make_their_folders(run):
     there, back = (load_file(f"{folder}/model.safetensors") for folder in ("stock", "back"))
     assert set(there) == set(back)
     assert all(torch.equal(there[key], back[key]) for key in there)
+
+
+@pytest.mark.parametrize("folder", ["lm", "stock-with-tokenizer"])
+def test_generate_goes_on_from_the_prompt(run, folder):
+    run("export", "lm", "stock-with-tokenizer", "--to", "hf-gpt2")
+    options = ["--prompt", "see you", "--max-new-tokens", "8", "--temperature", "0"]
+    status, printed, said = run("generate", folder, *options)
+    tokenizer, model = AutoTokenizer.from_pretrained("lm"), GPTScratchForCausalLM.from_pretrained("lm")
+    ids = model.generate(**tokenizer("see you", return_tensors="pt"), max_new_tokens=8, do_sample=False)
+    assert (status, printed, said) == (0, tokenizer.decode(ids[0], skip_special_tokens=True) + "\n", "")
+
+
+def test_generate_samples_the_same_from_the_same_seed(run):
+    first, again, other = (run("generate", "lm", "--top-k", "50", "--seed", seed)[1] for seed in "112")
+    assert first == again != other
+
+
+def test_generate_stops_where_the_model_is_full(run):
+    status, printed, _ = run("generate", "lm", "--max-new-tokens", "1000", "--seed", "1")
+    assert status == 0
+    assert len(AutoTokenizer.from_pretrained("lm")(printed)["input_ids"]) <= 66  # 64, and the end of the line
 
 
 @pytest.mark.parametrize("where", ["arguments", "file", "stdin"])
@@ -185,6 +216,8 @@ FAILURES = {
         "no tokenizer",
     ),
     "convert: no such folder": (["convert", "nowhere", "out"], None, "nowhere is neither"),
+    "generate: no language model": (["generate", "classifier"], None, "unknown score.weight"),
+    "generate: prompt too long": (["generate", "lm", "--prompt", "x " * 40], None, "the model reads 64"),
     "convert: no model": (["convert", "empty folder", "out"], None, "empty folder is not a model folder"),
     "convert: not a GPT-2": (["convert", "lm", "out"], None, "expected 'gpt2'"),
     "convert: truncated": (["convert", "stock", "out"], cut_weights_short, "cut short"),

@@ -109,7 +109,9 @@ def make_model(args: SpamArguments, tokenizer):
         "prefix_loss_weight": args.prefix_loss_weight,
     }
     if args.model_name_or_path:
-        model = load_pretrained(GPTScratchForSequenceClassification, args.model_name_or_path, **settings)
+        model = load_pretrained(
+            GPTScratchForSequenceClassification, args.model_name_or_path, new_head=True, **settings
+        )
     else:
         try:
             config = GPTScratchConfig(
