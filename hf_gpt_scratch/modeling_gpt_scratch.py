@@ -28,6 +28,7 @@ from transformers.modeling_outputs import (
     TokenClassifierOutput,
 )
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
@@ -586,6 +587,8 @@ GPTScratchModel.register_for_auto_class("AutoModel")
 GPTScratchForCausalLM.register_for_auto_class("AutoModelForCausalLM")
 GPTScratchForSequenceClassification.register_for_auto_class("AutoModelForSequenceClassification")
 GPTScratchForTokenClassification.register_for_auto_class("AutoModelForTokenClassification")
+# Trainer's label smoothing and the text-generation pipeline know a causal language model by its being listed here.
+MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.setdefault(GPTScratchConfig.model_type, GPTScratchForCausalLM.__name__)
 
 __all__ = [
     "GPTScratchForCausalLM",

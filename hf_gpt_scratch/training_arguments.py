@@ -39,8 +39,6 @@ class ScratchTrainingArguments(TrainingArguments):
     def __post_init__(self):
         if self.output_dir is None:
             raise UsageError("Give the folder to write by --output_dir.")
-        if self.label_smoothing_factor:
-            raise UsageError("label_smoothing_factor is not supported: Trainer would smooth against unshifted labels.")
         if not (self.fp16 or self.bf16):
             precision = _best_precision(self.use_cpu) if self.precision == "auto" else self.precision
             self.fp16, self.bf16 = precision == "fp16", precision == "bf16"

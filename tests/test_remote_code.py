@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from clean_process import TEXT, load_elsewhere
 from datasets import Dataset
 from transformers import Trainer, TrainingArguments
 
@@ -20,35 +21,6 @@ AUTO_CLASSES = {
     "GPTScratchForSequenceClassification": "AutoModelForSequenceClassification",
     "GPTScratchForTokenClassification": "AutoModelForTokenClassification",
 }
-TEXT = "the lamp on the hill"
-
-# Importing the package fails in this process, as where it is not installed.
-CLEAN_PROCESS = """
-import json, sys
-sys.modules["hf_gpt_scratch"] = None
-import torch, transformers
-folder, auto_class, resave = sys.argv[1:]
-tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
-config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=True)
-model = getattr(transformers, auto_class).from_pretrained(folder, trust_remote_code=True)
-assert type(model).__module__.startswith("transformers_modules."), type(model)
-if resave:
-    model.save_pretrained(resave)
-    tokenizer.save_pretrained(resave)
-outputs = model(**tokenizer("TEXT", return_tensors="pt"))
-values = outputs.last_hidden_state if auto_class == "AutoModel" else outputs.logits
-print(json.dumps([config.model_type, values.flatten().tolist()]))
-""".replace("TEXT", TEXT)
-
-
-def load_elsewhere(folder: Path, auto_class: str, resave: Path | str = "") -> torch.Tensor:
-    """What the model in `folder` answers in a clean process, flattened."""
-    command = [sys.executable, "-c", CLEAN_PROCESS, str(folder), auto_class, str(resave)]
-    run = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    assert run.returncode == 0, run.stderr[-3000:]
-    model_type, values = json.loads(run.stdout.strip().splitlines()[-1])
-    assert model_type == "gpt_scratch"
-    return torch.tensor(values)
 
 
 @pytest.fixture(scope="module")

@@ -54,10 +54,9 @@ def test_yaml_values_keep_their_meaning(parse, line, name, value):
         ("- output_dir\n", "key: value"),
         (b"output_dir: caf\xe9\n", "config.yaml"),
         ("seed: 1\n", "--output_dir"),
-        ("output_dir: out\nlabel_smoothing_factor: 0.1\n", "label_smoothing_factor"),
         ("output_dir: out\neval_strategy: 'no'\n", "load_best_model_at_end"),
     ],
-    ids=["unknown keys", "invalid", "a list", "not UTF-8", "no output_dir", "label smoothing", "contradiction"],
+    ids=["unknown keys", "invalid", "a list", "not UTF-8", "no output_dir", "contradiction"],
 )
 def test_wrong_yaml_is_refused(parse, yaml, complaint):
     with pytest.raises(InputError, match=complaint) as refusal:

@@ -143,9 +143,12 @@ def make_model(args: SpamArguments, tokenizer):
 
 def main(argv: list[str] | None = None) -> dict:
     argv = sys.argv[1:] if argv is None else argv
+    from hf_gpt_scratch.errors import UsageError
     from hf_gpt_scratch.training_arguments import parse_yaml_and_args, resume_checkpoint
 
     args, training_args = parse_yaml_and_args(make_parser(), argv)
+    if args.prefix_loss_weight and training_args.label_smoothing_factor:
+        raise UsageError("label_smoothing_factor is for whole messages only: it needs a prefix_loss_weight of 0.")
 
     import numpy as np
     from scipy.special import softmax
@@ -201,12 +204,19 @@ def main(argv: list[str] | None = None) -> dict:
     for name in ("validation", "test"):
         logits = trainer.predict(encoded[name]).predictions
         results[name] = measure(logits, splits[name]["label"])
-    if not trainer.is_world_process_zero():
-        return results
+    output_dir = Path(training_args.output_dir)
+    tokenizer.model_max_length = limit
+    is_main = trainer.is_world_process_zero()
+    with tempfile.TemporaryDirectory(dir=output_dir if is_main else None, prefix=".model.") as partial:
+        # By every process: under FSDP each holds a part of the weights, and the first alone could not save them.
+        trainer.save_model(f"{partial}/model", _internal_call=True)
+        if not is_main:
+            return results
+        Path(partial, "model", "training_args.bin").unlink()
+        publish_model(Path(partial, "model"), output_dir)
     probabilities = softmax(logits.astype(float), axis=-1)[:, 1]
     baseline = baseline_scores(splits["train"], splits["test"])
 
-    output_dir = Path(training_args.output_dir)
     metrics = {
         "task": "SMS spam classification",
         "protocol": args.protocol,
@@ -230,11 +240,6 @@ def main(argv: list[str] | None = None) -> dict:
         "command": command_line("training/finetune_spam.py", argv),
         **environment(),
     }
-    tokenizer.model_max_length = limit
-    with tempfile.TemporaryDirectory(dir=output_dir, prefix=".model.") as partial:
-        trainer.model.save_pretrained(Path(partial) / "model")
-        tokenizer.save_pretrained(Path(partial) / "model")
-        publish_model(Path(partial) / "model", output_dir)
     write_json(output_dir / "metrics.json", metrics)
     plots = output_dir / "plots"
     plots.mkdir(exist_ok=True)
