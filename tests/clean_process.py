@@ -38,7 +38,7 @@ print(json.dumps(answers))
 
 
 def load_all_elsewhere(jobs: Sequence[tuple[Path, str, Path | str]]) -> list[torch.Tensor]:
-    """What each model answers to TEXT in a clean process, flattened; a job is a folder, an Auto class, a new folder."""
+    """What each model answers to TEXT in one clean process, flattened; the jobs are `load_elsewhere`'s arguments."""
     command = [sys.executable, "-c", CLEAN_PROCESS, json.dumps([[str(word) for word in job] for job in jobs])]
     run = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert run.returncode == 0, run.stderr[-3000:]
