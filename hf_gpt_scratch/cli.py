@@ -33,9 +33,17 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('hf_gpt_scratch')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=CommandParser)
 
-    convert = commands.add_parser("convert", help="make a model of this package from a stock GPT-2")
-    convert.add_argument("src", metavar="SRC", help="a folder, or a Hub repository such as openai-community/gpt2")
+    convert = commands.add_parser("convert", help="make a model of this package from another GPT-2")
+    convert.add_argument("src", metavar="SRC", help="a file, a folder, or a Hub repository like openai-community/gpt2")
     convert.add_argument("out", metavar="OUT", help="the folder to make")
+    formats = ["auto", "hf-gpt2", "nanogpt", "llms-from-scratch"]
+    convert.add_argument("--from", dest="format", choices=formats, default="auto", help="SRC's format (default: auto)")
+    convert.add_argument(
+        "--tokenizer", metavar="PATH", help="the tokenizer to put beside it: a folder, repository or none"
+    )
+    convert.add_argument("--n-head", type=_positive, help="attention heads, where the file cannot tell")
+    convert.add_argument("--lora-alpha", type=float, help="the alpha of LoRA layers, where the file cannot tell")
+    convert.add_argument("--vocab-size", type=_positive, help="cut a vocabulary that was rounded up to this")
     convert.set_defaults(run=run_convert)
 
     export = commands.add_parser("export", help="write a model of this package in another format")
@@ -106,7 +114,11 @@ def _probability(text: str) -> float:
 def run_convert(args: argparse.Namespace) -> None:
     from .conversion import convert
 
-    print(f"Converted {args.src} into {convert(args.src, args.out)}.")
+    _quieten_transformers()
+    options = {"n_head": args.n_head, "lora_alpha": args.lora_alpha, "vocab_size": args.vocab_size}
+    done = convert(args.src, args.out, args.format, args.tokenizer, prove=True, **options)
+    print(f"Converted {args.src}, a {done.format}, into {done.folder}.")
+    print(f"Its logits differ by at most {done.max_logit_difference:.1e} from the original's.")
 
 
 def run_export(args: argparse.Namespace) -> None:

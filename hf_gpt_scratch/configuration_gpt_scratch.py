@@ -19,6 +19,7 @@ class GPTScratchConfig(PreTrainedConfig):
         resid_pdrop, embd_pdrop, attn_pdrop: dropout probabilities after each sub-layer, after the embeddings and on
             the attention weights.
         classifier_dropout: dropout probability before the token-classification head.
+        classifier_bias: whether the sequence-classification head has a bias (GPT-2's has none).
         layer_norm_epsilon: added to the variance inside LayerNorm.
         initializer_range: standard deviation of the random initial weights.
         qkv_bias: whether the query, key and value projections have a bias (GPT-2's do).
@@ -77,6 +78,7 @@ class GPTScratchConfig(PreTrainedConfig):
     embd_pdrop: float = 0.1
     attn_pdrop: float = 0.1
     classifier_dropout: float = 0.1
+    classifier_bias: bool = False
     layer_norm_epsilon: float = 1e-5
     initializer_range: float = 0.02
     qkv_bias: bool = True

@@ -462,7 +462,7 @@ class GPTScratchForSequenceClassification(GPTScratchPreTrainedModel):
         super().__init__(config)
         self.num_labels = config.num_labels
         self.transformer = GPTScratchModel(config)
-        self.score = nn.Linear(config.n_embd, config.num_labels, bias=False)
+        self.score = nn.Linear(config.n_embd, config.num_labels, bias=config.classifier_bias)
         self.post_init()
 
     @can_return_tuple

@@ -70,5 +70,5 @@ def load_pretrained(
     if read_config(folder).get("model_type") == GPTScratchConfig.model_type:
         return load_model(model_class, folder, new_head, **config_settings)
     with tempfile.TemporaryDirectory() as converted:
-        ours = convert(str(folder), Path(converted) / "model")
+        ours = convert(str(folder), Path(converted) / "model").folder
         return load_model(model_class, ours, new_head, **config_settings)

@@ -34,7 +34,9 @@ def make_pair(folder, seed: int = 0):
     ends = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 1}
     stock = GPT2LMHeadModel(GPT2Config(**config, **ends)).eval()
     stock.save_pretrained(folder / f"stock{seed}")
-    ours = GPTScratchForCausalLM.from_pretrained(convert(str(folder / f"stock{seed}"), folder / f"ours{seed}")).eval()
+    ours = GPTScratchForCausalLM.from_pretrained(
+        convert(str(folder / f"stock{seed}"), folder / f"ours{seed}").folder
+    ).eval()
     return stock, ours
 
 

@@ -1,6 +1,7 @@
 """Checkpoints of the GPT-2 family into this package's model and out of it, tensor by tensor."""
 
 import os
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -10,59 +11,87 @@ from transformers import GenerationConfig
 from .. import modeling_gpt_scratch
 from ..configuration_gpt_scratch import GPTScratchConfig
 from ..errors import InputError
-from ..saving import atomic_folder, save_config_and_code
-from . import hf_gpt2
+from ..provenance import environment, sha256
+from ..saving import atomic_folder, save_config_and_code, write_json
+from . import hf_gpt2, proof
 from .checkpoint import Checkpoint, write_safetensors
-from .source import copy_tokenizer, read_config, resolve_source
+from .formats import open_source
+from .rules import Rule
+from .source import read_config, resolve_source
+from .tokenizers import copy_tokenizer, tokenizer_for
 
 
-def convert(src: str, out: str | os.PathLike) -> Path:
+@dataclass(frozen=True)
+class Conversion:
+    """The folder a checkpoint became, what it was, and how far the logits are apart, where that was measured."""
+
+    folder: Path
+    format: str
+    max_logit_difference: float | None
+
+
+def convert(
+    src: str,
+    out: str | os.PathLike,
+    format: str = "auto",
+    tokenizer: str | None = None,
+    prove: bool = False,
+    **options,
+) -> Conversion:
     """
-    Converts a stock GPT-2 into a folder of this package's model, loadable by the Auto classes.
+    Converts a checkpoint of another format into a folder of this package's model, loadable by the Auto classes.
 
     Args:
-        src: a local folder, or a Hub repository such as `openai-community/gpt2`.
+        src: a local file or folder, or a Hub repository such as `openai-community/gpt2`.
         out: the folder to make; it must not be there yet.
+        format: one of `FORMATS`, or "auto" to find it out.
+        tokenizer: a folder or a Hub repository with the tokenizer to put beside the model, or "none"; by default the
+            source's own, or GPT-2's.
+        prove: compare the result's logits, computed where this package is not installed, with the source's own
+            arithmetic, and keep the difference in `conversion.json`.
+        options: the format's own, see `open_source`.
 
     Raises:
-        InputError: when `src` is not a GPT-2, or holds keys or shapes that are not understood, naming all of them.
+        InputError: when `src` is not such a checkpoint, or holds keys, shapes or values that are not understood,
+            naming all of them; or when the proof fails.
+        UsageError: for an option that the format does not have.
     """
-    folder = resolve_source(src)
-    settings = read_config(folder, "gpt2")
-    checkpoint = Checkpoint(folder)
-    architecture = hf_gpt2.find_architecture(settings.get("architectures"), set(checkpoint.shapes))
-    config = hf_gpt2.config_to_ours(settings)
-    rules = hf_gpt2.rules(architecture, config.n_layer, config.tie_word_embeddings)
+    source = open_source(resolve_source(src), format, **options)
+    shapes = our_shapes(source.config, source.architecture)
+    zeros = {name: torch.zeros(shapes[name]) for name in source.zeros if name in shapes}
+    expected = {rule.theirs: rule.their_shape(shapes[name] for name in rule.ours) for rule in source.rules}
+    check_keys(source.tensors.shapes, expected)
 
-    key_of = {}  # the table's spelling of a key -> the file's
-    for key in checkpoint.shapes:
-        name = hf_gpt2.normalize_key(key, architecture)
-        if name in key_of:
-            raise InputError(f"{key_of[name]} and {key} are the same weight; the checkpoint is damaged.")
-        if name is not None:
-            key_of[name] = key
-    tied_head = key_of.pop("lm_head.weight", None) if config.tie_word_embeddings else None
+    rule_of = {name: rule for rule in source.rules for name in rule.ours}
 
-    shapes = our_shapes(config, hf_gpt2.ARCHITECTURES[architecture])
-    expected = {rule.theirs: rule.their_shape(shapes[name] for name in rule.ours) for rule in rules}
-    check_keys({name: checkpoint.shapes[key] for name, key in key_of.items()}, expected)
-    embeddings = rules[0].theirs  # the table begins with them
-    if tied_head and not torch.equal(checkpoint[tied_head], checkpoint[key_of[embeddings]]):
-        raise InputError(
-            "lm_head.weight differs from wte.weight although the config ties them; set tie_word_embeddings to false."
-        )
+    @lru_cache(maxsize=1)
+    def read(rule: Rule) -> dict[str, torch.Tensor]:
+        tensor = source.tensors[rule.theirs]
+        if not tensor.isfinite().all():
+            raise InputError(f"{rule.theirs} in {src} has values that are no numbers (NaN or infinite).")
+        return rule.to_ours(tensor)
 
-    rule_of = {name: rule for rule in rules for name in rule.ours}
-    read = lru_cache(maxsize=1)(lambda rule: rule.to_ours(checkpoint[key_of[rule.theirs]]))
+    carried = tokenizer_for(source, tokenizer)
+    difference = None
     with atomic_folder(out) as partial:
+        names = [*rule_of, *zeros]
         write_safetensors(
-            partial, {name: shapes[name] for name in rule_of}, config.dtype, lambda name: read(rule_of[name])[name]
+            partial,
+            {name: shapes[name] for name in names},
+            source.config.dtype or torch.float32,
+            lambda name: zeros[name] if name in zeros else read(rule_of[name])[name],
         )
-        save_config_and_code(config, hf_gpt2.ARCHITECTURES[architecture], partial)
-        if architecture == "GPT2LMHeadModel":
-            _generation_config(folder, config).save_pretrained(partial)
-        copy_tokenizer(folder, partial)
-    return Path(out)
+        save_config_and_code(source.config, source.architecture, partial)
+        if source.architecture == "GPTScratchForCausalLM":
+            _generation_config(source.folder, source.config).save_pretrained(partial)
+        if carried is not None:
+            carried.save_pretrained(partial)
+        if prove:
+            difference = proof.prove(source, partial)
+            hashes = {file.name: sha256(file) for file in source.files}
+            record = {"source": str(src), "format": source.format, "sha256": hashes}
+            write_json(partial / "conversion.json", {**record, "max_logit_difference": difference, **environment()})
+    return Conversion(Path(out), source.format, difference)
 
 
 def export(src: str, out: str | os.PathLike) -> Path:
@@ -91,6 +120,12 @@ def export(src: str, out: str | os.PathLike) -> Path:
     shapes = {**expected, **zeros}
 
     def read(name: str) -> torch.Tensor:
+        if (
+            name == "transformer.ln_f.bias"
+            and ours == "GPTScratchForSequenceClassification"
+            and config.classifier_bias
+        ):
+            return _with_classifier_bias(checkpoint)
         if name not in zeros:
             return checkpoint[name]
         return torch.zeros(zeros[name], dtype=checkpoint[name.removesuffix("bias") + "weight"].dtype)
@@ -108,6 +143,12 @@ def export(src: str, out: str | os.PathLike) -> Path:
             _generation_config(folder, config).save_pretrained(partial)
         copy_tokenizer(folder, partial)
     return Path(out)
+
+
+def _with_classifier_bias(checkpoint: Checkpoint) -> torch.Tensor:
+    """The final LayerNorm's bias such that the head, which in stock GPT-2 has no bias, adds its own all the same."""
+    bias, weight = checkpoint["transformer.ln_f.bias"], checkpoint["score.weight"].double()  # (C,), (num_labels, C)
+    return bias + torch.linalg.lstsq(weight, checkpoint["score.bias"].double()).solution.to(bias.dtype)
 
 
 def our_shapes(config: GPTScratchConfig, architecture: str) -> dict[str, tuple[int, ...]]:
@@ -130,11 +171,11 @@ def check_keys(found: dict[str, tuple[int, ...]], expected: dict[str, tuple[int,
         if name in found and tuple(found[name]) != tuple(shape)
     ]
     if problems:
-        raise InputError(f"The checkpoint does not fit its config.json: {'; '.join(problems)}.")
+        raise InputError(f"The checkpoint does not fit its configuration: {'; '.join(problems)}.")
 
 
-def _generation_config(folder: Path, config: GPTScratchConfig) -> GenerationConfig:
-    if (folder / "generation_config.json").is_file():
+def _generation_config(folder: Path | None, config: GPTScratchConfig) -> GenerationConfig:
+    if folder is not None and (folder / "generation_config.json").is_file():
         try:
             return GenerationConfig.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError, TypeError) as error:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ..errors import InputError
+from .torch_file import TorchTensors, load_torch
 
 
 class Checkpoint:
@@ -40,7 +40,8 @@ class Checkpoint:
             )
         self.shapes: dict[str, tuple[int, ...]] = {}
         self._file_of: dict[str, str] = {}
-        self._loaded: tuple[str, dict[str, torch.Tensor]] | None = None
+        self._loaded: tuple[str, TorchTensors] | None = None
+        self.files = [self.folder / file for file in files]
         for file in files:
             for key, shape in self._read_shapes(file).items():
                 if key in self.shapes:
@@ -68,30 +69,16 @@ class Checkpoint:
 
     def _read_shapes(self, file: str) -> dict[str, tuple[int, ...]]:
         if file.endswith(".bin"):
-            return {key: tuple(tensor.shape) for key, tensor in self._load_bin(file).items()}
+            return self._load_bin(file).shapes
         try:
             with safe_open(self.folder / file, framework="pt") as tensors:
                 return {key: tuple(tensors.get_slice(key).get_shape()) for key in tensors.keys()}  # noqa: SIM118 (it is no dict)
         except (SafetensorError, ValueError) as error:
             raise InputError(f"{self.folder / file} is damaged or cut short ({error}).") from None
 
-    def _load_bin(self, file: str) -> dict[str, torch.Tensor]:
-        """The file's tensors, mapped from disk rather than read where the format allows it."""
+    def _load_bin(self, file: str) -> TorchTensors:
         if self._loaded is None or self._loaded[0] != file:
-            path = self.folder / file
-            try:
-                try:
-                    tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-                except (RuntimeError, OSError):  # files of torch before 1.6 cannot be mapped
-                    tensors = torch.load(path, map_location="cpu", weights_only=True)
-            except pickle.UnpicklingError:
-                raise InputError(f"{path} holds more than tensors, or is damaged; it was not loaded.") from None
-            except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                raise InputError(f"{path} is damaged or cut short ({reason}).") from None
-            if not isinstance(tensors, dict) or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
-                raise InputError(f"{path} is not a mapping from names to tensors.")
-            self._loaded = (file, tensors)
+            self._loaded = file, TorchTensors(self.folder / file, load_torch(self.folder / file))
         return self._loaded[1]
 
 

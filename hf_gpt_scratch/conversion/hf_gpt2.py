@@ -6,12 +6,21 @@ key and value are one matrix.
 """
 
 import re
+from dataclasses import replace
+from pathlib import Path
 
+import torch
 from transformers import GPT2Config
+from transformers.activations import ACT2FN
 
 from ..configuration_gpt_scratch import GPTScratchConfig
 from ..errors import InputError
+from .checkpoint import Checkpoint
+from .reference import Arithmetic
 from .rules import QKV, Rule, expand
+from .source import Renamed, Source, check_depth, key_of_names, read_config, strip_wrappers
+
+NAME = "stock transformers GPT-2"
 
 BASE = (
     Rule("wte.weight", ("wte.weight",)),
@@ -30,6 +39,20 @@ BASE = (
     Rule("h.{i}.mlp.c_proj.bias", ("h.{i}.mlp.fc_out.bias",)),
     Rule("ln_f.weight", ("ln_f.weight",)),
     Rule("ln_f.bias", ("ln_f.bias",)),
+)
+
+ARITHMETIC = Arithmetic(
+    token_embedding="wte.weight",
+    position_embedding="wpe.weight",
+    attention_norm="h.{i}.ln_1",
+    query_key_value=("h.{i}.attn.c_attn",),
+    attention_output="h.{i}.attn.c_proj",
+    feed_forward_norm="h.{i}.ln_2",
+    widen="h.{i}.mlp.c_fc",
+    narrow="h.{i}.mlp.c_proj",
+    final_norm="ln_f",
+    head=None,
+    in_out=True,
 )
 
 LM_HEAD = Rule("lm_head.weight", ("lm_head.weight",))
@@ -60,6 +83,40 @@ SHARED_SETTINGS = (
 )
 
 
+def open_source(folder: Path) -> Source:
+    """
+    Opens a model folder of stock GPT-2.
+
+    Raises:
+        InputError: when it is none, or a variant whose computation the model here does not have.
+    """
+    settings = read_config(folder, "gpt2")
+    checkpoint = Checkpoint(folder)
+    architecture = find_architecture(settings.get("architectures"), set(checkpoint.shapes))
+    config = config_to_ours(settings)
+    check_depth(folder, config.n_layer, checkpoint)
+    key_of = key_of_names(checkpoint.shapes, lambda key: normalize_key(key, architecture))
+    prefix = "" if architecture == "GPT2Model" else "transformer."
+    embeddings = f"{prefix}wte.weight"
+    tied_head = key_of.pop("lm_head.weight", None) if config.tie_word_embeddings else None
+    if tied_head and embeddings in key_of and not torch.equal(checkpoint[tied_head], checkpoint[key_of[embeddings]]):
+        raise InputError(
+            "lm_head.weight differs from wte.weight although the config ties them; set tie_word_embeddings to false."
+        )
+    head = next((rule.theirs for rule in HEADS[architecture]), None)
+    head = embeddings if head == "lm_head.weight" and config.tie_word_embeddings else head
+    return Source(
+        format=NAME,
+        config=config,
+        architecture=ARCHITECTURES[architecture],
+        rules=rules(architecture, config.n_layer, config.tie_word_embeddings),
+        tensors=Renamed(checkpoint, key_of),
+        arithmetic=replace(ARITHMETIC.with_prefix(prefix), head=head, activation=ACT2FN[config.activation_function]),
+        files=checkpoint.files,
+        folder=folder,
+    )
+
+
 def rules(architecture: str, n_layer: int, tied: bool) -> list[Rule]:
     """The rows for one of `HEADS`' architectures; a tied output head is no tensor of its own."""
     prefix = "" if architecture == "GPT2Model" else "transformer."
@@ -74,8 +131,7 @@ def normalize_key(key: str, architecture: str) -> str | None:
     The base model's keys may lack their `transformer.` prefix (openai-community/gpt2), or have one too many, and
     compiled or distributed training leaves prefixes of its own.
     """
-    while key.startswith(("_orig_mod.", "module.")):
-        key = key.partition(".")[2]
+    key = strip_wrappers(key)
     bare = key.removeprefix("transformer.")
     if IGNORED.fullmatch(bare):
         return None

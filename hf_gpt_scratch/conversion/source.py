@@ -1,27 +1,116 @@
-"""Where a model to convert comes from: a local folder or a Hub repository, its config and its tokenizer."""
+"""A checkpoint to convert: where it comes from, what it is, and which of its tensors are which of ours."""
 
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
+import torch
 from huggingface_hub import HfApi, constants, snapshot_download
 
+from ..configuration_gpt_scratch import GPTScratchConfig
 from ..errors import InputError
-from ..tokenizer import load_tokenizer
+from .reference import Arithmetic
+from .rules import Rule
 
-TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
+
+class Tensors(Protocol):
+    """A checkpoint's tensors, read one at a time."""
+
+    shapes: dict[str, tuple[int, ...]]
+
+    def __getitem__(self, name: str) -> torch.Tensor: ...
+
+
+class Renamed:
+    """Tensors under other names, those of a format's table."""
+
+    def __init__(self, tensors: Tensors, key_of: dict[str, str]):
+        self.shapes = {name: tensors.shapes[key] for name, key in key_of.items()}
+        self._tensors, self._key_of = tensors, key_of
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return self._tensors[self._key_of[name]]
+
+
+@dataclass(frozen=True)
+class Source:
+    """
+    A checkpoint of some format, opened.
+
+    Args:
+        format: the format's name in words.
+        config: the configuration of the model that it becomes.
+        architecture: the class that it becomes, one of ours.
+        rules: which of its tensors are which of ours.
+        tensors: them, by the names in `rules`.
+        arithmetic: how the format itself computes with them, to prove the conversion by.
+        files: the files that hold them.
+        zeros: those of our tensors that the format does without, because it adds nothing there.
+        folder: where a tokenizer and a generation config may lie beside them.
+    """
+
+    format: str
+    config: GPTScratchConfig
+    architecture: str
+    rules: list[Rule]
+    tensors: Tensors
+    arithmetic: Arithmetic
+    files: list[Path]
+    zeros: frozenset[str] = field(default_factory=frozenset)
+    folder: Path | None = None
+
+
+def key_of_names(keys, normalize) -> dict[str, str]:
+    """
+    The keys by the names that `normalize` gives them; it returns `None` for one that holds no weight.
+
+    Raises:
+        InputError: when two keys are the same weight.
+    """
+    key_of = {}
+    for key in keys:
+        name = normalize(key)
+        if name in key_of:
+            raise InputError(f"{key_of[name]} and {key} are the same weight; the checkpoint is damaged.")
+        if name is not None:
+            key_of[name] = key
+    return key_of
+
+
+def strip_wrappers(key: str) -> str:
+    """A key without the prefixes that compiled and distributed training leave."""
+    while key.startswith(("_orig_mod.", "module.")):
+        key = key.partition(".")[2]
+    return key
+
+
+def make_config(path: Path, **settings) -> GPTScratchConfig:
+    """The configuration of a model found in `path`; GPT-2's end token where the vocabulary has it."""
+    end = 50256 if settings["vocab_size"] > 50256 else None
+    try:
+        return GPTScratchConfig(**settings, bos_token_id=end, eos_token_id=end)
+    except ValueError as error:
+        raise InputError(f"{path} cannot be of a GPT: {error}") from None
+
+
+def check_depth(path: Path, n_layer: int, tensors: Tensors) -> None:
+    """Raises `InputError` for more blocks than there are tensors, before a table of their names fills the memory."""
+    if n_layer > len(tensors.shapes):
+        raise InputError(f"{path} promises {n_layer} blocks, but holds {len(tensors.shapes)} tensors.")
 
 
 def resolve_source(src: str) -> Path:
     """
-    The local folder `src`, or the weights, configuration and tokenizer of the Hub repository `src`, downloaded.
+    The local file or folder `src`; or the Hub repository `src`, its weights, configuration and tokenizer downloaded.
 
     Raises:
         InputError: when there is neither.
     """
-    if Path(src).is_dir():
+    if Path(src).exists():
         return Path(src)
-    if Path(src).exists() or src.startswith((".", "/")) or src.count("/") > 1:
-        raise InputError(f"{src} is not a folder.")
+    if src.startswith((".", "/")) or src.count("/") > 1:
+        raise InputError(f"There is no file or folder {src}.")
     try:
         if constants.HF_HUB_OFFLINE:  # what was downloaded before
             return Path(snapshot_download(src, local_files_only=True))
@@ -43,16 +132,12 @@ def read_config(folder: Path, model_type: str | None = None) -> dict:
         if not folder.exists():
             raise InputError(f"There is no model folder {str(folder)!r}.") from None
         raise InputError(f"{folder} is not a model folder: it has no config.json.") from None
-    except ValueError as error:
+    except NotADirectoryError:
+        raise InputError(f"{folder} is a file; expected a model folder.") from None
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{folder / 'config.json'} is not valid JSON ({error}).") from None
     if not isinstance(settings, dict):
         raise InputError(f"{folder / 'config.json'} holds no settings.")
     if model_type is not None and settings.get("model_type") != model_type:
         raise InputError(f"{folder} holds a model of type {settings.get('model_type')!r}; expected {model_type!r}.")
     return settings
-
-
-def copy_tokenizer(source: Path, target: Path) -> None:
-    """Copies the tokenizer, where the source folder has one, in the form the Auto classes load."""
-    if any((source / name).is_file() for name in TOKENIZER_FILES):
-        load_tokenizer(source).save_pretrained(target)

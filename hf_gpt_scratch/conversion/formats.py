@@ -1,0 +1,61 @@
+"""Which format a file or folder is in, and opening it."""
+
+from pathlib import Path
+
+from ..errors import InputError, UsageError
+from . import hf_gpt2, llms_from_scratch, nanogpt
+from .source import Source
+from .torch_file import load_torch
+
+# Each format's name on the command line, and the options it has.
+FORMATS = {
+    "hf-gpt2": frozenset(),
+    "nanogpt": frozenset({"vocab_size"}),
+    "llms-from-scratch": frozenset({"n_head", "lora_alpha"}),
+}
+
+
+def open_source(path: Path, format: str = "auto", **options) -> Source:
+    """
+    Opens a checkpoint.
+
+    Args:
+        format: one of `FORMATS`, or "auto" to find it out.
+        options: `vocab_size` for nanogpt; `n_head` and `lora_alpha` for llms-from-scratch. `None` counts as not given.
+
+    Raises:
+        InputError: when it is in none of the formats, in another than asked, or damaged.
+        UsageError: for an option that the format does not have, or lacks one that it needs.
+    """
+    content = load_torch(path) if path.is_file() else None
+    found = detect(path, content)
+    if format not in ("auto", found):
+        raise InputError(f"{path} is no {format} checkpoint; it looks like {found}.")
+    options = {name: value for name, value in options.items() if value is not None}
+    for name in options.keys() - FORMATS[found]:
+        raise UsageError(f"--{name.replace('_', '-')} does not apply to a {found} checkpoint, which {path} is.")
+    if found == "nanogpt":
+        return nanogpt.open_source(path, content, **options)
+    if found == "llms-from-scratch":
+        return llms_from_scratch.open_source(path, content, **options)
+    return hf_gpt2.open_source(path)
+
+
+def detect(path: Path, content: object) -> str:
+    """
+    The name of a checkpoint's format, by what a folder's files are called or what a torch file holds (`content`).
+
+    Raises:
+        InputError: when it is none of `FORMATS`.
+    """
+    if path.is_dir():
+        if (path / "config.json").exists():
+            return "hf-gpt2"
+        raise InputError(f"{path} is not a model folder: it has no config.json.")
+    if isinstance(content, dict):
+        if "model" in content and "model_args" in content:
+            return "nanogpt"
+        weights = content.get("model_state_dict", content)
+        if isinstance(weights, dict) and any(isinstance(key, str) and "tok_emb." in key for key in weights):
+            return "llms-from-scratch"
+    raise InputError(f"{path} is in none of the formats {', '.join(FORMATS)}.")

@@ -1,0 +1,156 @@
+"""
+The `.pth` files of "Build a Large Language Model (From Scratch)": a bare state dict, or one under `model_state_dict`.
+
+Source: LLMs-from-scratch, chapters 4 to 7 and appendix E. Separate query, key and value matrices, with or without a
+bias; an output head of its own, which chapter 6 replaces by one of two classes, with a bias; linear layers that
+appendix E wraps for LoRA, as `linear` plus alpha times `lora.A @ lora.B`.
+"""
+
+import re
+from pathlib import Path
+
+import torch
+
+from ..errors import InputError, UsageError
+from .reference import Arithmetic
+from .rules import Rule, expand
+from .source import Renamed, Source, Tensors, key_of_names, make_config, strip_wrappers
+from .torch_file import TorchTensors
+
+NAME = "LLMs-from-scratch state dict"
+
+QKV_NAMES = {"W_query": "q_proj", "W_key": "k_proj", "W_value": "v_proj"}
+LINEARS = {
+    **{f"att.{theirs}": f"attn.{ours}" for theirs, ours in QKV_NAMES.items()},
+    "att.out_proj": "attn.o_proj",
+    "ff.layers.0": "mlp.fc_in",
+    "ff.layers.2": "mlp.fc_out",
+}
+TABLE = (
+    Rule("tok_emb.weight", ("transformer.wte.weight",)),
+    Rule("pos_emb.weight", ("transformer.wpe.weight",)),
+    *(
+        Rule(f"trf_blocks.{{i}}.{theirs}.{part}", (f"transformer.h.{{i}}.{ours}.{part}",))
+        for theirs, ours in LINEARS.items()
+        for part in ("weight", "bias")
+    ),
+    *(
+        Rule(f"trf_blocks.{{i}}.norm{n}.{theirs}", (f"transformer.h.{{i}}.ln_{n}.{ours}",))
+        for n in (1, 2)
+        for theirs, ours in (("scale", "weight"), ("shift", "bias"))
+    ),
+    Rule("final_norm.scale", ("transformer.ln_f.weight",)),
+    Rule("final_norm.shift", ("transformer.ln_f.bias",)),
+)
+ARITHMETIC = {
+    "token_embedding": "tok_emb.weight",
+    "position_embedding": "pos_emb.weight",
+    "attention_norm": "trf_blocks.{i}.norm1",
+    "query_key_value": tuple(f"trf_blocks.{{i}}.att.{name}" for name in QKV_NAMES),
+    "attention_output": "trf_blocks.{i}.att.out_proj",
+    "feed_forward_norm": "trf_blocks.{i}.norm2",
+    "widen": "trf_blocks.{i}.ff.layers.0",
+    "narrow": "trf_blocks.{i}.ff.layers.2",
+    "final_norm": "final_norm",
+    "norm": ("scale", "shift"),
+}
+MASK = re.compile(r"trf_blocks\.\d+\.att\.mask")
+HEADS_OF_WIDTH = {768: ("124M", 12), 1024: ("355M", 16), 1280: ("774M", 20), 1600: ("1558M", 25)}
+
+
+def open_source(path: Path, content: dict, n_head: int | None = None, lora_alpha: float | None = None) -> Source:
+    """
+    Opens a checkpoint, given what its file holds.
+
+    Args:
+        n_head: the number of attention heads, which the file cannot tell.
+        lora_alpha: what LoRA's products were multiplied by, which it cannot tell either.
+
+    Raises:
+        UsageError: when one of the two is needed and missing.
+        InputError: when the tensors do not belong to one GPT.
+    """
+    tensors: Tensors = TorchTensors(path, content.get("model_state_dict", content))
+    tensors = Renamed(tensors, key_of_names(tensors.shapes, _normalize))
+    if any(".lora." in name for name in tensors.shapes):
+        if lora_alpha is None:
+            raise UsageError(
+                f"{path} has LoRA layers: give --lora-alpha, the alpha they were made with (the book's: 16)."
+            )
+        tensors = MergedLora(path, tensors, lora_alpha)
+    shapes = tensors.shapes
+    for name in ("tok_emb.weight", "pos_emb.weight", "out_head.weight", "trf_blocks.0.ff.layers.0.weight"):
+        if len(shapes.get(name, ())) != 2:
+            raise InputError(f"{path} has no matrix {name}, which every GPT of the book has.")
+    vocab_size, n_embd = shapes["tok_emb.weight"]
+    if n_head is None:
+        known = HEADS_OF_WIDTH.get(n_embd)
+        hint = f"GPT-2 {known[0]}, of this width, has {known[1]}" if known else f"a divisor of its width, {n_embd}"
+        raise UsageError(f"{path} does not tell the number of attention heads: give --n-head ({hint}).")
+    blocks = [int(name.split(".")[1]) for name in shapes if re.match(r"trf_blocks\.\d+\.", name)]
+    n_labels = shapes["out_head.weight"][0]
+    is_classifier = n_labels != vocab_size
+    tied = not is_classifier and torch.equal(tensors["out_head.weight"], tensors["tok_emb.weight"])
+    config = make_config(
+        path,
+        vocab_size=vocab_size,
+        n_positions=shapes["pos_emb.weight"][0],
+        n_embd=n_embd,
+        n_layer=1 + max(blocks),
+        n_head=n_head,
+        n_inner=shapes["trf_blocks.0.ff.layers.0.weight"][0],
+        qkv_bias="trf_blocks.0.att.W_query.bias" in shapes,
+        tie_word_embeddings=tied,
+    )
+    rules = expand(TABLE, config.n_layer)
+    if not config.qkv_bias:
+        rules = [rule for rule in rules if not re.search(r"att\.W_\w+\.bias", rule.theirs)]
+    if is_classifier:
+        config.num_labels = n_labels
+        if n_labels == 2:  # chapter 6's classes
+            config.id2label, config.label2id = {0: "ham", 1: "spam"}, {"ham": 0, "spam": 1}
+        config.classifier_bias = "out_head.bias" in shapes
+        rules += [Rule(f"out_head.{part}", (f"score.{part}",)) for part in ("weight", "bias")][
+            : 1 + config.classifier_bias
+        ]
+    elif not tied:
+        rules.append(Rule("out_head.weight", ("lm_head.weight",)))
+    else:
+        tensors = Renamed(tensors, {name: name for name in shapes if name != "out_head.weight"})
+    return Source(
+        format=NAME,
+        config=config,
+        architecture="GPTScratchForSequenceClassification" if is_classifier else "GPTScratchForCausalLM",
+        rules=rules,
+        tensors=tensors,
+        arithmetic=Arithmetic(**ARITHMETIC, head="tok_emb.weight" if tied else "out_head.weight"),
+        files=[path],
+    )
+
+
+class MergedLora:
+    """Tensors in which `linear` and `lora` are one linear layer, as appendix E computes them."""
+
+    def __init__(self, path: Path, tensors: Tensors, alpha: float):
+        self._tensors, self._alpha = tensors, alpha
+        self._key_of = {name.replace(".linear.", "."): name for name in tensors.shapes if ".lora." not in name}
+        self.shapes = {name: tensors.shapes[key] for name, key in self._key_of.items()}
+        self._layers = {name.rpartition(".lora.")[0] for name in tensors.shapes if ".lora." in name}
+        for layer in self._layers:
+            out_features, in_features = self.shapes.get(f"{layer}.weight", (0, 0))
+            a, b = (tensors.shapes.get(f"{layer}.lora.{part}", ()) for part in "AB")
+            if len(a) != 2 or len(b) != 2 or a[1] != b[0] or (a[0], b[1]) != (in_features, out_features):
+                raise InputError(f"The LoRA matrices {layer}.lora.A and .B in {path} do not fit their layer.")
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        tensor = self._tensors[self._key_of[name]]
+        layer, _, part = name.rpartition(".")
+        if part != "weight" or layer not in self._layers:
+            return tensor
+        a, b = (self._tensors[f"{layer}.lora.{part}"].float() for part in "AB")
+        return (tensor.float() + self._alpha * (a @ b).t()).to(tensor.dtype)
+
+
+def _normalize(key: str) -> str | None:
+    key = strip_wrappers(key)
+    return None if MASK.fullmatch(key) else key

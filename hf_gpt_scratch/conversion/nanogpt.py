@@ -1,0 +1,94 @@
+"""
+nanoGPT's `ckpt.pt`: weights under `model`, the shape of the model under `model_args`.
+
+Source: nanoGPT's `model.py` and `train.py`. Its linear layers are nn.Linear's; query, key and value are one matrix;
+the output head is the token embeddings. With `bias=False` neither linear layers nor LayerNorms add anything. The
+vocabulary is often rounded up to 50304, of which the tokens from 50257 on never occur.
+"""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from ..errors import InputError
+from . import hf_gpt2
+from .rules import expand
+from .source import Renamed, Source, Tensors, check_depth, key_of_names, make_config, strip_wrappers
+from .torch_file import TorchTensors
+
+NAME = "nanoGPT checkpoint"
+
+# The names are those of stock GPT-2; the matrices are not transposed.
+TABLE = tuple(replace(rule, transpose=False).with_prefix("transformer.") for rule in hf_gpt2.BASE)
+EMBEDDINGS = "transformer.wte.weight"
+ARITHMETIC = replace(hf_gpt2.ARITHMETIC.with_prefix("transformer."), in_out=False, head=EMBEDDINGS)
+MASK = re.compile(r"transformer\.h\.\d+\.attn\.bias")  # saved where flash attention was missing
+
+
+def open_source(path: Path, content: dict, vocab_size: int | None = None) -> Source:
+    """
+    Opens a checkpoint, given what its file holds.
+
+    Args:
+        vocab_size: cuts a vocabulary that was rounded up.
+
+    Raises:
+        InputError: when the settings are missing, or the vocabulary is smaller than `vocab_size`.
+    """
+    settings = content["model_args"]
+    names = ("n_layer", "n_head", "n_embd", "block_size", "vocab_size")
+    if not isinstance(settings, dict) or any(type(settings.get(name)) is not int for name in names):
+        raise InputError(f"The model_args in {path} must hold whole numbers for {', '.join(names)}.")
+    adds_bias = settings.get("bias", True)
+    config = make_config(
+        path,
+        vocab_size=settings["vocab_size"],
+        n_positions=settings["block_size"],
+        n_embd=settings["n_embd"],
+        n_layer=settings["n_layer"],
+        n_head=settings["n_head"],
+        qkv_bias=bool(adds_bias),
+        **dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), settings.get("dropout", 0.0)),
+    )
+    tensors = TorchTensors(path, content["model"])
+    check_depth(path, config.n_layer, tensors)
+    key_of = key_of_names(tensors.shapes, _normalize)
+    head = key_of.pop("lm_head.weight", None)
+    if head and EMBEDDINGS in key_of and not tensors[head].equal(tensors[key_of[EMBEDDINGS]]):
+        raise InputError(f"lm_head.weight and {EMBEDDINGS} differ in {path}, but nanoGPT's are one.")
+    named = Renamed(tensors, key_of)
+    if vocab_size is not None:
+        if vocab_size > config.vocab_size:
+            raise InputError(f"{path} has a vocabulary of {config.vocab_size}, which cannot be cut to {vocab_size}.")
+        named, config.vocab_size = CutVocabulary(named, vocab_size), vocab_size
+    table = expand(TABLE, config.n_layer)
+    rules = table if adds_bias else [rule for rule in table if not rule.theirs.endswith(".bias")]
+    return Source(
+        format=NAME,
+        config=config,
+        architecture="GPTScratchForCausalLM",
+        rules=rules,
+        tensors=named,
+        arithmetic=ARITHMETIC,
+        files=[path],
+        zeros=frozenset(name for rule in table if rule not in rules for name in rule.ours),
+    )
+
+
+class CutVocabulary:
+    """Tensors whose token embeddings end after the first `size` tokens."""
+
+    def __init__(self, tensors: Tensors, size: int):
+        self.shapes = dict(tensors.shapes)
+        if EMBEDDINGS in self.shapes:
+            self.shapes[EMBEDDINGS] = (size, *self.shapes[EMBEDDINGS][1:])
+        self._tensors, self._size = tensors, size
+
+    def __getitem__(self, name: str):
+        tensor = self._tensors[name]
+        return tensor[: self._size] if name == EMBEDDINGS else tensor
+
+
+def _normalize(key: str) -> str | None:
+    key = strip_wrappers(key)
+    return None if MASK.fullmatch(key) else key

@@ -1,0 +1,83 @@
+"""
+A GPT-2 computed with a checkpoint's own tensors, by their own names and in their own layout, a block at a time.
+
+It shares nothing with the table that converts them nor with the model they become, so that agreement proves both.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """
+    How a format computes: the names of its tensors, `{i}` for the block, and the layout of its matrices.
+
+    Args:
+        query_key_value: the names of three matrices, or of one that holds them side by side.
+        in_out: its matrices are `(in, out)` and multiply from the right, `x @ W`; else `(out, in)`.
+        norm, linear: the names of a LayerNorm's and a linear layer's two tensors after their prefix.
+        head: the name of the output matrix, always `(out, in)`, or `None` for the base model's hidden states.
+    """
+
+    token_embedding: str
+    position_embedding: str
+    attention_norm: str
+    query_key_value: tuple[str, ...]
+    attention_output: str
+    feed_forward_norm: str
+    widen: str
+    narrow: str
+    final_norm: str
+    head: str | None
+    in_out: bool = False
+    norm: tuple[str, str] = ("weight", "bias")
+    linear: tuple[str, str] = ("weight", "bias")
+    activation: Callable = lambda x: F.gelu(x, approximate="tanh")
+
+    def with_prefix(self, prefix: str) -> "Arithmetic":
+        """The same with `prefix` before every name of a part of the base model."""
+        parts = ("token_embedding", "position_embedding", "attention_norm", "attention_output", "feed_forward_norm")
+        names = {part: prefix + getattr(self, part) for part in (*parts, "widen", "narrow", "final_norm")}
+        return replace(self, **names, query_key_value=tuple(prefix + name for name in self.query_key_value))
+
+
+@torch.no_grad()
+def logits(tensors, arithmetic: Arithmetic, n_layer: int, n_head: int, epsilon: float, ids: torch.Tensor):
+    """`(B, T)` token ids to `(B, T, V)` logits, or `(B, T, C)` hidden states without a head, in fp32."""
+
+    def get(name: str) -> torch.Tensor | None:
+        return tensors[name].float().squeeze() if name in tensors.shapes else None
+
+    def normalize(x, prefix):
+        weight, bias = (get(f"{prefix}.{part}") for part in arithmetic.norm)
+        return F.layer_norm(x, x.shape[-1:], weight, bias, epsilon)
+
+    def linear(x, prefix):
+        weight, bias = (get(f"{prefix}.{part}") for part in arithmetic.linear)
+        x = x @ (weight if arithmetic.in_out else weight.t())
+        return x if bias is None else x + bias
+
+    length = ids.shape[1]
+    future = torch.ones(length, length, dtype=torch.bool).triu(1)
+    x = get(arithmetic.token_embedding)[ids] + get(arithmetic.position_embedding)[:length]
+    for i in range(n_layer):
+        y = normalize(x, arithmetic.attention_norm.format(i=i))
+        joined = torch.cat([linear(y, name.format(i=i)) for name in arithmetic.query_key_value], dim=-1)
+        query, key, value = (  # (B, T, C) -> (B, n_head, T, head_dim)
+            part.unflatten(-1, (n_head, -1)).transpose(1, 2) for part in joined.chunk(3, dim=-1)
+        )
+        scores = (query @ key.transpose(2, 3) / query.shape[-1] ** 0.5).masked_fill(future, -torch.inf)
+        attended = (scores.softmax(-1) @ value).transpose(1, 2).flatten(2)
+        x = x + linear(attended, arithmetic.attention_output.format(i=i))
+        y = normalize(x, arithmetic.feed_forward_norm.format(i=i))
+        x = x + linear(arithmetic.activation(linear(y, arithmetic.widen.format(i=i))), arithmetic.narrow.format(i=i))
+    x = normalize(x, arithmetic.final_norm)
+    if arithmetic.head is None:
+        return x
+    bias = get(arithmetic.head.removesuffix("weight") + "bias")
+    x = x @ get(arithmetic.head).t()
+    return x if bias is None else x + bias

@@ -1,0 +1,57 @@
+"""The tokenizer that goes with a converted model."""
+
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from ..errors import InputError
+from ..tokenizer import load_tokenizer
+from .source import Source
+
+TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
+GPT2_REPOSITORY = "openai-community/gpt2"
+
+
+def tokenizer_for(source: Source, wanted: str | None = None) -> PreTrainedTokenizerBase | None:
+    """
+    The tokenizer to put beside a converted model.
+
+    Args:
+        wanted: a folder or a Hub repository, or "none". By default the one that lies beside the source; for a format
+            that has none of its own, GPT-2's.
+
+    Raises:
+        InputError: when it cannot be read, or does not fit the model's vocabulary.
+    """
+    if wanted == "none":
+        return None
+    if wanted is None and source.folder is not None:
+        return _tokenizer_of(source.folder)
+    try:
+        tokenizer = load_tokenizer(wanted or GPT2_REPOSITORY)
+    except InputError:
+        if wanted:
+            raise
+        raise InputError(
+            f"GPT-2's tokenizer could not be had from {GPT2_REPOSITORY}: give a folder that holds one by --tokenizer,"
+            " or none."
+        ) from None
+    size = source.config.vocab_size
+    # A model's vocabulary may be rounded up to a multiple of 128, for speed.
+    if not len(tokenizer) <= size < len(tokenizer) + 128:
+        raise InputError(
+            f"The tokenizer {wanted or 'of GPT-2'} has {len(tokenizer)} tokens, the model {size}: give the one it was"
+            " trained with by --tokenizer, or none."
+        )
+    return tokenizer
+
+
+def copy_tokenizer(source: Path, target: Path) -> None:
+    """Copies the tokenizer, where the source folder has one, in the form the Auto classes load."""
+    tokenizer = _tokenizer_of(source)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(target)
+
+
+def _tokenizer_of(folder: Path) -> PreTrainedTokenizerBase | None:
+    return load_tokenizer(folder) if any((folder / name).is_file() for name in TOKENIZER_FILES) else None

@@ -1,0 +1,59 @@
+"""Reading a file of torch.save from anyone: tensors and plain values alone, and no more of them than it holds."""
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import InputError
+
+
+def load_torch(path: Path) -> Any:
+    """
+    What the file holds, its tensors mapped from disk rather than read where the format allows it.
+
+    Raises:
+        InputError: when it holds anything but tensors and plain values, or is damaged, cut short or compressed.
+    """
+    try:
+        _refuse_compressed(path)
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except (RuntimeError, OSError):  # files of torch before 1.6 cannot be mapped
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except InputError:
+        raise
+    except pickle.UnpicklingError:
+        raise InputError(f"{path} holds more than tensors, or is damaged; it was not loaded.") from None
+    except Exception as error:  # a damaged file makes the unpickler stumble in any way
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path} is damaged or cut short ({reason}).") from None
+
+
+def _refuse_compressed(path: Path) -> None:
+    # torch stores its tensors as they are; a compressed file could grow without end while it is read.
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise InputError(f"{path} is compressed, which torch.save never does; it was not loaded.")
+
+
+class TorchTensors:
+    """The tensors of a state dict by name, and their shapes; raises `InputError` where it is none, naming `path`."""
+
+    def __init__(self, path: Path, state_dict: Any):
+        if not isinstance(state_dict, Mapping) or not state_dict:
+            raise InputError(f"{path} is not a mapping from names to tensors.")
+        for name, tensor in state_dict.items():
+            if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
+                raise InputError(f"{path} is not a mapping from names to tensors.")
+            if tensor.layout != torch.strided or tensor.numel() * tensor.itemsize > tensor.untyped_storage().nbytes():
+                raise InputError(f"{name} in {path} claims the shape {list(tensor.shape)}, but holds less.")
+        self.shapes = {name: tuple(tensor.shape) for name, tensor in state_dict.items()}
+        self._state_dict = state_dict
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return self._state_dict[name]

@@ -1,0 +1,269 @@
+"""nanoGPT's and LLMs-from-scratch's checkpoints become models with the same logits."""
+
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, GPT2Config, GPT2LMHeadModel
+
+from hf_gpt_scratch.conversion import convert
+from hf_gpt_scratch.errors import InputError, UsageError
+from hf_gpt_scratch.provenance import sha256
+from hf_gpt_scratch.tokenizer import train_tokenizer
+
+IDS = torch.randint(100, (2, 16), generator=torch.Generator().manual_seed(0))
+CONFIG = {
+    **{"vocab_size": 100, "context_length": 32, "emb_dim": 32, "n_heads": 4, "n_layers": 2},
+    **{"drop_rate": 0.0, "qkv_bias": False},
+}
+
+
+def randomize(model: torch.nn.Module) -> torch.nn.Module:
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2)
+    return model.eval()
+
+
+@pytest.fixture
+def book(tmp_path):
+    """Makes the book's own model, changes it, saves what of it is asked, and returns the file and its logits."""
+    ch04 = pytest.importorskip("llms_from_scratch.ch04", reason="pip install --no-deps llms-from-scratch")
+
+    def save(
+        change=lambda model: None, content=lambda model: model.state_dict(), **settings
+    ) -> tuple[Path, torch.Tensor]:
+        model = ch04.GPTModel({**CONFIG, **settings})
+        change(model)
+        randomize(model)
+        torch.save(content(model), tmp_path / "model.pth")
+        with torch.no_grad():
+            return tmp_path / "model.pth", model(IDS)
+
+    return save
+
+
+def spam_head(model):
+    model.out_head = torch.nn.Linear(32, 2)
+
+
+def lora(model):
+    from llms_from_scratch.appendix_e import replace_linear_with_lora
+
+    replace_linear_with_lora(model, rank=4, alpha=8)
+
+
+def lora_on_spam_head(model):
+    spam_head(model)
+    lora(model)
+
+
+def as_checkpoint(model):
+    optimizer = torch.optim.AdamW(model.parameters())
+    return {"model_state_dict": model.state_dict(), "optimizer_state_dict": optimizer.state_dict()}
+
+
+def compiled(model):
+    return {f"_orig_mod.{name}": tensor for name, tensor in model.state_dict().items()}
+
+
+@pytest.mark.parametrize(
+    "changes, options",
+    [
+        ({}, {}),
+        ({"qkv_bias": True}, {}),
+        ({"content": as_checkpoint}, {}),
+        ({"content": compiled}, {}),
+        ({"change": lora}, {"lora_alpha": 8}),
+    ],
+    ids=["plain", "qkv bias", "checkpoint", "compiled", "lora"],
+)
+def test_language_model_of_the_book(book, tmp_path, changes, options):
+    file, expected = book(**changes)
+    done = convert(str(file), tmp_path / "out", tokenizer="none", n_head=4, prove=True, **options)
+    assert done.format == "LLMs-from-scratch state dict"
+    model = AutoModelForCausalLM.from_pretrained(done.folder).eval()
+    torch.testing.assert_close(model(IDS).logits, expected, atol=1e-5, rtol=0)
+    assert model.config.qkv_bias == changes.get("qkv_bias", False)
+    record = json.loads((done.folder / "conversion.json").read_text())
+    assert record["sha256"] == {"model.pth": sha256(file)}
+    assert record["max_logit_difference"] == done.max_logit_difference < 1e-5
+
+
+def test_tied_head_of_the_book(book, tmp_path):
+    def tie(model):
+        model.out_head.weight = model.tok_emb.weight
+
+    file, expected = book(change=tie)
+    folder = convert(str(file), tmp_path / "out", tokenizer="none", n_head=4).folder
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    assert model.config.tie_word_embeddings
+    torch.testing.assert_close(model(IDS).logits, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("change, options", [(spam_head, {}), (lora_on_spam_head, {"lora_alpha": 8})])
+def test_spam_classifier_of_the_book(book, tmp_path, change, options):
+    file, expected = book(change=change)
+    done = convert(str(file), tmp_path / "out", tokenizer="none", n_head=4, prove=True, **options)
+    model = AutoModelForSequenceClassification.from_pretrained(done.folder).eval()
+    assert model.config.id2label == {0: "ham", 1: "spam"}
+    outputs = model(IDS, output_token_logits=True)
+    torch.testing.assert_close(outputs.token_logits, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(outputs.logits, expected[:, -1], atol=1e-5, rtol=0)
+
+
+def test_classifier_bias_survives_the_export_to_stock_gpt2(book, tmp_path):
+    from transformers import GPT2ForSequenceClassification
+
+    from hf_gpt_scratch.conversion import export
+
+    file, expected = book(change=spam_head)
+    ours = convert(str(file), tmp_path / "ours", tokenizer="none", n_head=4).folder
+    stock = GPT2ForSequenceClassification.from_pretrained(export(str(ours), tmp_path / "stock")).eval()
+    stock.config.pad_token_id = 99 if 99 not in IDS else 98
+    torch.testing.assert_close(stock(IDS).logits, expected[:, -1], atol=1e-5, rtol=0)
+
+
+def test_what_the_file_cannot_tell_is_asked_for(book, tmp_path):
+    file, _ = book(change=lora)
+    with pytest.raises(UsageError, match="--lora-alpha"):
+        convert(str(file), tmp_path / "out", n_head=4)
+    with pytest.raises(UsageError, match="--n-head .a divisor of its width, 32"):
+        convert(str(file), tmp_path / "out", lora_alpha=8)
+    with pytest.raises(UsageError, match="--vocab-size does not apply"):
+        convert(str(file), tmp_path / "out", vocab_size=3)
+    file, _ = book(emb_dim=768, n_heads=12, n_layers=1)
+    with pytest.raises(UsageError, match="GPT-2 124M, of this width, has 12"):
+        convert(str(file), tmp_path / "out")
+
+
+@pytest.fixture
+def nano(tmp_path):
+    """Saves a checkpoint as nanoGPT does and returns the file and the logits of stock GPT-2 with the same weights."""
+
+    def save(bias: bool = True, prefix: str = "", vocab_size: int = 100) -> tuple[Path, torch.Tensor]:
+        stock = randomize(
+            GPT2LMHeadModel(GPT2Config(vocab_size=vocab_size, n_positions=32, n_embd=32, n_layer=2, n_head=4))
+        )
+        weights = {}
+        for name, tensor in stock.state_dict().items():
+            if name.endswith(".bias") and not bias:
+                tensor.zero_()
+                continue
+            is_conv1d = name.endswith(("c_attn.weight", "c_proj.weight", "c_fc.weight"))
+            weights[prefix + name] = tensor.t().contiguous() if is_conv1d else tensor
+        weights[f"{prefix}transformer.h.0.attn.bias"] = torch.ones(1, 1, 32, 32).tril()
+        sizes = {"n_layer": 2, "n_head": 4, "n_embd": 32, "block_size": 32, "vocab_size": vocab_size}
+        content = {"model": weights, "model_args": {**sizes, "bias": bias, "dropout": 0.1}, "iter_num": 5}
+        torch.save({**content, "config": {"dataset": "shakespeare"}}, tmp_path / "ckpt.pt")
+        with torch.no_grad():
+            return tmp_path / "ckpt.pt", stock(IDS).logits
+
+    return save
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"bias": False}, {"prefix": "_orig_mod."}], ids=["plain", "no bias", "compiled"]
+)
+def test_nanogpt_checkpoint(nano, tmp_path, settings):
+    file, expected = nano(**settings)
+    done = convert(str(file), tmp_path / "out", tokenizer="none", prove=True)
+    assert done.format == "nanoGPT checkpoint"
+    model = AutoModelForCausalLM.from_pretrained(done.folder).eval()
+    torch.testing.assert_close(model(IDS).logits, expected, atol=1e-5, rtol=0)
+    assert (model.config.qkv_bias, model.config.resid_pdrop) == (settings.get("bias", True), 0.1)
+    assert done.max_logit_difference < 1e-5
+
+
+def test_padded_vocabulary_is_kept_or_cut(nano, tmp_path):
+    file, expected = nano(vocab_size=128)
+    for size, options in ((128, {}), (100, {"vocab_size": 100})):
+        done = convert(str(file), tmp_path / str(size), tokenizer="none", prove=True, **options)
+        logits = AutoModelForCausalLM.from_pretrained(done.folder).eval()(IDS).logits
+        torch.testing.assert_close(logits, expected[..., :size], atol=1e-5, rtol=0)
+    with pytest.raises(InputError, match="cannot be cut to 129"):
+        convert(str(file), tmp_path / "out", tokenizer="none", vocab_size=129)
+
+
+def test_tokenizer_has_to_fit(nano, tmp_path):
+    file, _ = nano(vocab_size=300)
+    train_tokenizer(["a few words"], 260).save_pretrained(tmp_path / "fits")
+    convert(str(file), tmp_path / "out", tokenizer=str(tmp_path / "fits"))
+    assert (tmp_path / "out" / "tokenizer.json").is_file()
+    file, _ = nano(vocab_size=200)
+    with pytest.raises(InputError, match="has 258 tokens, the model 200"):
+        convert(str(file), tmp_path / "other", tokenizer=str(tmp_path / "fits"))
+    with pytest.raises(InputError, match="give a folder that holds one by --tokenizer"):  # no network in tests
+        convert(str(file), tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_wrong_proof_leaves_nothing(nano, tmp_path, monkeypatch):
+    from hf_gpt_scratch.conversion import nanogpt
+
+    file, _ = nano()
+    swapped = [rule for rule in nanogpt.TABLE if "ln_1" not in rule.theirs and "ln_2" not in rule.theirs]
+    for rule in nanogpt.TABLE:
+        if rule not in swapped:
+            swap = {"ln_1": "ln_2", "ln_2": "ln_1"}
+            name = rule.ours[0]
+            part = "ln_1" if "ln_1" in name else "ln_2"
+            swapped.append(type(rule)(rule.theirs, (name.replace(part, swap[part]),)))
+    monkeypatch.setattr(nanogpt, "TABLE", tuple(swapped))
+    with pytest.raises(InputError, match="differ from the source's"):
+        convert(str(file), tmp_path / "out", tokenizer="none", prove=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_asked_format_has_to_be_the_found_one(nano, tmp_path):
+    file, _ = nano()
+    with pytest.raises(InputError, match="is no llms-from-scratch checkpoint; it looks like nanogpt"):
+        convert(str(file), tmp_path / "out", "llms-from-scratch", tokenizer="none")
+
+
+def compress(file: Path) -> None:
+    with (
+        zipfile.ZipFile(io.BytesIO(file.read_bytes())) as old,
+        zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as new,
+    ):
+        for entry in old.infolist():
+            new.writestr(entry.filename, old.read(entry))
+
+
+def rewrite(change):
+    def damage(file: Path) -> None:
+        content = torch.load(file, weights_only=True)
+        change(content)
+        torch.save(content, file)
+
+    return damage
+
+
+HUGE = torch.zeros(1).expand(10**6, 10**6)  # four terabytes, says its shape
+DAMAGES = {
+    "cut short": (lambda file: file.write_bytes(file.read_bytes()[:5000]), "damaged or cut short"),
+    "compressed": (compress, "is compressed"),
+    "no torch file": (lambda file: file.write_text("hello"), "is damaged"),
+    "not finite": (rewrite(lambda c: c["model"]["transformer.ln_f.bias"].fill_(torch.nan)), "no numbers"),
+    "claims a size": (rewrite(lambda c: c["model"].update({"transformer.wte.weight": HUGE})), "but holds less"),
+    "lacks a tensor": (rewrite(lambda c: c["model"].pop("transformer.h.1.ln_1.bias")), "missing transformer.h.1.ln_1"),
+    "one too many": (rewrite(lambda c: c["model"].update(more=torch.ones(2))), "unknown more"),
+    "no settings": (rewrite(lambda c: c.update(model_args={})), "must hold whole numbers"),
+    "heads that do not divide": (rewrite(lambda c: c["model_args"].update(n_head=5)), "divisible by n_head"),
+    "a billion blocks": (rewrite(lambda c: c["model_args"].update(n_layer=10**9)), "promises 1000000000 blocks"),
+    "of no format": (rewrite(lambda c: c.pop("model_args")), "in none of the formats"),
+}
+
+
+@pytest.mark.parametrize("damage, complaint", DAMAGES.values(), ids=DAMAGES)
+def test_damaged_file_is_refused(nano, tmp_path, damage, complaint):
+    file, _ = nano()
+    damage(file)
+    with pytest.raises(InputError, match=complaint) as refusal:
+        convert(str(file), tmp_path / "out", tokenizer="none")
+    assert "\n" not in str(refusal.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["ckpt.pt"]
