@@ -28,6 +28,8 @@ from hf_gpt_scratch import (
     GPTScratchModel,
 )
 
+pytestmark = pytest.mark.conformance
+
 if not fetch.FOLDER.is_dir():
     pytest.skip(
         f"transformers {fetch.VERSION}'s shared tests are not here; run `python tests/conformance/fetch.py`",

@@ -30,7 +30,8 @@ KINDS = {
     "tp": ("MULTI_GPU", True),
     "zero2": ("DEEPSPEED", False),
 }
-MODES = ["ddp", "fsdp2", "tp", pytest.param("zero2", marks=pytest.mark.deepspeed)]
+MODES = ["ddp", "fsdp2", "tp", "zero2"]
+pytestmark = pytest.mark.distributed
 
 
 @pytest.fixture(scope="module")
