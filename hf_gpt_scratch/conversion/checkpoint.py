@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -87,22 +88,34 @@ def write_safetensors(
     shapes: dict[str, tuple[int, ...]],
     dtype: torch.dtype,
     make: Callable[[str], torch.Tensor],
-    max_shard_size: str = "1GB",
+    max_shard_size: str = "500MB",
 ) -> None:
     """
-    Writes `make(name)` for every name of `shapes` as `model.safetensors`, or as shards of at most `max_shard_size`,
-    of which one is in memory at a time.
+    Writes `make(name)` for every name of `shapes` as `model.safetensors`, or as shards of at most `max_shard_size`, of
+    which two are in memory: one is made while the one before it is written.
     """
     plan = split_torch_state_dict_into_shards(
         {name: torch.empty(shape, dtype=dtype, device="meta") for name, shape in shapes.items()},
         filename_pattern="model{suffix}.safetensors",
         max_shard_size=max_shard_size,
     )
-    for file, names in plan.filename_to_tensors.items():
+
+    def save(file: str, tensors: dict[str, torch.Tensor]) -> None:
         try:
-            save_file({name: make(name) for name in names}, folder / file, metadata={"format": "pt"})
+            save_file(tensors, folder / file, metadata={"format": "pt"})
         except SafetensorError as error:  # the disk is full, for one
             raise InputError(f"{file} could not be written ({error}).") from None
+
+    with ThreadPoolExecutor(max_workers=1) as writer:
+        saved = None
+        for file, names in plan.filename_to_tensors.items():
+            tensors = {name: make(name) for name in names}
+            if saved is not None:
+                saved.result()
+            saved = writer.submit(save, file, tensors)
+            del tensors
+        if saved is not None:
+            saved.result()
     if plan.is_sharded:
         index = {"metadata": plan.metadata, "weight_map": plan.tensor_to_filename}
         (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")

@@ -26,11 +26,13 @@ import sys
 sys.modules["hf_gpt_scratch"] = None
 import torch, transformers
 from safetensors.torch import load_file, save_file
-folder, auto_class, exchange = sys.argv[1:]
+folder, auto_class, exchange, scratch = sys.argv[1:]
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
+# What goes beyond 1 GB stays on disk until its turn comes.
+memory = {"device_map": "auto", "max_memory": {"cpu": 10**9}, "offload_folder": scratch}
 model = getattr(transformers, auto_class).from_pretrained(
-    folder, trust_remote_code=True, local_files_only=True, dtype=torch.float32
+    folder, trust_remote_code=True, local_files_only=True, dtype=torch.float32, **memory
 )
 with torch.no_grad():
     answer = model(load_file(exchange)["ids"], use_cache=False)[0]
@@ -58,7 +60,15 @@ def prove(source: Source, folder: Path) -> float:
     with tempfile.TemporaryDirectory() as scratch:
         exchange = f"{scratch}/exchange.safetensors"
         save_file({"ids": ids}, exchange)
-        command = [sys.executable, "-c", CLEAN_PROCESS, str(folder), AUTO_CLASSES[source.architecture], exchange]
+        command = [
+            sys.executable,
+            "-c",
+            CLEAN_PROCESS,
+            str(folder),
+            AUTO_CLASSES[source.architecture],
+            exchange,
+            scratch,
+        ]
         # The code of the folder is copied to a place of its own, so that nothing older stands in for it.
         surroundings = {**os.environ, "HF_MODULES_CACHE": f"{scratch}/modules", "HF_HUB_OFFLINE": "1"}
         run = subprocess.run(command, capture_output=True, text=True, env=surroundings, stdin=subprocess.DEVNULL)

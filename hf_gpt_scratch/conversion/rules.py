@@ -34,6 +34,8 @@ class Rule:
     def to_ours(self, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
         """Their tensor as ours, by name. Each is contiguous and shares no memory with another."""
         tensor = tensor.t() if self.transpose else tensor
+        if len(self.ours) == 1:
+            return {self.ours[0]: tensor.contiguous()}
         parts = tensor.chunk(len(self.ours))
         return {name: part.clone(memory_format=torch.contiguous_format) for name, part in zip(self.ours, parts)}
 
