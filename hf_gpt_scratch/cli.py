@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from importlib.metadata import version
 from itertools import chain
 
@@ -36,20 +37,27 @@ def make_parser() -> argparse.ArgumentParser:
     convert = commands.add_parser("convert", help="make a model of this package from another GPT-2")
     convert.add_argument("src", metavar="SRC", help="a file, a folder, or a Hub repository like openai-community/gpt2")
     convert.add_argument("out", metavar="OUT", help="the folder to make")
-    formats = ["auto", "hf-gpt2", "nanogpt", "llms-from-scratch"]
+    formats = ["auto", "hf-gpt2", "nanogpt", "llms-from-scratch", "openai-tf"]
     convert.add_argument("--from", dest="format", choices=formats, default="auto", help="SRC's format (default: auto)")
     convert.add_argument(
         "--tokenizer", metavar="PATH", help="the tokenizer to put beside it: a folder, repository or none"
     )
     convert.add_argument("--n-head", type=_positive, help="attention heads, where the file cannot tell")
     convert.add_argument("--lora-alpha", type=float, help="the alpha of LoRA layers, where the file cannot tell")
+    sizes = ["124M", "355M", "774M", "1558M"]
+    convert.add_argument("--size", choices=sizes, help="first download OpenAI's GPT-2 of this size into SRC")
     convert.add_argument("--vocab-size", type=_positive, help="cut a vocabulary that was rounded up to this")
     convert.set_defaults(run=run_convert)
 
     export = commands.add_parser("export", help="write a model of this package in another format")
     export.add_argument("dir", metavar="DIR", help="a model folder, or a Hub repository")
     export.add_argument("out", metavar="OUT", help="the folder to make")
-    export.add_argument("--to", required=True, choices=["hf-gpt2"], help="hf-gpt2 is transformers' own GPT-2")
+    export.add_argument("--to", required=True, choices=["hf-gpt2", "gguf"], help="hf-gpt2 is transformers' own GPT-2")
+    export.add_argument("--dtype", choices=["f32", "f16", "q8_0"], help="of a GGUF's matrices (default: f32)")
+    export.add_argument(
+        "--perplexity-text", metavar="FILE", help="measure a GGUF's perplexity on it, before and after"
+    )
+    export.add_argument("--adapter", metavar="DIR", help="merge this LoRA adapter of PEFT first")
     export.set_defaults(run=run_export)
 
     generate = commands.add_parser("generate", help="let a language model go on from a prompt")
@@ -115,6 +123,13 @@ def run_convert(args: argparse.Namespace) -> None:
     from .conversion import convert
 
     _quieten_transformers()
+    if args.size:
+        from .conversion.download import download_openai
+        from .errors import UsageError
+
+        if args.format not in ("auto", "openai-tf"):
+            raise UsageError(f"--size does not apply to {args.format}; OpenAI published it as openai-tf.")
+        download_openai(args.size, args.src)
     options = {"n_head": args.n_head, "lora_alpha": args.lora_alpha, "vocab_size": args.vocab_size}
     done = convert(args.src, args.out, args.format, args.tokenizer, prove=True, **options)
     print(f"Converted {args.src}, a {done.format}, into {done.folder}.")
@@ -122,9 +137,26 @@ def run_convert(args: argparse.Namespace) -> None:
 
 
 def run_export(args: argparse.Namespace) -> None:
+    from .adapters import merged_folder
     from .conversion import export
+    from .conversion.gguf_export import export_gguf
+    from .errors import UsageError
 
-    print(f"Exported {args.dir} as {args.to} into {export(args.dir, args.out)}.")
+    if args.to != "gguf" and (args.dtype or args.perplexity_text):
+        raise UsageError("--dtype and --perplexity-text are for --to gguf.")
+    _quieten_transformers()
+    with merged_folder(args.dir, args.adapter) if args.adapter else nullcontext(args.dir) as src:
+        if args.to == "hf-gpt2":
+            done = None
+            export(str(src), args.out)
+        else:
+            done = export_gguf(str(src), args.out, args.dtype or "f32", text=args.perplexity_text)
+    print(f"Exported {args.dir} as {args.to} into {args.out}.")
+    if done is not None:
+        print(f"Its logits differ by at most {done.max_logit_difference:.1e} from the original's.")
+        if args.perplexity_text:
+            before, after = done.perplexity_before, done.perplexity_after
+            print(f"Perplexity on {args.perplexity_text}: {before:.4f} before, {after:.4f} after.")
 
 
 def _quieten_transformers() -> None:

@@ -3,6 +3,16 @@
 from transformers.activations import ACT2FN
 from transformers.configuration_utils import PreTrainedConfig
 
+# Every saved folder names all the classes it can be loaded as, not only the one it was saved from; and them in its own
+# files, so that re-saving a model of another repository does not point back to it.
+AUTO_MAP = {
+    "AutoConfig": "configuration_gpt_scratch.GPTScratchConfig",
+    "AutoModel": "modeling_gpt_scratch.GPTScratchModel",
+    "AutoModelForCausalLM": "modeling_gpt_scratch.GPTScratchForCausalLM",
+    "AutoModelForSequenceClassification": "modeling_gpt_scratch.GPTScratchForSequenceClassification",
+    "AutoModelForTokenClassification": "modeling_gpt_scratch.GPTScratchForTokenClassification",
+}
+
 
 class GPTScratchConfig(PreTrainedConfig):
     r"""
@@ -92,16 +102,12 @@ class GPTScratchConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
-        # Every saved folder names all the classes it can be loaded as, not only the one it was saved from. Set here
-        # and not taken from `kwargs`, so that re-saving a model of another repository does not point back to it.
-        self.auto_map = {
-            "AutoConfig": "configuration_gpt_scratch.GPTScratchConfig",
-            "AutoModel": "modeling_gpt_scratch.GPTScratchModel",
-            "AutoModelForCausalLM": "modeling_gpt_scratch.GPTScratchForCausalLM",
-            "AutoModelForSequenceClassification": "modeling_gpt_scratch.GPTScratchForSequenceClassification",
-            "AutoModelForTokenClassification": "modeling_gpt_scratch.GPTScratchForTokenClassification",
-        }
+        self.auto_map = dict(AUTO_MAP)
         self.validate_architecture()
+
+    def to_dict(self):
+        """What is saved: always with the whole `AUTO_MAP`, also for a model whose class FSDP renamed."""
+        return {**super().to_dict(), "auto_map": dict(AUTO_MAP)}
 
     def validate_architecture(self):
         """Raises `ValueError` for settings no model can be built from."""

@@ -173,11 +173,10 @@ class GPTScratchPreTrainedModel(PreTrainedModel):
     _can_record_outputs = {"hidden_states": GPTScratchBlock, "attentions": GPTScratchAttention}
 
     def __init_subclass__(cls, **kwargs):
-        """FSDP gives a sharded model a class of torch's making. It bears the model's name, to be saved under it."""
+        """FSDP gives a sharded model a class of torch's making; saved beside it must be this file, not torch's."""
         super().__init_subclass__(**kwargs)
         if cls.__module__.split(".")[0] == "torch":
-            model_class = cls.__bases__[-1]
-            cls.__module__, cls.__name__ = model_class.__module__, model_class.__name__
+            cls.__module__ = cls.__bases__[-1].__module__
 
     @torch.no_grad()
     def _init_weights(self, module):

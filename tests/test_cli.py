@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
@@ -97,6 +98,28 @@ def test_convert_and_export_make_their_folders(run):
     there, back = (load_file(f"{folder}/model.safetensors") for folder in ("stock", "back"))
     assert set(there) == set(back)
     assert all(torch.equal(there[key], back[key]) for key in there)
+
+
+def test_export_to_gguf_tells_what_it_costs(run):
+    Path("text.txt").write_text("see you at home, win a prize. " * 30)
+    options = ["--to", "gguf", "--dtype", "q8_0", "--perplexity-text", "text.txt"]
+    status, printed, _ = run("export", "lm", "out", *options)
+    assert status == 0
+    assert {"model.gguf", "Modelfile", "conversion.json"} == {path.name for path in Path("out").iterdir()}
+    assert re.search(
+        r"differ by at most \S+ from .*\nPerplexity on text.txt: [\d.]+ before, [\d.]+ after\.\n", printed
+    )
+
+
+def test_export_of_a_merged_adapter(run):
+    torch.manual_seed(0)
+    model = get_peft_model(GPTScratchForCausalLM.from_pretrained("lm"), LoraConfig(target_modules=["q_proj"]))
+    torch.nn.init.normal_(model.base_model.model.transformer.h[0].attn.q_proj.lora_B["default"].weight)
+    model.save_pretrained("adapter")
+    assert run("export", "lm", "merged", "--to", "hf-gpt2", "--adapter", "adapter")[0] == 0
+    ids = torch.tensor([[5, 6, 7]])
+    merged = GPT2LMHeadModel.from_pretrained("merged").eval()
+    torch.testing.assert_close(merged(ids).logits, model.eval()(ids).logits, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("folder", ["lm", "stock-with-tokenizer"])

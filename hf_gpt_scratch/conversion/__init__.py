@@ -1,6 +1,7 @@
 """Checkpoints of the GPT-2 family into this package's model and out of it, tensor by tensor."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -140,10 +141,23 @@ def export(src: str, out: str | os.PathLike) -> Path:
             lambda name: rule_of[name].to_theirs(read(part) for part in rule_of[name].ours),
         )
         hf_gpt2.config_to_theirs(config, architecture).save_pretrained(partial)
+        _check_way_back(partial, read, set(expected) | set(zeros))
         if architecture == "GPT2LMHeadModel":
             _generation_config(folder, config).save_pretrained(partial)
         copy_tokenizer(folder, partial)
     return Path(out)
+
+
+def _check_way_back(folder: Path, read: Callable[[str], torch.Tensor], names: set[str]) -> None:
+    """Raises `InputError` unless the exported folder, read back, holds our tensors to the bit."""
+    source = hf_gpt2.open_source(folder)
+    for rule in source.rules:
+        for name, tensor in rule.to_ours(source.tensors[rule.theirs]).items():
+            if not torch.equal(tensor, read(name)):
+                raise InputError(f"{name} did not survive the export; nothing was written.")
+            names.discard(name)
+    if names - {"score.bias"}:  # which went into the final LayerNorm's bias
+        raise InputError(f"The export lacks {', '.join(sorted(names))}; nothing was written.")
 
 
 def _with_classifier_bias(checkpoint: Checkpoint) -> torch.Tensor:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..errors import InputError, UsageError
-from . import hf_gpt2, llms_from_scratch, nanogpt
+from . import hf_gpt2, llms_from_scratch, nanogpt, openai_tf
 from .source import Source
 from .torch_file import load_torch
 
@@ -12,6 +12,7 @@ FORMATS = {
     "hf-gpt2": frozenset(),
     "nanogpt": frozenset({"vocab_size"}),
     "llms-from-scratch": frozenset({"n_head", "lora_alpha"}),
+    "openai-tf": frozenset(),
 }
 
 
@@ -38,6 +39,8 @@ def open_source(path: Path, format: str = "auto", **options) -> Source:
         return nanogpt.open_source(path, content, **options)
     if found == "llms-from-scratch":
         return llms_from_scratch.open_source(path, content, **options)
+    if found == "openai-tf":
+        return openai_tf.open_source(path)
     return hf_gpt2.open_source(path)
 
 
@@ -51,6 +54,8 @@ def detect(path: Path, content: object) -> str:
     if path.is_dir():
         if (path / "config.json").exists():
             return "hf-gpt2"
+        if (path / "hparams.json").exists():
+            return "openai-tf"
         raise InputError(f"{path} is not a model folder: it has no config.json.")
     if isinstance(content, dict):
         if "model" in content and "model_args" in content:

@@ -5,7 +5,8 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from ..errors import InputError
-from ..tokenizer import load_tokenizer
+from ..tokenizer import gpt2_tokenizer, load_tokenizer
+from . import openai_tf
 from .source import Source
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
@@ -54,4 +55,13 @@ def copy_tokenizer(source: Path, target: Path) -> None:
 
 
 def _tokenizer_of(folder: Path) -> PreTrainedTokenizerBase | None:
-    return load_tokenizer(folder) if any((folder / name).is_file() for name in TOKENIZER_FILES) else None
+    if any((folder / name).is_file() for name in TOKENIZER_FILES):
+        return load_tokenizer(folder)
+    files = [folder / name for name in openai_tf.TOKENIZER_FILES]
+    if not all(file.is_file() for file in files):
+        return None
+    try:
+        return gpt2_tokenizer(*files)
+    except Exception as error:  # a damaged file raises nearly anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{folder} holds no tokenizer that can be read ({reason}).") from None
