@@ -43,7 +43,9 @@ def make_parser() -> argparse.ArgumentParser:
         "--tokenizer", metavar="PATH", help="the tokenizer to put beside it: a folder, repository or none"
     )
     convert.add_argument("--n-head", type=_positive, help="attention heads, where the file cannot tell")
-    convert.add_argument("--lora-alpha", type=float, help="the alpha of LoRA layers, where the file cannot tell")
+    convert.add_argument("--lora-scale", type=float, help="what LoRA's A @ B is multiplied by, in the book alpha")
+    convert.add_argument("--labels", help="the classes of a classifier of the book, such as ham,spam")
+    convert.add_argument("--activation", choices=["gelu", "gelu_new"], help="nanoGPT's, before July 2023 gelu_new")
     sizes = ["124M", "355M", "774M", "1558M"]
     convert.add_argument("--size", choices=sizes, help="first download OpenAI's GPT-2 of this size into SRC")
     convert.add_argument("--vocab-size", type=_positive, help="cut a vocabulary that was rounded up to this")
@@ -130,7 +132,8 @@ def run_convert(args: argparse.Namespace) -> None:
         if args.format not in ("auto", "openai-tf"):
             raise UsageError(f"--size does not apply to {args.format}; OpenAI published it as openai-tf.")
         download_openai(args.size, args.src)
-    options = {"n_head": args.n_head, "lora_alpha": args.lora_alpha, "vocab_size": args.vocab_size}
+    names = ("n_head", "lora_scale", "labels", "vocab_size", "activation")
+    options = {name: getattr(args, name) for name in names}
     done = convert(args.src, args.out, args.format, args.tokenizer, prove=True, **options)
     print(f"Converted {args.src}, a {done.format}, into {done.folder}.")
     print(f"Its logits differ by at most {done.max_logit_difference:.1e} from the original's.")

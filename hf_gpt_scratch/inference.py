@@ -59,7 +59,9 @@ def sample(
                     logits[logits < logits.topk(min(top_k, logits.numel())).values[-1]] = -torch.inf
                 if top_p is not None:
                     ordered, order = logits.softmax(-1).sort(descending=True)
-                    logits[order[ordered.cumsum(-1) - ordered > top_p]] = -torch.inf
+                    is_needed = ordered.cumsum(-1) - ordered < top_p
+                    is_needed[0] = True
+                    logits[order[~is_needed]] = -torch.inf
                 token = torch.multinomial(logits.softmax(-1), 1, generator=generator)
             if token.item() in end_tokens:
                 return
@@ -84,13 +86,21 @@ def stream_text(
         InputError: when the prompt leaves no room.
     """
     limit = model.config.n_positions
+    if _is_not_text(prompt):
+        raise InputError("The prompt is not UTF-8 text.")
     ids = tokenizer(prompt, verbose=False)["input_ids"] or [tokenizer.bos_token_id]
+    if None in ids or max(ids) >= model.config.vocab_size:
+        raise InputError("The tokenizer does not fit the model: its tokens are not among the model's.")
     if len(ids) >= limit:
         raise InputError(f"The prompt has {len(ids)} tokens; the model reads {limit}, its answer included.")
     input_ids = torch.tensor([ids], device=model.device)
     decoder = DecodeStream(skip_special_tokens=True)
     for token in sample(model, input_ids, min(max_new_tokens, limit - len(ids)), **sampling):
         yield decoder.step(tokenizer.backend_tokenizer, token) or ""
+
+
+def _is_not_text(text: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in text)  # bytes that Python could not decode
 
 
 @dataclass(frozen=True)
@@ -127,7 +137,7 @@ class SpamClassifier:
         for text in texts:
             if not text.strip():
                 raise InputError("A message is empty.")
-            if any("\ud800" <= character <= "\udfff" for character in text):  # bytes that Python could not decode
+            if _is_not_text(text):
                 raise InputError("A message is not UTF-8 text.")
         limit = self.model.config.n_positions
         ids = self.tokenizer([text.strip() for text in texts], truncation=False, verbose=False)["input_ids"]

@@ -74,6 +74,8 @@ def convert(
         return rule.to_ours(tensor)
 
     carried = tokenizer_for(source, tokenizer)
+    if carried is not None and source.folder is None:  # the format does not say where a text ends
+        source.config.bos_token_id, source.config.eos_token_id = carried.bos_token_id, carried.eos_token_id
     difference = None
     with atomic_folder(out) as partial:
         names = [*rule_of, *zeros]
@@ -163,13 +165,20 @@ def _check_way_back(folder: Path, read: Callable[[str], torch.Tensor], names: se
 def _with_classifier_bias(checkpoint: Checkpoint) -> torch.Tensor:
     """The final LayerNorm's bias such that the head, which in stock GPT-2 has no bias, adds its own all the same."""
     bias, weight = checkpoint["transformer.ln_f.bias"], checkpoint["score.weight"].double()  # (C,), (num_labels, C)
-    return bias + torch.linalg.lstsq(weight, checkpoint["score.bias"].double()).solution.to(bias.dtype)
+    wanted = checkpoint["score.bias"].double()
+    added = torch.linalg.lstsq(weight, wanted, driver="gelsd").solution
+    if not torch.allclose(weight @ added, wanted, atol=1e-6):
+        raise InputError("The classifier's bias cannot be expressed in stock GPT-2, whose head has none.")
+    return bias + added.to(bias.dtype)
 
 
 def our_shapes(config: GPTScratchConfig, architecture: str) -> dict[str, tuple[int, ...]]:
     """The name and shape of every tensor that a saved model of this configuration has, found without its memory."""
-    with torch.device("meta"):
-        model = getattr(modeling_gpt_scratch, architecture)(config)
+    try:
+        with torch.device("meta"):
+            model = getattr(modeling_gpt_scratch, architecture)(config)
+    except (RuntimeError, TypeError) as error:  # sizes beyond all memory
+        raise InputError(f"No model can be made of this configuration ({str(error).splitlines()[0]}).") from None
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     if config.tie_word_embeddings:
         shapes.pop("lm_head.weight", None)

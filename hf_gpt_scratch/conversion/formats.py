@@ -10,8 +10,8 @@ from .torch_file import load_torch
 # Each format's name on the command line, and the options it has.
 FORMATS = {
     "hf-gpt2": frozenset(),
-    "nanogpt": frozenset({"vocab_size"}),
-    "llms-from-scratch": frozenset({"n_head", "lora_alpha"}),
+    "nanogpt": frozenset({"vocab_size", "activation"}),
+    "llms-from-scratch": frozenset({"n_head", "lora_scale", "labels"}),
     "openai-tf": frozenset(),
 }
 
@@ -22,7 +22,8 @@ def open_source(path: Path, format: str = "auto", **options) -> Source:
 
     Args:
         format: one of `FORMATS`, or "auto" to find it out.
-        options: `vocab_size` for nanogpt; `n_head` and `lora_alpha` for llms-from-scratch. `None` counts as not given.
+        options: `vocab_size` and `activation` for nanogpt; `n_head`, `lora_scale` and `labels` for
+            llms-from-scratch. `None` counts as not given.
 
     Raises:
         InputError: when it is in none of the formats, in another than asked, or damaged.

@@ -14,7 +14,7 @@ import torch
 from ..errors import InputError, UsageError
 from .reference import Arithmetic
 from .rules import Rule, expand
-from .source import Renamed, Source, Tensors, key_of_names, make_config, strip_wrappers
+from .source import Renamed, Source, Tensors, check_depth, key_of_names, make_config, strip_wrappers
 from .torch_file import TorchTensors
 
 NAME = "LLMs-from-scratch state dict"
@@ -54,17 +54,26 @@ ARITHMETIC = {
     "final_norm": "final_norm",
     "norm": ("scale", "shift"),
 }
+LORA = re.compile(r"\.lora\.[AB]$")
 MASK = re.compile(r"trf_blocks\.\d+\.att\.mask")
 HEADS_OF_WIDTH = {768: ("124M", 12), 1024: ("355M", 16), 1280: ("774M", 20), 1600: ("1558M", 25)}
 
 
-def open_source(path: Path, content: dict, n_head: int | None = None, lora_alpha: float | None = None) -> Source:
+def open_source(
+    path: Path,
+    content: dict,
+    n_head: int | None = None,
+    lora_scale: float | None = None,
+    labels: str | None = None,
+) -> Source:
     """
     Opens a checkpoint, given what its file holds.
 
     Args:
         n_head: the number of attention heads, which the file cannot tell.
-        lora_alpha: what LoRA's products were multiplied by, which it cannot tell either.
+        lora_scale: what LoRA's `A @ B` is multiplied by, which it cannot tell either: alpha in the book's first
+            editions, alpha / rank in later code.
+        labels: the classes of a classifier, in order, with commas between them.
 
     Raises:
         UsageError: when one of the two is needed and missing.
@@ -72,12 +81,14 @@ def open_source(path: Path, content: dict, n_head: int | None = None, lora_alpha
     """
     tensors: Tensors = TorchTensors(path, content.get("model_state_dict", content))
     tensors = Renamed(tensors, key_of_names(tensors.shapes, _normalize))
-    if any(".lora." in name for name in tensors.shapes):
-        if lora_alpha is None:
+    merged = None
+    if any(LORA.search(name) for name in tensors.shapes):
+        if lora_scale is None:
             raise UsageError(
-                f"{path} has LoRA layers: give --lora-alpha, the alpha they were made with (the book's: 16)."
+                f"{path} has LoRA layers: give by --lora-scale what their A @ B is multiplied by, in the book"
+                " alpha (16), in later code alpha / rank."
             )
-        tensors = MergedLora(path, tensors, lora_alpha)
+        tensors = merged = MergedLora(path, tensors, lora_scale)
     shapes = tensors.shapes
     for name in ("tok_emb.weight", "pos_emb.weight", "out_head.weight", "trf_blocks.0.ff.layers.0.weight"):
         if len(shapes.get(name, ())) != 2:
@@ -87,7 +98,8 @@ def open_source(path: Path, content: dict, n_head: int | None = None, lora_alpha
         known = HEADS_OF_WIDTH.get(n_embd)
         hint = f"GPT-2 {known[0]}, of this width, has {known[1]}" if known else f"a divisor of its width, {n_embd}"
         raise UsageError(f"{path} does not tell the number of attention heads: give --n-head ({hint}).")
-    blocks = [int(name.split(".")[1]) for name in shapes if re.match(r"trf_blocks\.\d+\.", name)]
+    blocks = [int(found[1]) for name in shapes if (found := re.match(r"trf_blocks\.(\d{1,6})\.", name))]
+    check_depth(path, 1 + max(blocks), tensors)
     n_labels = shapes["out_head.weight"][0]
     is_classifier = n_labels != vocab_size
     tied = not is_classifier and torch.equal(tensors["out_head.weight"], tensors["tok_emb.weight"])
@@ -107,8 +119,11 @@ def open_source(path: Path, content: dict, n_head: int | None = None, lora_alpha
         rules = [rule for rule in rules if not re.search(r"att\.W_\w+\.bias", rule.theirs)]
     if is_classifier:
         config.num_labels = n_labels
-        if n_labels == 2:  # chapter 6's classes
-            config.id2label, config.label2id = {0: "ham", 1: "spam"}, {"ham": 0, "spam": 1}
+        if labels is not None:
+            names = labels.split(",")
+            if len(names) != n_labels:
+                raise UsageError(f"{path} has {n_labels} classes, --labels names {len(names)}.")
+            config.id2label, config.label2id = dict(enumerate(names)), {name: i for i, name in enumerate(names)}
         config.classifier_bias = "out_head.bias" in shapes
         rules += [Rule(f"out_head.{part}", (f"score.{part}",)) for part in ("weight", "bias")][
             : 1 + config.classifier_bias
@@ -123,32 +138,35 @@ def open_source(path: Path, content: dict, n_head: int | None = None, lora_alpha
         architecture="GPTScratchForSequenceClassification" if is_classifier else "GPTScratchForCausalLM",
         rules=rules,
         tensors=tensors,
-        arithmetic=Arithmetic(**ARITHMETIC, head="tok_emb.weight" if tied else "out_head.weight"),
+        originals=merged and merged.apart,
+        arithmetic=Arithmetic(
+            **ARITHMETIC, head="tok_emb.weight" if tied else "out_head.weight", lora_scale=lora_scale
+        ),
         files=[path],
     )
 
 
 class MergedLora:
-    """Tensors in which `linear` and `lora` are one linear layer, as appendix E computes them."""
+    """Tensors in which `linear` and `lora` are one linear layer; `apart` has them as appendix E computes with them."""
 
-    def __init__(self, path: Path, tensors: Tensors, alpha: float):
-        self._tensors, self._alpha = tensors, alpha
-        self._key_of = {name.replace(".linear.", "."): name for name in tensors.shapes if ".lora." not in name}
-        self.shapes = {name: tensors.shapes[key] for name, key in self._key_of.items()}
-        self._layers = {name.rpartition(".lora.")[0] for name in tensors.shapes if ".lora." in name}
+    def __init__(self, path: Path, tensors: Tensors, scale: float):
+        self._scale = scale
+        self.apart = Renamed(tensors, key_of_names(tensors.shapes, lambda name: name.replace(".linear.", ".")))
+        self.shapes = {name: shape for name, shape in self.apart.shapes.items() if not LORA.search(name)}
+        self._layers = {LORA.sub("", name) for name in self.apart.shapes if LORA.search(name)}
         for layer in self._layers:
-            out_features, in_features = self.shapes.get(f"{layer}.weight", (0, 0))
-            a, b = (tensors.shapes.get(f"{layer}.lora.{part}", ()) for part in "AB")
-            if len(a) != 2 or len(b) != 2 or a[1] != b[0] or (a[0], b[1]) != (in_features, out_features):
+            parts = (f"{layer}.weight", f"{layer}.lora.A", f"{layer}.lora.B")
+            weight, a, b = (self.apart.shapes.get(part, ()) for part in parts)
+            if not len(weight) == len(a) == len(b) == 2 or (a[0], a[1], b[1]) != (weight[1], b[0], weight[0]):
                 raise InputError(f"The LoRA matrices {layer}.lora.A and .B in {path} do not fit their layer.")
 
     def __getitem__(self, name: str) -> torch.Tensor:
-        tensor = self._tensors[self._key_of[name]]
+        tensor = self.apart[name]
         layer, _, part = name.rpartition(".")
         if part != "weight" or layer not in self._layers:
             return tensor
-        a, b = (self._tensors[f"{layer}.lora.{part}"].float() for part in "AB")
-        return (tensor.float() + self._alpha * (a @ b).t()).to(tensor.dtype)
+        a, b = (self.apart[f"{layer}.lora.{matrix}"].float() for matrix in "AB")
+        return (tensor.float() + self._scale * (a @ b).t()).to(tensor.dtype)
 
 
 def _normalize(key: str) -> str | None:

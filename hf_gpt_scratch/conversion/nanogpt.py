@@ -2,13 +2,16 @@
 nanoGPT's `ckpt.pt`: weights under `model`, the shape of the model under `model_args`.
 
 Source: nanoGPT's `model.py` and `train.py`. Its linear layers are nn.Linear's; query, key and value are one matrix;
-the output head is the token embeddings. With `bias=False` neither linear layers nor LayerNorms add anything. The
-vocabulary is often rounded up to 50304, of which the tokens from 50257 on never occur.
+the output head is the token embeddings; the GELU is the exact one, before July 2023 the tanh form. With `bias=False`
+neither linear layers nor LayerNorms add anything. The vocabulary is often rounded up to 50304, of which the tokens
+from 50257 on never occur.
 """
 
 import re
 from dataclasses import replace
 from pathlib import Path
+
+from transformers.activations import ACT2FN
 
 from ..errors import InputError
 from . import hf_gpt2
@@ -25,12 +28,13 @@ ARITHMETIC = replace(hf_gpt2.ARITHMETIC.with_prefix("transformer."), in_out=Fals
 MASK = re.compile(r"transformer\.h\.\d+\.attn\.bias")  # saved where flash attention was missing
 
 
-def open_source(path: Path, content: dict, vocab_size: int | None = None) -> Source:
+def open_source(path: Path, content: dict, vocab_size: int | None = None, activation: str = "gelu") -> Source:
     """
     Opens a checkpoint, given what its file holds.
 
     Args:
         vocab_size: cuts a vocabulary that was rounded up.
+        activation: "gelu", or for files of nanoGPT before July 2023, which cannot be told from others, "gelu_new".
 
     Raises:
         InputError: when the settings are missing, or the vocabulary is smaller than `vocab_size`.
@@ -48,6 +52,7 @@ def open_source(path: Path, content: dict, vocab_size: int | None = None) -> Sou
         n_layer=settings["n_layer"],
         n_head=settings["n_head"],
         qkv_bias=bool(adds_bias),
+        activation_function=activation,
         **dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), settings.get("dropout", 0.0)),
     )
     tensors = TorchTensors(path, content["model"])
@@ -69,7 +74,7 @@ def open_source(path: Path, content: dict, vocab_size: int | None = None) -> Sou
         architecture="GPTScratchForCausalLM",
         rules=rules,
         tensors=named,
-        arithmetic=ARITHMETIC,
+        arithmetic=replace(ARITHMETIC, activation=ACT2FN[activation]),
         files=[path],
         zeros=frozenset(name for rule in table if rule not in rules for name in rule.ours),
     )

@@ -20,6 +20,7 @@ class Arithmetic:
         query_key_value: the names of three matrices, or of one that holds them side by side.
         in_out: its matrices are `(in, out)` and multiply from the right, `x @ W`; else `(out, in)`.
         norm, linear: the names of a LayerNorm's and a linear layer's two tensors after their prefix.
+        lora_scale: what the product of LoRA's two matrices, beside a linear layer, is multiplied by.
         head: the name of the output matrix, always `(out, in)`, or `None` for the base model's hidden states.
     """
 
@@ -34,6 +35,7 @@ class Arithmetic:
     final_norm: str
     head: str | None
     in_out: bool = False
+    lora_scale: float | None = None
     norm: tuple[str, str] = ("weight", "bias")
     linear: tuple[str, str] = ("weight", "bias")
     activation: Callable = lambda x: F.gelu(x, approximate="tanh")
@@ -50,16 +52,19 @@ def logits(tensors, arithmetic: Arithmetic, n_layer: int, n_head: int, epsilon: 
     """`(B, T)` token ids to `(B, T, V)` logits, or `(B, T, C)` hidden states without a head, in fp32."""
 
     def get(name: str) -> torch.Tensor | None:
-        return tensors[name].float().squeeze() if name in tensors.shapes else None
+        return tensors[name].float() if name in tensors.shapes else None
 
     def normalize(x, prefix):
         weight, bias = (get(f"{prefix}.{part}") for part in arithmetic.norm)
         return F.layer_norm(x, x.shape[-1:], weight, bias, epsilon)
 
-    def linear(x, prefix):
+    def linear(x, prefix, in_out=arithmetic.in_out):
         weight, bias = (get(f"{prefix}.{part}") for part in arithmetic.linear)
-        x = x @ (weight if arithmetic.in_out else weight.t())
-        return x if bias is None else x + bias
+        y = x @ (weight if in_out else weight.t())
+        y = y if bias is None else y + bias
+        if f"{prefix}.lora.A" in tensors.shapes:
+            y = y + arithmetic.lora_scale * (x @ get(f"{prefix}.lora.A") @ get(f"{prefix}.lora.B"))
+        return y
 
     length = ids.shape[1]
     future = torch.ones(length, length, dtype=torch.bool).triu(1)
@@ -78,6 +83,6 @@ def logits(tensors, arithmetic: Arithmetic, n_layer: int, n_head: int, epsilon: 
     x = normalize(x, arithmetic.final_norm)
     if arithmetic.head is None:
         return x
-    bias = get(arithmetic.head.removesuffix("weight") + "bias")
-    x = x @ get(arithmetic.head).t()
-    return x if bias is None else x + bias
+    if arithmetic.head == arithmetic.token_embedding:
+        return x @ get(arithmetic.head).t()
+    return linear(x, arithmetic.head.removesuffix(".weight"), in_out=False)

@@ -47,6 +47,7 @@ class Source:
         arithmetic: how the format itself computes with them, to prove the conversion by.
         files: the files that hold them.
         zeros: those of our tensors that the format does without, because it adds nothing there.
+        originals: its tensors before any were merged, for the proof, where that is not the same.
         folder: where a tokenizer and a generation config may lie beside them.
     """
 
@@ -59,6 +60,7 @@ class Source:
     files: list[Path]
     zeros: frozenset[str] = field(default_factory=frozenset)
     folder: Path | None = None
+    originals: Tensors | None = None
 
 
 def key_of_names(keys, normalize) -> dict[str, str]:
@@ -87,8 +89,11 @@ def strip_wrappers(key: str) -> str:
 
 def make_config(path: Path, **settings) -> GPTScratchConfig:
     """The configuration of a model found in `path`; GPT-2's end token where the vocabulary has it."""
-    end = 50256 if settings["vocab_size"] > 50256 else None
     try:
+        for name in ("vocab_size", "n_positions", "n_embd"):
+            if settings[name] > 2**31:
+                raise ValueError(f"{name} is {settings[name]}")
+        end = 50256 if settings["vocab_size"] > 50256 else None
         return GPTScratchConfig(**settings, bos_token_id=end, eos_token_id=end)
     except ValueError as error:
         raise InputError(f"{path} cannot be of a GPT: {error}") from None
@@ -138,6 +143,11 @@ def read_config(folder: Path, model_type: str | None = None) -> dict:
         raise InputError(f"{folder / 'config.json'} is not valid JSON ({error}).") from None
     if not isinstance(settings, dict):
         raise InputError(f"{folder / 'config.json'} holds no settings.")
+    architectures = settings.get("architectures")
+    if architectures is not None and not (
+        isinstance(architectures, list) and all(isinstance(name, str) for name in architectures)
+    ):
+        raise InputError(f"The architectures in {folder / 'config.json'} must be a list of names.")
     if model_type is not None and settings.get("model_type") != model_type:
         raise InputError(f"{folder} holds a model of type {settings.get('model_type')!r}; expected {model_type!r}.")
     return settings

@@ -41,6 +41,10 @@ def _refuse_compressed(path: Path) -> None:
                 raise InputError(f"{path} is compressed, which torch.save never does; it was not loaded.")
 
 
+# Weights, and the masks saved among them
+PLAIN = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool, torch.uint8}
+
+
 class TorchTensors:
     """The tensors of a state dict by name, and their shapes; raises `InputError` where it is none, naming `path`."""
 
@@ -50,7 +54,10 @@ class TorchTensors:
         for name, tensor in state_dict.items():
             if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
                 raise InputError(f"{path} is not a mapping from names to tensors.")
-            if tensor.layout != torch.strided or tensor.numel() * tensor.itemsize > tensor.untyped_storage().nbytes():
+            kind = (tensor.is_nested, tensor.is_quantized, tensor.device.type, tensor.dtype in PLAIN)
+            if kind != (False, False, "cpu", True) or tensor.layout != torch.strided:
+                raise InputError(f"{name} in {path} is no plain tensor of numbers.")
+            if tensor.numel() * tensor.itemsize > tensor.untyped_storage().nbytes():
                 raise InputError(f"{name} in {path} claims the shape {list(tensor.shape)}, but holds less.")
         self.shapes = {name: tuple(tensor.shape) for name, tensor in state_dict.items()}
         self._state_dict = state_dict

@@ -1,8 +1,7 @@
 """
 transformers' own shared tests, run against this package's classes.
 
-A test that skips itself, or stands in `EXCLUDED`, is allowed to only where the same test, on a stock GPT-2 of the
-same shape, does not pass either.
+A test may skip itself only where the same test, on a stock GPT-2 of the same shape, does not pass either.
 """
 
 import unittest
@@ -145,10 +144,10 @@ def outcome(family: str, name: str) -> tuple[str, str]:
     """Runs one test and returns `passed`, `skipped` or `failed`, and why."""
     result = unittest.TestResult()
     CASES[family](name).run(result)
-    for _, reason in result.skipped:
-        return "skipped", reason
     for _, traceback in result.errors + result.failures:
         return "failed", traceback
+    for _, reason in result.skipped:
+        return "skipped", reason
     return "passed", ""
 
 

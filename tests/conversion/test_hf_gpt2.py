@@ -155,6 +155,11 @@ def test_every_spelling_of_a_checkpoint_converts_to_the_same_weights(source, tmp
     assert_same_tensors(weights(tmp_path / "out"), weights(tmp_path / "plain"))
 
 
+def test_reward_model_with_a_padding_token_among_its_words_is_proven(tmp_path):
+    stock(tmp_path / "stock", "GPT2ForSequenceClassification", num_labels=1, pad_token_id=99)
+    assert convert(str(tmp_path / "stock"), tmp_path / "ours", prove=True).max_logit_difference < 1e-5
+
+
 @pytest.mark.parametrize("architecture", ["GPT2Model", "GPT2ForSequenceClassification"])
 def test_tied_language_model_head_of_another_architecture_is_left_out(source, tmp_path, architecture):
     stock(source, architecture)

@@ -78,7 +78,7 @@ def compiled(model):
         ({"qkv_bias": True}, {}),
         ({"content": as_checkpoint}, {}),
         ({"content": compiled}, {}),
-        ({"change": lora}, {"lora_alpha": 8}),
+        ({"change": lora}, {"lora_scale": 8}),
     ],
     ids=["plain", "qkv bias", "checkpoint", "compiled", "lora"],
 )
@@ -105,10 +105,14 @@ def test_tied_head_of_the_book(book, tmp_path):
     torch.testing.assert_close(model(IDS).logits, expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("change, options", [(spam_head, {}), (lora_on_spam_head, {"lora_alpha": 8})])
+@pytest.mark.parametrize(
+    "change, options",
+    [(spam_head, {"labels": "ham,spam"}), (lora_on_spam_head, {"lora_scale": 8, "labels": "ham,spam"})],
+)
 def test_spam_classifier_of_the_book(book, tmp_path, change, options):
     file, expected = book(change=change)
-    done = convert(str(file), tmp_path / "out", tokenizer="none", n_head=4, prove=True, **options)
+    options |= {"labels": "ham,spam", "tokenizer": "none"}
+    done = convert(str(file), tmp_path / "out", n_head=4, prove=True, **options)
     model = AutoModelForSequenceClassification.from_pretrained(done.folder).eval()
     assert model.config.id2label == {0: "ham", 1: "spam"}
     outputs = model(IDS, output_token_logits=True)
@@ -130,10 +134,10 @@ def test_classifier_bias_survives_the_export_to_stock_gpt2(book, tmp_path):
 
 def test_what_the_file_cannot_tell_is_asked_for(book, tmp_path):
     file, _ = book(change=lora)
-    with pytest.raises(UsageError, match="--lora-alpha"):
+    with pytest.raises(UsageError, match="--lora-scale"):
         convert(str(file), tmp_path / "out", n_head=4)
     with pytest.raises(UsageError, match="--n-head .a divisor of its width, 32"):
-        convert(str(file), tmp_path / "out", lora_alpha=8)
+        convert(str(file), tmp_path / "out", lora_scale=8)
     with pytest.raises(UsageError, match="--vocab-size does not apply"):
         convert(str(file), tmp_path / "out", vocab_size=3)
     file, _ = book(emb_dim=768, n_heads=12, n_layers=1)
@@ -145,10 +149,9 @@ def test_what_the_file_cannot_tell_is_asked_for(book, tmp_path):
 def nano(tmp_path):
     """Saves a checkpoint as nanoGPT does and returns the file and the logits of stock GPT-2 with the same weights."""
 
-    def save(bias: bool = True, prefix: str = "", vocab_size: int = 100) -> tuple[Path, torch.Tensor]:
-        stock = randomize(
-            GPT2LMHeadModel(GPT2Config(vocab_size=vocab_size, n_positions=32, n_embd=32, n_layer=2, n_head=4))
-        )
+    def save(bias=True, prefix="", vocab_size=100, activation="gelu") -> tuple[Path, torch.Tensor]:
+        shape = {"n_positions": 32, "n_embd": 32, "n_layer": 2, "n_head": 4, "activation_function": activation}
+        stock = randomize(GPT2LMHeadModel(GPT2Config(vocab_size=vocab_size, **shape)))
         weights = {}
         for name, tensor in stock.state_dict().items():
             if name.endswith(".bias") and not bias:
@@ -179,6 +182,13 @@ def test_nanogpt_checkpoint(nano, tmp_path, settings):
     assert done.max_logit_difference < 1e-5
 
 
+def test_older_nanogpt_checkpoint(nano, tmp_path):
+    file, expected = nano(activation="gelu_new")
+    done = convert(str(file), tmp_path / "out", tokenizer="none", prove=True, activation="gelu_new")
+    model = AutoModelForCausalLM.from_pretrained(done.folder).eval()
+    torch.testing.assert_close(model(IDS).logits, expected, atol=1e-5, rtol=0)
+
+
 def test_padded_vocabulary_is_kept_or_cut(nano, tmp_path):
     file, expected = nano(vocab_size=128)
     for size, options in ((128, {}), (100, {"vocab_size": 100})):
@@ -194,6 +204,7 @@ def test_tokenizer_has_to_fit(nano, tmp_path):
     train_tokenizer(["a few words"], 260).save_pretrained(tmp_path / "fits")
     convert(str(file), tmp_path / "out", tokenizer=str(tmp_path / "fits"))
     assert (tmp_path / "out" / "tokenizer.json").is_file()
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["eos_token_id"] == 0  # the tokenizer's
     file, _ = nano(vocab_size=200)
     with pytest.raises(InputError, match="has 258 tokens, the model 200"):
         convert(str(file), tmp_path / "other", tokenizer=str(tmp_path / "fits"))
@@ -255,6 +266,13 @@ DAMAGES = {
     "no settings": (rewrite(lambda c: c.update(model_args={})), "must hold whole numbers"),
     "heads that do not divide": (rewrite(lambda c: c["model_args"].update(n_head=5)), "divisible by n_head"),
     "a billion blocks": (rewrite(lambda c: c["model_args"].update(n_layer=10**9)), "promises 1000000000 blocks"),
+    "a width beyond all memory": (rewrite(lambda c: c["model_args"].update(n_embd=4 * 10**18)), "n_embd is 4"),
+    "a vocabulary beyond all memory": (rewrite(lambda c: c["model_args"].update(vocab_size=10**30)), "vocab_size is"),
+    "a quantized tensor": (
+        rewrite(lambda c: c["model"].update(x=torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8))),
+        "no plain tensor",
+    ),
+    "a tensor without memory": (rewrite(lambda c: c["model"].update(x=torch.ones(2, device="meta"))), "no plain"),
     "of no format": (rewrite(lambda c: c.pop("model_args")), "in none of the formats"),
 }
 
@@ -267,3 +285,37 @@ def test_damaged_file_is_refused(nano, tmp_path, damage, complaint):
         convert(str(file), tmp_path / "out", tokenizer="none")
     assert "\n" not in str(refusal.value)
     assert [path.name for path in tmp_path.iterdir()] == ["ckpt.pt"]
+
+
+LORA_DAMAGES = {
+    "unknown matrix": (
+        lambda c: c.update({"trf_blocks.0.att.W_query.lora.C": torch.ones(2, 2)}),
+        "unknown trf_blocks",
+    ),
+    "twice": (lambda c: c.update({"trf_blocks.0.att.W_query.weight": torch.ones(32, 32)}), "are the same weight"),
+    "no matrix": (lambda c: c.update({"trf_blocks.0.att.W_query.linear.weight": torch.ones(32)}), "do not fit"),
+    "far block": (lambda c: c.update({"trf_blocks.999999.x": torch.ones(1)}), "promises 1000000 blocks"),
+}
+
+
+@pytest.mark.parametrize("damage, complaint", LORA_DAMAGES.values(), ids=LORA_DAMAGES)
+def test_damaged_file_of_the_book_is_refused(book, tmp_path, damage, complaint):
+    file, _ = book(change=lora)
+    rewrite(damage)(file)
+    with pytest.raises(InputError, match=complaint):
+        convert(str(file), tmp_path / "out", tokenizer="none", n_head=4, lora_scale=8)
+    assert not (tmp_path / "out").exists()
+
+
+def test_classifier_bias_that_stock_gpt2_cannot_express_is_refused(tiny_config, tmp_path):
+    from hf_gpt_scratch import GPTScratchForSequenceClassification
+    from hf_gpt_scratch.conversion import export
+
+    tiny_config.classifier_bias = True
+    model = GPTScratchForSequenceClassification(tiny_config)
+    torch.nn.init.ones_(model.score.weight)
+    model.score.bias.data = torch.tensor([1.0, -1.0])
+    model.save_pretrained(tmp_path / "ours")
+    with pytest.raises(InputError, match="cannot be expressed in stock GPT-2"):
+        export(str(tmp_path / "ours"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
