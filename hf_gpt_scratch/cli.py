@@ -28,6 +28,9 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def make_parser() -> argparse.ArgumentParser:
+    from .conversion.download import SIZES
+    from .conversion.formats import FORMATS
+
     parser = argparse.ArgumentParser(
         prog="hf-gpt-scratch", description="A GPT written from scratch, for Hugging Face."
     )
@@ -37,8 +40,10 @@ def make_parser() -> argparse.ArgumentParser:
     convert = commands.add_parser("convert", help="make a model of this package from another GPT-2")
     convert.add_argument("src", metavar="SRC", help="a file, a folder, or a Hub repository like openai-community/gpt2")
     convert.add_argument("out", metavar="OUT", help="the folder to make")
-    formats = ["auto", "hf-gpt2", "nanogpt", "llms-from-scratch", "openai-tf"]
+    formats = ["auto", *FORMATS]
     convert.add_argument("--from", dest="format", choices=formats, default="auto", help="SRC's format (default: auto)")
+        "--from", dest="format", choices=["auto", *FORMATS], default="auto", help="SRC's format (default: auto)"
+    )
     convert.add_argument(
         "--tokenizer", metavar="PATH", help="the tokenizer to put beside it: a folder, repository or none"
     )
@@ -46,8 +51,7 @@ def make_parser() -> argparse.ArgumentParser:
     convert.add_argument("--lora-scale", type=float, help="what LoRA's A @ B is multiplied by, in the book alpha")
     convert.add_argument("--labels", help="the classes of a classifier of the book, such as ham,spam")
     convert.add_argument("--activation", choices=["gelu", "gelu_new"], help="nanoGPT's, before July 2023 gelu_new")
-    sizes = ["124M", "355M", "774M", "1558M"]
-    convert.add_argument("--size", choices=sizes, help="first download OpenAI's GPT-2 of this size into SRC")
+    convert.add_argument("--size", choices=SIZES, help="first download OpenAI's GPT-2 of this size into SRC")
     convert.add_argument("--vocab-size", type=_positive, help="cut a vocabulary that was rounded up to this")
     convert.set_defaults(run=run_convert)
 

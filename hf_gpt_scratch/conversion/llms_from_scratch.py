@@ -3,7 +3,7 @@ The `.pth` files of "Build a Large Language Model (From Scratch)": a bare state 
 
 Source: LLMs-from-scratch, chapters 4 to 7 and appendix E. Separate query, key and value matrices, with or without a
 bias; an output head of its own, which chapter 6 replaces by one of two classes, with a bias; linear layers that
-appendix E wraps for LoRA, as `linear` plus alpha times `lora.A @ lora.B`.
+appendix E wraps for LoRA, as `linear` plus a multiple of `lora.A @ lora.B`.
 """
 
 import re
@@ -76,7 +76,7 @@ def open_source(
         labels: the classes of a classifier, in order, with commas between them.
 
     Raises:
-        UsageError: when one of the two is needed and missing.
+        UsageError: when one of the first two is needed and missing, or one is given that nothing in the file asks for.
         InputError: when the tensors do not belong to one GPT.
     """
     tensors: Tensors = TorchTensors(path, content.get("model_state_dict", content))
@@ -89,6 +89,8 @@ def open_source(
                 " alpha (16), in later code alpha / rank."
             )
         tensors = merged = MergedLora(path, tensors, lora_scale)
+    elif lora_scale is not None:
+        raise UsageError(f"--lora-scale does not apply to {path}, which has no LoRA layers.")
     shapes = tensors.shapes
     for name in ("tok_emb.weight", "pos_emb.weight", "out_head.weight", "trf_blocks.0.ff.layers.0.weight"):
         if len(shapes.get(name, ())) != 2:
@@ -102,6 +104,8 @@ def open_source(
     check_depth(path, 1 + max(blocks), tensors)
     n_labels = shapes["out_head.weight"][0]
     is_classifier = n_labels != vocab_size
+    if labels is not None and not is_classifier:
+        raise UsageError(f"--labels does not apply to {path}, which is a language model.")
     tied = not is_classifier and torch.equal(tensors["out_head.weight"], tensors["tok_emb.weight"])
     config = make_config(
         path,
@@ -125,9 +129,8 @@ def open_source(
                 raise UsageError(f"{path} has {n_labels} classes, --labels names {len(names)}.")
             config.id2label, config.label2id = dict(enumerate(names)), {name: i for i, name in enumerate(names)}
         config.classifier_bias = "out_head.bias" in shapes
-        rules += [Rule(f"out_head.{part}", (f"score.{part}",)) for part in ("weight", "bias")][
-            : 1 + config.classifier_bias
-        ]
+        parts = ("weight", "bias") if config.classifier_bias else ("weight",)
+        rules += [Rule(f"out_head.{part}", (f"score.{part}",)) for part in parts]
     elif not tied:
         rules.append(Rule("out_head.weight", ("lm_head.weight",)))
     else:

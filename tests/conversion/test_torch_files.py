@@ -140,6 +140,10 @@ def test_what_the_file_cannot_tell_is_asked_for(book, tmp_path):
         convert(str(file), tmp_path / "out", lora_scale=8)
     with pytest.raises(UsageError, match="--vocab-size does not apply"):
         convert(str(file), tmp_path / "out", vocab_size=3)
+    file, _ = book()
+    for option, complaint in (({"lora_scale": 8}, "no LoRA layers"), ({"labels": "a,b"}, "is a language model")):
+        with pytest.raises(UsageError, match=complaint):
+            convert(str(file), tmp_path / "out", n_head=4, **option)
     file, _ = book(emb_dim=768, n_heads=12, n_layers=1)
     with pytest.raises(UsageError, match="GPT-2 124M, of this width, has 12"):
         convert(str(file), tmp_path / "out")
