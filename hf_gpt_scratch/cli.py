@@ -42,8 +42,6 @@ def make_parser() -> argparse.ArgumentParser:
     convert.add_argument("out", metavar="OUT", help="the folder to make")
     formats = ["auto", *FORMATS]
     convert.add_argument("--from", dest="format", choices=formats, default="auto", help="SRC's format (default: auto)")
-        "--from", dest="format", choices=["auto", *FORMATS], default="auto", help="SRC's format (default: auto)"
-    )
     convert.add_argument(
         "--tokenizer", metavar="PATH", help="the tokenizer to put beside it: a folder, repository or none"
     )
