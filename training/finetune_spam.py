@@ -10,7 +10,6 @@ tokenizer, `metrics.json` and the pictures in `plots/`.
 
 import argparse
 import sys
-import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -160,7 +159,7 @@ def main(argv: list[str] | None = None) -> dict:
     from hf_gpt_scratch.evaluation.metrics import BinaryClassification
     from hf_gpt_scratch.evaluation.plots import plot_confusion_matrix, plot_precision_recall, plot_training
     from hf_gpt_scratch.provenance import command_line, environment
-    from hf_gpt_scratch.saving import publish_model, write_json
+    from hf_gpt_scratch.saving import write_json
 
     start = time.perf_counter()
     messages = sms_spam.load_messages(args.data_file, args.dataset_name)
@@ -206,14 +205,8 @@ def main(argv: list[str] | None = None) -> dict:
         results[name] = measure(logits, splits[name]["label"])
     output_dir = Path(training_args.output_dir)
     tokenizer.model_max_length = limit
-    is_main = trainer.is_world_process_zero()
-    with tempfile.TemporaryDirectory(dir=output_dir if is_main else None, prefix=".model.") as partial:
-        # By every process: under FSDP each holds a part of the weights, and the first alone could not save them.
-        trainer.save_model(f"{partial}/model", _internal_call=True)
-        if not is_main:
-            return results
-        Path(partial, "model", "training_args.bin").unlink()
-        publish_model(Path(partial, "model"), output_dir)
+    if not trainer.publish():
+        return results
     probabilities = softmax(logits.astype(float), axis=-1)[:, 1]
     baseline = baseline_scores(splits["train"], splits["test"])
 

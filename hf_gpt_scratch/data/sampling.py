@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch.utils.data import Sampler, SequentialSampler
-from transformers import Trainer
+
+from ..trainer import ScratchTrainer
 
 
 class LengthGroupedSampler(Sampler[int]):
@@ -48,8 +49,8 @@ class LengthGroupedSampler(Sampler[int]):
         yield from rows[whole:]
 
 
-class LengthGroupedTrainer(Trainer):
-    """A Trainer that reads its training rows by `LengthGroupedSampler`; they have a column `input_ids`."""
+class LengthGroupedTrainer(ScratchTrainer):
+    """A trainer that reads its training rows by `LengthGroupedSampler`; they have a column `input_ids`."""
 
     def _get_train_sampler(self, train_dataset=None) -> LengthGroupedSampler:
         rows = self.train_dataset if train_dataset is None else train_dataset

@@ -1,0 +1,45 @@
+"""transformers' Trainer, for the scripts: it stops at a loss that is no number, and saves a model whole or not at all."""
+
+import tempfile
+from pathlib import Path
+
+import torch
+from transformers import Trainer
+
+from .errors import InputError
+from .saving import publish_model
+
+
+class ScratchTrainer(Trainer):
+    """
+    A Trainer that stops when the loss is NaN or infinite.
+
+    Raises:
+        InputError: then, naming the step and the last checkpoint.
+    """
+
+    def training_step(self, *args, **kwargs) -> torch.Tensor:
+        loss = super().training_step(*args, **kwargs)
+        if not loss.isfinite().all():
+            step = self.state.global_step
+            saved = sorted(Path(self.args.output_dir).glob("checkpoint-*"), key=lambda path: int(path.name[11:]))
+            rescue = f"the last good checkpoint is {saved[-1]}" if saved else "no checkpoint was saved before"
+            raise InputError(
+                f"The loss is {loss.item()} after {step} steps; {rescue}. A lower learning_rate, a longer warm-up or"
+                " precision fp32 helps most often."
+            )
+        return loss
+
+    def publish(self) -> bool:
+        """
+        Saves the model and its tokenizer into `output_dir`, complete or not at all, and says whether this is the main
+        process. To be called by every process: under FSDP each holds a part of the weights.
+        """
+        output_dir = Path(self.args.output_dir)
+        is_main = self.is_world_process_zero()
+        with tempfile.TemporaryDirectory(dir=output_dir if is_main else None, prefix=".model.") as partial:
+            self.save_model(f"{partial}/model", _internal_call=True)
+            if is_main:
+                Path(partial, "model", "training_args.bin").unlink()
+                publish_model(Path(partial, "model"), output_dir)
+        return is_main
