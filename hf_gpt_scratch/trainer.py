@@ -1,4 +1,4 @@
-"""transformers' Trainer, for the scripts: it stops at a loss that is no number, and saves a model whole or not at all."""
+"""The Trainer of the scripts: it stops at a loss that is no number, and saves a model whole or not at all."""
 
 import tempfile
 from pathlib import Path
