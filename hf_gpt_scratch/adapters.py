@@ -1,10 +1,13 @@
 """LoRA adapters of PEFT, merged into the model they were trained on."""
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from transformers import PreTrainedModel
 
 from . import modeling_gpt_scratch
 from .configuration_gpt_scratch import GPTScratchConfig
@@ -12,6 +15,51 @@ from .conversion.source import read_config, resolve_source
 from .conversion.tokenizers import copy_tokenizer
 from .errors import InputError
 from .pretrained import load_model
+
+ADAPTER_CONFIG = "adapter_config.json"
+
+
+def base_of(adapter: Path) -> str:
+    """
+    The folder or Hub repository of the model that the adapter in this folder was trained on.
+
+    Raises:
+        InputError: when its adapter_config.json does not say.
+    """
+    try:
+        base = json.loads((adapter / ADAPTER_CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except FileNotFoundError:
+        raise InputError(f"{adapter} is not an adapter folder: it has no {ADAPTER_CONFIG}.") from None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        base = None
+    if not (base and isinstance(base, str)):
+        raise InputError(f"{adapter / ADAPTER_CONFIG} does not name the model that the adapter was trained on.")
+    if (Path(base) / ADAPTER_CONFIG).exists():
+        raise InputError(f"The adapter in {adapter} was trained on another adapter, {base}; merge that one first.")
+    return base
+
+
+def merge_adapter(model: PreTrainedModel, adapter: str | os.PathLike) -> PreTrainedModel:
+    """
+    `model` with the weights of the adapter in the folder `adapter` added to its own; it is changed in place.
+
+    Raises:
+        InputError: when peft is missing, or `adapter` is not of LoRA or does not fit.
+    """
+    try:
+        from peft import PeftModel, get_peft_model_state_dict
+        from peft.utils import load_peft_weights
+    except ImportError:
+        raise InputError("Adapters need the package peft: pip install 'hf-gpt-scratch[lora]'.") from None
+    name = model.name_or_path
+    try:
+        model = PeftModel.from_pretrained(model, str(adapter))
+        found, wanted = set(load_peft_weights(str(adapter), device="cpu")), set(get_peft_model_state_dict(model))
+        if found != wanted:  # PEFT itself passes over them
+            raise ValueError(f"keys that are missing or unknown: {', '.join(sorted(found ^ wanted))}")
+        return model.merge_and_unload()
+    except Exception as error:  # PEFT's, safetensors' and torch's own
+        raise InputError(f"The adapter in {adapter} does not fit {name} ({' '.join(str(error).split())}).") from None
 
 
 @contextmanager
@@ -26,27 +74,15 @@ def merged_folder(base: str, adapter: str | os.PathLike) -> Iterator[Path]:
     Raises:
         InputError: when peft is missing, `base` holds no model, or `adapter` none of LoRA that fits it.
     """
-    try:
-        from peft import PeftModel, get_peft_model_state_dict
-        from peft.utils import load_peft_weights
-    except ImportError:
-        raise InputError("Adapters need the package peft: pip install 'hf-gpt-scratch[lora]'.") from None
-
     folder, adapter = resolve_source(base), Path(adapter)
-    if not (adapter / "adapter_config.json").is_file():
-        raise InputError(f"{adapter} is not an adapter folder: it has no adapter_config.json.")
+    if not (adapter / ADAPTER_CONFIG).is_file():
+        raise InputError(f"{adapter} is not an adapter folder: it has no {ADAPTER_CONFIG}.")
     architecture = (read_config(folder, GPTScratchConfig.model_type).get("architectures") or ["GPTScratchModel"])[0]
     if not architecture.startswith("GPTScratch") or not hasattr(modeling_gpt_scratch, architecture):
         raise InputError(f"{folder} says it is a {architecture}, which this package does not have.")
     model = load_model(getattr(modeling_gpt_scratch, architecture), folder)
-    try:
-        model = PeftModel.from_pretrained(model, str(adapter))
-        found, wanted = set(load_peft_weights(str(adapter), device="cpu")), set(get_peft_model_state_dict(model))
-        if found != wanted:  # PEFT itself passes over them
-            raise ValueError(f"keys that are missing or unknown: {', '.join(sorted(found ^ wanted))}")
-        merged = model.merge_and_unload()
-    except Exception as error:  # PEFT's, safetensors' and torch's own
-        raise InputError(f"The adapter in {adapter} does not fit {base} ({' '.join(str(error).split())}).") from None
+    model.name_or_path = base
+    merged = merge_adapter(model, adapter)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / folder.resolve().name
         merged.save_pretrained(path)

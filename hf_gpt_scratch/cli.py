@@ -67,17 +67,19 @@ def make_parser() -> argparse.ArgumentParser:
     generate = commands.add_parser("generate", help="let a language model go on from a prompt")
     generate.add_argument("dir", metavar="DIR", help="a model folder or a Hub repository, also of a stock GPT-2")
     generate.add_argument("--prompt", default="", help="the text to go on from; without one, a new document begins")
-    generate.add_argument("--max-new-tokens", type=_positive, default=100, help="default: 100")
-    generate.add_argument(
-        "--temperature",
-        type=_at_least_0,
-        default=1.0,
-        help="below 1 bolder choices are rarer, 0 allows none (default: 1)",
-    )
-    generate.add_argument("--top-k", type=_positive, help="choose among the so many likeliest tokens (default: all)")
-    generate.add_argument("--top-p", type=_probability, help="choose among the fewest tokens of this probability")
-    generate.add_argument("--seed", type=int, help="for the same text again")
+    _add_sampling(generate, max_new_tokens=100, temperature=1.0)
     generate.set_defaults(run=run_generate)
+
+    chat = commands.add_parser(
+        "chat",
+        help="talk with an instruction-tuned model",
+        description="Reads questions, one a line, and prints the answers. On a terminal, Ctrl-C stops an answer, /new"
+        " begins anew, Ctrl-D ends. Of a conversation too long for the model, the oldest part is forgotten.",
+    )
+    chat.add_argument("dir", metavar="DIR", help="a model folder, an adapter's, or a Hub repository")
+    chat.add_argument("--system", help="what the prompt begins with, instead of the sentence the model was trained on")
+    _add_sampling(chat, max_new_tokens=256, temperature=0.0)
+    chat.set_defaults(run=run_chat)
 
     classify = commands.add_parser(
         "classify",
@@ -100,6 +102,19 @@ def make_parser() -> argparse.ArgumentParser:
     classify.add_argument("--batch-size", type=_positive, default=32, help="messages per forward pass (default: 32)")
     classify.set_defaults(run=run_classify)
     return parser
+
+
+def _add_sampling(command: argparse.ArgumentParser, max_new_tokens: int, temperature: float) -> None:
+    command.add_argument("--max-new-tokens", type=_positive, default=max_new_tokens, help=f"default: {max_new_tokens}")
+    command.add_argument(
+        "--temperature",
+        type=_at_least_0,
+        default=temperature,
+        help=f"below 1 bolder choices are rarer, 0 allows none (default: {temperature:g})",
+    )
+    command.add_argument("--top-k", type=_positive, help="choose among the so many likeliest tokens (default: all)")
+    command.add_argument("--top-p", type=_probability, help="choose among the fewest tokens of this probability")
+    command.add_argument("--seed", type=int, help="for the same text again")
 
 
 def _positive(text: str) -> int:
@@ -173,10 +188,28 @@ def _quieten_transformers() -> None:
 
 
 def run_generate(args: argparse.Namespace) -> None:
+    from .inference import stream_text
+
+    model, tokenizer, sampling = _language_model(args)
+    pieces = stream_text(model, tokenizer, args.prompt, **sampling)
+    first = next(pieces, "")  # a prompt that does not fit is found here
+    for piece in chain([args.prompt, first], pieces):
+        print(piece, end="", flush=True)
+    print()
+
+
+def run_chat(args: argparse.Namespace) -> None:
+    from .chat import Chat, converse
+
+    model, tokenizer, sampling = _language_model(args)
+    converse(Chat(model, tokenizer, args.system), **sampling)
+
+
+def _language_model(args: argparse.Namespace) -> tuple:
+    """The model and the tokenizer of `args.dir`, and the settings of `_add_sampling`, with the seed set."""
     import torch
 
     from .conversion.source import resolve_source
-    from .inference import stream_text
     from .modeling_gpt_scratch import GPTScratchForCausalLM
     from .pretrained import load_pretrained
     from .tokenizer import load_tokenizer
@@ -186,12 +219,11 @@ def run_generate(args: argparse.Namespace) -> None:
     model, tokenizer = load_pretrained(GPTScratchForCausalLM, folder), load_tokenizer(folder)
     if args.seed is not None:
         torch.manual_seed(args.seed)
-    filters = {"temperature": args.temperature, "top_k": args.top_k, "top_p": args.top_p}
-    pieces = stream_text(model, tokenizer, args.prompt, args.max_new_tokens, **filters)
-    first = next(pieces, "")  # a prompt that does not fit is found here
-    for piece in chain([args.prompt, first], pieces):
-        print(piece, end="", flush=True)
-    print()
+    return (
+        model,
+        tokenizer,
+        {name: getattr(args, name) for name in ("max_new_tokens", "temperature", "top_k", "top_p")},
+    )
 
 
 def run_classify(args: argparse.Namespace) -> None:

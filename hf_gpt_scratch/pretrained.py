@@ -1,4 +1,7 @@
-"""Loading models from folders and repositories: ours as they are, a stock GPT-2 converted on the way."""
+"""
+Loading models from folders and repositories: ours as they are, a stock GPT-2 converted on the way, an adapter merged
+into its base model.
+"""
 
 import os
 import tempfile
@@ -14,7 +17,11 @@ from .modeling_gpt_scratch import GPTScratchPreTrainedModel
 
 
 def load_model(
-    model_class: type[GPTScratchPreTrainedModel], folder: str | os.PathLike, new_head: bool = False, **config_settings
+    model_class: type[GPTScratchPreTrainedModel],
+    folder: str | os.PathLike,
+    new_head: bool = False,
+    quantization=None,
+    **config_settings,
 ) -> GPTScratchPreTrainedModel:
     """
     Loads a local folder of this package's model as `model_class`, in fp32.
@@ -22,6 +29,7 @@ def load_model(
     Args:
         new_head: whether a head that the folder lacks, or has for another number of labels, may start from random
             weights, and one that it has instead be left.
+        quantization: a `BitsAndBytesConfig`, to hold the matrices in fewer bits.
         config_settings: settings to change, such as `id2label` or a dropout.
 
     Raises:
@@ -37,6 +45,7 @@ def load_model(
             folder,
             config=config,
             dtype=torch.float32,
+            quantization_config=quantization,
             local_files_only=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # reported below, all of them, rather than raised
@@ -60,15 +69,32 @@ def load_model(
 
 
 def load_pretrained(
-    model_class: type[GPTScratchPreTrainedModel], name_or_path: str, new_head: bool = False, **config_settings
+    model_class: type[GPTScratchPreTrainedModel],
+    name_or_path: str | os.PathLike,
+    new_head: bool = False,
+    quantization=None,
+    **config_settings,
 ) -> GPTScratchPreTrainedModel:
     """
-    Loads a local folder or a Hub repository, of this package or of stock GPT-2, as `model_class`. Its arguments and
-    what it raises are those of `load_model`.
+    Loads a local folder or a Hub repository as `model_class`: of this package, of stock GPT-2, or of a LoRA adapter,
+    whose base model is loaded too and the adapter merged into it. Its arguments and what it raises are those of
+    `load_model`; its `name_or_path` is the one given.
     """
-    folder = resolve_source(name_or_path)
-    if read_config(folder).get("model_type") == GPTScratchConfig.model_type:
-        return load_model(model_class, folder, new_head, **config_settings)
-    with tempfile.TemporaryDirectory() as converted:
-        ours = convert(str(folder), Path(converted) / "model").folder
-        return load_model(model_class, ours, new_head, **config_settings)
+    folder = resolve_source(str(name_or_path))
+    arguments = {"new_head": new_head, "quantization": quantization, **config_settings}
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        from .adapters import base_of, merge_adapter
+
+        try:
+            base = load_pretrained(model_class, base_of(folder), **arguments)
+        except InputError as error:
+            raise InputError(f"The base model of the adapter {name_or_path} cannot be loaded: {error}") from None
+        model = merge_adapter(base, folder)
+    elif read_config(folder).get("model_type") == GPTScratchConfig.model_type:
+        model = load_model(model_class, folder, **arguments)
+    else:
+        with tempfile.TemporaryDirectory() as converted:
+            ours = convert(str(folder), Path(converted) / "model").folder
+            model = load_model(model_class, ours, **arguments)
+    model.name_or_path = str(name_or_path)
+    return model

@@ -36,16 +36,19 @@ def atomic_folder(out: str | os.PathLike) -> Iterator[Path]:
 
 def publish_model(source: Path, folder: Path) -> None:
     """
-    Moves the files of a complete model from `source` into `folder`, on the same disk, whose other files stay.
+    Moves the files of a complete model or adapter from `source` into `folder`, on the same disk, whose other files
+    stay.
 
-    A model folder counts as one from its config.json on: an older one goes first and the new one comes last, so that
-    a reader never finds the parts of two models.
+    A folder counts as one from its config.json or adapter_config.json on: an older one goes first and the new one
+    comes last, so that a reader never finds the parts of two models.
     """
+    configs = ("config.json", "adapter_config.json")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").unlink(missing_ok=True)
-    for stale in folder.glob("model*.safetensors*"):
+    for name in configs:
+        (folder / name).unlink(missing_ok=True)
+    for stale in (*folder.glob("model*.safetensors*"), *folder.glob("adapter_model.*")):
         stale.unlink()
-    for path in sorted(source.iterdir(), key=lambda path: path.name == "config.json"):
+    for path in sorted(source.iterdir(), key=lambda path: path.name in configs):
         os.replace(path, folder / path.name)
     source.rmdir()
 

@@ -1,6 +1,7 @@
 """The Trainer of the scripts: it stops at a loss that is no number, and saves a model whole or not at all."""
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -30,10 +31,14 @@ class ScratchTrainer(Trainer):
             )
         return loss
 
-    def publish(self) -> bool:
+    def publish(self, finish: Callable[[Path], None] = lambda folder: None) -> bool:
         """
-        Saves the model and its tokenizer into `output_dir`, complete or not at all, and says whether this is the main
-        process. To be called by every process: under FSDP each holds a part of the weights.
+        Saves the model, or the adapter of a PEFT model, and its tokenizer into `output_dir`, complete or not at all,
+        and says whether this is the main process. To be called by every process: under FSDP each holds a part of the
+        weights.
+
+        Args:
+            finish: called by the main process with the folder that was saved, to change it before it is published.
         """
         output_dir = Path(self.args.output_dir)
         is_main = self.is_world_process_zero()
@@ -41,5 +46,7 @@ class ScratchTrainer(Trainer):
             self.save_model(f"{partial}/model", _internal_call=True)
             if is_main:
                 Path(partial, "model", "training_args.bin").unlink()
+                Path(partial, "model", "README.md").unlink(missing_ok=True)  # PEFT's, of empty headings
+                finish(Path(partial, "model"))
                 publish_model(Path(partial, "model"), output_dir)
         return is_main

@@ -3,22 +3,23 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 from pathlib import Path
 
 import torch
 from transformers import GenerationConfig
 
-from .. import modeling_gpt_scratch
 from ..configuration_gpt_scratch import GPTScratchConfig
 from ..errors import InputError
 from ..provenance import environment, sha256
 from ..saving import atomic_folder, save_config_and_code, write_json
 from . import hf_gpt2, proof
-from .checkpoint import Checkpoint, write_safetensors
+from .checkpoint import Checkpoint
 from .formats import open_source
+from .ours import check_dtypes, check_finite, check_keys, open_ours, our_shapes
 from .rules import Rule
-from .source import read_config, resolve_source
+from .safetensors_file import write_safetensors
+from .source import resolve_source
 from .tokenizers import copy_tokenizer, tokenizer_for
 
 
@@ -59,32 +60,26 @@ def convert(
     """
     source = open_source(resolve_source(src), format, **options)
     shapes = our_shapes(source.config, source.architecture)
-    zeros = {name: torch.zeros(shapes[name]) for name in source.zeros if name in shapes}
     expected = {rule.theirs: rule.their_shape(shapes[name] for name in rule.ours) for rule in source.rules}
     check_keys(source.tensors.shapes, expected)
-
+    check_dtypes({name: source.tensors.dtypes[name] for name in expected})
     rule_of = {name: rule for rule in source.rules for name in rule.ours}
+    zeros = {name: torch.zeros(shapes[name]) for name in source.zeros if name in shapes}
+    dtypes = {name: source.tensors.dtypes[rule.theirs] for name, rule in rule_of.items()}
+    layout = {name: torch.empty(shapes[name], dtype=dtype, device="meta") for name, dtype in dtypes.items()}
+    layout |= {name: tensor.to("meta") for name, tensor in zeros.items()}
 
     @lru_cache(maxsize=1)
     def read(rule: Rule) -> dict[str, torch.Tensor]:
         tensor = source.tensors[rule.theirs]
-        # The sum tells at a fraction of the time; only finite values too large for it need the closer look.
-        if not tensor.sum(dtype=torch.float32).isfinite() and not tensor.isfinite().all():
-            raise InputError(f"{rule.theirs} in {src} has values that are no numbers (NaN or infinite).")
-        return rule.to_ours(tensor)
+        return rule.to_ours(check_finite(tensor, f"{rule.theirs} in {src}"))
 
     carried = tokenizer_for(source, tokenizer)
     if carried is not None and source.folder is None:  # the format does not say where a text ends
         source.config.bos_token_id, source.config.eos_token_id = carried.bos_token_id, carried.eos_token_id
     difference = None
     with atomic_folder(out) as partial:
-        names = [*rule_of, *zeros]
-        write_safetensors(
-            partial,
-            {name: shapes[name] for name in names},
-            source.config.dtype or torch.float32,
-            lambda name: zeros[name] if name in zeros else read(rule_of[name])[name],
-        )
+        write_safetensors(partial, layout, lambda name: zeros[name] if name in zeros else read(rule_of[name])[name])
         save_config_and_code(source.config, source.architecture, partial)
         if source.architecture == "GPTScratchForCausalLM":
             _generation_config(source.folder, source.config).save_pretrained(partial)
@@ -106,44 +101,40 @@ def export(src: str, out: str | os.PathLike) -> Path:
         InputError: when `src` is not such a folder, or its keys or shapes are not those its config promises.
     """
     folder = resolve_source(src)
-    settings = read_config(folder, GPTScratchConfig.model_type)
-    try:
-        config = GPTScratchConfig(**settings)
-    except ValueError as error:
-        raise InputError(f"{folder / 'config.json'} cannot be of a model: {error}") from None
-    checkpoint = Checkpoint(folder)
-    ours = (settings.get("architectures") or ["none"])[0]
-    if ours not in hf_gpt2.ARCHITECTURES.values():
-        raise InputError(f"{folder} says it is a {ours}, which stock GPT-2 has no counterpart for.")
-    architecture = next(theirs for theirs, name in hf_gpt2.ARCHITECTURES.items() if name == ours)
+    ours = open_ours(folder, tuple(hf_gpt2.ARCHITECTURES.values()), "stock GPT-2")
+    config, checkpoint = ours.config, ours.checkpoint
+    architecture = next(theirs for theirs, name in hf_gpt2.ARCHITECTURES.items() if name == ours.architecture)
     rules = hf_gpt2.rules(architecture, config.n_layer, config.tie_word_embeddings)
-    expected = our_shapes(config, ours)
-    check_keys(checkpoint.shapes, expected)
     # What the table asks for and a model without qkv biases lacks
-    zeros = {name: (config.n_embd,) for rule in rules for name in rule.ours if name not in expected}
-    shapes = {**expected, **zeros}
+    zeros = {name: (config.n_embd,) for rule in rules for name in rule.ours if name not in checkpoint.shapes}
+    shapes = {**checkpoint.shapes, **zeros}
+    dtypes = {**checkpoint.dtypes, **{name: checkpoint.dtypes[name[:-4] + "weight"] for name in zeros}}
 
     def read(name: str) -> torch.Tensor:
         if (
             name == "transformer.ln_f.bias"
-            and ours == "GPTScratchForSequenceClassification"
+            and ours.architecture == "GPTScratchForSequenceClassification"
             and config.classifier_bias
         ):
             return _with_classifier_bias(checkpoint)
         if name not in zeros:
-            return checkpoint[name]
-        return torch.zeros(zeros[name], dtype=checkpoint[name.removesuffix("bias") + "weight"].dtype)
+            return check_finite(checkpoint[name], f"{name} in {folder}")
+        return torch.zeros(zeros[name], dtype=dtypes[name])
 
     rule_of = {rule.theirs: rule for rule in rules}
+
+    def promise(rule: Rule) -> torch.Tensor:
+        dtype = reduce(torch.promote_types, (dtypes[name] for name in rule.ours))
+        return torch.empty(rule.their_shape(shapes[name] for name in rule.ours), dtype=dtype, device="meta")
+
     with atomic_folder(out) as partial:
         write_safetensors(
             partial,
-            {rule.theirs: rule.their_shape(shapes[name] for name in rule.ours) for rule in rules},
-            config.dtype,
+            {rule.theirs: promise(rule) for rule in rules},
             lambda name: rule_of[name].to_theirs(read(part) for part in rule_of[name].ours),
         )
         hf_gpt2.config_to_theirs(config, architecture).save_pretrained(partial)
-        _check_way_back(partial, read, set(expected) | set(zeros))
+        _check_way_back(partial, read, set(shapes))
         if architecture == "GPT2LMHeadModel":
             _generation_config(folder, config).save_pretrained(partial)
         copy_tokenizer(folder, partial)
@@ -170,32 +161,6 @@ def _with_classifier_bias(checkpoint: Checkpoint) -> torch.Tensor:
     if not torch.allclose(weight @ added, wanted, atol=1e-6):
         raise InputError("The classifier's bias cannot be expressed in stock GPT-2, whose head has none.")
     return bias + added.to(bias.dtype)
-
-
-def our_shapes(config: GPTScratchConfig, architecture: str) -> dict[str, tuple[int, ...]]:
-    """The name and shape of every tensor that a saved model of this configuration has, found without its memory."""
-    try:
-        with torch.device("meta"):
-            model = getattr(modeling_gpt_scratch, architecture)(config)
-    except (RuntimeError, TypeError) as error:  # sizes beyond all memory
-        raise InputError(f"No model can be made of this configuration ({str(error).splitlines()[0]}).") from None
-    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    if config.tie_word_embeddings:
-        shapes.pop("lm_head.weight", None)
-    return shapes
-
-
-def check_keys(found: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]]) -> None:
-    """Raises `InputError` naming every key that is missing, unknown or of another shape than expected."""
-    problems = [f"missing {name}" for name in expected if name not in found]
-    problems += [f"unknown {name}" for name in found if name not in expected]
-    problems += [
-        f"{name} has shape {list(found[name])} instead of {list(shape)}"
-        for name, shape in expected.items()
-        if name in found and tuple(found[name]) != tuple(shape)
-    ]
-    if problems:
-        raise InputError(f"The checkpoint does not fit its configuration: {'; '.join(problems)}.")
 
 
 def _generation_config(folder: Path | None, config: GPTScratchConfig) -> GenerationConfig:

@@ -1,17 +1,14 @@
-"""Reading a checkpoint's tensors one at a time, and writing them in shards, so that no model is whole in memory."""
+"""Reading the tensors of a model folder one at a time, so that no model is whole in memory."""
 
 import json
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
-from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from ..errors import InputError
+from .safetensors_file import DTYPES
 from .torch_file import TorchTensors, load_torch
 
 
@@ -40,14 +37,15 @@ class Checkpoint:
                 f"{self.folder} holds no weights: expected model.safetensors or pytorch_model.bin, whole or in shards."
             )
         self.shapes: dict[str, tuple[int, ...]] = {}
+        self.dtypes: dict[str, torch.dtype | None] = {}
         self._file_of: dict[str, str] = {}
         self._loaded: tuple[str, TorchTensors] | None = None
         self.files = [self.folder / file for file in files]
         for file in files:
-            for key, shape in self._read_shapes(file).items():
+            for key, (shape, dtype) in self._read_header(file).items():
                 if key in self.shapes:
                     raise InputError(f"{key} is in both {self._file_of[key]} and {file}; the checkpoint is damaged.")
-                self.shapes[key], self._file_of[key] = shape, file
+                self.shapes[key], self.dtypes[key], self._file_of[key] = shape, dtype, file
 
     def __getitem__(self, key: str) -> torch.Tensor:
         file = self._file_of[key]
@@ -58,9 +56,10 @@ class Checkpoint:
 
     def _files_of_index(self, name: str) -> list[str]:
         try:
-            files = sorted(set(json.loads((self.folder / name).read_text(encoding="utf-8"))["weight_map"].values()))
-        except (ValueError, KeyError, AttributeError, TypeError):
-            raise InputError(f"{self.folder / name} is not an index of shards.") from None
+            index = json.loads((self.folder / name).read_text(encoding="utf-8"), object_pairs_hook=_without_twins)
+            files = sorted(set(index["weight_map"].values()))
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+            raise InputError(f"{self.folder / name} is not an index of shards ({error}).") from None
         for file in files:
             if not isinstance(file, str) or Path(file).name != file:
                 raise InputError(f"{self.folder / name} points outside its folder, to {file}.")
@@ -68,12 +67,15 @@ class Checkpoint:
                 raise InputError(f"{self.folder} lacks the shard {file}, which {name} names.")
         return files
 
-    def _read_shapes(self, file: str) -> dict[str, tuple[int, ...]]:
+    def _read_header(self, file: str) -> dict[str, tuple[tuple[int, ...], torch.dtype | None]]:
         if file.endswith(".bin"):
-            return self._load_bin(file).shapes
+            tensors = self._load_bin(file)
+            return {key: (shape, tensors.dtypes[key]) for key, shape in tensors.shapes.items()}
         try:
-            with safe_open(self.folder / file, framework="pt") as tensors:
-                return {key: tuple(tensors.get_slice(key).get_shape()) for key in tensors.keys()}  # noqa: SIM118 (it is no dict)
+            with safe_open(self.folder / file, framework="pt") as tensors:  # which bounds the header's length
+                _check_header(self.folder / file)
+                slices = {key: tensors.get_slice(key) for key in tensors.keys()}  # noqa: SIM118 (it is no dict)
+                return {key: (tuple(part.get_shape()), DTYPES.get(part.get_dtype())) for key, part in slices.items()}
         except (SafetensorError, ValueError) as error:
             raise InputError(f"{self.folder / file} is damaged or cut short ({error}).") from None
 
@@ -83,39 +85,15 @@ class Checkpoint:
         return self._loaded[1]
 
 
-def write_safetensors(
-    folder: Path,
-    shapes: dict[str, tuple[int, ...]],
-    dtype: torch.dtype,
-    make: Callable[[str], torch.Tensor],
-    max_shard_size: str = "500MB",
-) -> None:
-    """
-    Writes `make(name)` for every name of `shapes` as `model.safetensors`, or as shards of at most `max_shard_size`, of
-    which two are in memory: one is made while the one before it is written.
-    """
-    plan = split_torch_state_dict_into_shards(
-        {name: torch.empty(shape, dtype=dtype, device="meta") for name, shape in shapes.items()},
-        filename_pattern="model{suffix}.safetensors",
-        max_shard_size=max_shard_size,
-    )
+def _check_header(path: Path) -> None:
+    # The library takes the last of several entries for a key, other readers the first.
+    with open(path, "rb") as file:
+        json.loads(file.read(int.from_bytes(file.read(8), "little")), object_pairs_hook=_without_twins)
 
-    def save(file: str, tensors: dict[str, torch.Tensor]) -> None:
-        try:
-            save_file(tensors, folder / file, metadata={"format": "pt"})
-        except SafetensorError as error:  # the disk is full, for one
-            raise InputError(f"{file} could not be written ({error}).") from None
 
-    with ThreadPoolExecutor(max_workers=1) as writer:
-        saved = None
-        for file, names in plan.filename_to_tensors.items():
-            tensors = {name: make(name) for name in names}
-            if saved is not None:
-                saved.result()
-            saved = writer.submit(save, file, tensors)
-            del tensors
-        if saved is not None:
-            saved.result()
-    if plan.is_sharded:
-        index = {"metadata": plan.metadata, "weight_map": plan.tensor_to_filename}
-        (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
+def _without_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        key = next(key for number, (key, _) in enumerate(pairs) if key in dict(pairs[:number]))
+        raise ValueError(f"{key} stands there twice")
+    return entries

@@ -23,8 +23,9 @@ from ..provenance import environment, sha256
 from ..saving import atomic_folder, write_json
 from ..tokenizer import load_tokenizer
 from .checkpoint import Checkpoint
+from .ours import open_ours
 from .rules import QKV, Rule, expand
-from .source import read_config, resolve_source
+from .source import resolve_source
 
 FILE = "model.gguf"
 # Each dtype's file type, by its name in the gguf package, and that of the matrices; all else stays F32.
@@ -94,7 +95,12 @@ def export_gguf(
     except ImportError:
         raise InputError("GGUF needs the package gguf: pip install 'hf-gpt-scratch[convert]'.") from None
     folder = resolve_source(src)
-    config, checkpoint = _open_language_model(folder)
+    ours = open_ours(folder, (GPTScratchForCausalLM.__name__,), "GGUF")
+    config, checkpoint = ours.config, ours.checkpoint
+    if config.activation_function not in ("gelu_new", "gelu_pytorch_tanh"):
+        raise InputError(
+            f"{folder} computes with {config.activation_function}; GGUF's gpt2 knows only the tanh GELU, gelu_new."
+        )
     tokenizer = load_tokenizer(folder)
     entries = _tokenizer_entries(tokenizer, config.vocab_size, gguf.TokenType)
     if dtype == "q8_0" and (config.n_embd % 32 or (config.n_inner or 0) % 32):
@@ -143,26 +149,6 @@ def export_gguf(
             record["perplexity"] = {"text_sha256": sha256(text), "before": before, "after": after}
         write_json(partial / "conversion.json", {**record, **facts})
     return GGUFExport(Path(out) / FILE, difference, before, after)
-
-
-def _open_language_model(folder: Path) -> tuple[GPTScratchConfig, Checkpoint]:
-    from . import check_keys, our_shapes  # the package may import this module
-
-    settings = read_config(folder, GPTScratchConfig.model_type)
-    try:
-        config = GPTScratchConfig(**settings)
-    except ValueError as error:
-        raise InputError(f"{folder / 'config.json'} cannot be of a model: {error}") from None
-    architecture = (settings.get("architectures") or ["model without a head"])[0]
-    if architecture != GPTScratchForCausalLM.__name__:
-        raise InputError(f"{folder} is a {architecture}; GGUF takes only a language model, GPTScratchForCausalLM.")
-    if config.activation_function not in ("gelu_new", "gelu_pytorch_tanh"):
-        raise InputError(
-            f"{folder} computes with {config.activation_function}; GGUF's gpt2 knows only the tanh GELU, gelu_new."
-        )
-    checkpoint = Checkpoint(folder)
-    check_keys(checkpoint.shapes, our_shapes(config, architecture))
-    return config, checkpoint
 
 
 def _tokenizer_entries(tokenizer: PreTrainedTokenizerBase, vocab_size: int, kinds) -> tuple[list, list, list]:

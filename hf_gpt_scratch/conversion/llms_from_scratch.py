@@ -7,6 +7,7 @@ appendix E wraps for LoRA, as `linear` plus a multiple of `lora.A @ lora.B`.
 """
 
 import re
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,7 +15,7 @@ import torch
 from ..errors import InputError, UsageError
 from .reference import Arithmetic
 from .rules import Rule, expand
-from .source import Renamed, Source, Tensors, check_depth, key_of_names, make_config, strip_wrappers
+from .source import Renamed, Source, Tensors, check_depth, key_of_names, make_config, weight_name
 from .torch_file import TorchTensors
 
 NAME = "LLMs-from-scratch state dict"
@@ -80,7 +81,7 @@ def open_source(
         InputError: when the tensors do not belong to one GPT.
     """
     tensors: Tensors = TorchTensors(path, content.get("model_state_dict", content))
-    tensors = Renamed(tensors, key_of_names(tensors.shapes, _normalize))
+    tensors = Renamed(tensors, key_of_names(tensors.shapes, partial(weight_name, mask=MASK)))
     merged = None
     if any(LORA.search(name) for name in tensors.shapes):
         if lora_scale is None:
@@ -156,6 +157,7 @@ class MergedLora:
         self._scale = scale
         self.apart = Renamed(tensors, key_of_names(tensors.shapes, lambda name: name.replace(".linear.", ".")))
         self.shapes = {name: shape for name, shape in self.apart.shapes.items() if not LORA.search(name)}
+        self.dtypes = self.apart.dtypes
         self._layers = {LORA.sub("", name) for name in self.apart.shapes if LORA.search(name)}
         for layer in self._layers:
             parts = (f"{layer}.weight", f"{layer}.lora.A", f"{layer}.lora.B")
@@ -170,8 +172,3 @@ class MergedLora:
             return tensor
         a, b = (self.apart[f"{layer}.lora.{matrix}"].float() for matrix in "AB")
         return (tensor.float() + self._scale * (a @ b).t()).to(tensor.dtype)
-
-
-def _normalize(key: str) -> str | None:
-    key = strip_wrappers(key)
-    return None if MASK.fullmatch(key) else key

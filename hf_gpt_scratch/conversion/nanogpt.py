@@ -9,6 +9,7 @@ from 50257 on never occur.
 
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from transformers.activations import ACT2FN
@@ -16,7 +17,7 @@ from transformers.activations import ACT2FN
 from ..errors import InputError
 from . import hf_gpt2
 from .rules import expand
-from .source import Renamed, Source, Tensors, check_depth, key_of_names, make_config, strip_wrappers
+from .source import Renamed, Source, Tensors, check_depth, key_of_names, make_config, weight_name
 from .torch_file import TorchTensors
 
 NAME = "nanoGPT checkpoint"
@@ -57,7 +58,7 @@ def open_source(path: Path, content: dict, vocab_size: int | None = None, activa
     )
     tensors = TorchTensors(path, content["model"])
     check_depth(path, config.n_layer, tensors)
-    key_of = key_of_names(tensors.shapes, _normalize)
+    key_of = key_of_names(tensors.shapes, partial(weight_name, mask=MASK))
     head = key_of.pop("lm_head.weight", None)
     if head and EMBEDDINGS in key_of and not tensors[head].equal(tensors[key_of[EMBEDDINGS]]):
         raise InputError(f"lm_head.weight and {EMBEDDINGS} differ in {path}, but nanoGPT's are one.")
@@ -87,13 +88,8 @@ class CutVocabulary:
         self.shapes = dict(tensors.shapes)
         if EMBEDDINGS in self.shapes:
             self.shapes[EMBEDDINGS] = (size, *self.shapes[EMBEDDINGS][1:])
-        self._tensors, self._size = tensors, size
+        self.dtypes, self._tensors, self._size = tensors.dtypes, tensors, size
 
     def __getitem__(self, name: str):
         tensor = self._tensors[name]
         return tensor[: self._size] if name == EMBEDDINGS else tensor
-
-
-def _normalize(key: str) -> str | None:
-    key = strip_wrappers(key)
-    return None if MASK.fullmatch(key) else key

@@ -23,6 +23,7 @@ FILES = (
     *("hparams.json", "encoder.json", "vocab.bpe"),
     *("checkpoint", "model.ckpt.index", "model.ckpt.meta", "model.ckpt.data-00000-of-00001"),
 )
+DTYPES = {"float16": torch.float16, "float32": torch.float32, "float64": torch.float64}
 TOKENIZER_FILES = ("encoder.json", "vocab.bpe")
 
 LINEARS = {
@@ -129,15 +130,13 @@ class Variables:
         try:
             self._reader = tensorflow.train.load_checkpoint(str(prefix))
             shapes = self._reader.get_variable_to_shape_map()
-            self._types = self._reader.get_variable_to_dtype_map()
+            types = self._reader.get_variable_to_dtype_map()
         except Exception as error:  # of TensorFlow, of the code below it
             raise self._damaged(error) from None
         self.shapes = {name: tuple(shape) for name, shape in sorted(shapes.items())}
+        self.dtypes = {name: DTYPES.get(types[name].name) for name in self.shapes}
 
     def __getitem__(self, name: str) -> torch.Tensor:
-        kind = self._types[name].name
-        if kind not in ("float16", "float32", "float64"):
-            raise InputError(f"{name} in {self._prefix} is of type {kind}; expected floating-point numbers.")
         try:
             return torch.from_numpy(self._reader.get_tensor(name))
         except Exception as error:
@@ -164,7 +163,7 @@ class Matrices:
                 f"Matrices in {folder} must have the shape [1, in, out], but these do not: {', '.join(others)}."
             )
         self.shapes = {**tensors.shapes, **{name: shape[1:] for name, shape in matrices.items()}}
-        self._tensors = tensors
+        self.dtypes, self._tensors = tensors.dtypes, tensors
 
     def __getitem__(self, name: str) -> torch.Tensor:
         return self._tensors[name].reshape(self.shapes[name])

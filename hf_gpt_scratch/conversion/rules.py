@@ -32,17 +32,14 @@ class Rule:
         return Rule(prefix + self.theirs, tuple(prefix + name for name in self.ours), self.transpose)
 
     def to_ours(self, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Their tensor as ours, by name. Each is contiguous and shares no memory with another."""
+        """Their tensor as ours, by name: views of it."""
         tensor = tensor.t() if self.transpose else tensor
-        if len(self.ours) == 1:
-            return {self.ours[0]: tensor.contiguous()}
-        parts = tensor.chunk(len(self.ours))
-        return {name: part.clone(memory_format=torch.contiguous_format) for name, part in zip(self.ours, parts)}
+        return dict(zip(self.ours, tensor.chunk(len(self.ours))))
 
     def to_theirs(self, tensors: Iterable[torch.Tensor]) -> torch.Tensor:
-        """Our tensors, in the order of `ours`, as theirs."""
+        """Our tensors, in the order of `ours`, as theirs, of any strides."""
         joined = torch.cat(list(tensors))
-        return joined.t().contiguous() if self.transpose else joined
+        return joined.t() if self.transpose else joined
 
     def their_shape(self, our_shapes: Iterable[Iterable[int]]) -> tuple[int, ...]:
         """The shape of their tensor, given the shapes of ours."""

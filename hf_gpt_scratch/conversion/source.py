@@ -1,6 +1,7 @@
 """A checkpoint to convert: where it comes from, what it is, and which of its tensors are which of ours."""
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +19,7 @@ class Tensors(Protocol):
     """A checkpoint's tensors, read one at a time."""
 
     shapes: dict[str, tuple[int, ...]]
+    dtypes: dict[str, torch.dtype | None]  # None for what no weight is
 
     def __getitem__(self, name: str) -> torch.Tensor: ...
 
@@ -27,6 +29,7 @@ class Renamed:
 
     def __init__(self, tensors: Tensors, key_of: dict[str, str]):
         self.shapes = {name: tensors.shapes[key] for name, key in key_of.items()}
+        self.dtypes = {name: tensors.dtypes[key] for name, key in key_of.items()}
         self._tensors, self._key_of = tensors, key_of
 
     def __getitem__(self, name: str) -> torch.Tensor:
@@ -85,6 +88,12 @@ def strip_wrappers(key: str) -> str:
     while key.startswith(("_orig_mod.", "module.")):
         key = key.partition(".")[2]
     return key
+
+
+def weight_name(key: str, mask: re.Pattern) -> str | None:
+    """A key without its wrappers, or `None` for a causal mask, which some models save among their weights."""
+    name = strip_wrappers(key)
+    return None if mask.fullmatch(name) else name
 
 
 def make_config(path: Path, **settings) -> GPTScratchConfig:

@@ -26,8 +26,16 @@ def tokenizer_for(source: Source, wanted: str | None = None) -> PreTrainedTokeni
     """
     if wanted == "none":
         return None
+    size = source.config.vocab_size
     if wanted is None and source.folder is not None:
-        return _tokenizer_of(source.folder)
+        tokenizer = _tokenizer_of(source.folder)
+        # Fewer tokens than the model has are common, as vocabularies are rounded up.
+        if tokenizer is not None and (largest := max(tokenizer.get_vocab().values())) >= size:
+            raise InputError(
+                f"The tokenizer in {source.folder} has tokens up to {largest}, the model only {size} of them: give the"
+                " one it was trained with by --tokenizer, or none."
+            )
+        return tokenizer
     try:
         tokenizer = load_tokenizer(wanted or GPT2_REPOSITORY)
     except InputError:
@@ -37,7 +45,6 @@ def tokenizer_for(source: Source, wanted: str | None = None) -> PreTrainedTokeni
             f"GPT-2's tokenizer could not be had from {GPT2_REPOSITORY}: give a folder that holds one by --tokenizer,"
             " or none."
         ) from None
-    size = source.config.vocab_size
     # A model's vocabulary may be rounded up to a multiple of 128, for speed.
     if not len(tokenizer) <= size < len(tokenizer) + 128:
         raise InputError(

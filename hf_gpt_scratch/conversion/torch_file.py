@@ -59,7 +59,11 @@ class TorchTensors:
                 raise InputError(f"{name} in {path} is no plain tensor of numbers.")
             if tensor.numel() * tensor.itemsize > tensor.untyped_storage().nbytes():
                 raise InputError(f"{name} in {path} claims the shape {list(tensor.shape)}, but holds less.")
+        # A tied output head is there twice; more than that is a small file that would become a large model.
+        if sum(tensor.nbytes for tensor in state_dict.values()) > 2 * path.stat().st_size:
+            raise InputError(f"The tensors in {path} overlap each other, so that they claim more than the file holds.")
         self.shapes = {name: tuple(tensor.shape) for name, tensor in state_dict.items()}
+        self.dtypes = {name: tensor.dtype for name, tensor in state_dict.items()}
         self._state_dict = state_dict
 
     def __getitem__(self, name: str) -> torch.Tensor:

@@ -28,6 +28,26 @@ def plot_training(log_history: list[dict], path: Path, metric: str = "accuracy")
     figure.savefig(path, dpi=120)
 
 
+def plot_language_model(log_history: list[dict], path: Path) -> None:
+    """Training and validation loss against steps (below) and tokens seen (above), from Trainer's log history."""
+    figure = Figure(figsize=(6.5, 4.2), layout="constrained")
+    axis = figure.subplots()
+    for key, label in (("loss", "training loss"), ("eval_loss", "validation loss")):
+        points = [(entry["step"], entry[key]) for entry in log_history if key in entry]
+        if points:
+            axis.plot(*zip(*points), label=label, marker="." if key == "eval_loss" else None)
+    axis.set(xlabel="step", ylabel="loss (nats per token)")
+    axis.grid(alpha=0.3)
+    if axis.lines:
+        axis.legend()
+    seen = [(entry["num_input_tokens_seen"], entry["step"]) for entry in log_history if entry["step"]]
+    tokens_per_step = seen[-1][0] / seen[-1][1]  # all steps see the same number, but for an epoch's last
+    tokens = axis.secondary_xaxis("top", functions=(lambda x: x * tokens_per_step, lambda x: x / tokens_per_step))
+    tokens.set_xlabel("tokens seen")
+    tokens.xaxis.set_major_formatter("{x:,.0f}")
+    figure.savefig(path, dpi=120)
+
+
 def plot_confusion_matrix(matrix: Sequence[Sequence[int]], labels: Sequence[str], path: Path) -> None:
     """Counts of true (rows) against predicted (columns) labels."""
     figure = Figure(figsize=(4, 3.6), layout="constrained")

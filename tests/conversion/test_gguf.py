@@ -148,7 +148,11 @@ def test_tokenizer_comes_back(folder, tokenizer, tmp_path, which, shared_data):
 
 
 REFUSALS = {
-    "classifier": ({"model_class": GPTScratchForSequenceClassification}, "f32", "takes only a language model"),
+    "classifier": (
+        {"model_class": GPTScratchForSequenceClassification},
+        "f32",
+        "GGUF takes only GPTScratchForCausalLM",
+    ),
     "activation": ({"activation_function": "relu"}, "f32", "computes with relu"),
     "exact gelu": ({"activation_function": "gelu"}, "f32", "only the tanh GELU"),
     "rows of 48": ({"n_embd": 48}, "q8_0", "multiple of 32 weights, but n_embd is 48 and n_inner 192"),

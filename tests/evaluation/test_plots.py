@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hf_gpt_scratch.evaluation.plots import plot_confusion_matrix, plot_precision_recall, plot_training
+from hf_gpt_scratch.evaluation.plots import (
+    plot_confusion_matrix,
+    plot_language_model,
+    plot_precision_recall,
+    plot_training,
+)
 
 
 def history(last_loss: float) -> list[dict]:
@@ -15,8 +20,13 @@ def history(last_loss: float) -> list[dict]:
     ]
 
 
+def history_with_tokens(tokens_per_step: int) -> list[dict]:
+    return [{**entry, "num_input_tokens_seen": tokens_per_step * entry["step"]} for entry in history(1.0)]
+
+
 PLOTS = {
     "training": (plot_training, (history(1.0),), (history(1.9),)),
+    "language model": (plot_language_model, (history_with_tokens(10),), (history_with_tokens(20),)),
     "confusion matrix": (plot_confusion_matrix, ([[90, 10], [2, 8]], "ab"), ([[9, 91], [2, 8]], "ab")),
     "precision and recall": (
         plot_precision_recall,

@@ -9,6 +9,7 @@ process of its own, whose peak memory is taken above that of the interpreter wit
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -48,18 +49,19 @@ def make_stock_gpt2(folder: Path, n_layer: int, n_embd: int, n_head: int) -> Non
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    from hf_gpt_scratch.conversion.checkpoint import write_safetensors
+    from hf_gpt_scratch.conversion.safetensors_file import write_safetensors
 
     config = GPT2Config(n_layer=n_layer, n_embd=n_embd, n_head=n_head, architectures=["GPT2LMHeadModel"])
     with torch.device("meta"):
         model = GPT2LMHeadModel(config)
-    shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    layout = dict(model.named_parameters())
     config.save_pretrained(folder)
     torch.manual_seed(0)
-    write_safetensors(folder, shapes, torch.float32, lambda name: torch.randn(shapes[name]) * 0.02)
+    write_safetensors(folder, layout, lambda name: torch.randn(layout[name].shape) * 0.02)
 
 
 def convert(source: Path, target: Path, prove: bool) -> dict:
+    os.sync()
     command = [sys.executable, "-c", CONVERSION, str(source), str(target), str(prove)]
     measured = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
     shutil.rmtree(target)
@@ -78,6 +80,7 @@ def main(argv: list[str] | None = None) -> dict:
         make_stock_gpt2(source, *SIZES[args.size])
         size = sum(file.stat().st_size for file in source.iterdir())
         for round_number in range(1, args.rounds + 1):
+            os.sync()  # else the one would wait for what the other left to be written to the disk
             start = time.perf_counter()
             shutil.copytree(source, target)
             copies.append(time.perf_counter() - start)

@@ -1,0 +1,141 @@
+"""
+The rows that a language model trains on: windows that slide over a text, or packed documents.
+
+A small text is held as token ids and shuffled whole, as in "Build a Large Language Model (From Scratch)", chapter 5; a
+large one is tokenized while it trains and shuffled within a buffer.
+"""
+
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, IterableDataset, get_worker_info
+from transformers import PreTrainedTokenizerBase
+
+from ..errors import InputError, UsageError
+from .packing import pack
+from .text import Part, tokenize
+
+
+@dataclass(frozen=True)
+class Windows:
+    """
+    Rows that slide over the text, documents and all: `max_length` tokens and the one after each, `(max_length + 1,)`;
+    the next row begins `stride` tokens later. What is left at the end is no row, as in the book.
+
+    Raises:
+        UsageError: for a stride that would leave tokens out.
+    """
+
+    max_length: int
+    stride: int
+
+    def __post_init__(self):
+        if not 1 <= self.stride <= self.max_length:
+            raise UsageError(f"stride must be 1 to {self.max_length}, the length of a window, not {self.stride}.")
+
+    def rows(self, blocks: Iterable[np.ndarray], seed: int = 0, joined: bool = True) -> Iterator[np.ndarray]:
+        """The rows of blocks of token ids; unless `joined`, each block is a text of its own."""
+        rest = np.array([], dtype=np.int32)
+        for block in blocks:
+            ids = np.concatenate([rest, block]) if joined else block
+            held = HeldWindows(ids, self)
+            yield from (held[i].copy() for i in range(len(held)))  # a view would keep the whole block in memory
+            rest = ids[len(held) * self.stride :]
+
+    def hold(self, blocks: Iterable[np.ndarray]) -> Dataset:
+        """All rows, in memory: the ids once, whatever the stride."""
+        return HeldWindows(np.concatenate([np.array([], dtype=np.int32), *blocks]), self)
+
+    def collate(self, rows: Sequence[np.ndarray]) -> dict[str, torch.LongTensor]:
+        """A batch in which each of the `(B, max_length)` tokens has the one after it as its target."""
+        ids = torch.from_numpy(np.stack(rows).astype(np.int64))
+        input_ids = ids[:, :-1].contiguous()
+        return {"input_ids": input_ids, "labels": input_ids, "shift_labels": ids[:, 1:].contiguous()}
+
+
+class HeldWindows(Dataset):
+    """The windows of token ids in memory, by number."""
+
+    def __init__(self, ids: np.ndarray, windows: Windows):
+        self.ids, self.length = ids, windows.max_length + 1
+        self.starts = range(0, len(ids) - windows.max_length, windows.stride)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        start = self.starts[number]
+        return self.ids[start : start + self.length]
+
+
+@dataclass(frozen=True)
+class PackedDocuments:
+    """
+    Rows that hold documents side by side which do not see each other, by `data.packing`; a document of more than
+    `max_length` tokens is cut.
+    """
+
+    max_length: int
+    end_token_id: int
+
+    def rows(self, blocks: Iterable[np.ndarray], seed: int = 0, joined: bool = True) -> Iterator[dict]:
+        """The rows of blocks of token ids, the documents of a block packed with each other."""
+        for block in blocks:
+            ends = np.flatnonzero(block == self.end_token_id) + 1
+            documents = [
+                document[i : i + self.max_length].tolist()
+                for document in np.split(block, ends)
+                for i in range(0, len(document), self.max_length)
+            ]
+            yield from pack([{"input_ids": document} for document in documents], self.max_length, seed)
+
+    def hold(self, blocks: Iterable[np.ndarray]) -> list[dict]:
+        """All rows, in memory, all documents packed with each other."""
+        return list(self.rows([np.concatenate([np.array([], dtype=np.int32), *blocks])]))
+
+
+class StreamedRows(IterableDataset):
+    """
+    The rows of a part, tokenized as they are needed, without end: after the last character the first one follows.
+
+    Each row is drawn from a buffer of `buffer` rows. `seed` and the number of the pass decide which, so that a resumed
+    run, for which Trainer reads over the rows it has seen, goes on with the same. Each of DataLoader's workers reads
+    everything and tokenizes its share; with several processes, accelerate lets the first one read for all.
+
+    Raises:
+        InputError: when the part has not enough text for a row.
+    """
+
+    def __init__(
+        self, part: Part, tokenizer: PreTrainedTokenizerBase, layout: Windows | PackedDocuments, buffer: int, seed: int
+    ):
+        self.part, self.tokenizer, self.layout, self.buffer, self.seed = part, tokenizer, layout, buffer, seed
+        if next(self._pass(0, 0, 1), None) is None:
+            raise InputError(f"The training part of {part.text.source} is shorter than {layout.max_length} tokens.")
+
+    def __iter__(self) -> Iterator:
+        worker = get_worker_info()
+        shard, shards = (worker.id, worker.num_workers) if worker else (0, 1)
+        for number in count():
+            draw = random.Random(f"{self.seed}, {number}, {shard}")
+            waiting, is_empty = [], True
+            for row in self._pass(number, shard, shards):
+                is_empty = False
+                if len(waiting) < self.buffer:
+                    waiting.append(row)
+                else:
+                    chosen = draw.randrange(len(waiting))
+                    yield waiting[chosen]
+                    waiting[chosen] = row
+            if is_empty:  # fewer blocks than workers
+                return
+            draw.shuffle(waiting)
+            yield from waiting
+
+    def _pass(self, number: int, shard: int, shards: int) -> Iterator:
+        blocks = tokenize(self.part, self.tokenizer, shard, shards)
+        return self.layout.rows(blocks, self.seed + number, joined=shards == 1)

@@ -1,0 +1,376 @@
+"""
+Teaches a language model to follow instructions, with transformers' Trainer, then lets it answer the test set.
+
+    python training/finetune_instruct.py training/configs/instruct/cpu_small.yaml --output_dir runs/instruct
+
+The data is the book's set, downloaded, or any in Alpaca's format (`--data_file`, `--dataset_name`). `--help` lists
+every setting; each can stand in the YAML or on the command line. Writes into `--output_dir`: the model (loadable by
+`AutoModelForCausalLM`; with `--lora_r` or `--qlora` the adapter, by `AutoPeftModelForCausalLM`), its tokenizer with
+the chat template of the prompt it was trained on, `responses.json`, `metrics.json` and `plots/training.png`.
+"""
+
+import argparse
+import math
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass
+class InstructArguments:
+    """The data and the model; everything about the training itself is transformers' TrainingArguments."""
+
+    data_file: str | None = field(
+        default=None, metadata={"help": "A JSON list, or JSON lines, of instruction, input, output; else the book's."}
+    )
+    dataset_name: str | None = field(
+        default=None, metadata={"help": "A Hub data set, such as tatsu-lab/alpaca or yahma/alpaca-cleaned."}
+    )
+    split_seed: int | None = field(default=None, metadata={"help": "Seed of the split; `seed` by default."})
+    model_name_or_path: str | None = field(
+        default=None, metadata={"help": "A model folder or Hub repository to start from, also a stock GPT-2."}
+    )
+    tokenizer_name: str | None = field(
+        default=None, metadata={"help": "A folder or Hub repository with a tokenizer, if not the model's."}
+    )
+    train_tokenizer: int | None = field(
+        default=None, metadata={"help": "Train a tokenizer of so many tokens on the training rows."}
+    )
+    n_positions: int = field(default=256, metadata={"help": "Tokens the model reads at once, for random weights."})
+    n_embd: int = field(default=256, metadata={"help": "Width of the model, for random weights."})
+    n_layer: int = field(default=4, metadata={"help": "Blocks of the model, for random weights."})
+    n_head: int = field(default=4, metadata={"help": "Attention heads of the model, for random weights."})
+    dropout: float = field(default=0.1, metadata={"help": "All dropout probabilities of the model."})
+    max_length: int | None = field(default=None, metadata={"help": "Tokens of a row; the model's n_positions."})
+    mask_prompt: bool = field(default=False, metadata={"help": "Learn the response only, not the prompt."})
+    packing: bool = field(
+        default=False, metadata={"help": "Lay rows side by side, unseen by each other, in place of padding."}
+    )
+    lora_r: int | None = field(default=None, metadata={"help": "Train a LoRA adapter of this rank, such as 16."})
+    lora_alpha: int | None = field(default=None, metadata={"help": "What scales it, divided by the rank; 2 * rank."})
+    lora_dropout: float = field(default=0.05, metadata={"help": "Dropout before the adapter."})
+    qlora: bool = field(default=False, metadata={"help": "LoRA (of rank 16) on a base model of 4-bit weights."})
+    merge_adapter: bool = field(default=False, metadata={"help": "Save the whole model, the adapter merged into it."})
+    max_new_tokens: int = field(default=256, metadata={"help": "Longest answer to a test instruction, in tokens."})
+    generation_batch_size: int = field(default=32, metadata={"help": "Test instructions answered at once."})
+    answered_rows: int | None = field(default=None, metadata={"help": "Answer only the first so many test rows."})
+    early_stopping_patience: int | None = field(
+        default=None, metadata={"help": "Stop after so many evaluations without a lower validation loss."}
+    )
+
+
+def make_parser():
+    from transformers import HfArgumentParser
+
+    from hf_gpt_scratch.training_arguments import ScratchTrainingArguments
+
+    parser = HfArgumentParser(
+        (InstructArguments, ScratchTrainingArguments),
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(num_train_epochs=2.0)
+    return parser
+
+
+def check(args: InstructArguments) -> None:
+    """Fills in what one setting says of another; raises `UsageError` for settings that contradict each other."""
+    from hf_gpt_scratch.errors import UsageError
+
+    if args.qlora and args.lora_r is None:
+        args.lora_r = 16
+    if args.lora_r is not None and args.lora_r < 1:
+        raise UsageError(f"lora_r must be at least 1, not {args.lora_r}.")
+    if args.merge_adapter and not args.lora_r:
+        raise UsageError("--merge_adapter is for --lora_r or --qlora.")
+    if args.lora_r and not args.model_name_or_path:
+        raise UsageError("An adapter is trained on a saved model: give --model_name_or_path, or leave out --lora_r.")
+    for name in ("max_new_tokens", "generation_batch_size", "answered_rows"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            raise UsageError(f"{name} must be at least 1, not {getattr(args, name)}.")
+
+
+def make_tokenizer(args: InstructArguments, rows):
+    from hf_gpt_scratch.errors import InputError, UsageError
+    from hf_gpt_scratch.prompts import CHAT_TEMPLATE, render_prompt
+    from hf_gpt_scratch.tokenizer import load_tokenizer, train_tokenizer
+
+    source = args.tokenizer_name or args.model_name_or_path
+    if args.train_tokenizer and source:
+        raise UsageError("--train_tokenizer is for random weights and no --tokenizer_name: leave it out.")
+    if args.train_tokenizer:
+        texts = (render_prompt(row["instruction"], row["input"]) + row["output"] for row in rows)
+        tokenizer = train_tokenizer(texts, args.train_tokenizer)
+    elif source:
+        tokenizer = load_tokenizer(source)
+    else:
+        raise UsageError("Give --model_name_or_path, or for random weights --tokenizer_name or --train_tokenizer.")
+    if tokenizer.eos_token_id is None:
+        raise InputError(f"The tokenizer of {source} has no end token, which answers need.")
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
+
+
+def make_model(args: InstructArguments, tokenizer, quantization=None):
+    """The language model before training, from pretrained or random weights, that stops at the end token."""
+    from transformers import GenerationConfig
+
+    from hf_gpt_scratch import GPTScratchConfig, GPTScratchForCausalLM
+    from hf_gpt_scratch.errors import UsageError
+    from hf_gpt_scratch.pretrained import load_pretrained
+
+    special = {
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    settings = {**special, **dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), args.dropout)}
+    if args.model_name_or_path:
+        model = load_pretrained(GPTScratchForCausalLM, args.model_name_or_path, quantization=quantization, **settings)
+        if len(tokenizer) > model.config.vocab_size:
+            raise UsageError(
+                f"The tokenizer has {len(tokenizer)} tokens, more than the model ({model.config.vocab_size}); leave"
+                " out --tokenizer_name."
+            )
+    else:
+        sizes = {name: getattr(args, name) for name in ("n_positions", "n_embd", "n_layer", "n_head")}
+        try:
+            config = GPTScratchConfig(vocab_size=len(tokenizer), **sizes, **settings)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        model = GPTScratchForCausalLM(config)
+    # A quarter of the context is what every prompt leaves free (data.alpaca.encode_prompt).
+    room = min(args.max_new_tokens, model.config.n_positions // 4)
+    model.generation_config = GenerationConfig(**special, max_new_tokens=room)
+    return model
+
+
+def make_trained_model(args: InstructArguments, training_args, tokenizer):
+    """`make_model`'s, with the adapter to be trained on it where one is asked for."""
+    if not args.lora_r:
+        return make_model(args, tokenizer)
+    import torch
+
+    from hf_gpt_scratch.adapters import ADAPTER_CONFIG
+    from hf_gpt_scratch.conversion.source import read_config, resolve_source
+    from hf_gpt_scratch.errors import InputError, UsageError
+
+    try:
+        from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+    except ImportError:
+        raise InputError("LoRA needs the package peft: pip install 'hf-gpt-scratch[lora]'.") from None
+    if not args.merge_adapter:  # the adapter will stand alone, and others must be able to use it with its base
+        base = resolve_source(args.model_name_or_path)
+        if (base / ADAPTER_CONFIG).exists() or read_config(base).get("model_type") != "gpt_scratch":
+            raise UsageError(
+                f"{args.model_name_or_path} is not a model of this package, and an adapter alone would fit nothing"
+                " that others can load: convert it first by hf-gpt-scratch convert, or add --merge_adapter true."
+            )
+        if read_config(base).get("eos_token_id") != tokenizer.eos_token_id:
+            raise UsageError(
+                f"{args.model_name_or_path} has another end token than its tokenizer, which an adapter alone would not"
+                " stop at: add --merge_adapter true."
+            )
+    quantization = None
+    if args.qlora:
+        try:
+            import bitsandbytes  # noqa: F401
+            from transformers import BitsAndBytesConfig
+        except ImportError:
+            raise InputError("QLoRA needs the package bitsandbytes: pip install 'hf-gpt-scratch[qlora]'.") from None
+        compute = torch.bfloat16 if training_args.bf16 else torch.float16 if training_args.fp16 else torch.float32
+        quantization = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=compute,
+        )
+    model = make_model(args, tokenizer, quantization)
+    if args.qlora:
+        model = prepare_model_for_kbit_training(
+            model, use_gradient_checkpointing=training_args.activation_checkpointing
+        )
+    return get_peft_model(
+        model,
+        LoraConfig(
+            task_type="CAUSAL_LM",
+            target_modules="all-linear",
+            r=args.lora_r,
+            lora_alpha=args.lora_alpha or 2 * args.lora_r,
+            lora_dropout=args.lora_dropout,
+        ),
+    )
+
+
+def merge(folder: Path, args: InstructArguments, tokenizer) -> None:
+    """Makes of the folder of an adapter one of the whole model, the adapter merged into the full-precision base."""
+    from hf_gpt_scratch.adapters import ADAPTER_CONFIG, merge_adapter
+
+    merge_adapter(make_model(args, tokenizer), folder).save_pretrained(folder)
+    for path in (folder / ADAPTER_CONFIG, *folder.glob("adapter_model.*")):
+        path.unlink()
+
+
+def encode_splits(splits, tokenizer, max_length: int, mask_prompt: bool):
+    """The splits as tokens, and how many prompts and responses of each had to be cut."""
+    from hf_gpt_scratch.data import alpaca
+
+    encoded = splits.map(lambda row: alpaca.encode(row, tokenizer, max_length, mask_prompt), desc="Tokenizing")
+    cut = {
+        name: {"prompts": sum(rows["cut_prompt"]), "responses": sum(rows["cut_response"])}
+        for name, rows in encoded.items()
+    }
+    if any(sum(counts.values()) for counts in cut.values()):
+        print(f"Prompts and responses cut to {max_length} tokens together: {cut}")
+    return encoded, cut
+
+
+def measure(model, tokenizer, rows, args: InstructArguments, quiet: bool) -> tuple[dict, list]:
+    """The numbers of `evaluation.instruction.DEFINITIONS` on encoded rows, and the answers."""
+    from tqdm import tqdm
+
+    from hf_gpt_scratch.batch_generation import generate_batch
+    from hf_gpt_scratch.evaluation.instruction import perplexities, repetition_rate
+
+    rows = list(rows)
+    answered = rows[: args.answered_rows]
+    result = perplexities(model, rows, tokenizer.pad_token_id)
+    start = time.perf_counter()
+    prompts = [row["input_ids"][: row["prompt_length"]] for row in answered]
+    with tqdm(total=len(prompts), desc="Answering", disable=quiet) as bar:
+        answers = generate_batch(model, prompts, args.max_new_tokens, args.generation_batch_size, progress=bar.update)
+    seconds = time.perf_counter() - start
+    stopped = sum(answer.finish_reason == "stop" for answer in answers)
+    return {
+        **result,
+        "stop_rate": stopped / len(answers),
+        "repetition_rate": repetition_rate(answer.token_ids for answer in answers),
+        "tokens_per_second": (sum(len(answer.token_ids) for answer in answers) + stopped) / seconds,
+    }, answers
+
+
+def main(argv: list[str] | None = None) -> dict:
+    argv = sys.argv[1:] if argv is None else argv
+    from hf_gpt_scratch.errors import UsageError
+    from hf_gpt_scratch.training_arguments import parse_yaml_and_args, resume_checkpoint
+
+    args, training_args = parse_yaml_and_args(make_parser(), argv)
+    check(args)
+
+    from importlib.metadata import version
+
+    from datasets import Dataset
+    from transformers import EarlyStoppingCallback, set_seed
+
+    from hf_gpt_scratch import GPTScratchForCausalLM
+    from hf_gpt_scratch.data import alpaca
+    from hf_gpt_scratch.data.packing import LanguageModelCollator, pack
+    from hf_gpt_scratch.data.sampling import LengthGroupedTrainer
+    from hf_gpt_scratch.evaluation.instruction import DEFINITIONS, perplexities
+    from hf_gpt_scratch.evaluation.plots import plot_training
+    from hf_gpt_scratch.pretrained import load_pretrained
+    from hf_gpt_scratch.provenance import command_line, environment
+    from hf_gpt_scratch.saving import write_json
+
+    start = time.perf_counter()
+    data = alpaca.load_instructions(args.data_file, args.dataset_name)
+    splits = alpaca.split(data.rows, training_args.seed if args.split_seed is None else args.split_seed)
+    tokenizer = make_tokenizer(args, splits["train"])
+    set_seed(training_args.seed)
+    model = make_trained_model(args, training_args, tokenizer)
+    limit = tokenizer.model_max_length = model.config.n_positions
+    max_length = limit if args.max_length is None else args.max_length
+    if not 2 <= max_length <= limit:
+        raise UsageError(f"max_length must be 2 to {limit}, the most that the model reads, not {max_length}.")
+    encoded, cut = encode_splits(splits, tokenizer, max_length, args.mask_prompt)
+    train_rows = encoded["train"]
+    if args.packing:
+        train_rows = Dataset.from_list(pack(train_rows, max_length, training_args.seed))
+        print(f"Packed {len(encoded['train'])} training rows into {len(train_rows)} of at most {max_length} tokens.")
+
+    patience = args.early_stopping_patience
+    trainer = LengthGroupedTrainer(
+        model=model,
+        args=training_args,
+        train_dataset=train_rows,
+        eval_dataset=encoded["validation"],
+        processing_class=tokenizer,
+        data_collator=LanguageModelCollator(tokenizer.pad_token_id),
+        callbacks=[EarlyStoppingCallback(early_stopping_patience=patience)] if patience else None,
+    )
+    parameters = {
+        "parameters": model.num_parameters(),
+        "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+    }
+    trainer.train(resume_from_checkpoint=resume_checkpoint(training_args))
+    output_dir = Path(training_args.output_dir)
+    if not trainer.publish(lambda folder: merge(folder, args, tokenizer) if args.merge_adapter else None):
+        return {}
+
+    # What was saved is measured, and what it began as, which the same seed makes again.
+    print("Answering the test instructions, with the trained model and with the base model.")
+    saved = load_pretrained(GPTScratchForCausalLM, output_dir).to(training_args.device)
+    quiet = training_args.disable_tqdm
+    trained, answers = measure(saved, tokenizer, encoded["test"], args, quiet)
+    validation = perplexities(saved, list(encoded["validation"]), tokenizer.pad_token_id)
+    set_seed(training_args.seed)
+    untrained = make_model(args, tokenizer).to(training_args.device)
+    base, _ = measure(untrained, tokenizer, encoded["test"], args, quiet)
+    responses = [
+        {
+            **{name: row[name] for name in alpaca.FIELDS},
+            "model_response": tokenizer.decode(
+                answer.token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+            ),
+            "finish_reason": answer.finish_reason,
+        }
+        for row, answer in zip(splits["test"], answers)
+    ]
+    write_json(output_dir / "responses.json", responses)
+    metrics = {
+        "task": "instruction following",
+        "measured_on": "test",
+        **trained,
+        "base": base,
+        "validation": validation,
+        "definitions": DEFINITIONS,
+        "sizes": {name: len(rows) for name, rows in splits.items()},
+        "answered_rows": len(answers),
+        "leaked_pairs": alpaca.leaked_pairs(splits),
+        "dropped_rows": data.dropped,
+        "truncated": cut,
+        "mask_prompt": args.mask_prompt,
+        "packed_rows": len(train_rows) if args.packing else None,
+        "method": ("QLoRA" if args.qlora else "LoRA" if args.lora_r else "full") + " tuning",
+        **parameters,
+        "steps": trainer.state.global_step,
+        "epochs": trainer.state.epoch,
+        "train_seconds": trainer.state.log_history[-1].get("train_runtime"),
+        "seconds": round(time.perf_counter() - start, 1),
+        "seed": training_args.seed,
+        "data": {"source": data.source, "sha256": data.sha256},
+        "command": command_line("training/finetune_instruct.py", argv),
+        **environment(),
+    }
+    for package in ("peft", "bitsandbytes")[: 2 if args.qlora else 1 if args.lora_r else 0]:
+        metrics["versions"][package] = version(package)
+    write_json(output_dir / "metrics.json", metrics)
+    plots = output_dir / "plots"
+    plots.mkdir(exist_ok=True)
+    for entry in trainer.state.log_history:
+        if "eval_loss" in entry:
+            entry["eval_perplexity"] = math.exp(entry["eval_loss"])
+    plot_training(trainer.state.log_history, plots / "training.png", metric="perplexity")
+    keys = ("perplexity", "response_perplexity", "stop_rate", "repetition_rate", "tokens_per_second")
+    print(f"{'':8}" + "".join(f"{key:>21}" for key in keys))
+    for name, row in (("base", base), ("trained", metrics)):
+        print(f"{name:8}" + "".join(f"{row[key]:21.4g}" for key in keys))
+    print(f"The model, responses.json, metrics.json and plots/ are in {output_dir}.")
+    return metrics
+
+
+if __name__ == "__main__":
+    from hf_gpt_scratch.errors import run_reporting_errors
+
+    sys.exit(run_reporting_errors(lambda: main() and None))
