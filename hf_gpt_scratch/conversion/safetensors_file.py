@@ -72,16 +72,16 @@ def _write_tensor(path: Path, start: int, tensor: torch.Tensor) -> None:
     # NumPy copies on the thread it is called on, torch on all of them; integers, as NumPy has no bfloat16.
     values = tensor.view({2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.itemsize]).numpy()
     rows = max(1, PIECE // max(1, values[:1].nbytes))
+    buffer = None if values.flags.c_contiguous else np.empty((rows, *values.shape[1:]), values.dtype)
     with open(path, "r+b") as file:
         file.seek(start)
         for first in range(0, len(values), rows):
             piece = values[first : first + rows]
-            file.write(memoryview(piece if piece.flags.c_contiguous else _contiguous(piece)).cast("B"))
+            file.write(memoryview(piece if buffer is None else _copied(piece, buffer[: len(piece)])).cast("B"))
 
 
-def _contiguous(values: np.ndarray) -> np.ndarray:
-    """A copy, made by so few columns at a time that the processor's cache holds the rows of a transposed matrix."""
-    result = np.empty(values.shape, values.dtype)
+def _copied(values: np.ndarray, result: np.ndarray) -> np.ndarray:
+    # By so few columns at a time that the processor's cache holds the rows of a transposed matrix
     for start in range(0, values.shape[1], COLUMNS):
         result[:, start : start + COLUMNS] = values[:, start : start + COLUMNS]
     return result
