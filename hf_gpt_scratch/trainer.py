@@ -41,6 +41,7 @@ class ScratchTrainer(Trainer):
             finish: called by the main process with the folder that was saved, to change it before it is published.
         """
         output_dir = Path(self.args.output_dir)
+        self.model.config.use_cache = True  # Trainer turned it off; who loads the model wants to generate
         is_main = self.is_world_process_zero()
         with tempfile.TemporaryDirectory(dir=output_dir if is_main else None, prefix=".model.") as partial:
             self.save_model(f"{partial}/model", _internal_call=True)

@@ -70,6 +70,7 @@ class PretrainArguments:
             f" {TOKENIZER_SAMPLE:,} characters)."
         },
     )
+    individual_digits: bool = field(default=False, metadata={"help": "Make every digit a token, in that tokenizer."})
     n_positions: int = field(default=256, metadata={"help": "Tokens the model reads at once, for random weights."})
     n_embd: int = field(default=768, metadata={"help": "Width of the model, for random weights."})
     n_layer: int = field(default=12, metadata={"help": "Blocks of the model, for random weights."})
@@ -114,7 +115,7 @@ def make_tokenizer(args: PretrainArguments, train_part):
     if args.train_tokenizer and (args.model_name_or_path or args.tokenizer_name):
         raise UsageError("--train_tokenizer is for random weights and no --tokenizer_name: leave it out.")
     if args.train_tokenizer:
-        return train_tokenizer(train_part.texts(TOKENIZER_SAMPLE), args.train_tokenizer)
+        return train_tokenizer(train_part.texts(TOKENIZER_SAMPLE), args.train_tokenizer, args.individual_digits)
     source = args.tokenizer_name or args.model_name_or_path
     if source is None:
         raise UsageError("Give --model_name_or_path, or for random weights --tokenizer_name or --train_tokenizer.")
@@ -316,7 +317,6 @@ def main(argv: list[str] | None = None) -> dict:
     trainer.train(resume_from_checkpoint=resume_checkpoint(training_args))
     measured = results(trainer, layout, layout.max_length)
     tokenizer.model_max_length = model.config.n_positions
-    model.config.use_cache = True  # Trainer turned it off; who loads the model wants to generate
     if not trainer.publish():
         return measured
 

@@ -8,6 +8,7 @@ query, key and value joined along `out`, and no output matrix where it is tied t
 import json
 import math
 import os
+import re
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from ..configuration_gpt_scratch import GPTScratchConfig
 from ..errors import InputError
 from ..modeling_gpt_scratch import GPTScratchForCausalLM
+from ..prompts import CHAT_TEMPLATE, OLLAMA_TEMPLATE
 from ..provenance import environment, sha256
 from ..saving import atomic_folder, write_json
 from ..tokenizer import load_tokenizer
@@ -72,16 +74,15 @@ def export_gguf(
     src: str,
     out: str | os.PathLike,
     dtype: str = "f32",
-    template: str | None = None,
     text: str | os.PathLike | None = None,
 ) -> GGUFExport:
     """
     Writes a language model of this package as `out/model.gguf`, one tensor at a time, reads it back with
-    transformers' own GGUF reader and compares the logits and the tokenizer with the source's.
+    transformers' own GGUF reader and compares the logits and the tokenizer with the source's. Beside it lies Ollama's
+    `Modelfile`, with the Alpaca prompt where the tokenizer has that as its chat template.
 
     Args:
         dtype: of the matrices: "f32", "f16" or "q8_0" (blocks of 32 weights, 8 bits each and a scale).
-        template: how Ollama wraps what the user types, in its template language; by default not at all.
         text: a file to measure the perplexity on, before and after.
 
     Raises:
@@ -125,8 +126,10 @@ def export_gguf(
         _add_settings(writer, config, tokenizer, *entries)
         head = [] if config.tie_word_embeddings else [Rule("output.weight", ("lm_head.weight",))]
         _write_tensors(gguf, writer, checkpoint, expand(TABLE, config.n_layer) + head, matrix_type)
+        # Ollama has a template language of its own; of others than ours it is told nothing but the prompt.
+        template = OLLAMA_TEMPLATE if tokenizer.chat_template == CHAT_TEMPLATE else "{{ .Prompt }}"
         (partial / "Modelfile").write_text(
-            f'FROM ./{FILE}\nTEMPLATE """{"{{ .Prompt }}" if template is None else template}"""\n'
+            f'FROM ./{FILE}\nTEMPLATE """{template}"""\n'
             f"PARAMETER stop {json.dumps(tokenizer.eos_token)}\nPARAMETER num_ctx {config.n_positions}\n",
             encoding="utf-8",
         )
@@ -192,7 +195,8 @@ def _add_settings(writer, config: GPTScratchConfig, tokenizer, tokens: list, typ
         if (number := getattr(tokenizer, f"{kind}_token_id")) is not None:
             getattr(writer, f"add_{kind}_token_id")(number)
     if isinstance(tokenizer.chat_template, str):
-        writer.add_chat_template(tokenizer.chat_template)
+        # The tags that mark what to learn are of transformers alone.
+        writer.add_chat_template(re.sub(r"{%-? *(end)?generation *-?%}", "", tokenizer.chat_template))
 
 
 def _write_tensors(gguf, writer, checkpoint: Checkpoint, rules: list[Rule], matrix_type: str) -> None:

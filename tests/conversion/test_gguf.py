@@ -12,6 +12,7 @@ from hf_gpt_scratch.adapters import merged_folder
 from hf_gpt_scratch.conversion import gguf_export
 from hf_gpt_scratch.conversion.gguf_export import PROBE, export_gguf
 from hf_gpt_scratch.errors import InputError
+from hf_gpt_scratch.prompts import CHAT_TEMPLATE, OLLAMA_TEMPLATE, render_prompt
 from hf_gpt_scratch.provenance import sha256
 from hf_gpt_scratch.tokenizer import gpt2_tokenizer, train_tokenizer
 
@@ -103,7 +104,7 @@ def test_smaller_dtypes_report_what_they_cost(folder, tmp_path, dtype, kind, fil
     book = tmp_path / "book.txt"
     book.write_text(TEXT * 4)
     source = folder()
-    done = export_gguf(str(source), tmp_path / "out", dtype, "### {{ .Prompt }}", book)
+    done = export_gguf(str(source), tmp_path / "out", dtype, book)
     assert 1e-5 < done.max_logit_difference < 1
     assert done.perplexity_after == pytest.approx(done.perplexity_before, rel=0.05)
     assert done.perplexity_after != done.perplexity_before
@@ -117,7 +118,17 @@ def test_smaller_dtypes_report_what_they_cost(folder, tmp_path, dtype, kind, fil
     assert record["max_logit_difference"] == done.max_logit_difference
     assert record["sha256"] == {"model.safetensors": sha256(source / "model.safetensors")}
     assert record["perplexity"]["before"] == done.perplexity_before and record["format"] == f"gguf {dtype}"
-    assert 'TEMPLATE """### {{ .Prompt }}"""' in (tmp_path / "out" / "Modelfile").read_text()
+
+
+def test_instruction_tuned_model_takes_its_prompt_along(folder, tokenizer, tmp_path):
+    tokenizer.chat_template = CHAT_TEMPLATE
+    done = export_gguf(str(folder(tokenizer=tokenizer)), tmp_path / "out")
+    assert f'TEMPLATE """{OLLAMA_TEMPLATE}"""' in (tmp_path / "out" / "Modelfile").read_text()
+    settings, _ = read(done.path)
+    tokenizer.chat_template = settings["tokenizer.chat_template"]
+    chat = [{"role": "user", "content": "Do it."}]
+    assert tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True) == render_prompt("Do it.")
+    assert "generation %}" not in tokenizer.chat_template
 
 
 def test_perplexity_is_that_of_windows(folder, tokenizer, tmp_path):
