@@ -15,8 +15,7 @@ from .conversion.source import read_config, resolve_source
 from .conversion.tokenizers import copy_tokenizer
 from .errors import InputError
 from .pretrained import load_model
-
-ADAPTER_CONFIG = "adapter_config.json"
+from .saving import ADAPTER_CONFIG
 
 
 def base_of(adapter: Path) -> str:

@@ -7,6 +7,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from .errors import InputError
 from .inference import stream_text
+from .tokenizer import is_not_text
 
 
 class Chat:
@@ -22,7 +23,7 @@ class Chat:
         finish_reason: why the last answer ended: "stop" (the end token), "length" (no more tokens) or "interrupted".
 
     Raises:
-        InputError: when the tokenizer has no chat template.
+        InputError: when the tokenizer has no chat template, or `system` is no text.
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, system: str | None = None):
@@ -31,6 +32,8 @@ class Chat:
                 "The tokenizer has no chat template, so the model was not trained to answer: tune it by"
                 " training/finetune_instruct.py, or let it go on from a text by `hf-gpt-scratch generate`."
             )
+        if is_not_text(system or ""):
+            raise InputError("The system message is not UTF-8 text.")
         self.model, self.tokenizer = model, tokenizer
         self.system = [{"role": "system", "content": system}] if system else []
         self.messages: list[dict[str, str]] = []
@@ -50,6 +53,8 @@ class Chat:
         """
         if not text.strip():
             raise InputError("The question is empty.")
+        if is_not_text(text):
+            raise InputError("The question is not UTF-8 text.")
         limit = self.model.config.n_positions
         room = min(max_new_tokens, limit // 4)
         messages = [*self.messages, {"role": "user", "content": text}]

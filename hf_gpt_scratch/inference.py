@@ -17,7 +17,7 @@ from .conversion.source import read_config
 from .errors import InputError
 from .modeling_gpt_scratch import GPTScratchForSequenceClassification
 from .pretrained import load_model
-from .tokenizer import load_tokenizer
+from .tokenizer import is_not_text, load_tokenizer
 
 
 @torch.no_grad()
@@ -86,7 +86,7 @@ def stream_text(
         InputError: when the prompt leaves no room.
     """
     limit = model.config.n_positions
-    if _is_not_text(prompt):
+    if is_not_text(prompt):
         raise InputError("The prompt is not UTF-8 text.")
     ids = tokenizer(prompt, verbose=False)["input_ids"] or [tokenizer.bos_token_id]
     if None in ids or max(ids) >= model.config.vocab_size:
@@ -97,10 +97,6 @@ def stream_text(
     decoder = DecodeStream(skip_special_tokens=True)
     for token in sample(model, input_ids, min(max_new_tokens, limit - len(ids)), **sampling):
         yield decoder.step(tokenizer.backend_tokenizer, token) or ""
-
-
-def _is_not_text(text: str) -> bool:
-    return any("\ud800" <= character <= "\udfff" for character in text)  # bytes that Python could not decode
 
 
 @dataclass(frozen=True)
@@ -137,7 +133,7 @@ class SpamClassifier:
         for text in texts:
             if not text.strip():
                 raise InputError("A message is empty.")
-            if _is_not_text(text):
+            if is_not_text(text):
                 raise InputError("A message is not UTF-8 text.")
         limit = self.model.config.n_positions
         ids = self.tokenizer([text.strip() for text in texts], truncation=False, verbose=False)["input_ids"]

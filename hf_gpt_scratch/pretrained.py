@@ -14,6 +14,7 @@ from .conversion import convert
 from .conversion.source import read_config, resolve_source
 from .errors import InputError
 from .modeling_gpt_scratch import GPTScratchPreTrainedModel
+from .saving import ADAPTER_CONFIG
 
 
 def load_model(
@@ -82,7 +83,7 @@ def load_pretrained(
     """
     folder = resolve_source(str(name_or_path))
     arguments = {"new_head": new_head, "quantization": quantization, **config_settings}
-    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+    if (folder / ADAPTER_CONFIG).is_file() and not (folder / "config.json").is_file():
         from .adapters import base_of, merge_adapter
 
         try:
@@ -94,7 +95,7 @@ def load_pretrained(
         model = load_model(model_class, folder, **arguments)
     else:
         with tempfile.TemporaryDirectory() as converted:
-            ours = convert(str(folder), Path(converted) / "model").folder
+            ours = convert(str(folder), Path(converted) / "model", tokenizer="none").folder
             model = load_model(model_class, ours, **arguments)
     model.name_or_path = str(name_or_path)
     return model

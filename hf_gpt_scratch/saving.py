@@ -11,6 +11,8 @@ from . import modeling_gpt_scratch
 from .configuration_gpt_scratch import GPTScratchConfig
 from .errors import InputError
 
+ADAPTER_CONFIG = "adapter_config.json"
+
 
 @contextmanager
 def atomic_folder(out: str | os.PathLike) -> Iterator[Path]:
@@ -42,7 +44,7 @@ def publish_model(source: Path, folder: Path) -> None:
     A folder counts as one from its config.json or adapter_config.json on: an older one goes first and the new one
     comes last, so that a reader never finds the parts of two models.
     """
-    configs = ("config.json", "adapter_config.json")
+    configs = ("config.json", ADAPTER_CONFIG)
     folder.mkdir(parents=True, exist_ok=True)
     for name in configs:
         (folder / name).unlink(missing_ok=True)

@@ -82,3 +82,8 @@ def train_tokenizer(
         model_max_length=model_max_length,
         clean_up_tokenization_spaces=False,
     )
+
+
+def is_not_text(text: str) -> bool:
+    """Whether it holds bytes that Python could not decode, as what comes from a shell may."""
+    return any("\ud800" <= character <= "\udfff" for character in text)

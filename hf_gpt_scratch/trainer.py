@@ -5,10 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from transformers import Trainer
 
 from .errors import InputError
 from .saving import publish_model
+from .training_arguments import complete_checkpoints
 
 
 class ScratchTrainer(Trainer):
@@ -23,8 +25,9 @@ class ScratchTrainer(Trainer):
         loss = super().training_step(*args, **kwargs)
         if not loss.isfinite().all():
             step = self.state.global_step
-            saved = sorted(Path(self.args.output_dir).glob("checkpoint-*"), key=lambda path: int(path.name[11:]))
-            rescue = f"the last good checkpoint is {saved[-1]}" if saved else "no checkpoint was saved before"
+            # The update that spoils the weights comes a step before the loss that shows it, and may have been saved.
+            good = next(filter(_is_finite, reversed(complete_checkpoints(self.args.output_dir))), None)
+            rescue = f"the last good checkpoint is {good}" if good else "no good checkpoint was saved before"
             raise InputError(
                 f"The loss is {loss.item()} after {step} steps; {rescue}. A lower learning_rate, a longer warm-up or"
                 " precision fp32 helps most often."
@@ -51,3 +54,8 @@ class ScratchTrainer(Trainer):
                 finish(Path(partial, "model"))
                 publish_model(Path(partial, "model"), output_dir)
         return is_main
+
+
+def _is_finite(checkpoint: Path) -> bool:
+    files = list(checkpoint.glob("*.safetensors"))
+    return bool(files) and all(tensor.isfinite().all() for file in files for tensor in load_file(file).values())

@@ -1,6 +1,7 @@
 """How the training scripts read their settings: first a YAML of flat keys, then `--key value` that overrides it."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,14 +88,18 @@ def resume_checkpoint(args: TrainingArguments) -> str | None:
                 " delete them, or choose another folder."
             )
         return None
-    complete = [folder for folder in (left if wanted.lower() == "true" else [Path(wanted)]) if _is_complete(folder)]
-    if not complete:
+    folders = complete_checkpoints(args.output_dir) if wanted.lower() == "true" else [Path(wanted)]
+    if not folders or not _is_complete(folders[-1]):
         raise InputError(
             f"There is no complete checkpoint to resume from in {args.output_dir} ({wanted!r} was asked)."
         )
-    return str(
-        max(complete, key=lambda folder: TrainerState.load_from_json(folder / "trainer_state.json").global_step)
-    )
+    return str(folders[-1])
+
+
+def complete_checkpoints(output_dir: str | os.PathLike) -> list[Path]:
+    """The checkpoints in `output_dir` that were saved to their end, in the order of their steps."""
+    complete = [folder for folder in Path(output_dir).glob("checkpoint-*") if _is_complete(folder)]
+    return sorted(complete, key=lambda path: TrainerState.load_from_json(path / "trainer_state.json").global_step)
 
 
 def _is_complete(checkpoint: Path) -> bool:

@@ -2,10 +2,10 @@
 
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
@@ -134,6 +134,14 @@ def test_question_that_does_not_fit_is_refused_and_not_kept(chat):
     assert chat.messages == before
 
 
+def test_text_that_is_no_utf8_is_refused(chat):
+    with pytest.raises(InputError, match="not UTF-8"):
+        ask(chat, "hi \udcff")
+    with pytest.raises(InputError, match="not UTF-8"):
+        Chat(chat.model, chat.tokenizer, system="\udcff")
+    assert chat.messages == []
+
+
 def test_cut_answer_says_so(chat):
     assert len(ask(chat, "Count.", max_new_tokens=5)) > 0
     assert chat.finish_reason == "length"
@@ -169,22 +177,27 @@ def test_command_answers_lines_from_a_pipe(folder):
 def test_terminal_survives_ctrl_c(folder):
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [*COMMAND, folder, "--max-new-tokens", "200"], stdin=theirs, stdout=theirs, stderr=theirs
+        [*COMMAND, folder, "--max-new-tokens", "200"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        # A test run in the background may have been told to ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     os.close(theirs)
     seen = ""
 
     def read_until(text: str) -> None:
         nonlocal seen
-        start = time.monotonic()
         while text not in seen:
-            assert time.monotonic() - start < 120, f"{text!r} did not come after {seen!r}"
+            assert select.select([ours], [], [], 120)[0], f"{text!r} did not come after {seen!r}"
             seen += os.read(ours, 4096).decode()
         seen = seen.partition(text)[2]
 
     try:
         read_until("> ")
-        process.send_signal(signal.SIGINT)  # at the prompt
+        while not select.select([ours], [], [], 2)[0]:  # the prompt is there a moment before readline heeds signals
+            process.send_signal(signal.SIGINT)
         read_until("Ctrl-D ends.\r\n> ")
         os.write(ours, b"Count.\n")
         read_until("one two")

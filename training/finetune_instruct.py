@@ -82,6 +82,10 @@ def check(args: InstructArguments) -> None:
         args.lora_r = 16
     if args.lora_r is not None and args.lora_r < 1:
         raise UsageError(f"lora_r must be at least 1, not {args.lora_r}.")
+    if args.lora_alpha is not None and args.lora_alpha < 1:
+        raise UsageError(f"lora_alpha must be at least 1, not {args.lora_alpha}.")
+    if not 0 <= args.lora_dropout < 1:
+        raise UsageError(f"lora_dropout must be 0 or more and below 1, not {args.lora_dropout}.")
     if args.merge_adapter and not args.lora_r:
         raise UsageError("--merge_adapter is for --lora_r or --qlora.")
     if args.lora_r and not args.model_name_or_path:
@@ -308,12 +312,17 @@ def main(argv: list[str] | None = None) -> dict:
     if not trainer.publish(lambda folder: merge(folder, args, tokenizer) if args.merge_adapter else None):
         return {}
 
-    # What was saved is measured, and what it began as, which the same seed makes again.
+    # What was saved is measured, and what it began as, which the same seed makes again: one at a time, for a GPU that
+    # holds no more.
+    trainer.model = trainer.model_wrapped = trainer.optimizer = model = None
+    trainer.accelerator.free_memory()
     print("Answering the test instructions, with the trained model and with the base model.")
     saved = load_pretrained(GPTScratchForCausalLM, output_dir).to(training_args.device)
     quiet = training_args.disable_tqdm
     trained, answers = measure(saved, tokenizer, encoded["test"], args, quiet)
     validation = perplexities(saved, list(encoded["validation"]), tokenizer.pad_token_id)
+    saved = None
+    trainer.accelerator.free_memory()
     set_seed(training_args.seed)
     untrained = make_model(args, tokenizer).to(training_args.device)
     base, _ = measure(untrained, tokenizer, encoded["test"], args, quiet)

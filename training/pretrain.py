@@ -108,6 +108,17 @@ def make_parser():
     return parser
 
 
+def check(args: PretrainArguments, training_args) -> None:
+    """Raises `UsageError` for settings that would fail, or mislead, hours later."""
+    from hf_gpt_scratch.errors import UsageError
+
+    for name, least in (("shuffle_buffer", 1), ("sample_tokens", 1), ("top_k", 0), ("temperature", 0)):
+        if not getattr(args, name) >= least:
+            raise UsageError(f"{name} must be at least {least}, not {getattr(args, name)}.")
+    if training_args.include_num_input_tokens_seen == "no":
+        raise UsageError("The curves are drawn against tokens seen: leave out --include_num_input_tokens_seen.")
+
+
 def make_tokenizer(args: PretrainArguments, train_part):
     from hf_gpt_scratch.errors import InputError, UsageError
     from hf_gpt_scratch.tokenizer import load_tokenizer, train_tokenizer
@@ -211,7 +222,7 @@ def sampling_callback(args: PretrainArguments, tokenizer, path: Path, seed: int)
     class Sampling(TrainerCallback):
         def on_train_begin(self, arguments, state, control, model=None, **kwargs):
             if state.is_world_process_zero:
-                lines = path.read_text(encoding="utf-8").splitlines() if path.exists() and state.global_step else []
+                lines = path.read_text(encoding="utf-8").split("\n") if path.exists() and state.global_step else []
                 # A resumed run writes again what came after its checkpoint; a killed one may have left half a line.
                 kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= state.global_step]
                 path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
@@ -271,7 +282,6 @@ def results(trainer, layout, max_length: int) -> dict:
         + (f"{windows} before it in its window" if hasattr(layout, "stride") else documents),
         "lowest_eval_loss": {key: best[key] for key in ("step", "eval_loss")},
         "steps": trainer.state.global_step,
-        "epochs": trainer.state.epoch,
         "tokens_seen": trainer.state.num_input_tokens_seen,
         "tokens_per_second": last[0].get("train_tokens_per_second") if last else None,  # evaluations included
         "train_seconds": run.get("train_runtime"),
@@ -293,6 +303,7 @@ def main(argv: list[str] | None = None) -> dict:
     from hf_gpt_scratch.saving import write_json
     from hf_gpt_scratch.trainer import ScratchTrainer
 
+    check(args, training_args)
     start = time.perf_counter()
     text = load_text(args.data_file, args.dataset_name, args.dataset_config, args.dataset_split, args.text_column)
     is_large = text.characters is None or text.characters > IN_MEMORY
@@ -323,6 +334,7 @@ def main(argv: list[str] | None = None) -> dict:
     metrics = {
         "task": "pretraining",
         **measured,
+        "epochs": None if streaming else trainer.state.epoch,  # of a stream Trainer knows only the steps
         "split": protocol,
         "rows": {"train": None if streaming else len(train_rows), "validation": len(validation_rows)},
         "packing": args.packing,

@@ -71,6 +71,7 @@ def _write_file(path: Path, layout: dict[str, torch.Tensor], make: Callable[[str
 def _write_tensor(path: Path, start: int, tensor: torch.Tensor) -> None:
     # NumPy copies on the thread it is called on, torch on all of them; integers, as NumPy has no bfloat16.
     values = tensor.view({2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.itemsize]).numpy()
+    values = np.ascontiguousarray(values) if values.ndim == 1 else values
     rows = max(1, PIECE // max(1, values[:1].nbytes))
     buffer = None if values.flags.c_contiguous else np.empty((rows, *values.shape[1:]), values.dtype)
     with open(path, "r+b") as file:

@@ -67,4 +67,4 @@ class TorchTensors:
         self._state_dict = state_dict
 
     def __getitem__(self, name: str) -> torch.Tensor:
-        return self._state_dict[name]
+        return self._state_dict[name].detach()  # files may hold Parameters

@@ -22,6 +22,7 @@ from transformers import PreTrainedTokenizerBase
 from ..errors import InputError, UsageError
 from ..prompts import render_prompt
 from ..provenance import sha256
+from ..tokenizer import is_not_text
 from .packing import IGNORED
 
 URL = "https://raw.githubusercontent.com/rasbt/LLMs-from-scratch/main/ch07/01_main-chapter-code/instruction-data.json"
@@ -108,7 +109,8 @@ def split(rows: list[dict[str, str]], seed: int) -> DatasetDict:
     Train, validation and test sets of 85, 5 and 10 %, such that copies of an (instruction, input) pair are in one set.
 
     Raises:
-        InputError: when there are too few different pairs for three sets.
+        InputError: when there are too few different pairs for three sets. A pair with more copies than a set has room
+            for stays in train.
     """
     copies = defaultdict(list)
     for number, row in enumerate(rows):
@@ -119,9 +121,13 @@ def split(rows: list[dict[str, str]], seed: int) -> DatasetDict:
     random.Random(seed).shuffle(groups)
     numbers = {}
     for name in ("test", "validation"):
-        numbers[name] = []
-        while len(numbers[name]) < round(PARTS[name] * len(rows)):
-            numbers[name] += groups.pop()
+        wanted, numbers[name], left = round(PARTS[name] * len(rows)), [], []
+        for group in groups:
+            part = numbers[name] if len(numbers[name]) + len(group) <= wanted else left
+            part += group if part is not left else [group]
+        if not numbers[name]:
+            raise InputError(f"The {name} part is empty: too many rows share an instruction and its input.")
+        groups = left
     numbers["train"] = [number for group in groups for number in group]
     return DatasetDict({name: Dataset.from_list([rows[i] for i in sorted(numbers[name])]) for name in PARTS})
 
@@ -196,6 +202,8 @@ def _problem_of(row) -> str | None:
             return f"it has no field {name!r}" + (" (it may be empty, but must be there)" if name == "input" else "")
         if not isinstance(row[name], str) and not (name == "input" and row[name] is None):
             return f"its {name} must be text, not a {type(row[name]).__name__}"
+        if is_not_text(row[name] or ""):
+            return f"its {name} holds half a character, which is no text"
         if name != "input" and not row[name].strip():
             return f"its {name} is empty"
     return None

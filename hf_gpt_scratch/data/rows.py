@@ -89,7 +89,7 @@ class PackedDocuments:
             documents = [
                 document[i : i + self.max_length].tolist()
                 for document in np.split(block, ends)
-                for i in range(0, len(document), self.max_length)
+                for i in range(0, len(document) - 1, self.max_length)  # a last token alone teaches nothing
             ]
             yield from pack([{"input_ids": document} for document in documents], self.max_length, seed)
 

@@ -11,6 +11,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -167,7 +168,8 @@ def _from_hub(name: str, config: str | None, split: str, column: str) -> HubText
     try:
         builder = load_dataset_builder(name, config)
         rows = builder.as_streaming_dataset(split=split)
-        first = next(iter(rows), None)
+        # Rows may be empty: what the column holds, the first that is not tells.
+        first = next((row for row in islice(rows, 1000) if row.get(column) is not None), next(iter(rows), None))
     except Exception as error:  # datasets raises a dozen types for a name, a network or a format that is not good
         reason = " ".join(str(error).split()) or repr(error)
         raise InputError(f"The data set {name} could not be loaded ({reason}).") from None

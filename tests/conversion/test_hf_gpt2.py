@@ -241,3 +241,15 @@ def test_generation_config_is_carried_along_both_ways(source, tmp_path, settings
     for folder in ("ours", "back"):
         carried = GenerationConfig.from_pretrained(tmp_path / folder)
         assert {key: getattr(carried, key) for key in settings} == settings
+
+
+def test_parameters_and_views_in_a_torch_file_are_read(source, tmp_path):
+    expected = weights(source)
+    state = {name: torch.nn.Parameter(tensor) for name, tensor in expected.items()}
+    bias = "transformer.ln_f.bias"
+    state[bias] = torch.stack([expected[bias], expected[bias]], dim=1)[:, 0]  # a view of every second number
+    (source / "model.safetensors").unlink()
+    torch.save(state, source / "pytorch_model.bin")
+    convert(str(source), tmp_path / "ours")
+    export(str(tmp_path / "ours"), tmp_path / "back")
+    assert_same_tensors(weights(tmp_path / "back"), expected)

@@ -53,6 +53,15 @@ def test_too_few_rows_to_split():
         alpaca.split([GOOD] * 100, seed=0)
 
 
+def test_a_pair_with_many_copies_stays_in_train():
+    different = [{**GOOD, "instruction": f"Name colour {n}."} for n in range(300)]
+    for seed in range(3):
+        splits = alpaca.split(different + [{**GOOD, "instruction": "Write a haiku."}] * 700, seed)
+        assert {name: len(rows) for name, rows in splits.items()} == {"train": 850, "validation": 50, "test": 100}
+    with pytest.raises(InputError, match="too many rows share"):
+        alpaca.split(different[:19] * 60 + different[19:20], 0)  # the one that fits is taken by the test set
+
+
 def test_json_lines_are_read_like_a_list(tmp_path):
     rows = [GOOD, {**GOOD, "input": None, "id": 7}]
     (tmp_path / "list.json").write_text(json.dumps(rows))
@@ -69,6 +78,7 @@ def test_json_lines_are_read_like_a_list(tmp_path):
         ([GOOD, GOOD, {**GOOD, "output": " "}], "row 3: its output is empty"),
         ([{**GOOD, "instruction": ""}], "row 1: its instruction is empty"),
         ([GOOD, {**GOOD, "output": 5}], "row 2: its output must be text, not a int"),
+        ([GOOD, {**GOOD, "input": "a \ud83d"}], "row 2: its input holds half a character"),
         ([GOOD, "text"], "row 2: expected an object with instruction, input, output, not a str"),
         ("text", "must be a list of objects with instruction, input, output, not a str"),
         ([], "holds no rows"),

@@ -109,6 +109,12 @@ def test_workers_share_the_stream(small_pieces, tokenizer, tmp_path):
     assert rows == set(expected)
 
 
+def test_a_last_token_alone_is_no_row():
+    rows = PackedDocuments(8, 99).hold([np.arange(1, 18)])
+    assert sorted(len(row["input_ids"]) for row in rows) == [8, 8]
+    assert all(set(row["labels"]) != {-100} for row in rows)
+
+
 def test_documents_are_packed_whole(tokenizer, tmp_path):
     for name, content in {"b.txt": "One story.", "a.md": f"Two.{END_TOKEN}Three.", "c.rst": "No."}.items():
         (tmp_path / name).write_text(content)
@@ -128,7 +134,7 @@ def test_documents_are_packed_whole(tokenizer, tmp_path):
         starts = [i for i, position in enumerate(row["position_ids"]) if position == 0]
         found += [row["input_ids"][a:b] for a, b in zip(starts, [*starts[1:], None])]
         assert all(row["labels"][start] == -100 for start in starts)
-    parts = [document[i : i + 30] for document in documents for i in range(0, len(document), 30)]
+    parts = [document[i : i + 30] for document in documents for i in range(0, len(document) - 1, 30)]
     assert sorted(found) == sorted(parts) and len(rows) < len(parts)
 
 

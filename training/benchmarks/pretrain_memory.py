@@ -66,13 +66,14 @@ def main(argv: list[str] | None = None) -> dict:
     run = f"--max_steps {args.steps} --streaming {args.streaming} --save_strategy no --validation_share 0.02"
     settings = f"{shape} {run}".split()
     measured = {}
+    Path(args.output).parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=args.folder) as scratch:
         for name, megabytes in MEGABYTES.items():
             path = Path(scratch) / f"{name}.txt"
             make_text(path, megabytes)
             options = [*settings, "--data_file", str(path), "--output_dir", str(Path(scratch) / name)]
             command = [sys.executable, "-c", TRAINING, str(Path(__file__).parents[1]), *options]
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
             measured[name] = {"megabytes": megabytes, **json.loads(done.stdout.splitlines()[-1])}
             print(name, measured[name], flush=True)
             path.unlink()
