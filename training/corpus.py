@@ -169,26 +169,19 @@ def runs_of_words(text: str) -> set[int]:
     return {hash(tuple(words[i : i + OVERLAP])) for i in range(len(words) - OVERLAP + 1)}
 
 
-def download(source: dict, folder: Path | None) -> bytes:
+def fetch(source: dict, folder: Path | None) -> bytes:
     """
     A package, from `folder` where it is there.
 
     Raises:
         InputError: when it cannot be had, or is not the one that it was.
     """
-    from datasets import DownloadManager
-
+    from hf_gpt_scratch.data.download import download
     from hf_gpt_scratch.errors import InputError
 
     path = folder and folder / source["url"].rsplit("/", 1)[1]
     if not (path and path.is_file()):
-        try:
-            path = Path(DownloadManager().download(source["url"]))
-        except Exception as error:  # beside OSError, those of aiohttp
-            reason = error.__cause__ or error.__context__ or error
-            raise InputError(
-                f"{source['url']} could not be downloaded ({reason}); give the folder of a copy by --packages."
-            ) from None
+        path = download(source["url"], advice="give the folder of a copy by --packages")
     package = path.read_bytes()
     if hashlib.sha256(package).hexdigest() != source["sha256"]:
         raise InputError(f"{path} is not {source['name']} {source['version']} as it was; delete it and try again.")
@@ -226,11 +219,11 @@ def main(argv: list[str] | None = None) -> dict:
     for path in args.exclude:
         if not path.is_file():
             raise InputError(f"The file {path}, to be excluded, does not exist.")
-        excluded.update(*map(runs_of_words, path.read_text(encoding="utf-8").splitlines()))
+        excluded.update(*map(runs_of_words, path.read_text(encoding="utf-8", errors="replace").splitlines()))
     with atomic_folder(args.output) as folder:
         documents, sources = [], []
         for source in yaml.safe_load(args.sources.read_text(encoding="utf-8")):
-            found = documents_of(source, download(source, args.packages))
+            found = documents_of(source, fetch(source, args.packages))
             kept = [document for document in found if not excluded or excluded.isdisjoint(runs_of_words(document))]
             documents += kept
             described = {key: source[key] for key in ("name", "version", "licence", "page", "url", "sha256")}

@@ -16,13 +16,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets import Dataset, DatasetDict, DownloadManager, load_dataset
+from datasets import Dataset, DatasetDict
 from transformers import PreTrainedTokenizerBase
 
 from ..errors import InputError, UsageError
 from ..prompts import render_prompt
 from ..provenance import sha256
 from ..tokenizer import is_not_text
+from .download import download, rows_from_hub
 from .packing import IGNORED
 
 URL = "https://raw.githubusercontent.com/rasbt/LLMs-from-scratch/main/ch07/01_main-chapter-code/instruction-data.json"
@@ -223,23 +224,12 @@ def _bad_line(numbered: Iterable[tuple[int, str]]) -> int:
 
 
 def _downloaded() -> Instructions:
-    try:
-        path = Path(DownloadManager().download(URL))
-    except (OSError, ConnectionError) as error:
-        reason = error.__cause__ or error.__context__ or error
-        raise InputError(f"{URL} could not be downloaded ({reason}); give a local copy by --data_file.") from None
-    if sha256(path) != SHA256:
-        raise InputError(f"What {URL} sent does not have the expected SHA-256; give a local copy by --data_file.")
-    return Instructions(parse_instructions(path.read_text("utf-8"), URL), URL, SHA256)
+    content = download(URL, SHA256).read_text("utf-8")
+    return Instructions(parse_instructions(content, URL), URL, SHA256)
 
 
 def _from_hub(name: str) -> Instructions:
-    try:
-        table = load_dataset(name, split="train")
-    except Exception as error:  # datasets raises a dozen types for a name, a network or a format that is not good
-        raise InputError(
-            f"The data set {name} could not be loaded ({str(error).splitlines()[0] if str(error) else error!r})."
-        ) from None
+    table = rows_from_hub(name)
     if not set(FIELDS) <= set(table.column_names):
         raise InputError(f"The data set {name} has not the columns {', '.join(FIELDS)}, but {table.column_names}.")
     rows = [_three_fields(row) for row in table if _problem_of(row) is None]

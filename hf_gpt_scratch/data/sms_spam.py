@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from datasets import Dataset, DatasetDict, DownloadManager, load_dataset
+from datasets import Dataset, DatasetDict
 from sklearn.model_selection import StratifiedGroupKFold
 
 from ..errors import InputError, UsageError
+from .download import download, rows_from_hub
 
 URL = "https://archive.ics.uci.edu/static/public/228/sms+spam+collection.zip"
 MEMBER = "SMSSpamCollection"
@@ -59,11 +60,7 @@ def load_messages(data_file: str | os.PathLike | None = None, dataset_name: str 
     if dataset_name:
         return _from_hub(dataset_name)
     if not data_file:
-        try:
-            data_file = DownloadManager().download(URL)
-        except (OSError, ConnectionError) as error:
-            reason = error.__cause__ or error.__context__ or error
-            raise InputError(f"{URL} could not be downloaded ({reason}); give a local copy by --data_file.") from None
+        data_file = download(URL)
     path = Path(data_file)
     if not path.is_file():
         raise InputError(f"The data file {path} does not exist.")
@@ -174,12 +171,7 @@ def _unzip(path: Path) -> bytes:
 
 
 def _from_hub(name: str) -> Messages:
-    try:
-        rows = load_dataset(name, split="train")
-    except Exception as error:  # datasets raises a dozen types for a name, a network or a format that is not good
-        raise InputError(
-            f"The data set {name} could not be loaded ({str(error).splitlines()[0] if str(error) else error!r})."
-        ) from None
+    rows = rows_from_hub(name)
     if not {"sms", "label"} <= set(rows.column_names):
         raise InputError(f"The data set {name} has no columns 'sms' and 'label', but {rows.column_names}.")
     lines = (f"{LABELS[row['label']]}\t{row['sms'].removesuffix(chr(10))}" for row in rows)

@@ -15,13 +15,13 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from datasets import DownloadManager, load_dataset_builder
 from datasets import IterableDataset as HubRows
+from datasets import load_dataset_builder
 from transformers import PreTrainedTokenizerBase
 
 from ..errors import InputError, UsageError
-from ..provenance import sha256
 from ..tokenizer import END_TOKEN
+from .download import download
 
 VERDICT_URL = (
     "https://raw.githubusercontent.com/rasbt/LLMs-from-scratch/main/ch02/01_main-chapter-code/the-verdict.txt"
@@ -113,16 +113,7 @@ def load_text(
         return _from_hub(dataset_name, dataset_config, dataset_split, text_column)
     if data_file:
         return _from_files(Path(data_file))
-    try:
-        path = Path(DownloadManager().download(VERDICT_URL))
-    except (OSError, ConnectionError) as error:
-        reason = error.__cause__ or error.__context__ or error
-        raise InputError(
-            f"{VERDICT_URL} could not be downloaded ({reason}); give a local copy by --data_file."
-        ) from None
-    if sha256(path) != VERDICT_SHA256:
-        raise InputError(f"What {VERDICT_URL} sent is not The Verdict as it was; give a local copy by --data_file.")
-    return _from_files(path, VERDICT_URL)
+    return _from_files(download(VERDICT_URL, VERDICT_SHA256), VERDICT_URL)
 
 
 def _from_files(path: Path, source: str | None = None) -> FileText:

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from datasets import Dataset
 
-from hf_gpt_scratch.data import alpaca
+from hf_gpt_scratch.data import alpaca, download
 from hf_gpt_scratch.errors import InputError
 from hf_gpt_scratch.prompts import CHAT_TEMPLATE, render_prompt, user_message
 from hf_gpt_scratch.tokenizer import gpt2_tokenizer, train_tokenizer
@@ -97,17 +97,17 @@ def test_a_wrong_file_is_named_with_its_row(content, reason, tmp_path):
 
 def test_a_hub_set_loses_its_rows_without_an_answer(monkeypatch):
     table = Dataset.from_list([{**GOOD, "text": "x"}, {**GOOD, "output": "", "text": "x"}])
-    monkeypatch.setattr(alpaca, "load_dataset", lambda name, split: table)
+    monkeypatch.setattr(download, "load_dataset", lambda name, split: table)
     data = alpaca.load_instructions(dataset_name="user/set")
     assert data.rows == [GOOD] and data.dropped == 1
-    monkeypatch.setattr(alpaca, "load_dataset", lambda name, split: table.remove_columns("output"))
+    monkeypatch.setattr(download, "load_dataset", lambda name, split: table.remove_columns("output"))
     with pytest.raises(InputError, match="has not the columns instruction, input, output"):
         alpaca.load_instructions(dataset_name="user/set")
 
 
 def test_a_download_with_another_hash_is_refused(monkeypatch, tmp_path):
     (tmp_path / "data.json").write_text(json.dumps([GOOD]))
-    monkeypatch.setattr(alpaca.DownloadManager, "download", lambda self, url: str(tmp_path / "data.json"))
+    monkeypatch.setattr(download.DownloadManager, "download", lambda self, url: str(tmp_path / "data.json"))
     with pytest.raises(InputError, match="does not have the expected SHA-256"):
         alpaca.load_instructions()
 

@@ -71,14 +71,14 @@ def test_failed_download_says_what_to_do(monkeypatch):
     def download(self, url):
         raise ConnectionError("no network")
 
-    monkeypatch.setattr("hf_gpt_scratch.data.sms_spam.DownloadManager.download", download)
+    monkeypatch.setattr("hf_gpt_scratch.data.download.DownloadManager.download", download)
     with pytest.raises(InputError, match="no network.*--data_file"):
         load_messages()
 
 
 def test_hub_data_set_gives_the_same_messages_as_the_file(monkeypatch, tmp_path):
     rows = Dataset.from_dict({"sms": ["hi\n", "win\n"], "label": [0, 1]})  # the Hub's texts end in a line break
-    monkeypatch.setattr("hf_gpt_scratch.data.sms_spam.load_dataset", lambda name, split: rows)
+    monkeypatch.setattr("hf_gpt_scratch.data.download.load_dataset", lambda name, split: rows)
     assert load_messages(dataset_name="owner/sms").sha256 == load(tmp_path, b"ham\thi\nspam\twin\n").sha256
 
 

@@ -197,7 +197,7 @@ def test_settings_that_leave_nothing(tokenizer, tmp_path):
 def test_the_download_is_checked(tmp_path, monkeypatch):
     (tmp_path / "other.txt").write_text("Not The Verdict.")
     monkeypatch.setattr(DownloadManager, "download", lambda self, url: str(tmp_path / "other.txt"))
-    with pytest.raises(InputError, match="not The Verdict as it was"):
+    with pytest.raises(InputError, match="does not have the expected SHA-256"):
         load_text()
 
     def offline(self, url):
