@@ -16,9 +16,11 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hf_gpt_scratch.model_arguments import ModelArguments
+
 
 @dataclass
-class InstructArguments:
+class InstructArguments(ModelArguments):
     """The data and the model; everything about the training itself is transformers' TrainingArguments."""
 
     data_file: str | None = field(
@@ -28,20 +30,7 @@ class InstructArguments:
         default=None, metadata={"help": "A Hub data set, such as tatsu-lab/alpaca or yahma/alpaca-cleaned."}
     )
     split_seed: int | None = field(default=None, metadata={"help": "Seed of the split; `seed` by default."})
-    model_name_or_path: str | None = field(
-        default=None, metadata={"help": "A model folder or Hub repository to start from, also a stock GPT-2."}
-    )
-    tokenizer_name: str | None = field(
-        default=None, metadata={"help": "A folder or Hub repository with a tokenizer, if not the model's."}
-    )
-    train_tokenizer: int | None = field(
-        default=None, metadata={"help": "Train a tokenizer of so many tokens on the training rows."}
-    )
-    n_positions: int = field(default=256, metadata={"help": "Tokens the model reads at once, for random weights."})
     n_embd: int = field(default=256, metadata={"help": "Width of the model, for random weights."})
-    n_layer: int = field(default=4, metadata={"help": "Blocks of the model, for random weights."})
-    n_head: int = field(default=4, metadata={"help": "Attention heads of the model, for random weights."})
-    dropout: float = field(default=0.1, metadata={"help": "All dropout probabilities of the model."})
     max_length: int | None = field(default=None, metadata={"help": "Tokens of a row; the model's n_positions."})
     mask_prompt: bool = field(default=False, metadata={"help": "Learn the response only, not the prompt."})
     packing: bool = field(
@@ -96,22 +85,9 @@ def check(args: InstructArguments) -> None:
 
 
 def make_tokenizer(args: InstructArguments, rows):
-    from hf_gpt_scratch.errors import InputError, UsageError
     from hf_gpt_scratch.prompts import CHAT_TEMPLATE, render_prompt
-    from hf_gpt_scratch.tokenizer import load_tokenizer, train_tokenizer
 
-    source = args.tokenizer_name or args.model_name_or_path
-    if args.train_tokenizer and source:
-        raise UsageError("--train_tokenizer is for random weights and no --tokenizer_name: leave it out.")
-    if args.train_tokenizer:
-        texts = (render_prompt(row["instruction"], row["input"]) + row["output"] for row in rows)
-        tokenizer = train_tokenizer(texts, args.train_tokenizer)
-    elif source:
-        tokenizer = load_tokenizer(source)
-    else:
-        raise UsageError("Give --model_name_or_path, or for random weights --tokenizer_name or --train_tokenizer.")
-    if tokenizer.eos_token_id is None:
-        raise InputError(f"The tokenizer of {source} has no end token, which answers need.")
+    tokenizer = args.make_tokenizer(render_prompt(row["instruction"], row["input"]) + row["output"] for row in rows)
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer
 
@@ -120,30 +96,10 @@ def make_model(args: InstructArguments, tokenizer, quantization=None):
     """The language model before training, from pretrained or random weights, that stops at the end token."""
     from transformers import GenerationConfig
 
-    from hf_gpt_scratch import GPTScratchConfig, GPTScratchForCausalLM
-    from hf_gpt_scratch.errors import UsageError
-    from hf_gpt_scratch.pretrained import load_pretrained
+    from hf_gpt_scratch import GPTScratchForCausalLM
 
-    special = {
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-    }
-    settings = {**special, **dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), args.dropout)}
-    if args.model_name_or_path:
-        model = load_pretrained(GPTScratchForCausalLM, args.model_name_or_path, quantization=quantization, **settings)
-        if len(tokenizer) > model.config.vocab_size:
-            raise UsageError(
-                f"The tokenizer has {len(tokenizer)} tokens, more than the model ({model.config.vocab_size}); leave"
-                " out --tokenizer_name."
-            )
-    else:
-        sizes = {name: getattr(args, name) for name in ("n_positions", "n_embd", "n_layer", "n_head")}
-        try:
-            config = GPTScratchConfig(vocab_size=len(tokenizer), **sizes, **settings)
-        except ValueError as error:
-            raise UsageError(str(error)) from None
-        model = GPTScratchForCausalLM(config)
+    special = {f"{kind}_token_id": getattr(tokenizer, f"{kind}_token_id") for kind in ("bos", "eos", "pad")}
+    model = args.make_model(GPTScratchForCausalLM, tokenizer, quantization=quantization, **special)
     # A quarter of the context is what every prompt leaves free (data.alpaca.encode_prompt).
     room = min(args.max_new_tokens, model.config.n_positions // 4)
     model.generation_config = GenerationConfig(**special, max_new_tokens=room)

@@ -14,9 +14,11 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hf_gpt_scratch.model_arguments import ModelArguments
+
 
 @dataclass
-class SpamArguments:
+class SpamArguments(ModelArguments):
     """The data and the model; everything about the training itself is transformers' TrainingArguments."""
 
     data_file: str | None = field(
@@ -31,21 +33,6 @@ class SpamArguments:
         },
     )
     split_seed: int | None = field(default=None, metadata={"help": "Seed of the grouped split; `seed` by default."})
-    model_name_or_path: str | None = field(
-        default=None, metadata={"help": "A model folder or Hub repository to start from, also a stock GPT-2."}
-    )
-    tokenizer_name: str | None = field(
-        default=None, metadata={"help": "A folder or Hub repository with a tokenizer, if not the model's."}
-    )
-    train_tokenizer: int | None = field(
-        default=None, metadata={"help": "Train a tokenizer of so many tokens on the training messages."}
-    )
-    individual_digits: bool = field(default=False, metadata={"help": "Make every digit a token, in that tokenizer."})
-    n_positions: int = field(default=256, metadata={"help": "Longest message in tokens, for random weights."})
-    n_embd: int = field(default=128, metadata={"help": "Width of the model, for random weights."})
-    n_layer: int = field(default=4, metadata={"help": "Blocks of the model, for random weights."})
-    n_head: int = field(default=4, metadata={"help": "Attention heads of the model, for random weights."})
-    dropout: float = field(default=0.1, metadata={"help": "All dropout probabilities."})
     prefix_loss_weight: float = field(
         default=0.0, metadata={"help": "Share of the loss taken over every prefix of a message (0 to 1)."}
     )
@@ -76,56 +63,19 @@ def make_parser():
     return parser
 
 
-def make_tokenizer(args: SpamArguments, texts: list[str]):
-    from hf_gpt_scratch.errors import UsageError
-    from hf_gpt_scratch.tokenizer import load_tokenizer, train_tokenizer
-
-    if args.train_tokenizer and not args.model_name_or_path:
-        return train_tokenizer(texts, args.train_tokenizer, args.individual_digits, args.n_positions)
-    if args.train_tokenizer:
-        raise UsageError("A pretrained model needs the tokenizer it was trained with: leave out --train_tokenizer.")
-    source = args.tokenizer_name or args.model_name_or_path
-    if source is None:
-        raise UsageError("Give --model_name_or_path, or for random weights --tokenizer_name or --train_tokenizer.")
-    return load_tokenizer(source)
-
-
 def make_model(args: SpamArguments, tokenizer):
     """The classifier, from pretrained or random weights, with the layers frozen that are not to be trained."""
-    from hf_gpt_scratch import GPTScratchConfig, GPTScratchForSequenceClassification
+    from hf_gpt_scratch import GPTScratchForSequenceClassification
     from hf_gpt_scratch.data.sms_spam import LABELS
     from hf_gpt_scratch.errors import UsageError
-    from hf_gpt_scratch.pretrained import load_pretrained
 
     settings = {
         "id2label": dict(enumerate(LABELS)),
         "label2id": {label: i for i, label in enumerate(LABELS)},
         "problem_type": "single_label_classification",
-        "pad_token_id": tokenizer.pad_token_id,
-        "resid_pdrop": args.dropout,
-        "embd_pdrop": args.dropout,
-        "attn_pdrop": args.dropout,
         "prefix_loss_weight": args.prefix_loss_weight,
     }
-    if args.model_name_or_path:
-        model = load_pretrained(
-            GPTScratchForSequenceClassification, args.model_name_or_path, new_head=True, **settings
-        )
-    else:
-        try:
-            config = GPTScratchConfig(
-                vocab_size=len(tokenizer),
-                n_positions=args.n_positions,
-                n_embd=args.n_embd,
-                n_layer=args.n_layer,
-                n_head=args.n_head,
-                bos_token_id=tokenizer.bos_token_id,
-                eos_token_id=tokenizer.eos_token_id,
-                **settings,
-            )
-        except ValueError as error:
-            raise UsageError(str(error)) from None
-        model = GPTScratchForSequenceClassification(config)
+    model = args.make_model(GPTScratchForSequenceClassification, tokenizer, new_head=True, **settings)
     if args.trainable_layers != "all":
         numbers = [str(number) for number in range(1, model.config.n_layer + 1)]
         if args.trainable_layers not in ("head", *numbers):
@@ -167,7 +117,7 @@ def main(argv: list[str] | None = None) -> dict:
         messages, args.protocol, training_args.seed if args.split_seed is None else args.split_seed
     )
     set_seed(training_args.seed)
-    tokenizer = make_tokenizer(args, splits["train"]["text"])
+    tokenizer = args.make_tokenizer(splits["train"]["text"])
     model = make_model(args, tokenizer)
 
     limit = model.config.n_positions

@@ -16,12 +16,14 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hf_gpt_scratch.model_arguments import ModelArguments
+
 IN_MEMORY = 32_000_000  # characters; a larger text is streamed
 TOKENIZER_SAMPLE = 10_000_000  # characters that a tokenizer is trained on, at most
 
 
 @dataclass
-class PretrainArguments:
+class PretrainArguments(ModelArguments):
     """The text and the model; everything about the training itself is transformers' TrainingArguments."""
 
     data_file: str | None = field(
@@ -57,25 +59,9 @@ class PretrainArguments:
     stride: int | None = field(
         default=None, metadata={"help": "Tokens from one training window to the next; max_length."}
     )
-    model_name_or_path: str | None = field(
-        default=None, metadata={"help": "A model folder or Hub repository to start from, also a stock GPT-2."}
-    )
-    tokenizer_name: str | None = field(
-        default=None, metadata={"help": "A folder or Hub repository with a tokenizer, if not the model's."}
-    )
-    train_tokenizer: int | None = field(
-        default=None,
-        metadata={
-            "help": "Train a tokenizer of so many tokens on the training text (of a long one, on the first"
-            f" {TOKENIZER_SAMPLE:,} characters)."
-        },
-    )
-    individual_digits: bool = field(default=False, metadata={"help": "Make every digit a token, in that tokenizer."})
-    n_positions: int = field(default=256, metadata={"help": "Tokens the model reads at once, for random weights."})
     n_embd: int = field(default=768, metadata={"help": "Width of the model, for random weights."})
     n_layer: int = field(default=12, metadata={"help": "Blocks of the model, for random weights."})
     n_head: int = field(default=12, metadata={"help": "Attention heads of the model, for random weights."})
-    dropout: float = field(default=0.1, metadata={"help": "All dropout probabilities."})
     sample_every: int = field(default=100, metadata={"help": "Steps between two samples; 0 for none."})
     sample_prompt: str = field(default="Every effort moves you", metadata={"help": "What samples go on from."})
     sample_tokens: int = field(default=50, metadata={"help": "Tokens of a sample."})
@@ -119,57 +105,11 @@ def check(args: PretrainArguments, training_args) -> None:
         raise UsageError("The curves are drawn against tokens seen: leave out --include_num_input_tokens_seen.")
 
 
-def make_tokenizer(args: PretrainArguments, train_part):
-    from hf_gpt_scratch.errors import InputError, UsageError
-    from hf_gpt_scratch.tokenizer import load_tokenizer, train_tokenizer
-
-    if args.train_tokenizer and (args.model_name_or_path or args.tokenizer_name):
-        raise UsageError("--train_tokenizer is for random weights and no --tokenizer_name: leave it out.")
-    if args.train_tokenizer:
-        return train_tokenizer(train_part.texts(TOKENIZER_SAMPLE), args.train_tokenizer, args.individual_digits)
-    source = args.tokenizer_name or args.model_name_or_path
-    if source is None:
-        raise UsageError("Give --model_name_or_path, or for random weights --tokenizer_name or --train_tokenizer.")
-    tokenizer = load_tokenizer(source)
-    if tokenizer.eos_token_id is None:
-        raise InputError(f"The tokenizer of {source} has no end token, which documents need.")
-    return tokenizer
-
-
 def make_model(args: PretrainArguments, tokenizer):
     """The language model, from pretrained or random weights, with the samples' settings as its own."""
-    from hf_gpt_scratch import GPTScratchConfig, GPTScratchForCausalLM
-    from hf_gpt_scratch.errors import UsageError
-    from hf_gpt_scratch.pretrained import load_pretrained
+    from hf_gpt_scratch import GPTScratchForCausalLM
 
-    settings = {
-        "pad_token_id": tokenizer.pad_token_id,
-        "resid_pdrop": args.dropout,
-        "embd_pdrop": args.dropout,
-        "attn_pdrop": args.dropout,
-    }
-    if args.model_name_or_path:
-        model = load_pretrained(GPTScratchForCausalLM, args.model_name_or_path, **settings)
-        if len(tokenizer) > model.config.vocab_size:
-            raise UsageError(
-                f"The tokenizer has {len(tokenizer)} tokens, more than the model ({model.config.vocab_size}); leave"
-                " out --tokenizer_name."
-            )
-    else:
-        try:
-            config = GPTScratchConfig(
-                vocab_size=len(tokenizer),
-                n_positions=args.n_positions,
-                n_embd=args.n_embd,
-                n_layer=args.n_layer,
-                n_head=args.n_head,
-                bos_token_id=tokenizer.bos_token_id,
-                eos_token_id=tokenizer.eos_token_id,
-                **settings,
-            )
-        except ValueError as error:
-            raise UsageError(str(error)) from None
-        model = GPTScratchForCausalLM(config)
+    model = args.make_model(GPTScratchForCausalLM, tokenizer)
     if args.temperature > 0:
         model.generation_config.update(do_sample=True, temperature=args.temperature, top_k=args.top_k)
     return model
@@ -185,7 +125,7 @@ def make_rows(args: PretrainArguments, text, streaming: bool, seed: int):
 
     train, validation, protocol = split(text, args.validation_share, streaming, args.max_validation_characters)
     set_seed(seed)
-    tokenizer = make_tokenizer(args, train)
+    tokenizer = args.make_tokenizer(train.texts(TOKENIZER_SAMPLE))
     model = make_model(args, tokenizer)
     limit = model.config.n_positions
     max_length = limit if args.max_length is None else args.max_length

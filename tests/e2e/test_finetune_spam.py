@@ -138,7 +138,7 @@ def test_the_book_protocol_states_its_leak(finetune_spam, shared_data, tmp_path)
         ({"train_tokenizer": None}, "Give --model_name_or_path"),
         ({"trainable_layers": "some"}, "trainable_layers must be"),
         ({"model_name_or_path": "./nowhere", "train_tokenizer": None}, "nowhere"),
-        ({"model_name_or_path": "./nowhere"}, "leave out --train_tokenizer"),
+        ({"model_name_or_path": "./nowhere"}, "leave it out"),
         ({"resume_from_checkpoint": "true"}, "no complete checkpoint"),
         ({"prefix_loss_weight": 0.5, "label_smoothing_factor": 0.1}, "it needs a prefix_loss_weight of 0"),
         ({"n_head": 5}, "n_embd (32) must be divisible by n_head (5)"),
