@@ -152,7 +152,7 @@ def run_convert(args: argparse.Namespace) -> None:
     names = ("n_head", "lora_scale", "labels", "vocab_size", "activation")
     options = {name: getattr(args, name) for name in names}
     done = convert(args.src, args.out, args.format, args.tokenizer, prove=True, **options)
-    print(f"Converted {args.src}, a {done.format}, into {done.folder}.")
+    print(f"Converted {args.src} ({done.format}) into {done.folder}.")
     print(f"Its logits differ by at most {done.max_logit_difference:.1e} from the original's.")
 
 

@@ -17,6 +17,7 @@ from .errors import InputError
 
 END_TOKEN = "<|endoftext|>"
 PAD_TOKEN = "<|pad|>"
+TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 
 
 def gpt2_tokenizer(vocab: str | os.PathLike, merges: str | os.PathLike) -> GPT2Tokenizer:
@@ -34,8 +35,19 @@ def load_tokenizer(name_or_path: str | os.PathLike) -> PreTrainedTokenizerBase:
     Raises:
         InputError: when there is none.
     """
+    folder = Path(name_or_path)
+    if is_missing_folder(name_or_path):
+        raise InputError(f"There is no folder {name_or_path}, so it holds no tokenizer.")
+    if folder.is_dir() and not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise InputError(
+            f"{name_or_path} holds no tokenizer: neither tokenizer.json nor vocab.json with merges.txt is there."
+        )
     try:
+        if folder.is_dir() and not (folder / "tokenizer.json").is_file() and not (folder / "config.json").is_file():
+            return gpt2_tokenizer(folder / "vocab.json", folder / "merges.txt")  # the two files alone
         tokenizer = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
+    except InputError:
+        raise
     except Exception as error:  # a damaged tokenizer.json raises nearly anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{name_or_path} holds no tokenizer that can be read ({reason}).") from None
@@ -46,6 +58,13 @@ def load_tokenizer(name_or_path: str | os.PathLike) -> PreTrainedTokenizerBase:
     for how_it_was_loaded in ("is_local", "local_files_only"):  # transformers would save these with it
         tokenizer.init_kwargs.pop(how_it_was_loaded, None)
     return tokenizer
+
+
+def is_missing_folder(name_or_path: str | os.PathLike) -> bool:
+    """Whether this can be nothing but a local folder, which is not there: `runs/x` where `runs` is a folder."""
+    path, parent = Path(name_or_path), Path(name_or_path).parent
+    is_local = str(name_or_path).startswith((".", "/")) or len(path.parts) > 2
+    return not path.exists() and (is_local or (parent != Path(".") and parent.is_dir()))
 
 
 def train_tokenizer(

@@ -92,7 +92,7 @@ def test_help_names_the_commands(run):
 def test_convert_and_export_make_their_folders(run):
     status, printed, said = run("convert", "stock", "ours")
     assert (status, said) == (0, "")
-    assert printed.startswith("Converted stock, a stock transformers GPT-2, into ours.\nIts logits differ by at most ")
+    assert printed.startswith("Converted stock (stock transformers GPT-2) into ours.\nIts logits differ by at most ")
     assert json.loads(Path("ours/conversion.json").read_text())["max_logit_difference"] < 1e-5
     assert run("export", "ours", "back", "--to", "hf-gpt2") == (0, "Exported ours as hf-gpt2 into back.\n", "")
     there, back = (load_file(f"{folder}/model.safetensors") for folder in ("stock", "back"))

@@ -10,7 +10,14 @@ from tiktoken.load import data_gym_to_mergeable_bpe_ranks
 from transformers import AutoTokenizer, GPT2Config
 
 from hf_gpt_scratch.errors import InputError
-from hf_gpt_scratch.tokenizer import END_TOKEN, PAD_TOKEN, gpt2_tokenizer, load_tokenizer, train_tokenizer
+from hf_gpt_scratch.tokenizer import (
+    END_TOKEN,
+    PAD_TOKEN,
+    gpt2_tokenizer,
+    is_missing_folder,
+    load_tokenizer,
+    train_tokenizer,
+)
 
 # The regular expression of OpenAI's release, github.com/openai/gpt-2/blob/master/src/encoder.py
 GPT2_PATTERN = r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
@@ -182,3 +189,20 @@ def test_folder_without_a_tokenizer_is_refused(tmp_path, tiny_config, model_type
         (tmp_path / "tokenizer.json").write_text(content)
     with pytest.raises(InputError, match="holds no tokenizer"):
         load_tokenizer(tmp_path)
+
+
+def test_gpt2s_two_files_alone_are_a_tokenizer(shared_data):
+    tokenizer = load_tokenizer(shared_data / "gpt2_tokenizer")
+    assert tokenizer("Hello world")["input_ids"] == [15496, 995] and tokenizer.pad_token == "<|endoftext|>"
+
+
+@pytest.mark.parametrize("name", ["{folder}/none", "./none", "{folder}"])
+def test_folder_without_a_tokenizer_is_told_from_a_repository(tmp_path, name):
+    with pytest.raises(InputError, match="There is no folder|neither tokenizer.json nor vocab.json"):
+        load_tokenizer(name.format(folder=tmp_path))
+
+
+def test_folder_beside_others_is_not_sought_on_the_hub(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    assert is_missing_folder("runs/gpt2") and not is_missing_folder("openai-community/gpt2")

@@ -11,6 +11,7 @@ from huggingface_hub import HfApi, constants, snapshot_download
 
 from ..configuration_gpt_scratch import GPTScratchConfig
 from ..errors import InputError
+from ..tokenizer import is_missing_folder
 from .reference import Arithmetic
 from .rules import Rule
 
@@ -123,7 +124,7 @@ def resolve_source(src: str) -> Path:
     """
     if Path(src).exists():
         return Path(src)
-    if src.startswith((".", "/")) or src.count("/") > 1:
+    if is_missing_folder(src):
         raise InputError(f"There is no file or folder {src}.")
     try:
         if constants.HF_HUB_OFFLINE:  # what was downloaded before
@@ -158,5 +159,10 @@ def read_config(folder: Path, model_type: str | None = None) -> dict:
     ):
         raise InputError(f"The architectures in {folder / 'config.json'} must be a list of names.")
     if model_type is not None and settings.get("model_type") != model_type:
-        raise InputError(f"{folder} holds a model of type {settings.get('model_type')!r}; expected {model_type!r}.")
+        advice = (
+            ": make it one of this package's first, by `hf-gpt-scratch convert`" if model_type == "gpt_scratch" else ""
+        )
+        raise InputError(
+            f"{folder} holds a model of type {settings.get('model_type')!r}; expected {model_type!r}{advice}."
+        )
     return settings

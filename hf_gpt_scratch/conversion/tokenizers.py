@@ -5,11 +5,10 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from ..errors import InputError
-from ..tokenizer import gpt2_tokenizer, load_tokenizer
+from ..tokenizer import TOKENIZER_FILES, gpt2_tokenizer, load_tokenizer
 from . import openai_tf
 from .source import Source
 
-TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 GPT2_REPOSITORY = "openai-community/gpt2"
 
 

@@ -18,6 +18,9 @@ def load_torch(path: Path) -> Any:
     Raises:
         InputError: when it holds anything but tensors and plain values, or is damaged, cut short or compressed.
     """
+    with open(path, "rb") as file:
+        if file.read(2) not in (b"PK", b"\x80\x02"):  # a zip archive or, before torch 1.6, a pickle
+            raise InputError(f"{path} is no file of torch.save.")
     try:
         _refuse_compressed(path)
         try:
@@ -27,7 +30,10 @@ def load_torch(path: Path) -> Any:
     except InputError:
         raise
     except pickle.UnpicklingError:
-        raise InputError(f"{path} holds more than tensors, or is damaged; it was not loaded.") from None
+        raise InputError(
+            f"{path} holds more than tensors, or is damaged; it was not loaded. Save the weights alone, by"
+            " torch.save(model.state_dict(), file)."
+        ) from None
     except Exception as error:  # a damaged file makes the unpickler stumble in any way
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path} is damaged or cut short ({reason}).") from None

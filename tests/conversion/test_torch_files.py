@@ -248,7 +248,7 @@ def rewrite(change):
 
 
 DAMAGES = {
-    "no torch file": (lambda file: file.write_text("hello"), "is damaged"),
+    "no torch file": (lambda file: file.write_text("hello"), "is no file of torch.save"),
     "no settings": (rewrite(lambda c: c.update(model_args={})), "must hold whole numbers"),
     "heads that do not divide": (rewrite(lambda c: c["model_args"].update(n_head=5)), "divisible by n_head"),
     "a billion blocks": (rewrite(lambda c: c["model_args"].update(n_layer=10**9)), "promises 1000000000 blocks"),
