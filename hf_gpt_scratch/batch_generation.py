@@ -8,10 +8,12 @@ when it ends, and its room is its own, so that an answer does not depend on what
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from transformers import DynamicCache, PreTrainedModel
-from transformers.generation import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+
+from .inference import choose_tokens, end_tokens
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,8 @@ def generate_batch(
 
     Args:
         prompts: the token ids of each.
-        temperature: 0 always takes the likeliest token. Otherwise tokens are drawn, as by `inference.sample`, for each
-            prompt from a source of randomness of its own: `seed` plus the prompt's number.
+        temperature: as `top_k` and `top_p` for `inference.choose_tokens`; 0 always takes the likeliest token.
+        seed: with the prompt's number, seeds a source of randomness for each prompt.
         progress: called after each batch with the number of its prompts.
 
     Raises:
@@ -51,7 +53,7 @@ def generate_batch(
     for number, prompt in enumerate(prompts, start=1):
         if not 0 < len(prompt) < limit:
             raise ValueError(f"Prompt {number} has {len(prompt)} tokens; expected 1 to {limit - 1}.")
-    choose = _greedy if temperature == 0 else _sampler(temperature, top_k, top_p)
+    choose = partial(choose_tokens, temperature=temperature, top_k=top_k, top_p=top_p)
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     completions: list[Completion | None] = [None] * len(prompts)
     was_training = model.training
@@ -80,9 +82,9 @@ class _Row:
         self.token_ids: list[int] = []
         self.finish_reason = "length"
 
-    def take(self, token: int, end_tokens: Sequence[int]) -> bool:
+    def take(self, token: int, ends: Sequence[int | None]) -> bool:
         """Adds a token and says whether the answer goes on."""
-        if token in end_tokens:
+        if token in ends:
             self.finish_reason = "stop"
             return False
         self.token_ids.append(token)
@@ -91,8 +93,7 @@ class _Row:
 
 @torch.inference_mode()
 def _complete(model: PreTrainedModel, prompts: list[Sequence[int]], rows: list[_Row], choose: Callable) -> None:
-    end_tokens = model.config.eos_token_id
-    end_tokens = end_tokens if isinstance(end_tokens, list) else [end_tokens]
+    ends = end_tokens(model)
     longest = max(map(len, prompts))
     # (B, T); what stands in the padding does not matter, as the mask hides it
     input_ids = torch.tensor([[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts])
@@ -103,8 +104,8 @@ def _complete(model: PreTrainedModel, prompts: list[Sequence[int]], rows: list[_
         logits = model(input_ids, attention_mask=mask, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[
             :, -1
         ]  # (B, V)
-        tokens = choose(logits.float(), rows)  # (B,)
-        kept = [i for i, (row, token) in enumerate(zip(rows, tokens.tolist())) if row.take(token, end_tokens)]
+        tokens = choose(logits.float(), generators=[row.generator for row in rows])  # (B,)
+        kept = [i for i, (row, token) in enumerate(zip(rows, tokens.tolist())) if row.take(token, ends)]
         if len(kept) < len(rows):
             rows = [rows[i] for i in kept]
             index = torch.tensor(kept, dtype=torch.long, device=mask.device)
@@ -112,24 +113,3 @@ def _complete(model: PreTrainedModel, prompts: list[Sequence[int]], rows: list[_
             cache.batch_select_indices(index)
         input_ids = tokens[:, None]
         mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
-
-
-def _greedy(logits: torch.Tensor, rows: list[_Row]) -> torch.Tensor:
-    return logits.argmax(-1)
-
-
-def _sampler(temperature: float, top_k: int | None, top_p: float | None) -> Callable:
-    warpers = [TemperatureLogitsWarper(float(temperature))]
-    if top_k:
-        warpers.append(TopKLogitsWarper(top_k))
-    if top_p is not None and top_p < 1:
-        warpers.append(TopPLogitsWarper(top_p))
-
-    def draw(logits: torch.Tensor, rows: list[_Row]) -> torch.Tensor:
-        for warper in warpers:
-            logits = warper(None, logits)
-        probabilities = logits.softmax(-1).cpu()
-        drawn = [torch.multinomial(p, 1, generator=row.generator) for p, row in zip(probabilities, rows)]
-        return torch.cat(drawn).to(logits.device)
-
-    return draw

@@ -112,7 +112,7 @@ def _add_sampling(command: argparse.ArgumentParser, max_new_tokens: int, tempera
         default=temperature,
         help=f"below 1 bolder choices are rarer, 0 allows none (default: {temperature:g})",
     )
-    command.add_argument("--top-k", type=_positive, help="choose among the so many likeliest tokens (default: all)")
+    command.add_argument("--top-k", type=_count, help="choose among the so many likeliest tokens (default: 0, all)")
     command.add_argument("--top-p", type=_probability, help="choose among the fewest tokens of this probability")
     command.add_argument("--seed", type=int, help="for the same text again")
 
@@ -121,6 +121,13 @@ def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must be at least 0, not {value}")
     return value
 
 

@@ -3,7 +3,7 @@
 import os
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,29 +20,64 @@ from .pretrained import load_model
 from .tokenizer import is_not_text, load_tokenizer
 
 
+def choose_tokens(
+    logits: torch.Tensor,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    generators: Sequence[torch.Generator | None] = (None,),
+) -> torch.LongTensor:
+    """
+    The next token of each row, `(B,)`, from the scores `(B, V)` of all tokens.
+
+    Args:
+        temperature: divides the logits: below 1 sharpens the distribution, above 1 flattens it; 0 always takes the
+            likeliest token.
+        top_k: sample among the so many likeliest tokens only; 0 or `None` for all.
+        top_p: sample among the fewest tokens that together have this probability (Holtzman et al. 2020).
+        generators: a source of randomness for each row; `None` is torch's global one.
+    """
+    if temperature == 0:
+        return logits.argmax(-1)
+    logits = logits / temperature
+    if top_k:
+        least = logits.topk(min(top_k, logits.shape[-1])).values[:, -1:]  # (B, 1)
+        logits = logits.masked_fill(logits < least, -torch.inf)
+    if top_p is not None:
+        ordered, order = logits.softmax(-1).sort(descending=True)
+        is_needless = ordered.cumsum(-1) - ordered >= top_p
+        is_needless[:, 0] = False
+        logits = logits.masked_fill(is_needless.gather(-1, order.argsort(-1)), -torch.inf)
+    drawn = [
+        torch.multinomial(row.to(generator.device if generator else row.device), 1, generator=generator)
+        for row, generator in zip(logits.softmax(-1), generators, strict=True)
+    ]
+    return torch.cat(drawn).to(logits.device)
+
+
+def end_tokens(model: PreTrainedModel) -> list[int | None]:
+    """The tokens that end a text, which a configuration names as one or as several."""
+    ids = model.config.eos_token_id
+    return ids if isinstance(ids, list) else [ids]
+
+
 @torch.no_grad()
 def sample(
     model: PreTrainedModel,
     input_ids: torch.LongTensor,
     max_new_tokens: int,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
     generator: torch.Generator | None = None,
+    **choice,
 ) -> Iterator[int]:
     """
     Yields new tokens one by one until the end token, the sampling loop that `generate` hides.
 
     Args:
         input_ids: the prompt, `(1, T)`.
-        temperature: divides the logits: below 1 sharpens the distribution, above 1 flattens it; 0 always takes the
-            likeliest token.
-        top_k: sample among the so many likeliest tokens only; 0 or `None` for all.
-        top_p: sample among the fewest tokens that together have this probability (Holtzman et al. 2020).
         generator: the source of randomness, torch's global one by default.
+        choice: `temperature`, `top_k` and `top_p`, as for `choose_tokens`.
     """
-    end_tokens = model.config.eos_token_id
-    end_tokens = end_tokens if isinstance(end_tokens, list) else [end_tokens]
+    ends = end_tokens(model)
     was_training, past_key_values = model.training, None
     model.eval()
     try:
@@ -50,23 +85,11 @@ def sample(
             # Past tokens' keys and values are cached, so each step reads only the newest token.
             outputs = model(input_ids, past_key_values=past_key_values, use_cache=True, logits_to_keep=1)
             past_key_values = outputs.past_key_values
-            logits = outputs.logits[0, -1]  # (V,)
-            if temperature == 0:
-                token = logits.argmax()
-            else:
-                logits = logits / temperature
-                if top_k:
-                    logits[logits < logits.topk(min(top_k, logits.numel())).values[-1]] = -torch.inf
-                if top_p is not None:
-                    ordered, order = logits.softmax(-1).sort(descending=True)
-                    is_needed = ordered.cumsum(-1) - ordered < top_p
-                    is_needed[0] = True
-                    logits[order[~is_needed]] = -torch.inf
-                token = torch.multinomial(logits.softmax(-1), 1, generator=generator)
-            if token.item() in end_tokens:
+            token = choose_tokens(outputs.logits[:, -1], generators=[generator], **choice)  # (1,)
+            if token.item() in ends:
                 return
             yield token.item()
-            input_ids = token.view(1, 1)
+            input_ids = token[:, None]
     finally:
         model.train(was_training)
 

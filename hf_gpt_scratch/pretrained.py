@@ -65,6 +65,9 @@ def load_model(
         if not (new_head and key.startswith(("score.", "lm_head.")))
     ]
     if problems:
+        held = (config.architectures or [model_class.__name__])[0]
+        if held != model_class.__name__:
+            raise InputError(f"{folder} holds a {held}, which cannot be used as a {model_class.__name__}.")
         raise InputError(f"The weights in {folder} do not fit its config.json: {', '.join(problems)}.")
     return model
 

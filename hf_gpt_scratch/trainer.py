@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-from transformers import Trainer
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 
-from .errors import InputError
+from .errors import InputError, UsageError
 from .saving import publish_model
 from .training_arguments import complete_checkpoints
 
@@ -54,6 +54,23 @@ class ScratchTrainer(Trainer):
                 finish(Path(partial, "model"))
                 publish_model(Path(partial, "model"), output_dir)
         return is_main
+
+
+def early_stopping(patience: int | None, args: TrainingArguments) -> list[TrainerCallback]:
+    """
+    The callback that stops after `patience` evaluations without a better one; none without a patience.
+
+    Raises:
+        UsageError: when it is less than 1, or nothing is kept of the best evaluation.
+    """
+    if patience is None:
+        return []
+    if patience < 1 or not args.load_best_model_at_end:
+        raise UsageError(
+            "--early_stopping_patience counts evaluations, 1 or more, and ends with the best of them: leave"
+            " --eval_strategy and --load_best_model_at_end on."
+        )
+    return [EarlyStoppingCallback(early_stopping_patience=patience)]
 
 
 def _is_finite(checkpoint: Path) -> bool:

@@ -40,6 +40,8 @@ class ScratchTrainingArguments(TrainingArguments):
     def __post_init__(self):
         if self.output_dir is None:
             raise UsageError("Give the folder to write by --output_dir.")
+        if self.eval_strategy == "no":
+            self.load_best_model_at_end = False  # nothing tells which is the best
         if not (self.fp16 or self.bf16):
             precision = _best_precision(self.use_cpu) if self.precision == "auto" else self.precision
             self.fp16, self.bf16 = precision == "fp16", precision == "bf16"

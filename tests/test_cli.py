@@ -242,7 +242,11 @@ FAILURES = {
         "no tokenizer",
     ),
     "convert: no such folder": (["convert", "nowhere", "out"], None, "nowhere is neither"),
-    "generate: no language model": (["generate", "classifier"], None, "unknown score.weight"),
+    "generate: no language model": (
+        ["generate", "classifier"],
+        None,
+        "classifier holds a GPTScratchForSequenceClassification",
+    ),
     "generate: prompt too long": (["generate", "lm", "--prompt", "x " * 40], None, "the model reads 64"),
     "convert: no model": (["convert", "empty folder", "out"], None, "empty folder is not a model folder"),
     "convert: not a GPT-2": (["convert", "lm", "out"], None, "expected 'gpt2'"),

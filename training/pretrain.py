@@ -187,21 +187,6 @@ def sampling_callback(args: PretrainArguments, tokenizer, path: Path, seed: int)
     return Sampling()
 
 
-def row_losses(logits, labels):
-    """For each row `(B, T)` the sum of the losses of its targets and how many they are, `(B, 2)`."""
-    import torch
-
-    targets = labels[:, 1:]
-    losses = torch.nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2).float(), targets, reduction="none")
-    return torch.stack([losses.sum(-1), (targets != -100).sum(-1)], dim=-1)
-
-
-def mean_loss(evaluation) -> dict:
-    """The mean over all targets, where Trainer's own is one over rows."""
-    total, targets = evaluation.predictions.astype(float).sum(axis=0)
-    return {"loss": total / targets}
-
-
 def results(trainer, layout, max_length: int) -> dict:
     """What the training came to, from Trainer's log, and the validation loss of the final weights."""
     eval_loss = trainer.evaluate()["eval_loss"]
@@ -238,6 +223,7 @@ def main(argv: list[str] | None = None) -> dict:
     from hf_gpt_scratch.data.packing import LanguageModelCollator
     from hf_gpt_scratch.data.rows import Windows
     from hf_gpt_scratch.data.text import load_text
+    from hf_gpt_scratch.evaluation.perplexity import mean_loss, row_losses
     from hf_gpt_scratch.evaluation.plots import plot_language_model
     from hf_gpt_scratch.provenance import command_line, environment
     from hf_gpt_scratch.saving import write_json
@@ -292,7 +278,7 @@ def main(argv: list[str] | None = None) -> dict:
     (output_dir / "plots").mkdir(exist_ok=True)
     plot_language_model(trainer.state.log_history, output_dir / "plots" / "training.png")
     for key in ("train_loss", "eval_loss", "perplexity", "tokens_seen", "tokens_per_second"):
-        print(f"{key:20}{metrics[key]:14,.4g}" if metrics[key] is not None else f"{key:20}")
+        print(f"{key:20}" + (f"{metrics[key]:14,.4g}" if metrics[key] is not None else f"{'not logged':>14}"))
     print(f"The model, metrics.json, samples.jsonl and plots/ are in {output_dir}.")
     return metrics
 

@@ -14,11 +14,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from ..configuration_gpt_scratch import GPTScratchConfig
 from ..errors import InputError
+from ..evaluation.perplexity import token_losses
 from ..modeling_gpt_scratch import GPTScratchForCausalLM
 from ..prompts import CHAT_TEMPLATE, OLLAMA_TEMPLATE
 from ..provenance import environment, sha256
@@ -235,7 +235,6 @@ def _measure(model, ids: torch.Tensor) -> tuple[torch.Tensor, float | None]:
     logits, loss, count = model(tokens, use_cache=False).logits, 0.0, 0
     for window in ids.split(n_positions):
         if len(window) > 1:
-            scores = model(window[None], use_cache=False).logits[0, :-1]
-            loss += F.cross_entropy(scores, window[1:], reduction="sum").item()
+            loss += token_losses(model(window[None], use_cache=False).logits, window[None]).sum().item()
             count += len(window) - 1
     return logits, math.exp(loss / count) if count else None

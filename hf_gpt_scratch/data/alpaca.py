@@ -159,8 +159,8 @@ def encode_prompt(
         ids = _tokens(tokenizer, render_prompt(row["instruction"], text))
     if len(ids) > limit:
         raise InputError(
-            f"An instruction makes a prompt of {len(ids)} tokens, where {limit} of the model's {max_length} are for"
-            f" it: {row['instruction'][:60]!r}."
+            f"An instruction makes a prompt of {len(ids)} tokens; of the {max_length} tokens of a row at most {limit}"
+            f" may be prompt, to leave room for the answer: {row['instruction'][:60]!r}."
         )
     return ids, text != row["input"]
 

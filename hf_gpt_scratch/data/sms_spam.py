@@ -163,7 +163,7 @@ def _unzip(path: Path) -> bytes:
             content = archive.read(MEMBER)
     except KeyError:
         raise InputError(f"The zip file {path} holds no {MEMBER}.") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
         raise InputError(f"The zip file {path} is damaged ({error}); download it again.") from None
     if hashlib.sha256(content).hexdigest() != SHA256:
         raise InputError(f"{MEMBER} in {path} does not have the collection's SHA-256; download it again.")

@@ -9,6 +9,7 @@ each.
 import codecs
 import hashlib
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -36,7 +37,7 @@ Piece = tuple[str, bool]  # some text, and whether its document ends with it
 
 
 @dataclass(frozen=True)
-class Text:
+class Text(ABC):
     """
     A text that can be read again and again.
 
@@ -52,9 +53,9 @@ class Text:
     revision: str | None = None
     characters: int | None = None
 
+    @abstractmethod
     def pieces(self) -> Iterator[Piece]:
         """The text in pieces, in order."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -176,14 +177,16 @@ def _from_hub(name: str, config: str | None, split: str, column: str) -> HubText
 def _cut_before_space(read: Callable[[], str]) -> Iterator[str]:
     """
     What `read` returns until it is empty, cut again so that each piece but the first begins with white space: there
-    GPT-2's pattern ends a word too, so that the pieces have the tokens of the whole.
+    GPT-2's pattern ends a word too, so that the pieces have the tokens of the whole. `LARGEST_BLOCK` characters
+    without white space are cut where they are.
     """
     rest = ""
     while chunk := read():
         text = rest + chunk
         words = text.rsplit(None, 1)  # the last is perhaps unfinished
-        end = len(words[0]) if len(words) == 2 else len(text)
-        yield text[:end]
+        end = len(words[0]) if len(words) == 2 else len(text) if len(text) >= LARGEST_BLOCK else 0
+        if end:
+            yield text[:end]
         rest = text[end:]
     if rest:
         yield rest

