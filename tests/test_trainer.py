@@ -6,8 +6,8 @@ from datasets import Dataset
 from transformers import TrainerCallback
 
 from hf_gpt_scratch import GPTScratchForCausalLM
-from hf_gpt_scratch.errors import InputError
-from hf_gpt_scratch.trainer import ScratchTrainer
+from hf_gpt_scratch.errors import InputError, UsageError
+from hf_gpt_scratch.trainer import ScratchTrainer, early_stopping
 from hf_gpt_scratch.training_arguments import ScratchTrainingArguments
 
 
@@ -48,3 +48,14 @@ def test_loss_that_is_no_number_stops_the_run(tiny_config, tmp_path, spoilt, rea
     with pytest.raises(InputError, match=reason):
         trainer.train()
     assert trainer.state.global_step == spoilt
+
+
+def test_early_stopping_needs_a_best_evaluation_to_end_with():
+    kept = ScratchTrainingArguments(output_dir="out", use_cpu=True)
+    assert early_stopping(None, kept) == []
+    (callback,) = early_stopping(3, kept)
+    assert callback.early_stopping_patience == 3
+    without = ScratchTrainingArguments(output_dir="out", eval_strategy="no", use_cpu=True)
+    for patience, arguments in ((0, kept), (3, without)):
+        with pytest.raises(UsageError, match="--early_stopping_patience counts evaluations"):
+            early_stopping(patience, arguments)

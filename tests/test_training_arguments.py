@@ -28,6 +28,11 @@ def test_options_override_the_yaml_which_overrides_the_defaults(parse):
     assert args.weight_decay == 0.1
 
 
+def test_without_evaluation_no_checkpoint_is_the_best(parse):
+    assert parse(None, "--output_dir", "out").load_best_model_at_end
+    assert not parse("output_dir: out\neval_strategy: 'no'\n").load_best_model_at_end
+
+
 def test_options_need_no_yaml(parse):
     args = parse(None, "--output_dir", "out", "--learning_rate", "0.01")
     assert (args.output_dir, args.learning_rate, args.seed) == ("out", 0.01, 123)
@@ -54,7 +59,7 @@ def test_yaml_values_keep_their_meaning(parse, line, name, value):
         ("- output_dir\n", "key: value"),
         (b"output_dir: caf\xe9\n", "config.yaml"),
         ("seed: 1\n", "--output_dir"),
-        ("output_dir: out\neval_strategy: 'no'\n", "load_best_model_at_end"),
+        ("output_dir: out\neval_strategy: steps\n", "load_best_model_at_end"),
     ],
     ids=["unknown keys", "invalid", "a list", "not UTF-8", "no output_dir", "contradiction"],
 )
