@@ -67,8 +67,9 @@ def test_windows_begin_a_stride_apart_wherever_blocks_end(stride):
 
 def test_pieces_have_the_tokens_of_the_whole(small_pieces, tokenizer, tmp_path):
     story = STORY.read_text()
-    one_word = "".join(filter(str.isalpha, story[:900]))  # several pieces without white space
-    content = story[:5000] + "\n\n \t  it's   so\u00a0much\u3000space \n" + one_word + story[5000:]
+    letters = "".join(filter(str.isalpha, story[:900]))
+    long_words = " ".join(letters[i:] for i in range(0, 63, 9))  # each of several pieces, cut elsewhere
+    content = story[:5000] + "\n\n \t  it's   so\u00a0much\u3000space \n" + long_words + story[5000:]
     (tmp_path / "a.txt").write_text(content)
     train, validation, _ = in_memory(tmp_path / "a.txt", 0.3)
     cut = int(len(content) * 0.7)
