@@ -52,7 +52,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--output_dir", default="runs/demo", help="an older demo there is replaced")
     parser.add_argument("--seed", type=int, default=123)
     parser.add_argument("--pretrain_steps", type=int, default=300)
-    parser.add_argument("--instruct_epochs", type=float, default=10)
+    parser.add_argument("--instruct_epochs", type=float, default=12)
     parser.add_argument("--spam_epochs", type=float, default=12)
     return parser
 
@@ -140,8 +140,8 @@ def train_follower(folder: Path, writer: Path, epochs: float, seed: int) -> dict
         output_dir=folder,
         mask_prompt=True,
         num_train_epochs=epochs,
-        per_device_train_batch_size=16,
-        learning_rate=2e-3,
+        per_device_train_batch_size=4,
+        learning_rate=1e-3,
         lr_scheduler_type="cosine",
         warmup_steps=20,
         dropout=0.0,
@@ -205,7 +205,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{probability:7.1%} {'█' * round(20 * probability):20} {word.strip()}")
     probability = next(classifier.classify([message])).probability
 
-    heading("5. Writer and classifier models in a process that cannot import this package")
+    heading("5. Writer and classifier in a process that cannot import this package")
     command = [sys.executable, "-c", CLEAN_PROCESS, str(folder / "writer"), str(folder / "spam"), PROMPT, message]
     clean = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=folder).stdout)
     print(f"the writer:     {' '.join(clean['text'].split())}")
