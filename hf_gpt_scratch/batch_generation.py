@@ -8,12 +8,11 @@ when it ends, and its room is its own, so that an answer does not depend on what
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
-from .inference import choose_tokens, end_tokens
+from .inference import choose_tokens, end_tokens, penalize_repetition
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,7 @@ def generate_batch(
     temperature: float = 0.0,
     top_k: int | None = None,
     top_p: float | None = None,
+    repetition_penalty: float = 1.0,
     seed: int = 0,
     progress: Callable[[int], object] = lambda answered: None,
 ) -> list[Completion]:
@@ -41,6 +41,7 @@ def generate_batch(
     Args:
         prompts: the token ids of each.
         temperature: as `top_k` and `top_p` for `inference.choose_tokens`; 0 always takes the likeliest token.
+        repetition_penalty: as for `inference.penalize_repetition`.
         seed: with the prompt's number, seeds a source of randomness for each prompt.
         progress: called after each batch with the number of its prompts.
 
@@ -53,7 +54,13 @@ def generate_batch(
     for number, prompt in enumerate(prompts, start=1):
         if not 0 < len(prompt) < limit:
             raise ValueError(f"Prompt {number} has {len(prompt)} tokens; expected 1 to {limit - 1}.")
-    choose = partial(choose_tokens, temperature=temperature, top_k=top_k, top_p=top_p)
+    settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+
+    def choose(logits: torch.Tensor, rows: list[_Row]) -> torch.Tensor:
+        seen = ([*prompts[row.number], *row.token_ids] for row in rows)
+        logits = penalize_repetition(logits.float(), seen, repetition_penalty)
+        return choose_tokens(logits, **settings, generators=[row.generator for row in rows])
+
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     completions: list[Completion | None] = [None] * len(prompts)
     was_training = model.training
@@ -104,7 +111,7 @@ def _complete(model: PreTrainedModel, prompts: list[Sequence[int]], rows: list[_
         logits = model(input_ids, attention_mask=mask, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[
             :, -1
         ]  # (B, V)
-        tokens = choose(logits.float(), generators=[row.generator for row in rows])  # (B,)
+        tokens = choose(logits, rows)  # (B,)
         kept = [i for i, (row, token) in enumerate(zip(rows, tokens.tolist())) if row.take(token, ends)]
         if len(kept) < len(rows):
             rows = [rows[i] for i in kept]

@@ -114,6 +114,11 @@ def _add_sampling(command: argparse.ArgumentParser, max_new_tokens: int, tempera
     )
     command.add_argument("--top-k", type=_count, help="choose among the so many likeliest tokens (default: 0, all)")
     command.add_argument("--top-p", type=_probability, help="choose among the fewest tokens of this probability")
+    command.add_argument(
+        "--repetition-penalty",
+        type=_above_0,
+        help="above 1, tokens seen before are less likely (default: what the model was saved with, or 1)",
+    )
     command.add_argument("--seed", type=int, help="for the same text again")
 
 
@@ -121,6 +126,13 @@ def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
+    return value
+
+
+def _above_0(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
     return value
 
 
@@ -226,11 +238,11 @@ def _language_model(args: argparse.Namespace) -> tuple:
     model, tokenizer = load_pretrained(GPTScratchForCausalLM, folder), load_tokenizer(folder)
     if args.seed is not None:
         torch.manual_seed(args.seed)
-    return (
-        model,
-        tokenizer,
-        {name: getattr(args, name) for name in ("max_new_tokens", "temperature", "top_k", "top_p")},
-    )
+    names = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty")
+    sampling = {name: getattr(args, name) for name in names}
+    if args.repetition_penalty is None:
+        sampling["repetition_penalty"] = model.generation_config.repetition_penalty or 1.0
+    return model, tokenizer, sampling
 
 
 def run_classify(args: argparse.Namespace) -> None:

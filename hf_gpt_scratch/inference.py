@@ -55,6 +55,20 @@ def choose_tokens(
     return torch.cat(drawn).to(logits.device)
 
 
+def penalize_repetition(logits: torch.Tensor, seen: Iterable[Sequence[int]], penalty: float) -> torch.Tensor:
+    """
+    The scores `(B, V)`, those of the tokens that each row has seen, prompt included, made `penalty` times less likely:
+    the repetition penalty of CTRL (Keskar et al. 2019, section 4.1), as transformers applies it. 1 changes nothing.
+    """
+    if penalty == 1:
+        return logits
+    logits = logits.clone()
+    for row, ids in zip(logits, seen):
+        ids = torch.tensor(sorted(set(ids)), device=row.device)
+        row[ids] = torch.where(row[ids] > 0, row[ids] / penalty, row[ids] * penalty)
+    return logits
+
+
 def end_tokens(model: PreTrainedModel) -> list[int | None]:
     """The tokens that end a text, which a configuration names as one or as several."""
     ids = model.config.eos_token_id
@@ -67,6 +81,7 @@ def sample(
     input_ids: torch.LongTensor,
     max_new_tokens: int,
     generator: torch.Generator | None = None,
+    repetition_penalty: float = 1.0,
     **choice,
 ) -> Iterator[int]:
     """
@@ -75,9 +90,10 @@ def sample(
     Args:
         input_ids: the prompt, `(1, T)`.
         generator: the source of randomness, torch's global one by default.
+        repetition_penalty: as for `penalize_repetition`.
         choice: `temperature`, `top_k` and `top_p`, as for `choose_tokens`.
     """
-    ends = end_tokens(model)
+    ends, seen = end_tokens(model), input_ids[0].tolist()
     was_training, past_key_values = model.training, None
     model.eval()
     try:
@@ -85,10 +101,12 @@ def sample(
             # Past tokens' keys and values are cached, so each step reads only the newest token.
             outputs = model(input_ids, past_key_values=past_key_values, use_cache=True, logits_to_keep=1)
             past_key_values = outputs.past_key_values
-            token = choose_tokens(outputs.logits[:, -1], generators=[generator], **choice)  # (1,)
+            logits = penalize_repetition(outputs.logits[:, -1], [seen], repetition_penalty)  # (1, V)
+            token = choose_tokens(logits, generators=[generator], **choice)  # (1,)
             if token.item() in ends:
                 return
             yield token.item()
+            seen.append(token.item())
             input_ids = token[:, None]
     finally:
         model.train(was_training)

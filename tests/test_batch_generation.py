@@ -53,6 +53,16 @@ def test_a_batch_is_what_transformers_generates(lm, prompts):
     assert answers == expected[:, longest:].tolist()
 
 
+def test_repeated_tokens_are_made_as_unlikely_as_transformers_makes_them(lm, prompts):
+    prompts = [prompt for prompt in prompts if len(prompt) < 40]
+    settings = {"max_new_tokens": 15, "do_sample": False, "pad_token_id": 0, "repetition_penalty": 1.5}
+    expected = [lm.generate(torch.tensor([prompt]), **settings)[0, len(prompt) :].tolist() for prompt in prompts]
+    answers = [completion.token_ids for completion in generate_batch(lm, prompts, 15, repetition_penalty=1.5)]
+    assert answers == expected != [completion.token_ids for completion in generate_batch(lm, prompts, 15)]
+    one_by_one = [sample(lm, torch.tensor([prompt]), 15, temperature=0, repetition_penalty=1.5) for prompt in prompts]
+    assert [list(tokens) for tokens in one_by_one] == expected
+
+
 def test_drawn_answers_depend_on_the_seed_and_not_on_the_batch(lm, prompts):
     def draw(batch_size: int, seed: int):
         return generate_batch(lm, prompts, 12, batch_size, temperature=2.0, top_k=50, top_p=0.95, seed=seed)

@@ -12,7 +12,13 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, GPT2Config, GPT2LMHeadModel
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    GenerationConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+)
 
 from hf_gpt_scratch import GPTScratchForCausalLM, GPTScratchForSequenceClassification
 from hf_gpt_scratch.cli import main
@@ -130,6 +136,13 @@ def test_generate_goes_on_from_the_prompt(run, folder):
     tokenizer, model = AutoTokenizer.from_pretrained("lm"), GPTScratchForCausalLM.from_pretrained("lm")
     ids = model.generate(**tokenizer("see you", return_tensors="pt"), max_new_tokens=8, do_sample=False)
     assert (status, printed, said) == (0, tokenizer.decode(ids[0], skip_special_tokens=True) + "\n", "")
+
+
+def test_generate_keeps_to_the_repetition_penalty_that_the_model_was_saved_with(run):
+    command = ["generate", "lm", "--prompt", "see you", "--temperature", "0"]
+    plain, asked = run(*command)[1], run(*command, "--repetition-penalty", "3")[1]
+    GenerationConfig(repetition_penalty=3.0).save_pretrained("lm")
+    assert run(*command)[1] == asked != plain == run(*command, "--repetition-penalty", "1")[1]
 
 
 def test_generate_samples_the_same_from_the_same_seed(run):

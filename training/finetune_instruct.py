@@ -41,6 +41,10 @@ class InstructArguments(ModelArguments):
     qlora: bool = field(default=False, metadata={"help": "LoRA (of rank 16) on a base model of 4-bit weights."})
     merge_adapter: bool = field(default=False, metadata={"help": "Save the whole model, the adapter merged into it."})
     max_new_tokens: int = field(default=256, metadata={"help": "Longest answer to a test instruction, in tokens."})
+    repetition_penalty: float = field(
+        default=1.0,
+        metadata={"help": "Of answers: above 1, tokens seen before are less likely; saved with a whole model."},
+    )
     generation_batch_size: int = field(default=32, metadata={"help": "Test instructions answered at once."})
     answered_rows: int | None = field(default=None, metadata={"help": "Answer only the first so many test rows."})
     early_stopping_patience: int | None = field(
@@ -78,6 +82,8 @@ def check(args: InstructArguments) -> None:
         raise UsageError("--merge_adapter is for --lora_r or --qlora.")
     if args.lora_r and not args.model_name_or_path:
         raise UsageError("An adapter is trained on a saved model: give --model_name_or_path, or leave out --lora_r.")
+    if not args.repetition_penalty > 0:
+        raise UsageError(f"repetition_penalty must be above 0, not {args.repetition_penalty}.")
     for name in ("max_new_tokens", "generation_batch_size", "answered_rows"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise UsageError(f"{name} must be at least 1, not {getattr(args, name)}.")
@@ -101,7 +107,8 @@ def make_model(args: InstructArguments, tokenizer, quantization=None):
     model = args.make_model(GPTScratchForCausalLM, tokenizer, quantization=quantization, **special)
     # A quarter of the context is what every prompt leaves free (data.alpaca.encode_prompt).
     room = min(args.max_new_tokens, model.config.n_positions // 4)
-    model.generation_config = GenerationConfig(**special, max_new_tokens=room)
+    penalty = {"repetition_penalty": args.repetition_penalty} if args.repetition_penalty != 1 else {}
+    model.generation_config = GenerationConfig(**special, **penalty, max_new_tokens=room)
     return model
 
 
@@ -199,7 +206,14 @@ def measure(model, tokenizer, rows, args: InstructArguments, quiet: bool) -> tup
     start = time.perf_counter()
     prompts = [row["input_ids"][: row["prompt_length"]] for row in answered]
     with tqdm(total=len(prompts), desc="Answering", disable=quiet) as bar:
-        answers = generate_batch(model, prompts, args.max_new_tokens, args.generation_batch_size, progress=bar.update)
+        answers = generate_batch(
+            model,
+            prompts,
+            args.max_new_tokens,
+            args.generation_batch_size,
+            repetition_penalty=args.repetition_penalty,
+            progress=bar.update,
+        )
     seconds = time.perf_counter() - start
     stopped = sum(answer.finish_reason == "stop" for answer in answers)
     return {
@@ -241,6 +255,7 @@ def facts(args: InstructArguments, trainer) -> dict:
     result = {
         "method": ("QLoRA" if args.qlora else "LoRA" if args.lora_r else "full") + " tuning",
         "mask_prompt": args.mask_prompt,
+        "repetition_penalty": args.repetition_penalty,
         "steps": trainer.state.global_step,
         "epochs": trainer.state.epoch,
         "train_seconds": trainer.state.log_history[-1].get("train_runtime"),
