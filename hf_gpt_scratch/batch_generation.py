@@ -40,7 +40,7 @@ def generate_batch(
 
     Args:
         prompts: the token ids of each.
-        temperature: as `top_k` and `top_p` for `inference.choose_tokens`; 0 always takes the likeliest token.
+        temperature, top_k, top_p: as for `inference.choose_tokens`; by default always the likeliest token.
         repetition_penalty: as for `inference.penalize_repetition`.
         seed: with the prompt's number, seeds a source of randomness for each prompt.
         progress: called after each batch with the number of its prompts.
@@ -58,7 +58,7 @@ def generate_batch(
 
     def choose(logits: torch.Tensor, rows: list[_Row]) -> torch.Tensor:
         seen = ([*prompts[row.number], *row.token_ids] for row in rows)
-        logits = penalize_repetition(logits.float(), seen, repetition_penalty)
+        logits = penalize_repetition(logits, seen, repetition_penalty)
         return choose_tokens(logits, **settings, generators=[row.generator for row in rows])
 
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))

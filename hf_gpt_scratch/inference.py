@@ -25,7 +25,7 @@ def choose_tokens(
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
-    generators: Sequence[torch.Generator | None] = (None,),
+    generators: Sequence[torch.Generator] | None = None,
 ) -> torch.LongTensor:
     """
     The next token of each row, `(B,)`, from the scores `(B, V)` of all tokens.
@@ -35,34 +35,35 @@ def choose_tokens(
             likeliest token.
         top_k: sample among the so many likeliest tokens only; 0 or `None` for all.
         top_p: sample among the fewest tokens that together have this probability (Holtzman et al. 2020).
-        generators: a source of randomness for each row; `None` is torch's global one.
+        generators: a source of randomness for each row, all on one device; torch's global one by default.
     """
     if temperature == 0:
         return logits.argmax(-1)
-    logits = logits / temperature
+    logits = logits.float() / temperature
     if top_k:
         least = logits.topk(min(top_k, logits.shape[-1])).values[:, -1:]  # (B, 1)
         logits = logits.masked_fill(logits < least, -torch.inf)
-    if top_p is not None:
+    if top_p is not None and top_p < 1:
         ordered, order = logits.softmax(-1).sort(descending=True)
         is_needless = ordered.cumsum(-1) - ordered >= top_p
         is_needless[:, 0] = False
         logits = logits.masked_fill(is_needless.gather(-1, order.argsort(-1)), -torch.inf)
-    drawn = [
-        torch.multinomial(row.to(generator.device if generator else row.device), 1, generator=generator)
-        for row, generator in zip(logits.softmax(-1), generators, strict=True)
-    ]
-    return torch.cat(drawn).to(logits.device)
+    probabilities = logits.softmax(-1)
+    if generators is None:
+        return torch.multinomial(probabilities, 1)[:, 0]
+    rows = zip(probabilities.to(generators[0].device), generators, strict=True)
+    return torch.cat([torch.multinomial(row, 1, generator=generator) for row, generator in rows]).to(logits.device)
 
 
 def penalize_repetition(logits: torch.Tensor, seen: Iterable[Sequence[int]], penalty: float) -> torch.Tensor:
     """
-    The scores `(B, V)`, those of the tokens that each row has seen, prompt included, made `penalty` times less likely:
-    the repetition penalty of CTRL (Keskar et al. 2019, section 4.1), as transformers applies it. 1 changes nothing.
+    The scores `(B, V)`; of the tokens that each row has seen, its prompt included, the positive ones are divided by
+    `penalty` and the others multiplied: the repetition penalty of CTRL (Keskar et al. 2019, section 4.1), as
+    transformers applies it. 1 changes nothing.
     """
     if penalty == 1:
         return logits
-    logits = logits.clone()
+    logits = logits.float().clone()
     for row, ids in zip(logits, seen):
         ids = torch.tensor(sorted(set(ids)), device=row.device)
         row[ids] = torch.where(row[ids] > 0, row[ids] / penalty, row[ids] * penalty)
@@ -102,7 +103,7 @@ def sample(
             outputs = model(input_ids, past_key_values=past_key_values, use_cache=True, logits_to_keep=1)
             past_key_values = outputs.past_key_values
             logits = penalize_repetition(outputs.logits[:, -1], [seen], repetition_penalty)  # (1, V)
-            token = choose_tokens(logits, generators=[generator], **choice)  # (1,)
+            token = choose_tokens(logits, generators=generator and [generator], **choice)  # (1,)
             if token.item() in ends:
                 return
             yield token.item()

@@ -16,6 +16,8 @@ from .errors import InputError
 from .modeling_gpt_scratch import GPTScratchPreTrainedModel
 from .saving import ADAPTER_CONFIG
 
+HEADS = ("score.", "lm_head.")  # what their weights' names begin with
+
 
 def load_model(
     model_class: type[GPTScratchPreTrainedModel],
@@ -55,20 +57,21 @@ def load_model(
         raise InputError(f"The weights in {folder} cannot be loaded ({' '.join(str(error).split())}).") from None
     mismatched = {key[0] if isinstance(key, tuple) else key for key in report["mismatched_keys"]}
     problems = [
-        f"{kind} {key}"
+        (kind, key)
         for kind, keys in (
             ("missing", report["missing_keys"]),
             ("unknown", report["unexpected_keys"]),
             ("of another shape", mismatched),
         )
         for key in sorted(keys)
-        if not (new_head and key.startswith(("score.", "lm_head.")))
+        if not (new_head and key.startswith(HEADS))
     ]
     if problems:
         held = (config.architectures or [model_class.__name__])[0]
-        if held != model_class.__name__:
+        if held != model_class.__name__ and all(key.startswith(HEADS) for _, key in problems):
             raise InputError(f"{folder} holds a {held}, which cannot be used as a {model_class.__name__}.")
-        raise InputError(f"The weights in {folder} do not fit its config.json: {', '.join(problems)}.")
+        named = ", ".join(" ".join(problem) for problem in problems)
+        raise InputError(f"The weights in {folder} do not fit its config.json: {named}.")
     return model
 
 

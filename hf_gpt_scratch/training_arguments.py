@@ -22,7 +22,9 @@ class ScratchTrainingArguments(TrainingArguments):
     eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate: no, steps or epoch."})
     save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint: no, steps or epoch."})
     save_total_limit: int | None = field(default=2, metadata={"help": "How many checkpoints to keep."})
-    load_best_model_at_end: bool = field(default=True, metadata={"help": "End with the best checkpoint's weights."})
+    load_best_model_at_end: bool = field(
+        default=True, metadata={"help": "End with the best checkpoint's weights; not without evaluation."}
+    )
     logging_steps: float = field(default=10, metadata={"help": "Steps between two points of the loss curve."})
     seed: int = field(default=123, metadata={"help": "Seed of the weights, the batches and the dropout."})
     restore_callback_states_from_checkpoint: bool = field(

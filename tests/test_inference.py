@@ -26,7 +26,16 @@ def test_greedy_sampling_is_greedy_generation(lm):
 
 @torch.no_grad()
 @pytest.mark.parametrize(
-    "filters", [{}, {"top_k": 5}, {"top_p": 0.6}, {"top_k": 8, "top_p": 0.8}, {"temperature": 0.5}, {"top_k": 1000}]
+    "filters",
+    [
+        {},
+        {"top_k": 5},
+        {"top_p": 0.6},
+        {"top_k": 8, "top_p": 0.8},
+        {"temperature": 0.5},
+        {"top_k": 1000},
+        {"top_p": 1.0},
+    ],
 )
 def test_the_next_token_follows_the_distribution_that_generate_samples_from(lm, filters):
     settings = {"do_sample": True, "max_new_tokens": 1, "return_dict_in_generate": True, "output_scores": True}

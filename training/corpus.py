@@ -147,7 +147,7 @@ def runs_of_words(text: str) -> set[int]:
     return {hash(tuple(words[i : i + OVERLAP])) for i in range(len(words) - OVERLAP + 1)}
 
 
-def fetch(source: dict, folder: Path) -> Path:
+def fetch(source: dict, folder: str | Path) -> Path:
     """
     A package, fetched into `folder` by its registry's own tool.
 

@@ -1,7 +1,7 @@
 """
 The whole story in a few minutes on a laptop's CPU, without a download: a GPT learns to write like a story and then to
-follow instructions, another one learns to tell spam from ham, and both come back in a process that has never seen this
-package.
+follow instructions, another one learns to tell spam from ham, and they come back in a process that has never seen
+this package.
 
     python training/demo.py
 
@@ -68,6 +68,7 @@ def pretrain(folder: Path, steps: int, seed: int) -> dict:
     from transformers import Trainer, set_seed
 
     from hf_gpt_scratch import GPTScratchConfig, GPTScratchForCausalLM
+    from hf_gpt_scratch.data import alpaca
     from hf_gpt_scratch.inference import sample
     from hf_gpt_scratch.prompts import render_prompt
     from hf_gpt_scratch.tokenizer import train_tokenizer
@@ -75,7 +76,7 @@ def pretrain(folder: Path, steps: int, seed: int) -> dict:
 
     set_seed(seed)
     story = (HERE / "demo_data" / "story.txt").read_text(encoding="utf-8")
-    rows = json.loads(INSTRUCTIONS.read_text(encoding="utf-8"))
+    rows = alpaca.split(alpaca.load_instructions(INSTRUCTIONS).rows, seed)["train"]
     later = [render_prompt(row["instruction"], row["input"]) + row["output"] for row in rows]
     tokenizer = train_tokenizer([story, *later], vocab_size=800, model_max_length=128)
     config = GPTScratchConfig(
@@ -109,7 +110,6 @@ def pretrain(folder: Path, steps: int, seed: int) -> dict:
         warmup_steps=20,
         eval_strategy="no",
         save_strategy="no",
-        load_best_model_at_end=False,
         logging_steps=50,
         disable_tqdm=False,
         use_cpu=True,

@@ -224,8 +224,9 @@ def measure(model, tokenizer, rows, args: InstructArguments, quiet: bool) -> tup
     }, answers
 
 
-def measure_both(trainer, args: InstructArguments, tokenizer, encoded) -> tuple[dict, dict, list]:
+def measure_both(args: InstructArguments, training_args, tokenizer, encoded) -> tuple[dict, dict, list]:
     """The numbers of what was saved, and of the base model, which the same seed makes again; the former's answers."""
+    import torch
     from transformers import set_seed
 
     from hf_gpt_scratch import GPTScratchForCausalLM
@@ -233,20 +234,18 @@ def measure_both(trainer, args: InstructArguments, tokenizer, encoded) -> tuple[
     from hf_gpt_scratch.pretrained import load_pretrained
 
     print("Answering the test instructions, with the trained model and with the base model.")
-    device, quiet = trainer.args.device, trainer.args.disable_tqdm
-    trainer.model = trainer.model_wrapped = trainer.optimizer = None  # one at a time, for a GPU that holds no more
-    trainer.accelerator.free_memory()
-    model = load_pretrained(GPTScratchForCausalLM, trainer.args.output_dir).to(device)
+    device, quiet = training_args.device, training_args.disable_tqdm
+    model = load_pretrained(GPTScratchForCausalLM, training_args.output_dir).to(device)
     trained, answers = measure(model, tokenizer, encoded["test"], args, quiet)
     trained["validation"] = perplexities(model, list(encoded["validation"]), tokenizer.pad_token_id)
-    model = None
-    trainer.accelerator.free_memory()
-    set_seed(trainer.args.seed)
+    model = None  # one at a time, for a GPU that holds no more
+    torch.cuda.empty_cache()
+    set_seed(training_args.seed)
     base, _ = measure(make_model(args, tokenizer).to(device), tokenizer, encoded["test"], args, quiet)
     return trained, base, answers
 
 
-def facts(args: InstructArguments, trainer) -> dict:
+def facts(args: InstructArguments, state) -> dict:
     """How it was trained, and with what."""
     from importlib.metadata import version
 
@@ -256,10 +255,8 @@ def facts(args: InstructArguments, trainer) -> dict:
         "method": ("QLoRA" if args.qlora else "LoRA" if args.lora_r else "full") + " tuning",
         "mask_prompt": args.mask_prompt,
         "repetition_penalty": args.repetition_penalty,
-        "steps": trainer.state.global_step,
-        "epochs": trainer.state.epoch,
-        "train_seconds": trainer.state.log_history[-1].get("train_runtime"),
-        "seed": trainer.args.seed,
+        "steps": state.global_step,
+        "epochs": state.epoch,
         **environment(),
     }
     for package in ("peft", "bitsandbytes")[: 2 if args.qlora else 1 if args.lora_r else 0]:
@@ -319,12 +316,16 @@ def main(argv: list[str] | None = None) -> dict:
         "parameters": model.num_parameters(),
         "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
     }
-    trainer.train(resume_from_checkpoint=resume_checkpoint(training_args))
+    resumed = resume_checkpoint(training_args)
+    trained_for = trainer.train(resume_from_checkpoint=resumed).metrics["train_runtime"]
     output_dir = Path(training_args.output_dir)
     if not trainer.publish(lambda folder: merge(folder, args, tokenizer) if args.merge_adapter else None):
         return {}
 
-    trained, base, answers = measure_both(trainer, args, tokenizer, encoded)
+    state, accelerator = trainer.state, trainer.accelerator
+    trainer = model = None  # the optimizer goes with it
+    accelerator.free_memory()
+    trained, base, answers = measure_both(args, training_args, tokenizer, encoded)
     responses = [
         {
             **{name: row[name] for name in alpaca.FIELDS},
@@ -349,14 +350,16 @@ def main(argv: list[str] | None = None) -> dict:
         "truncated": cut,
         "packed_rows": len(train_rows) if args.packing else None,
         **parameters,
-        **facts(args, trainer),
+        **facts(args, state),
+        "train_seconds": None if resumed else trained_for,
+        "seed": training_args.seed,
         "seconds": round(time.perf_counter() - start, 1),
         "data": {"source": data.source, "sha256": data.sha256},
         "command": command_line("training/finetune_instruct.py", argv),
     }
     write_json(output_dir / "metrics.json", metrics)
     (output_dir / "plots").mkdir(exist_ok=True)
-    plot_training(trainer.state.log_history, output_dir / "plots" / "training.png", metric="perplexity")
+    plot_training(state.log_history, output_dir / "plots" / "training.png", metric="perplexity")
     keys = ("perplexity", "response_perplexity", "stop_rate", "repetition_rate", "tokens_per_second")
     print(f"{'':8}" + "".join(f"{key:>21}" for key in keys))
     for name, row in (("base", base), ("trained", metrics)):

@@ -148,7 +148,8 @@ def main(argv: list[str] | None = None) -> dict:
         compute_metrics=compute_metrics,
         callbacks=early_stopping(args.early_stopping_patience, training_args),
     )
-    trainer.train(resume_from_checkpoint=resume_checkpoint(training_args))
+    resumed = resume_checkpoint(training_args)
+    trained_for = trainer.train(resume_from_checkpoint=resumed).metrics["train_runtime"]
     results = {}
     for name in ("validation", "test"):
         logits = trainer.predict(encoded[name]).predictions
@@ -176,7 +177,7 @@ def main(argv: list[str] | None = None) -> dict:
         "parameters": model.num_parameters(),
         "trained_parameters": model.num_parameters(only_trainable=True),
         "epochs": trainer.state.epoch,
-        "train_seconds": trainer.state.log_history[-1].get("train_runtime"),
+        "train_seconds": None if resumed else trained_for,
         "seconds": round(time.perf_counter() - start, 1),
         "seed": training_args.seed,
         "data": {"source": messages.source, "sha256": messages.sha256},

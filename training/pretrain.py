@@ -195,7 +195,6 @@ def results(trainer, layout, max_length: int) -> dict:
     first_step = max((entry["step"] for entry in history if "loss" in entry and entry not in last), default=0) + 1
     evaluations = [entry for entry in history if "eval_loss" in entry]
     best = min(evaluations, key=lambda entry: entry["eval_loss"])
-    run = next((entry for entry in reversed(history) if "train_runtime" in entry), {})
     windows = f"windows of {max_length} tokens side by side; every token but the first counts once, seen from those"
     documents = f"documents of at most {max_length} tokens, longer ones cut; every token but the first of each counts"
     return {
@@ -209,7 +208,6 @@ def results(trainer, layout, max_length: int) -> dict:
         "steps": trainer.state.global_step,
         "tokens_seen": trainer.state.num_input_tokens_seen,
         "tokens_per_second": last[0].get("train_tokens_per_second") if last else None,  # evaluations included
-        "train_seconds": run.get("train_runtime"),
     }
 
 
@@ -251,7 +249,8 @@ def main(argv: list[str] | None = None) -> dict:
         preprocess_logits_for_metrics=None if is_windows else row_losses,
         callbacks=[sampling_callback(args, tokenizer, output_dir / "samples.jsonl", seed)],
     )
-    trainer.train(resume_from_checkpoint=resume_checkpoint(training_args))
+    resumed = resume_checkpoint(training_args)
+    trained_for = trainer.train(resume_from_checkpoint=resumed).metrics["train_runtime"]
     measured = results(trainer, layout, layout.max_length)
     tokenizer.model_max_length = model.config.n_positions
     if not trainer.publish():
@@ -266,6 +265,7 @@ def main(argv: list[str] | None = None) -> dict:
         "packing": args.packing,
         "max_length": layout.max_length,
         "stride": layout.stride if is_windows else None,
+        "train_seconds": None if resumed else trained_for,  # Trainer knows those of the last session
         "parameters": model.num_parameters(),
         "vocab_size": model.config.vocab_size,
         "seconds": round(time.perf_counter() - start, 1),

@@ -55,6 +55,12 @@ def test_the_verdict_makes_the_books_windows(shared_data):
         assert batch["shift_labels"][0].tolist() == ids[start + 1 : start + 257]
 
 
+def test_a_text_without_white_space_is_cut_all_the_same(small_pieces, tmp_path):
+    (tmp_path / "a.txt").write_text("x" * 2500)
+    pieces = [piece for piece, _ in load_text(tmp_path / "a.txt").pieces() if piece]
+    assert "".join(pieces) == "x" * 2500 and max(map(len, pieces)) == 1000
+
+
 @pytest.mark.parametrize("stride", [1, 7, 16])
 def test_windows_begin_a_stride_apart_wherever_blocks_end(stride):
     ids = np.arange(100, dtype=np.int32)

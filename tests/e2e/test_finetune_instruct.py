@@ -1,6 +1,7 @@
 """The instruction script from its command line to the files it leaves, on tasks a tiny model learns in seconds."""
 
 import json
+import math
 import shutil
 import sys
 from pathlib import Path
@@ -101,6 +102,17 @@ def test_it_learns_and_writes_everything(trained):
     with Image.open(trained / "plots" / "training.png") as picture:
         assert len(picture.convert("RGB").getcolors(maxcolors=10**6)) > 10
     assert not [path.name for path in trained.iterdir() if "partial" in path.name or path.suffix in (".bin", ".md")]
+
+
+@pytest.mark.parametrize("lora_r", [None, 4])
+def test_the_logged_validation_loss_counts_every_learned_token_alike(run, trained, tmp_path, lora_r):
+    start = {**FROM_MODEL, "model_name_or_path": trained, "lora_r": lora_r}
+    changes = {"save_strategy": "epoch", "per_device_eval_batch_size": 3, "mask_prompt": True, "answered_rows": 1}
+    metrics = run(tmp_path / "out", **start, **changes)
+    (path,) = (tmp_path / "out").glob("checkpoint-*/trainer_state.json")
+    (logged,) = (entry for entry in json.loads(path.read_text())["log_history"] if "eval_loss" in entry)
+    assert logged["eval_loss"] == pytest.approx(metrics["validation"]["eval_loss"], rel=1e-4)
+    assert logged["eval_perplexity"] == pytest.approx(math.exp(logged["eval_loss"]))
 
 
 def test_metrics_are_those_of_the_saved_model(trained):
@@ -267,6 +279,7 @@ def test_perplexity_and_repetition_by_hand(tiny_config):
         ({"lora_r": 8}, "An adapter is trained on a saved model"),
         ({"merge_adapter": True}, "--merge_adapter is for --lora_r or --qlora"),
         ({"lora_r": 0}, "lora_r must be at least 1, not 0"),
+        ({"repetition_penalty": 0}, "repetition_penalty must be above 0, not 0.0"),
         ({"max_length": 161}, "max_length must be 2 to 160"),
         ({"max_length": 20}, "An instruction makes a prompt of"),
         ({"answered_rows": 0}, "answered_rows must be at least 1"),
