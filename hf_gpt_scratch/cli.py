@@ -18,7 +18,7 @@ class CommandParser(argparse.ArgumentParser):
     _intermixing = False
 
     def parse_known_args(self, args=None, namespace=None):
-        if self._intermixing:
+        if self._intermixing or self._subparsers:  # a command that has commands of its own cannot intermix
             return super().parse_known_args(args, namespace)
         self._intermixing = True
         try:
@@ -28,6 +28,7 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def make_parser() -> argparse.ArgumentParser:
+    from .apps import compare
     from .conversion.download import SIZES
     from .conversion.formats import FORMATS
 
@@ -101,6 +102,12 @@ def make_parser() -> argparse.ArgumentParser:
     classify.add_argument("--json", action="store_true", help="print one JSON object for each message")
     classify.add_argument("--batch-size", type=_positive, default=32, help="messages per forward pass (default: 32)")
     classify.set_defaults(run=run_classify)
+
+    app = commands.add_parser("app", help="pages in the browser")
+    apps = app.add_subparsers(dest="app", required=True, metavar="APP", parser_class=CommandParser)
+    command = apps.add_parser("compare", help="vote blindly between two models' answers")
+    compare.add_arguments(command)
+    command.set_defaults(run=compare.run)
     return parser
 
 

@@ -1,0 +1,1 @@
+"""Pages for people, on Gradio: pip install 'hf-gpt-scratch[apps]'."""

@@ -1,0 +1,287 @@
+"""A blind comparison of two models' answers in the browser, and the table of its votes."""
+
+import argparse
+import html
+import json
+import os
+import shlex
+import socket
+from pathlib import Path
+
+from ..errors import InputError, UsageError
+from .votes import (
+    CHOICES,
+    DEFINITIONS,
+    Pair,
+    Votes,
+    judge_statistics,
+    load_pairs,
+    load_verdicts,
+    rater_name,
+    statistics,
+)
+
+BUTTONS = ("1 is better", "2 is better", "Tie", "Both bad")  # in the order of CHOICES
+HELP = "Keys: 1 or ← and 2 or → for the better answer, 0 for a tie, 9 for both bad, u to undo."
+# A held key votes once, and shortcuts of the browser are not ours. Where no vote is due, there is no button.
+KEYBOARD = """<script>
+document.addEventListener("keydown", (event) => {
+  const buttons = {"1": "left", ArrowLeft: "left", "2": "right", ArrowRight: "right", "0": "tie", "9": "both_bad",
+                   u: "undo", U: "undo"};
+  const button = document.getElementById(buttons[event.key]);
+  if (!button || event.repeat || event.ctrlKey || event.altKey || event.metaKey) return;
+  event.preventDefault();
+  button.click();
+});
+</script>"""
+TO_THE_TOP = "() => { window.scrollTo(0, 0); }"
+# The buttons stay in sight below answers of any length; gradio's columns do not let them be sticky.
+CSS = """
+.text { white-space: pre-wrap; overflow-wrap: anywhere; font-size: 16px; line-height: 1.5; }
+.label { font-weight: 600; margin-bottom: 8px; }
+#question .text { border-left: 4px solid var(--color-accent); padding-left: 12px; }
+.answer { border: 1px solid var(--border-color-primary); border-radius: 8px; padding: 4px; }
+#page { padding-bottom: 80px; }
+#votes { position: fixed; left: 0; right: 0; bottom: 0; z-index: 10; padding: 8px; gap: 8px; flex-wrap: nowrap;
+         background: var(--body-background-fill); border-top: 1px solid var(--border-color-primary); }
+#votes button { padding: 10px 4px; }
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments that `run` reads."""
+    parser.add_argument(
+        "a", metavar="A.json", help="a model's responses, such as responses.json of instruction tuning"
+    )
+    parser.add_argument("b", metavar="B.json", help="another model's responses to the same questions")
+    parser.add_argument("--output", help="the SQLite file of votes (default: preferences.sqlite beside A.json)")
+    parser.add_argument("--results", action="store_true", help="print what the votes say and write it as JSON beside")
+    parser.add_argument("--judge", metavar="FILE", help="with --results, compare with a pairwise judge's judge.json")
+    parser.add_argument("--seed", type=int, default=0, help="of the shuffled sides (default: 0)")
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--port", type=_port, help="default: the first free one from 7860")
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 65535:
+        raise argparse.ArgumentTypeError(f"must be 1 to 65535, not {value}")
+    return value
+
+
+def run(args: argparse.Namespace) -> None:
+    """
+    Serves the page until Ctrl-C, or prints the results.
+
+    Raises:
+        InputError: for files that cannot be used; the votes so far stay as they are.
+    """
+    output = Path(args.output) if args.output else Path(args.a).with_name("preferences.sqlite")
+    if output.suffix == ".json":
+        raise UsageError("--output is the SQLite file of votes, which cannot end in .json; the results get that.")
+    if args.judge and not args.results:
+        raise UsageError("--judge is for --results.")
+    pairs = load_pairs(args.a, args.b)
+    if args.results:
+        show_results(args, pairs, output)
+    else:
+        serve(args, pairs, Votes.open_or_create(output, args.a, args.b, len(pairs), args.seed))
+
+
+def show_results(args: argparse.Namespace, pairs: list[Pair], output: Path) -> None:
+    """Prints the statistics of the votes in `output` and writes them with their provenance beside it."""
+    from ..provenance import environment, sha256
+    from ..saving import write_json
+
+    votes = Votes(output, args.a, args.b)
+    given = votes.all()
+    results = {"task": "human preference", "items": len(pairs), **statistics(given)}
+    files = {"A": args.a, "B": args.b}
+    command = ["hf-gpt-scratch", "app", "compare", args.a, args.b, "--results"]
+    if args.output:
+        command += ["--output", args.output]
+    if args.judge:
+        results |= judge_statistics(given, load_verdicts(args.judge, pairs))
+        files["judge"] = args.judge
+        command += ["--judge", args.judge]
+    print(table(results))
+    results |= {
+        "definitions": DEFINITIONS,
+        "seed": votes.seed,
+        "files": {name: {"path": str(path), "sha256": sha256(path)} for name, path in files.items()},
+        **environment(),
+        "command": shlex.join(command),
+    }
+    write_json(output.with_suffix(".json"), results)
+    print(f"Written to {output.with_suffix('.json')}.")
+
+
+def table(results: dict) -> str:
+    """The statistics as lines of a name and a value."""
+
+    def number(name: str) -> str:
+        value, interval = results[name], results.get(f"{name}_interval")
+        text = "-" if value is None else f"{value:.3f}"
+        return f"{text}  (95 % interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else text
+
+    raters = ", ".join(f"{name} {count}" for name, count in results["raters"].items())
+    rows = [
+        ("votes", f"{results['votes']} on {results['items_voted_on']} of {results['items']} questions"),
+        ("votes by rater", raters),
+        *((name.replace("_", " "), str(results[name])) for name in ("wins_A", "wins_B", "ties", "both_bad")),
+        ("win rate of A", number("win_rate")),
+        ("left share", number("left_share")),
+        ("raters' alpha", number("raters_alpha")),
+        ("raters' agreement", number("raters_agreement")),
+    ]
+    if "judge_alpha" in results:
+        rows += [
+            ("judged, voted on", f"{results['judged_items_voted_on']} questions"),
+            ("judge's agreement", number("judge_agreement")),
+            ("... without ties", number("judge_agreement_without_ties")),
+            ("judge's alpha", number("judge_alpha")),
+        ]
+    return "\n".join(f"{name:20}{value}" for name, value in rows)
+
+
+def serve(args: argparse.Namespace, pairs: list[Pair], votes: Votes) -> None:
+    """Serves the page until Ctrl-C; prints its address when it is ready."""
+    gr = _gradio()
+    page = make_page(pairs, votes)
+    _, url, _ = page.launch(
+        server_name=args.host,
+        server_port=_free_port(args.host, args.port),
+        share=False,
+        ssr_mode=False,
+        quiet=True,
+        run_history=False,
+        footer_links=[],
+        prevent_thread_lock=True,
+        theme=gr.themes.Default(font="system-ui", font_mono="monospace"),
+        css=CSS,
+        head=KEYBOARD,
+    )
+    print(f"Open {url} in a browser. Votes go to {votes.path}. Ctrl-C ends.", flush=True)
+    page.block_thread()
+
+
+def _free_port(host: str, port: int | None) -> int:
+    """The port to listen on, tried first because gradio's own errors are no sentences."""
+    for candidate in [port] if port else range(7860, 7960):
+        try:
+            with socket.create_server((host, candidate)):
+                return candidate
+        except OSError as error:
+            reason = str(error.strerror).partition(" (")[0]  # without Python's addition
+    place = f"{host}:{port}" if port else host
+    raise InputError(f"The page cannot listen on {place} ({reason}); choose another --host or --port.")
+
+
+def _gradio():
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # nothing is sent anywhere
+    try:
+        import gradio
+    except ImportError:
+        raise InputError("The page needs the package gradio: pip install 'hf-gpt-scratch[apps]'.") from None
+    return gradio
+
+
+def as_text(text: str) -> str:
+    """HTML that shows `text` as it is, line ends and all: the texts are not trusted."""
+    shown = html.escape(text.encode("utf-8", "replace").decode())
+    return f'<div class="text" dir="auto">{shown}</div>' if text.strip() else '<div class="text"><i>(empty)</i></div>'
+
+
+def make_page(pairs: list[Pair], votes: Votes):
+    """The Gradio page on which raters vote."""
+    gr = _gradio()
+
+    def show(rater: str) -> dict:
+        """The rater's next pair, or that there is none."""
+        item = votes.next_item(rater)
+        is_done = item == len(pairs)
+        update = {
+            start: gr.Column(visible=False),
+            voting: gr.Column(visible=True),
+            comparison: gr.Column(visible=not is_done),
+            ticket: json.dumps({"rater": rater, "item": item}),
+        }
+        if is_done:
+            return update | {progress: f"<div class='label'>All {item} of {item} are done. Thank you!</div>"}
+        pair = pairs[item]
+        answers = (pair.a, pair.b) if votes.a_is_left(rater, item) else (pair.b, pair.a)
+        text = f"{pair.instruction}\n\n{pair.input}" if pair.input else pair.instruction
+        return update | {
+            progress: f"<div class='label'>{item + 1} of {len(pairs)}</div>",
+            question: as_text(text),
+            left: "<div class='label'>Answer 1</div>" + as_text(answers[0]),
+            right: "<div class='label'>Answer 2</div>" + as_text(answers[1]),
+        }
+
+    def reporting_errors(act):
+        """`act`, whose InputErrors appear on the page as sentences."""
+        try:
+            return act()
+        except InputError as error:
+            message = html.escape(str(error))
+            raise gr.Error(message, duration=None, title="Not done", print_exception=False) from None
+
+    def read_ticket(text: str) -> tuple[str, int]:
+        try:
+            content = json.loads(text)
+            return rater_name(content["rater"]), int(content["item"])
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise InputError("Type your name first, of at most 80 characters.") from None
+
+    def begin(name: str):
+        return reporting_errors(lambda: show(rater_name(name)))
+
+    def vote(text: str, choice: str):
+        def act():
+            rater, item = read_ticket(text)
+            if choice not in CHOICES:
+                raise InputError(f"A vote is one of {', '.join(CHOICES)}.")
+            votes.vote(rater, item, choice)
+            return show(rater)
+
+        return reporting_errors(act)
+
+    def undo(text: str):
+        def act():
+            rater, item = read_ticket(text)
+            votes.undo(rater, item)
+            return show(rater)
+
+        return reporting_errors(act)
+
+    with gr.Blocks(title="Which answer is better?", analytics_enabled=False) as page:
+        gr.HTML("<h2>Which answer is better?</h2>")
+        with gr.Column() as start:
+            name = gr.Textbox(label="Your name", max_length=80, autofocus=True, elem_id="name")
+            go = gr.Button("Start, or go on where you stopped", variant="primary", elem_id="start")
+        with gr.Column(visible=False, elem_id="page") as voting:
+            progress = gr.HTML(elem_id="progress")
+            with gr.Column() as comparison:
+                question = gr.HTML(elem_id="question", elem_classes="question")
+                with gr.Row():  # on a phone a column
+                    with gr.Column(min_width=320, elem_classes="answer"):
+                        left = gr.HTML(elem_id="answer-1", padding=True)
+                    with gr.Column(min_width=320, elem_classes="answer"):
+                        right = gr.HTML(elem_id="answer-2", padding=True)
+                gr.HTML(f"<div>{HELP}</div>")
+                with gr.Row(elem_id="votes"):
+                    buttons = [
+                        gr.Button(label, elem_id=choice, min_width=0) for label, choice in zip(BUTTONS, CHOICES)
+                    ]
+            take_back = gr.Button("Undo the last vote", elem_id="undo", size="sm")
+        # What the browser shows, sent back with each vote: a second click then votes on nothing that was not seen.
+        ticket = gr.Textbox(visible=False)
+        choices = [gr.Textbox(choice, visible=False) for choice in CHOICES]
+
+        shown = [start, voting, comparison, progress, question, left, right, ticket]
+        options = {"outputs": shown, "show_progress": "hidden", "api_visibility": "undocumented"}
+        gr.on([go.click, name.submit], begin, name, api_name="begin", **options)
+        for button, choice in zip(buttons, choices):
+            button.click(vote, [ticket, choice], api_name="vote", **options).then(js=TO_THE_TOP)
+        take_back.click(undo, ticket, api_name="undo", **options)
+    return page
