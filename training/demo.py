@@ -52,7 +52,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--output_dir", default="runs/demo", help="an older demo there is replaced")
     parser.add_argument("--seed", type=int, default=123)
     parser.add_argument("--pretrain_steps", type=int, default=300)
-    parser.add_argument("--instruct_epochs", type=float, default=12)
+    parser.add_argument("--instruct_epochs", type=float, default=20)
     parser.add_argument("--spam_epochs", type=float, default=12)
     return parser
 
