@@ -31,6 +31,7 @@ def make_parser() -> argparse.ArgumentParser:
     from .apps import compare
     from .conversion.download import SIZES
     from .conversion.formats import FORMATS
+    from .evaluation import judge
 
     parser = argparse.ArgumentParser(
         prog="hf-gpt-scratch", description="A GPT written from scratch, for Hugging Face."
@@ -102,6 +103,10 @@ def make_parser() -> argparse.ArgumentParser:
     classify.add_argument("--json", action="store_true", help="print one JSON object for each message")
     classify.add_argument("--batch-size", type=_positive, default=32, help="messages per forward pass (default: 32)")
     classify.set_defaults(run=run_classify)
+
+    command = commands.add_parser("judge", help="let a larger language model score the answers of a model")
+    judge.add_arguments(command)
+    command.set_defaults(run=judge.run)
 
     app = commands.add_parser("app", help="pages in the browser")
     apps = app.add_subparsers(dest="app", required=True, metavar="APP", parser_class=CommandParser)

@@ -1,0 +1,198 @@
+"""What a judge's answers come to: items, numbers with intervals, a picture and a few lines for the terminal."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import norm
+
+from .judge_prompts import Task
+from .judges import Answer, Failure
+
+CONFIDENCE, RESAMPLES = 0.95, 10_000
+EDGES = list(range(0, 101, 10))
+WORST = 10
+SCORING = {
+    "score": "0 to 100; by a judge in process the expectation over the probabilities of 0 to 100 as its answer",
+    "interval": "of the mean, 95 %: percentiles of a bootstrap over the responses; null for fewer than two",
+    "histogram": "the number of scores from each edge up to the next, the last edge included",
+    "n_unparsed": "responses without a score because the judge's answer is none that can be told; it is in items",
+    "n_failed": "responses that the judge gave no answer to",
+}
+COMPARING = {
+    "score": "what A gets for a question, 1, 0.5 for a tie or 0, averaged over both orders; by a judge in process the"
+    " probability that A is better, averaged over both orders",
+    "win_rate": "the mean of the scores, that of A; B's is 1 minus it",
+    "interval": "of the win rate, 95 %: Wilson's, wider than need be where there are ties",
+    "wins": "questions of which A gets more than 0.5; losses: less; ties: just as much",
+    "consistency": "share of the questions for which both orders give the same winner, or both a tie",
+    "first_position_rate": "what the response that stands first gets on average; 0.5 for a judge without a bias to it",
+    "n_unparsed": "questions without a score because an answer is none that can be told; it is in items",
+    "n_failed": "questions with an order that the judge gave no answer to",
+}
+
+
+def summarize(tasks: Sequence[Sequence[Task]], outcomes: Sequence[Sequence[Answer | Failure]]) -> dict:
+    """The numbers and the items of a judgement: of one task for each response, or of two, A first and B first."""
+    is_comparison = len(tasks[0]) == 2
+    make_item = _pair_item if is_comparison else _score_item
+    items = [make_item(number, *pair) for number, pair in enumerate(zip(tasks, outcomes), start=1)]
+    answers = [one for row in outcomes for one in row if isinstance(one, Answer)]
+    n_failed = sum(any(isinstance(one, Failure) for one in row) for row in outcomes)
+    scores = [item["score"] for item in items if item["score"] is not None]
+    result = {
+        "task": "comparison" if is_comparison else "scores",
+        "n": len(items),
+        "n_scored": len(scores),
+        "n_unparsed": len(items) - len(scores) - n_failed,
+        "n_failed": n_failed,
+        **(_comparison(items, scores) if is_comparison else _scores(scores)),
+    }
+    masses = [answer.details["probability_mass"] for answer in answers if "probability_mass" in answer.details]
+    if masses:  # a judge in process
+        result["n_truncated"] = sum(answer.details["truncated"] for answer in answers)
+        result["mean_probability_mass"] = sum(masses) / len(masses)
+    worst = sorted((item for item in items if item["score"] is not None), key=lambda item: item["score"])[:WORST]
+    hidden = ("answer", "orders", "probability_mass", "truncated")
+    result["worst"] = [{name: value for name, value in item.items() if name not in hidden} for item in worst]
+    result["definitions"] = COMPARING if is_comparison else SCORING
+    return {**result, "items": items}
+
+
+def _question(number: int, task: Task) -> dict:
+    return {"number": number, "instruction": task.instruction, "input": task.input, "output": task.reference}
+
+
+def _record(outcome: Answer | Failure) -> dict:
+    if isinstance(outcome, Failure):
+        return {"score": None, "answer": None, "error": str(outcome)}
+    return {"score": outcome.value, "answer": outcome.text, **outcome.details}
+
+
+def _score_item(number: int, tasks: Sequence[Task], outcomes: Sequence[Answer | Failure]) -> dict:
+    [task], [outcome] = tasks, outcomes
+    return {**_question(number, task), "model_response": task.responses[0], **_record(outcome)}
+
+
+def _pair_item(number: int, tasks: Sequence[Task], outcomes: Sequence[Answer | Failure]) -> dict:
+    a_first, b_first = ({"first": name, **_record(outcome)} for name, outcome in zip("AB", outcomes))
+    if b_first["score"] is not None:
+        b_first["score"] = 1 - b_first["score"]  # A's, as everywhere
+    both = [a_first["score"], b_first["score"]]
+    score = None if None in both else sum(both) / 2
+    response_a, response_b = tasks[0].responses
+    return {
+        **_question(number, tasks[0]),
+        "model_response_a": response_a,
+        "model_response_b": response_b,
+        "score": score,
+        "winner": _winner(score),
+        "orders": [a_first, b_first],
+    }
+
+
+def _winner(score: float | None) -> str | None:
+    """What `app compare` takes for the judge's verdict."""
+    if score is None:
+        return None
+    return "tie" if score == 0.5 else "A" if score > 0.5 else "B"
+
+
+def _scores(scores: list[float]) -> dict:
+    return {
+        "mean": sum(scores) / len(scores) if scores else None,
+        "interval": bootstrap(scores),
+        "histogram": {"edges": EDGES, "counts": np.histogram(scores, EDGES)[0].tolist()},
+    }
+
+
+def _comparison(items: list[dict], scores: list[float]) -> dict:
+    pairs = [[order["score"] for order in item["orders"]] for item in items if item["score"] is not None]
+    same = [np.sign(a_first - 0.5) == np.sign(b_first - 0.5) for a_first, b_first in pairs]
+    first = [value for a_first, b_first in pairs for value in (a_first, 1 - b_first)]
+    win_rate = sum(scores) / len(scores) if scores else None
+    return {
+        "win_rate": win_rate,
+        "interval": wilson(win_rate, len(scores)) if scores else None,
+        "wins": sum(score > 0.5 for score in scores),
+        "ties": sum(score == 0.5 for score in scores),
+        "losses": sum(score < 0.5 for score in scores),
+        "consistency": float(np.mean(same)) if same else None,
+        "first_position_rate": float(np.mean(first)) if first else None,
+    }
+
+
+def bootstrap(values: Sequence[float]) -> list[float] | None:
+    """The percentiles of 10,000 resamplings' means, always the same ones; `None` for fewer than two values."""
+    if len(values) < 2:
+        return None
+    values, rng = np.asarray(values, dtype=float), np.random.default_rng(0)
+    means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(RESAMPLES)]
+    return [float(bound) for bound in np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])]
+
+
+def wilson(mean: float, n: int) -> list[float]:
+    """Wilson's score interval of the mean of `n` values from 0 to 1: at most as variable as wins and losses alone."""
+    z = norm.ppf((1 + CONFIDENCE) / 2)
+    centre, spread = mean + z * z / (2 * n), z * np.sqrt(mean * (1 - mean) / n + z * z / (4 * n * n))
+    return [float(max(0.0, (centre + sign * spread) / (1 + z * z / n))) for sign in (-1, 1)]
+
+
+def plot(result: dict, path: Path) -> None:
+    """The histogram of the scores with their mean, or how often A wins, ties and loses."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axis = figure.subplots()
+    if result["task"] == "comparison":
+        axis.bar(["A is better", "tie", "B is better"], [result[name] for name in ("wins", "ties", "losses")])
+        axis.set_ylabel("questions")
+    else:
+        edges, counts = result["histogram"]["edges"], result["histogram"]["counts"]
+        axis.bar(edges[:-1], counts, width=np.diff(edges), align="edge", edgecolor="white")
+        axis.set(xlabel="score", ylabel="responses", xlim=(0, 100))
+        if result["mean"] is not None:
+            axis.axvline(result["mean"], color="tab:red", label=f"mean {result['mean']:.1f}")
+            axis.legend()
+    axis.yaxis.get_major_locator().set_params(integer=True)
+    figure.savefig(path, dpi=120)
+
+
+def report(result: dict, judge: str) -> str:
+    """The result in some lines: the numbers, the histogram, the worst."""
+    counts = f"{result['n_scored']} scored, {result['n_unparsed']} unparsed, {result['n_failed']} failed"
+    lines = [
+        f"{result['n']} {'pairs' if result['task'] == 'comparison' else 'responses'} judged by {judge}: {counts}."
+    ]
+    if result.get("n_truncated"):
+        lines.append(f"{result['n_truncated']} prompts were too long for the judge, so their responses were cut.")
+    if result["n_unparsed"]:
+        answers = [one for item in result["items"] for one in item.get("orders", [item])]
+        example = next(one["answer"] for one in answers if one["score"] is None and one["answer"] is not None)
+        lines.append(f"The first answer that could not be told: {_short(example)!r}.")
+    if not result["n_scored"]:
+        return "\n".join(lines)
+    low, high = result["interval"] or (None, None)
+    if result["task"] == "comparison":
+        lines += [
+            f"A wins {result['win_rate']:.1%} (95 % interval {low:.1%} to {high:.1%}): {result['wins']} wins,"
+            f" {result['ties']} ties, {result['losses']} losses.",
+            f"Both orders agree on {result['consistency']:.1%}; the first position gets"
+            f" {result['first_position_rate']:.1%}.",
+        ]
+        return "\n".join(lines)
+    interval = f" (95 % interval {low:.1f} to {high:.1f})" if result["interval"] else ""
+    lines.append(f"Mean score {result['mean']:.1f} of 100{interval}.")
+    counts = result["histogram"]["counts"]
+    for start, end, count in zip(EDGES, EDGES[1:], counts):
+        lines.append(f"{start:4}-{end:<3} {count:6}  {'█' * round(40 * count / max(counts))}".rstrip())
+    lines.append("The worst:")
+    for item in result["worst"]:
+        question, response = _short(f"{item['instruction']} {item['input']}"), _short(item["model_response"])
+        lines.append(f"{item['score']:6.1f}  {question}  ->  {response}")
+    return "\n".join(lines)
+
+
+def _short(text: str, length: int = 60) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= length else text[: length - 3] + "..."

@@ -1,0 +1,500 @@
+"""The judge's command against servers that behave and misbehave, and with models of its own."""
+
+import _thread
+import json
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from judge_server import (
+    Reply,
+    chat,
+    error,
+    judge_server,
+    number_in_response,
+    question,
+    responses_in,
+    result_of,
+    rows,
+    slowly,
+    write,
+)
+from PIL import Image
+from scipy.stats import binomtest
+
+from hf_gpt_scratch.evaluation import judges
+from hf_gpt_scratch.evaluation.judge_results import bootstrap, wilson
+from hf_gpt_scratch.provenance import sha256
+
+SCORES = [80, 10, 100, 0, 55, 73]
+HTML = Reply(b"<!DOCTYPE html><html><body>Welcome!</body></html>", content_type="text/html")
+
+
+@pytest.fixture(autouse=True)
+def quick_and_without_keys(monkeypatch):
+    monkeypatch.setattr(judges, "BACK_OFF", 0.01)
+    for name in ("OPENAI_API_KEY", "HF_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def responses(tmp_path) -> Path:
+    return write(tmp_path / "responses.json", rows([f"worth {score}" for score in SCORES]))
+
+
+def endpoint(server, *options) -> tuple:
+    return ("--base-url", server.url, "--model", "llama3", *options)
+
+
+def left_over(path: Path) -> list[str]:
+    """The files beside the responses that are neither the result nor its picture."""
+    return sorted(p.name for p in path.parent.iterdir() if p.name not in ("judge.json", "judge.png", path.name))
+
+
+def one_sentence(stderr: str) -> str:
+    lines = [line for line in stderr.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1 and "Traceback" not in stderr
+    assert lines[0].endswith(".")
+    return lines[0]
+
+
+def test_scores_and_all_that_is_said_of_them(run, responses):
+    with judge_server(number_in_response) as server:
+        status, out, err = run(responses, *endpoint(server, "--seed", 7))
+    assert (status, err) == (0, "")
+    result = result_of(responses)
+    assert [result[name] for name in ("n", "n_scored", "n_unparsed", "n_failed")] == [6, 6, 0, 0]
+    assert result["mean"] == sum(SCORES) / 6
+    low, high = result["interval"]
+    assert 0 < low < result["mean"] < high < 100
+    assert result["histogram"] == {"edges": list(range(0, 101, 10)), "counts": [1, 1, 0, 0, 0, 1, 0, 1, 1, 1]}
+    assert [item["score"] for item in result["items"]] == SCORES  # in the file's order, whatever came first
+    assert [json.loads(item["answer"])["score"] for item in result["items"]] == SCORES
+    assert [item["score"] for item in result["worst"]] == sorted(SCORES)
+    assert result["worst"][0]["model_response"] == "worth 0" and result["worst"][0]["output"] == "reference 3"
+    described = {"kind": "endpoint", "model": "llama3", "base_url": server.url, "temperature": 0.0, "seed": 7}
+    assert described.items() <= result["judge"].items()
+    assert result["data"] == [{"file": str(responses), "sha256": sha256(responses)}]
+    assert "{response}" in result["prompt"] and result["versions"]["torch"] and result["hardware"]["cores"]
+    assert result["command"].startswith(f"hf-gpt-scratch judge {responses} --base-url {server.url}")
+    assert result["command"].endswith("--model llama3 --seed 7")
+    assert f"Mean score {sum(SCORES) / 6:.1f}" in out and "worth 0" in out
+    with Image.open(responses.with_name("judge.png")) as picture:
+        assert picture.format == "PNG" and min(picture.size) > 200
+    assert left_over(responses) == []
+
+
+def test_what_the_endpoint_is_asked(run, responses):
+    with judge_server(number_in_response) as server:
+        assert run(responses, *endpoint(server, "--seed", 7, "--max-tokens", 99))[0] == 0
+    assert set(server.paths) == {"/v1/chat/completions"} and len(server.requests) == 6
+    first = server.requests[0]
+    assert (first["model"], first["temperature"], first["seed"], first["max_tokens"]) == ("llama3", 0, 7, 99)
+    form = first["response_format"]  # as OpenAI's interface has it, which Ollama, vLLM and llama.cpp know
+    assert form["type"] == "json_schema"
+    assert form["json_schema"]["schema"]["properties"]["score"] == {"type": "integer", "minimum": 0, "maximum": 100}
+    for part in ("Name the number 0.", "in words 0", "reference 0", "worth 80", "0 (", "100 ("):
+        assert part in question(first)
+
+
+def test_worst_are_ten(run, tmp_path):
+    path = write(tmp_path / "responses.json", rows([f"worth {score}" for score in range(30, 50)]))
+    with judge_server(number_in_response) as server:
+        assert run(path, *endpoint(server))[0] == 0
+    assert [item["score"] for item in result_of(path)["worst"]] == list(range(30, 40))
+
+
+def test_a_server_that_takes_no_schema_is_asked_without(run, responses):
+    def behave(body):
+        if "response_format" in body:
+            return error(400, "response_format is not supported")
+        return chat(f"Score: {responses_in(body)[0].split()[-1]}/100")
+
+    with judge_server(behave) as server:
+        assert run(responses, *endpoint(server))[0] == 0
+    result = result_of(responses)
+    assert result["mean"] == sum(SCORES) / 6
+    assert result["judge"]["takes_schema"] is False
+    assert len(server.requests) == 7  # the schema was tried once
+
+
+def test_keys_go_where_they_belong_and_into_no_file(run, responses, monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_TOKEN", "hf_theHubsOwn")
+    with judge_server(number_in_response) as server:
+        assert run(responses, *endpoint(server))[0] == 0
+        assert all("authorization" not in headers for headers in server.headers)
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-verysecret")
+        url = server.url.replace("http://", "http://someone:hidden@") + "?key=hushhush"
+        output = tmp_path / "other.json"
+        assert run(responses, "--base-url", url, "--model", "m", "--output", output)[0] == 0
+        server.behave = lambda body: error(401, "wrong key sk-verysecret")
+        assert "wrong key ***" in run(responses, "--base-url", server.url, "--model", "m")[2]
+    assert server.headers[-1]["authorization"] == "Bearer sk-verysecret"
+    written = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    for secret in (b"sk-verysecret", b"hidden", b"hushhush", b"hf_theHubsOwn"):
+        assert secret not in written
+    assert json.loads(output.read_text())["judge"]["base_url"] == server.url
+    for url, key in (("https://router.huggingface.co/v1", "hf_theHubsOwn"), ("https://huggingface.co.x/v1", None)):
+        monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+        assert judges.EndpointJudge(url, "m").key == key
+
+
+NEVER_WORKS = {
+    "500": (lambda body: error(500, "out of memory"), 5, "HTTP status 500 (out of memory)"),
+    "overloaded": (lambda body: error(503, "busy", Retry_After="0"), 5, "HTTP status 503 (busy)"),
+    "HTML": (lambda body: HTML, 1, "no JSON object, so it is no OpenAI-compatible API; check --base-url"),
+    "HTML 502": (lambda body: Reply(HTML.body, 502, "text/html"), 5, "HTTP status 502"),
+    "no such model": (lambda body: error(404, 'model "llama3" not found'), 1, "check --model and --base-url"),
+    "no key": (lambda body: error(401, "no key"), 1, "OPENAI_API_KEY"),
+    "a JSON list": (lambda body: Reply(b"[1, 2]"), 1, "no JSON"),
+    "an error that is a list": (lambda body: Reply(b"[1]", 500), 5, "HTTP status 500"),
+    "no choices": (lambda body: Reply(b'{"choices": []}'), 1, "JSON without choices"),
+    "a broken connection": (lambda body: Reply(b"", 0), 5, "broke off the connection"),
+}
+
+
+@pytest.mark.parametrize(("behave", "requests", "sentence"), NEVER_WORKS.values(), ids=NEVER_WORKS)
+def test_an_endpoint_that_never_works_ends_the_run(run, responses, behave, requests, sentence):
+    with judge_server(behave) as server:
+        status, out, err = run(responses, *endpoint(server))
+    assert status == 1 and sentence in one_sentence(err) and server.url in err
+    assert len(server.requests) == requests  # tried again where that may help, and no other response sent
+    assert left_over(responses) == [] and not responses.with_name("judge.json").exists()
+
+
+def test_an_endpoint_that_is_down(run, responses):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    start = time.monotonic()
+    status, _, err = run(responses, "--base-url", f"http://127.0.0.1:{port}/v1", "--model", "llama3")
+    assert status == 1 and "cannot be reached" in one_sentence(err) and "refused" in err
+    assert time.monotonic() - start < 5
+    assert left_over(responses) == []
+
+
+def test_an_endpoint_that_is_slow(run, responses):
+    with judge_server(slowly(number_in_response, 1.0)) as server:
+        status, _, err = run(responses, *endpoint(server, "--timeout", 0.2))
+        assert status == 1
+        assert "did not answer within 0.2 seconds; raise --timeout or lower --workers" in one_sentence(err)
+        assert len(server.requests) == 2
+        assert run(responses, *endpoint(server, "--timeout", 5, "--workers", 6))[0] == 0
+    assert result_of(responses)["n_scored"] == 6
+
+
+def test_what_passes_is_tried_again(run, responses):
+    failures = iter([error(500, "loading"), error(429, "slow down"), Reply(b"", 0), error(503, "busy")])
+
+    def behave(body):
+        return next(failures, None) or number_in_response(body)
+
+    with judge_server(behave) as server:
+        assert run(responses, *endpoint(server))[0] == 0
+    assert len(server.requests) == 6 + 4
+    assert [item["score"] for item in result_of(responses)["items"]] == SCORES
+
+
+def test_the_wait_doubles_and_is_as_long_as_the_server_says(run, responses, monkeypatch):
+    waits = []
+    monkeypatch.setattr(judges.time, "sleep", waits.append)
+    with judge_server(lambda body: error(503, "busy")) as server:
+        run(responses, *endpoint(server, "--retries", 3))
+        server.behave = lambda body: error(429, "busy", Retry_After="7")
+        run(responses, *endpoint(server, "--retries", 1))
+        server.behave = lambda body: error(429, "busy", Retry_After="86400")
+        run(responses, *endpoint(server, "--retries", 1))
+    assert waits == [0.01, 0.02, 0.04, 7, judges.LONGEST_WAIT]
+
+
+def test_answers_that_are_no_score_are_kept_and_counted(run, responses):
+    def behave(body):
+        return chat("Score: ninety") if "worth 100" in question(body) else number_in_response(body)
+
+    with judge_server(behave) as server:
+        status, out, err = run(responses, *endpoint(server))
+    result = result_of(responses)
+    assert (status, err) == (0, "")
+    assert [result[name] for name in ("n", "n_scored", "n_unparsed", "n_failed")] == [6, 5, 1, 0]
+    assert result["items"][2]["answer"] == "Score: ninety" and result["items"][2]["score"] is None
+    assert result["mean"] == (sum(SCORES) - 100) / 5
+    assert "1 unparsed" in out and "'Score: ninety'" in out
+
+
+def test_no_answer_at_all_can_be_told(run, responses):
+    with judge_server(lambda body: chat("Score: ninety")) as server:
+        status, out, err = run(responses, *endpoint(server))
+    result = result_of(responses)
+    assert status == 0 and "0 scored, 6 unparsed" in out
+    assert result["n_unparsed"] == 6 and result["mean"] is result["interval"] is None
+
+
+def test_failures_among_answers_are_counted_and_asked_for_again(run, responses):
+    def behave(body):
+        return error(500, "crashed") if "worth 0" in question(body) else number_in_response(body)
+
+    with judge_server(behave) as server:
+        status, out, err = run(responses, *endpoint(server, "--retries", 0))
+        assert status == 1
+        sentence = one_sentence(err)
+        assert "1 of 6 could not be judged" in sentence and "HTTP status 500 (crashed)" in sentence
+        result = result_of(responses)
+        assert [result[name] for name in ("n_scored", "n_unparsed", "n_failed")] == [5, 0, 1]
+        assert result["items"][3]["score"] is None and "500" in result["items"][3]["error"]
+        server.behave = number_in_response
+        asked = len(server.requests)
+        assert run(responses, *endpoint(server, "--retries", 0))[0] == 0
+        assert [responses_in(body) for body in server.requests[asked:]] == [["worth 0"]]
+    assert [item["score"] for item in result_of(responses)["items"]] == SCORES
+    assert left_over(responses) == []
+
+
+@pytest.mark.parametrize("after", [error(500, "gone"), Reply(b"", 0), HTML])
+def test_a_run_whose_server_stops_answering_goes_on_later(run, tmp_path, after):
+    responses = write(tmp_path / "responses.json", rows([f"worth {score}" for score in range(20)]))
+    answered = []
+
+    def behave(body):
+        if len(answered) == 4:
+            return after
+        answered.append(responses_in(body))
+        return number_in_response(body)
+
+    options = ("--workers", 1, "--retries", 1)
+    with judge_server(behave) as server:
+        status, _, err = run(responses, *endpoint(server, *options))
+        assert status == 1 and "4 of 20 answers are kept" in one_sentence(err)
+        assert not responses.with_name("judge.json").exists()
+        assert len(server.requests) <= 4 + 2 * judges.PATIENCE  # it did not try all others in vain
+        server.behave, asked = number_in_response, len(server.requests)
+        status, _, err = run(responses, *endpoint(server, *options))
+        assert status == 0 and "4 of 20 answers are there already" in err
+        assert len(server.requests) == asked + 16
+    assert [item["score"] for item in result_of(responses)["items"]] == list(range(20))
+
+
+def stop_after_4(run, responses, server) -> Path:
+    """Has four responses judged, then no more; returns the file that keeps them."""
+    served = []
+
+    def behave(body):
+        served.append(body)
+        return error(404, "gone") if len(served) > 4 else number_in_response(body)
+
+    server.behave = behave
+    assert run(responses, *endpoint(server, "--workers", 1))[0] == 1
+    server.behave = number_in_response
+    server.requests.clear()
+    [name] = left_over(responses)
+    return responses.with_name(name)
+
+
+def test_another_judge_or_other_texts_are_not_mixed_in(run, responses, tmp_path):
+    with judge_server(number_in_response) as server:
+        kept = stop_after_4(run, responses, server)
+        for other in (("--model", "qwen3"), ("--model", "llama3", "--seed", 1)):
+            server.behave = lambda body: chat("50")
+            assert run(responses, "--base-url", server.url, *other)[0] == 0
+            assert len(server.requests) == 6 and result_of(responses)["mean"] == 50
+            server.requests.clear()
+        assert left_over(responses) == [kept.name]  # the first judge's work is still there
+        server.behave = number_in_response
+        write(responses, rows(["worth 1", "worth 2", *(f"worth {score}" for score in SCORES[2:])]))
+        assert run(responses, *endpoint(server))[0] == 0
+    assert sorted(responses_in(body)[0] for body in server.requests) == ["worth 1", "worth 2", "worth 55", "worth 73"]
+    assert [item["score"] for item in result_of(responses)["items"]] == [1, 2, *SCORES[2:]]
+
+
+def test_a_line_cut_by_a_crash_costs_only_itself(run, responses):
+    with judge_server(number_in_response) as server:
+        kept = stop_after_4(run, responses, server)
+        kept.write_bytes(kept.read_bytes()[:-20])
+        server.behave = lambda body: error(404, "gone")
+        assert "3 of 6" in run(responses, *endpoint(server, "--workers", 1))[2]
+        server.behave = number_in_response
+        server.requests.clear()
+        assert run(responses, *endpoint(server))[0] == 0
+    assert len(server.requests) == 3
+    assert [item["score"] for item in result_of(responses)["items"]] == SCORES
+
+
+def test_ctrl_c_ends_at_once_and_keeps_the_answers(run, responses):
+    never = threading.Event()
+
+    def behave(body):
+        if len(server.requests) <= 3:
+            return number_in_response(body)
+        if len(server.requests) == 4:
+            time.sleep(0.3)  # until the answers before it are in
+            _thread.interrupt_main()
+        never.wait(20)
+        return number_in_response(body)
+
+    with judge_server(behave) as server:
+        start = time.monotonic()
+        status, _, err = run(responses, *endpoint(server, "--workers", 2))
+        assert status == 1 and "Interrupted" in err and "answers are kept" in err
+        assert time.monotonic() - start < 5
+        never.set()
+        kept = int(err.split(" of 6 answers are kept")[0].split()[-1])
+        assert kept >= 2
+        server.behave, asked = number_in_response, len(server.requests)
+        assert run(responses, *endpoint(server))[0] == 0
+        assert len(server.requests) == asked + 6 - kept
+    assert [item["score"] for item in result_of(responses)["items"]] == SCORES
+
+
+def test_requests_run_side_by_side(run, tmp_path):
+    responses = write(tmp_path / "responses.json", rows([f"worth {score}" for score in range(13)]))
+    with judge_server(slowly(number_in_response, 0.1)) as server:
+        assert run(responses, *endpoint(server, "--workers", 3))[0] == 0
+    assert server.most_at_once == 3
+    assert [item["score"] for item in result_of(responses)["items"]] == list(range(13))
+
+
+BAD_FILES = {
+    "missing field": ('[{"instruction": "a", "input": "", "output": "b"}]', "row 1: it has no field 'model_response'"),
+    "second row": (json.dumps([*rows(["a"]), {"instruction": "a"}]), "row 2: it has no field 'input'"),
+    "no text": (json.dumps([{**rows(["a"])[0], "output": 3}]), "row 1: its output must be text, not a int"),
+    "no object": ('["a"]', "row 1: expected an object, not a str"),
+    "no list": ('{"a": 1}', "must be a list of objects with instruction, input, output, model_response"),
+    "empty": ("[]", "holds no responses"),
+    "no JSON": ("[{", "is not valid JSON"),
+    "half a character": (json.dumps([{**rows(["a"])[0], "input": "\ud83d"}]), "its input holds half a character"),
+}
+
+
+@pytest.mark.parametrize(("content", "sentence"), BAD_FILES.values(), ids=BAD_FILES)
+def test_bad_files_are_told_in_a_sentence(run, tmp_path, content, sentence):
+    path = tmp_path / "responses.json"
+    path.write_text(content)
+    with judge_server(number_in_response) as server:
+        status, _, err = run(path, *endpoint(server))
+    assert status == 1 and sentence in one_sentence(err) and str(path) in err
+    assert server.requests == [] and left_over(path) == []
+
+
+def test_files_that_are_not_there_or_not_utf_8(run, tmp_path):
+    status, _, err = run(tmp_path / "none.json", "--base-url", "http://127.0.0.1:1/v1", "--model", "m")
+    assert status == 1 and "none.json does not exist" in one_sentence(err)
+    (tmp_path / "latin1.json").write_bytes('["é"]'.encode("latin-1"))
+    status, _, err = run(tmp_path / "latin1.json", "--base-url", "http://127.0.0.1:1/v1", "--model", "m")
+    assert status == 1 and "not UTF-8 text" in one_sentence(err)
+
+
+URL = "http://127.0.0.1:1/v1"
+BAD_USAGE = [
+    [],
+    ["--base-url", URL],
+    ["--model", "m"],
+    ["--base-url", URL, "--model", "m", "--judge-model", "d"],
+    ["--base-url", "localhost:11434", "--model", "m"],
+    ["--base-url", "ftp://localhost", "--model", "m"],
+    ["--base-url", "http://[::1", "--model", "m"],
+]
+
+
+@pytest.mark.parametrize("options", BAD_USAGE)
+def test_bad_usage(run, responses, options):
+    status, _, err = run(responses, *options)
+    assert status == 2 and one_sentence(err)
+
+
+def test_three_files(run, responses):
+    assert run(responses, responses, responses, "--base-url", URL, "--model", "m")[0] == 2
+
+
+def test_output_elsewhere_and_never_over_other_files(run, responses, tmp_path):
+    with judge_server(number_in_response) as server:
+        for taken in (responses, write(tmp_path / "notes.json", {"mine": 1})):
+            before = taken.read_bytes()
+            status, _, err = run(responses, *endpoint(server, "--output", taken))
+            assert status == 1 and "choose another --output" in one_sentence(err) and taken.read_bytes() == before
+        assert server.requests == []
+        for _ in range(2):  # its own result it writes anew
+            assert run(responses, *endpoint(server, "--output", tmp_path / "new" / "llama3.json"))[0] == 0
+    assert sorted(os.listdir(tmp_path / "new")) == ["llama3.json", "llama3.png"]
+
+
+def longer(body) -> Reply:
+    """A judge that likes the longer response better and knows ties."""
+    a, b = map(len, responses_in(body))
+    return chat(json.dumps({"winner": "tie" if a == b else "A" if a > b else "B"}))
+
+
+@pytest.fixture
+def two_files(tmp_path) -> tuple[Path, Path]:
+    a, b = ["long answer", "longer", "x", "same", "yes indeed"], ["short", "long", "longest", "also", "no"]
+    return write(tmp_path / "a.json", rows(a)), write(tmp_path / "b.json", rows(b))
+
+
+def test_comparison(run, two_files):
+    with judge_server(longer) as server:
+        status, out, err = run(*two_files, *endpoint(server))
+    assert (status, err) == (0, "")
+    result = result_of(two_files[0])
+    assert [item["score"] for item in result["items"]] == [1, 1, 0, 0.5, 1]
+    assert (result["wins"], result["ties"], result["losses"]) == (3, 1, 1)
+    assert result["win_rate"] == 0.7 and result["consistency"] == 1 and result["first_position_rate"] == 0.5
+    assert result["interval"][0] < 0.7 < result["interval"][1]
+    assert [entry["sha256"] for entry in result["data"]] == [sha256(path) for path in two_files]
+    assert len(server.requests) == 10  # both orders
+    shown = {tuple(responses_in(body)) for body in server.requests}
+    assert {("long answer", "short"), ("short", "long answer")} <= shown
+    first = result["items"][0]
+    assert (first["model_response_a"], first["model_response_b"]) == ("long answer", "short")
+    assert [json.loads(order["answer"])["winner"] for order in first["orders"]] == ["A", "B"]
+    assert result["worst"][0]["model_response_a"] == "x"
+    assert "A wins 70.0%" in out and "3 wins, 1 ties, 1 losses" in out
+    with Image.open(two_files[0].with_name("judge.png")) as picture:
+        assert picture.format == "PNG"
+
+
+def test_a_judge_that_always_takes_the_first_decides_nothing(run, two_files):
+    with judge_server(lambda body: chat("A")) as server:
+        assert run(*two_files, *endpoint(server))[0] == 0
+    result = result_of(two_files[0])
+    assert (result["wins"], result["ties"], result["losses"], result["win_rate"]) == (0, 5, 0, 0.5)
+    assert result["consistency"] == 0 and result["first_position_rate"] == 1
+
+
+def test_a_pair_needs_both_orders(run, two_files):
+    def behave(body):
+        if "longest" in question(body):
+            return chat("I like both")
+        return error(500, "crashed") if responses_in(body) == ["no", "yes indeed"] else longer(body)
+
+    with judge_server(behave) as server:
+        status, out, err = run(*two_files, *endpoint(server, "--retries", 0))
+    result = result_of(two_files[0])
+    assert status == 1 and "1 of 5 could not be judged" in one_sentence(err)
+    assert [result[name] for name in ("n", "n_scored", "n_unparsed", "n_failed")] == [5, 3, 1, 1]
+    assert result["items"][2]["orders"][0]["answer"] == "I like both"
+    assert result["items"][4]["orders"][0]["score"] == 1 and result["items"][4]["score"] is None
+
+
+def test_files_of_different_questions_are_not_compared(run, two_files, tmp_path):
+    a, b = two_files
+    others = json.loads(b.read_text())
+    others[3]["instruction"] = "Something else."
+    with judge_server(longer) as server:
+        status, _, err = run(a, write(b, others), *endpoint(server))
+        assert status == 1 and "answer different questions, first in row 4" in one_sentence(err)
+        status, _, err = run(a, write(b, rows(["short", "long"])), *endpoint(server))
+        assert status == 1 and f"{a} answers 5 questions and {b} 2" in one_sentence(err)
+    assert server.requests == []
+
+
+def test_intervals():
+    values = np.random.default_rng(1).normal(50, 10, 400)
+    low, high = bootstrap(values)
+    half = 1.96 * values.std() / 20  # the normal approximation
+    assert [low, high] == pytest.approx([values.mean() - half, values.mean() + half], abs=0.1)
+    assert bootstrap(values) == [low, high] and bootstrap([3.0]) is None
+    for wins, n in ((0, 5), (7, 10), (30, 30)):
+        expected = binomtest(wins, n).proportion_ci(method="wilson")
+        assert wilson(wins / n, n) == pytest.approx([expected.low, expected.high])
