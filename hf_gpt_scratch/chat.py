@@ -1,5 +1,6 @@
 """A conversation with an instruction-tuned model, in the words it was trained on, and the terminal to hold it in."""
 
+import re
 import sys
 from collections.abc import Iterator
 
@@ -9,6 +10,8 @@ from .errors import InputError
 from .inference import stream_text
 from .tokenizer import is_not_text
 
+HELP = "Ctrl-C stops an answer, /new begins anew, Ctrl-D ends."
+
 
 class Chat:
     """
@@ -16,17 +19,25 @@ class Chat:
 
     Args:
         system: stands in the place of the sentence that the template begins with.
+        history: whether a question is read after those before it; instruction data has no second questions, so small
+            models answer best without.
 
     Attributes:
         messages: what was said so far, as `apply_chat_template` takes it.
-        forgotten: how many of the oldest exchanges the last question left no room for.
+        forgotten: how many of the oldest exchanges found no room any more.
         finish_reason: why the last answer ended: "stop" (the end token), "length" (no more tokens) or "interrupted".
 
     Raises:
         InputError: when the tokenizer has no chat template, or `system` is no text.
     """
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, system: str | None = None):
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        system: str | None = None,
+        history: bool = True,
+    ):
         if tokenizer.chat_template is None:
             raise InputError(
                 "The tokenizer has no chat template, so the model was not trained to answer: tune it by"
@@ -34,7 +45,7 @@ class Chat:
             )
         if is_not_text(system or ""):
             raise InputError("The system message is not UTF-8 text.")
-        self.model, self.tokenizer = model, tokenizer
+        self.model, self.tokenizer, self.history = model, tokenizer, history
         self.system = [{"role": "system", "content": system}] if system else []
         self.messages: list[dict[str, str]] = []
         self.forgotten = 0
@@ -57,15 +68,19 @@ class Chat:
             raise InputError("The question is not UTF-8 text.")
         limit = self.model.config.n_positions
         room = min(max_new_tokens, limit // 4)
-        messages = [*self.messages, {"role": "user", "content": text}]
-        self.forgotten = 0
+        earlier = self.messages if self.history else []
+        messages, forgotten = [*earlier, {"role": "user", "content": text}], 0
         while len(messages) > 1 and self._length(messages) + room > limit:
-            messages, self.forgotten = messages[2:], self.forgotten + 1
+            messages, forgotten = messages[2:], forgotten + 1
         length = self._length(messages)
         if length >= limit:
             raise InputError(f"The question has {length} tokens with its surroundings; the model reads {limit}.")
-        self.messages = messages
+        self.messages, self.forgotten = messages, self.forgotten + forgotten
         return self._answer(self._render(messages), min(max_new_tokens, limit - length), sampling)
+
+    def begin_anew(self) -> None:
+        """Forgets what was said."""
+        self.messages, self.forgotten = [], 0
 
     def _answer(self, prompt: str, max_new_tokens: int, sampling: dict) -> Iterator[str]:
         pieces, self.finish_reason = [], "interrupted"
@@ -90,7 +105,7 @@ def converse(chat: Chat, max_new_tokens: int, **sampling) -> None:
     if typed:
         import readline  # noqa: F401 (gives input() its line editing)
 
-        print("Ctrl-C stops an answer, /new begins anew, Ctrl-D ends.", file=sys.stderr)
+        print(HELP, file=sys.stderr)
     while True:
         try:
             text = input("> " if typed else "")
@@ -102,7 +117,11 @@ def converse(chat: Chat, max_new_tokens: int, **sampling) -> None:
         except UnicodeDecodeError:
             raise InputError("The question is not UTF-8 text.") from None
         if text.strip() == "/new":
-            chat.messages = []
+            chat.begin_anew()
+            if typed:
+                print("A new conversation.", file=sys.stderr)
+        elif re.fullmatch(r"/[a-z]+", text.strip()):
+            print(f"error: There is no command {text.strip()}. {HELP}", file=sys.stderr)
         elif text.strip():
             _show_answer(chat, text, max_new_tokens, sampling, typed)
     if typed:
@@ -111,9 +130,10 @@ def converse(chat: Chat, max_new_tokens: int, **sampling) -> None:
 
 def _show_answer(chat: Chat, text: str, max_new_tokens: int, sampling: dict, typed: bool) -> None:
     try:
+        before = chat.forgotten
         answer = chat.ask(text, max_new_tokens, **sampling)
-        if chat.forgotten:
-            print(f"note: the oldest exchanges ({chat.forgotten}) no longer fit and are forgotten.", file=sys.stderr)
+        if chat.forgotten and not before:
+            print("note: the conversation is too long: from here on its oldest part is forgotten.", file=sys.stderr)
         for piece in answer:
             print(piece, end="", flush=True)
         print()

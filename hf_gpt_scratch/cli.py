@@ -75,11 +75,15 @@ def make_parser() -> argparse.ArgumentParser:
     chat = commands.add_parser(
         "chat",
         help="talk with an instruction-tuned model",
-        description="Reads questions, one a line, and prints the answers. On a terminal, Ctrl-C stops an answer, /new"
-        " begins anew, Ctrl-D ends. Of a conversation too long for the model, the oldest part is forgotten.",
+        description="Reads questions, one a line, and prints the answers; the line /new begins a new conversation. On"
+        " a terminal, Ctrl-C stops an answer and Ctrl-D ends. Of a conversation too long for the model, the oldest part"
+        " is forgotten.",
     )
     chat.add_argument("dir", metavar="DIR", help="a model folder, an adapter's, or a Hub repository")
     chat.add_argument("--system", help="what the prompt begins with, instead of the sentence the model was trained on")
+    chat.add_argument(
+        "--no-history", action="store_true", help="read each question alone, as the instructions in training were"
+    )
     _add_sampling(chat, max_new_tokens=256, temperature=0.0)
     chat.set_defaults(run=run_chat)
 
@@ -224,16 +228,21 @@ def run_generate(args: argparse.Namespace) -> None:
     model, tokenizer, sampling = _language_model(args)
     pieces = stream_text(model, tokenizer, args.prompt, **sampling)
     first = next(pieces, "")  # a prompt that does not fit is found here
+    written = 0
     for piece in chain([args.prompt, first], pieces):
         print(piece, end="", flush=True)
+        written += len(piece)
     print()
+    if written == len(args.prompt):
+        advice = f"; it was tuned to answer: `hf-gpt-scratch chat {args.dir}`" if tokenizer.chat_template else ""
+        print(f"note: the model ended the text at once{advice}.", file=sys.stderr)
 
 
 def run_chat(args: argparse.Namespace) -> None:
     from .chat import Chat, converse
 
     model, tokenizer, sampling = _language_model(args)
-    converse(Chat(model, tokenizer, args.system), **sampling)
+    converse(Chat(model, tokenizer, args.system, history=not args.no_history), **sampling)
 
 
 def _language_model(args: argparse.Namespace) -> tuple:

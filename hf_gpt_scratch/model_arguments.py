@@ -9,7 +9,7 @@ from .configuration_gpt_scratch import GPTScratchConfig
 from .errors import InputError, UsageError
 from .modeling_gpt_scratch import GPTScratchPreTrainedModel
 from .pretrained import load_pretrained
-from .tokenizer import load_tokenizer, train_tokenizer
+from .tokenizer import is_missing_folder, load_tokenizer, train_tokenizer
 
 
 @dataclass
@@ -40,6 +40,9 @@ class ModelArguments:
             InputError: when it cannot be read, or has no end token.
             UsageError: when the settings name none, or two.
         """
+        for option in ("tokenizer_name", "model_name_or_path"):
+            if is_missing_folder(value := getattr(self, option) or ""):
+                raise InputError(f"There is no folder {value}; make it, or name another by --{option}.")
         source = self.tokenizer_name or self.model_name_or_path
         if self.train_tokenizer and source:
             raise UsageError("--train_tokenizer is for random weights and no --tokenizer_name: leave it out.")

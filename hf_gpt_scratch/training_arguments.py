@@ -47,6 +47,8 @@ class ScratchTrainingArguments(TrainingArguments):
         if not (self.fp16 or self.bf16):
             precision = _best_precision(self.use_cpu) if self.precision == "auto" else self.precision
             self.fp16, self.bf16 = precision == "fp16", precision == "bf16"
+        if not torch.cuda.is_available():
+            self.dataloader_pin_memory = False  # torch warns of it where there is nothing to pin for
         super().__post_init__()
 
 

@@ -13,6 +13,7 @@ from transformers import AutoTokenizer, pipeline, set_seed
 
 from hf_gpt_scratch import GPTScratchConfig, GPTScratchForCausalLM
 from hf_gpt_scratch.chat import Chat
+from hf_gpt_scratch.cli import main
 from hf_gpt_scratch.errors import InputError
 from hf_gpt_scratch.prompts import CHAT_TEMPLATE, OLLAMA_TEMPLATE, render_prompt, user_message
 from hf_gpt_scratch.tokenizer import train_tokenizer
@@ -124,6 +125,17 @@ def test_oldest_exchanges_are_forgotten_when_they_no_longer_fit(chat):
     assert chat.messages[0]["role"] == "user" and chat.messages[0]["content"] != "Say yes. 0"
 
 
+def test_without_history_each_question_is_read_alone(folder, chat, monkeypatch):
+    alone = Chat(chat.model, chat.tokenizer, history=False)
+    ask(alone, "Say yes.")
+    read = []
+    monkeypatch.setattr(
+        "hf_gpt_scratch.chat.stream_text", lambda model, tokenizer, prompt, *_, **__: read.append(prompt) or []
+    )
+    ask(alone, "Say no.")
+    assert read == [render_prompt("Say no.")]
+
+
 def test_question_that_does_not_fit_is_refused_and_not_kept(chat):
     ask(chat, "Say yes.")
     before = list(chat.messages)
@@ -166,11 +178,28 @@ COMMAND = [sys.executable, "-c", "from hf_gpt_scratch.cli import run; run()", "c
 
 
 def test_command_answers_lines_from_a_pipe(folder):
-    lines = "Say yes.\n\n/new\nSay no.\n" + "word " * 300 + "\n"
+    lines = "Say yes.\n\n/new\n/help\nSay no.\n" + "word " * 300 + "\n"
     done = subprocess.run([*COMMAND, folder], input=lines, capture_output=True, text=True)
     assert done.stdout.splitlines()[0] == "Yes, of course." and len(done.stdout.splitlines()) == 2
     assert done.returncode == 1
-    assert done.stderr.startswith("error: The question has") and done.stderr.count("\n") == 1
+    errors = done.stderr.splitlines()
+    assert errors[0].startswith("error: There is no command /help.") and errors[1].startswith(
+        "error: The question has"
+    )
+    assert len(errors) == 2
+
+
+def test_command_says_once_that_it_forgets(folder):
+    done = subprocess.run([*COMMAND, folder], input="Say yes.\n" * 12, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr.count("oldest part is forgotten") == 1
+
+
+def test_generate_sends_a_follower_that_says_nothing_to_chat(folder, capsys):
+    answered = render_prompt("Say yes.") + ANSWERS["Say yes."]  # the end token is what comes next
+    assert main(["generate", str(folder), "--prompt", answered, "--temperature", "0"]) == 0
+    out, err = capsys.readouterr()
+    assert out == answered + "\n"
+    assert f"`hf-gpt-scratch chat {folder}`" in err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")

@@ -364,6 +364,10 @@ def main(argv: list[str] | None = None) -> dict:
     print(f"{'':8}" + "".join(f"{key:>21}" for key in keys))
     for name, row in (("base", base), ("trained", metrics)):
         print(f"{name:8}" + "".join(f"{row[key]:21.4g}" for key in keys))
+    print(
+        f"The rates are of {len(answers)} answers; the perplexities of {len(splits['test'])} test rows, the first with"
+    )
+    print("their prompts" + (", which mask_prompt keeps the model from learning." if args.mask_prompt else "."))
     print(f"The model, responses.json, metrics.json and plots/ are in {output_dir}.")
     return metrics
 

@@ -88,7 +88,9 @@ def parse_instructions(content: str, source: str) -> list[dict[str, str]]:
         try:
             rows = json.loads(content)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{source} is not valid JSON ({error}).") from None
+            raise InputError(
+                f"{source} is not valid JSON ({error}); expected a list of objects with instruction, input and output."
+            ) from None
     if not isinstance(rows, list):
         raise InputError(f"{source} must be a list of objects with {', '.join(FIELDS)}, not a {type(rows).__name__}.")
     if not rows:
