@@ -76,8 +76,8 @@ def make_parser() -> argparse.ArgumentParser:
         "chat",
         help="talk with an instruction-tuned model",
         description="Reads questions, one a line, and prints the answers; the line /new begins a new conversation. On"
-        " a terminal, Ctrl-C stops an answer and Ctrl-D ends. Of a conversation too long for the model, the oldest part"
-        " is forgotten.",
+        " a terminal, Ctrl-C stops an answer and Ctrl-D ends. Of a conversation too long for the model, the oldest"
+        " part is forgotten.",
     )
     chat.add_argument("dir", metavar="DIR", help="a model folder, an adapter's, or a Hub repository")
     chat.add_argument("--system", help="what the prompt begins with, instead of the sentence the model was trained on")

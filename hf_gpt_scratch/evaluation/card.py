@@ -1,0 +1,89 @@
+"""
+The result card: the one form in which every evaluation leaves its numbers, for reports and model cards to read.
+
+A run's folder keeps its cards as `results/NAME.json`, a card each evaluation, next to the fuller file of its own that
+the evaluation writes (metrics.json, judge.json...).
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from ..errors import InputError
+from ..saving import write_json
+
+VERSION = 1
+FOLDER = "results"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number, its 95 % interval where one is known, and which way is better."""
+
+    value: float
+    interval: Sequence[float] | None = None
+    higher_is_better: bool = True
+
+
+@dataclass(frozen=True)
+class ResultCard:
+    """
+    What an evaluation found, and what is needed to believe it.
+
+    Attributes:
+        task: such as "SMS spam classification"; cards of one task, protocol and data can be compared.
+        protocol: how it was measured, in a sentence.
+        data: a `{"source": ..., "sha256": ...}` for each file or data set that was measured on.
+        metrics: by name, the most important first.
+        baselines: the same numbers of what the model was compared with, by its name.
+        seeds: of the runs behind the numbers.
+        command: that does it again.
+        environment: `provenance.environment()`.
+        predictions: the file of the single predictions or answers, relative to the run's folder, if there is one.
+    """
+
+    task: str
+    protocol: str
+    data: Sequence[Mapping[str, str]]
+    metrics: Mapping[str, Metric]
+    command: str
+    environment: Mapping
+    seeds: Sequence[int] = ()
+    baselines: Mapping[str, Mapping[str, Metric]] = field(default_factory=dict)
+    predictions: str | None = None
+
+    def write(self, run: str | os.PathLike, name: str) -> Path:
+        """Writes it as `results/NAME.json` of the folder `run`, which stands for the model, and returns the path."""
+        path = Path(run) / FOLDER / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"version": VERSION, **asdict(self)})
+        return path
+
+
+def read_card(path: str | os.PathLike) -> ResultCard:
+    """Reads one card; raises `InputError` when the file is none."""
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+        if values.pop("version") != VERSION:
+            raise InputError(f"{path} is a result card of another version; measure again.")
+        values["metrics"] = _metrics(values["metrics"])
+        values["baselines"] = {name: _metrics(metrics) for name, metrics in values["baselines"].items()}
+        return ResultCard(**values)
+    except InputError:
+        raise
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{path} is no result card ({type(error).__name__}: {error}).") from None
+
+
+def read_cards(run: str | os.PathLike) -> dict[str, ResultCard]:
+    """The cards of a run's folder by their names; raises `InputError` when it has none."""
+    paths = sorted((Path(run) / FOLDER).glob("*.json"))
+    if not paths:
+        raise InputError(f"{run} has no results/*.json: it is no folder that an evaluation here wrote to.")
+    return {path.stem: read_card(path) for path in paths}
+
+
+def _metrics(values: Mapping[str, Mapping]) -> dict[str, Metric]:
+    return {name: Metric(**metric) for name, metric in values.items()}
