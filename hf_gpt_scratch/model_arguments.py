@@ -40,9 +40,6 @@ class ModelArguments:
             InputError: when it cannot be read, or has no end token.
             UsageError: when the settings name none, or two.
         """
-        for option in ("tokenizer_name", "model_name_or_path"):
-            if is_missing_folder(value := getattr(self, option) or ""):
-                raise InputError(f"There is no folder {value}; make it, or name another by --{option}.")
         source = self.tokenizer_name or self.model_name_or_path
         if self.train_tokenizer and source:
             raise UsageError("--train_tokenizer is for random weights and no --tokenizer_name: leave it out.")
@@ -50,6 +47,9 @@ class ModelArguments:
             return train_tokenizer(texts, self.train_tokenizer, self.individual_digits, self.n_positions)
         if source is None:
             raise UsageError("Give --model_name_or_path, or for random weights --tokenizer_name or --train_tokenizer.")
+        for option in ("tokenizer_name", "model_name_or_path"):
+            if is_missing_folder(value := getattr(self, option) or ""):
+                raise InputError(f"There is no folder {value}; make it, or name another by --{option}.")
         tokenizer = load_tokenizer(source)
         if tokenizer.eos_token_id is None:
             raise InputError(f"The tokenizer of {source} has no end token, which texts have to end with.")
