@@ -191,7 +191,7 @@ def test_the_verdict(pretrain, shared_data, tmp_path):
         ({"data_file": "missing.txt"}, "does not exist"),
         ({"train_tokenizer": None}, "Give --model_name_or_path"),
         ({"tokenizer_name": "./nowhere"}, "leave it out"),
-        ({"tokenizer_name": "./nowhere", "train_tokenizer": None}, "holds no tokenizer"),
+        ({"tokenizer_name": "./nowhere", "train_tokenizer": None}, "no folder ./nowhere"),
         ({"n_head": 5}, "n_embd (32) must be divisible by n_head (5)"),
         ({"max_length": 65}, "max_length must be 2 to 64"),
         ({"stride": 65}, "stride must be 1 to 64"),

@@ -3,6 +3,7 @@
 import _thread
 import json
 import os
+import signal
 import socket
 import threading
 import time
@@ -324,6 +325,8 @@ def test_a_line_cut_by_a_crash_costs_only_itself(run, responses):
 
 def test_ctrl_c_ends_at_once_and_keeps_the_answers(run, responses):
     never = threading.Event()
+    # A test run in the background may have been told to ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def behave(body):
         if len(server.requests) <= 3:
@@ -338,7 +341,7 @@ def test_ctrl_c_ends_at_once_and_keeps_the_answers(run, responses):
         start = time.monotonic()
         status, _, err = run(responses, *endpoint(server, "--workers", 2))
         assert status == 1 and "Interrupted" in err and "answers are kept" in err
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 15
         never.set()
         kept = int(err.split(" of 6 answers are kept")[0].split()[-1])
         assert kept >= 2
