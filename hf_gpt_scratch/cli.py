@@ -9,6 +9,8 @@ from contextlib import nullcontext
 from importlib.metadata import version
 from itertools import chain
 
+from .argument_types import above_0, at_least_0, count, positive, probability
+
 RED, GREEN, RESET = "\033[31m", "\033[32m", "\033[0m"
 
 
@@ -47,12 +49,12 @@ def make_parser() -> argparse.ArgumentParser:
     convert.add_argument(
         "--tokenizer", metavar="PATH", help="the tokenizer to put beside it: a folder, repository or none"
     )
-    convert.add_argument("--n-head", type=_positive, help="attention heads, where the file cannot tell")
+    convert.add_argument("--n-head", type=positive, help="attention heads, where the file cannot tell")
     convert.add_argument("--lora-scale", type=float, help="what LoRA's A @ B is multiplied by, in the book alpha")
     convert.add_argument("--labels", help="the classes of a classifier of the book, such as ham,spam")
     convert.add_argument("--activation", choices=["gelu", "gelu_new"], help="nanoGPT's, before July 2023 gelu_new")
     convert.add_argument("--size", choices=SIZES, help="first download OpenAI's GPT-2 of this size into SRC")
-    convert.add_argument("--vocab-size", type=_positive, help="cut a vocabulary that was rounded up to this")
+    convert.add_argument("--vocab-size", type=positive, help="cut a vocabulary that was rounded up to this")
     convert.set_defaults(run=run_convert)
 
     export = commands.add_parser("export", help="write a model of this package in another format")
@@ -105,7 +107,7 @@ def make_parser() -> argparse.ArgumentParser:
     classify.add_argument("--file", help="read the messages from this file, one a line, none empty")
     classify.add_argument("--stream", action="store_true", help="show the probability of spam after each word")
     classify.add_argument("--json", action="store_true", help="print one JSON object for each message")
-    classify.add_argument("--batch-size", type=_positive, default=32, help="messages per forward pass (default: 32)")
+    classify.add_argument("--batch-size", type=positive, default=32, help="messages per forward pass (default: 32)")
     classify.set_defaults(run=run_classify)
 
     command = commands.add_parser("judge", help="let a larger language model score the answers of a model")
@@ -121,56 +123,21 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _add_sampling(command: argparse.ArgumentParser, max_new_tokens: int, temperature: float) -> None:
-    command.add_argument("--max-new-tokens", type=_positive, default=max_new_tokens, help=f"default: {max_new_tokens}")
+    command.add_argument("--max-new-tokens", type=positive, default=max_new_tokens, help=f"default: {max_new_tokens}")
     command.add_argument(
         "--temperature",
-        type=_at_least_0,
+        type=at_least_0,
         default=temperature,
         help=f"below 1 bolder choices are rarer, 0 allows none (default: {temperature:g})",
     )
-    command.add_argument("--top-k", type=_count, help="choose among the so many likeliest tokens (default: 0, all)")
-    command.add_argument("--top-p", type=_probability, help="choose among the fewest tokens of this probability")
+    command.add_argument("--top-k", type=count, help="choose among the so many likeliest tokens (default: 0, all)")
+    command.add_argument("--top-p", type=probability, help="choose among the fewest tokens of this probability")
     command.add_argument(
         "--repetition-penalty",
-        type=_above_0,
+        type=above_0,
         help="above 1, tokens seen before are less likely (default: what the model was saved with, or 1)",
     )
     command.add_argument("--seed", type=int, help="for the same text again")
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
-    return value
-
-
-def _above_0(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"must be at least 0, not {value}")
-    return value
-
-
-def _at_least_0(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be at least 0, not {text}")
-    return value
-
-
-def _probability(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"must be above 0 and at most 1, not {text}")
-    return value
 
 
 def run_convert(args: argparse.Namespace) -> None:

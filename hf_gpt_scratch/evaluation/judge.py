@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from ..argument_types import above_0, count, positive
 from ..errors import InputError, UsageError
 from ..tokenizer import is_not_text
 from .judge_prompts import Task
@@ -41,37 +42,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--judge-model", metavar="DIR", help="judge by the language model in this folder, no server")
     parser.add_argument("--output", metavar="FILE", help="what to write (default: judge.json beside the first file)")
     defaults = {
-        "workers": (_at_least_1, "requests at a time"),
-        "timeout": (_seconds, "seconds to wait for an answer, enough for a CPU"),
-        "retries": (_at_least_0, "of a request that failed in passing"),
-        "max_tokens": (_at_least_1, "of an answer, thoughts included"),
+        "workers": (positive, "requests at a time"),
+        "timeout": (above_0, "seconds to wait for an answer, enough for a CPU"),
+        "retries": (count, "of a request that failed in passing"),
+        "max_tokens": (positive, "of an answer, thoughts included"),
         "seed": (int, "of the requests, whose temperature is 0"),
     }
     for name, (kind, help) in defaults.items():
         default = DEFAULTS[name]
         option = f"--{name.replace('_', '-')}"
         parser.add_argument(option, type=kind, default=default, help=f"{help} (default: {default:g})")
-
-
-def _at_least_1(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
-    return value
-
-
-def _at_least_0(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"must be at least 0, not {value}")
-    return value
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be above 0, not {text}")
-    return value
 
 
 def run(args: argparse.Namespace) -> None:
