@@ -1,6 +1,5 @@
 """People's preferences between two models' answers: the pairs, the votes in SQLite, the statistics."""
 
-import json
 import os
 import random
 import sqlite3
@@ -11,16 +10,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-
 from ..errors import InputError, UsageError
+from ..evaluation.intervals import bootstrap_mean
+from ..evaluation.responses import RESPONSE, read_json, read_pairs
 from ..provenance import sha256
 
-FIELDS = ("instruction", "input", "model_response")
 CHOICES = ("left", "right", "tie", "both_bad")
 POINTS = {"A": 1.0, "tie": 0.5, "both_bad": 0.5, "B": 0.0}  # what a vote adds to A's wins
 VERDICTS = {"A": "A", "B": "B", "tie": "tie", "both_bad": "tie"}  # as a judge says it
-CONFIDENCE, RESAMPLES = 0.95, 10_000
 DEFINITIONS = {
     "win_rate": "share of the votes that A wins, ties and both_bad as half; interval: 95 %, the percentiles of a"
     " bootstrap over the items, with all votes of an item drawn together; none where all items were voted alike",
@@ -62,48 +59,10 @@ class Pair:
     b: str
 
 
-def load_responses(path: str | os.PathLike) -> list[dict[str, str]]:
-    """
-    The rows of a file of responses, as training/finetune_instruct.py writes it.
-
-    Raises:
-        InputError: when it is not a JSON list of objects with the texts of `FIELDS`, or an empty one.
-    """
-    rows = _read_json(path)
-    if not isinstance(rows, list) or not rows:
-        raise InputError(f"{path} must be a list of answered instructions, such as a responses.json, and not empty.")
-    for number, row in enumerate(rows, start=1):
-        missing = [name for name in FIELDS if not isinstance(row, dict) or not isinstance(row.get(name), str)]
-        if missing:
-            raise InputError(f"Entry {number} of {path} has no text {' and no '.join(map(repr, missing))}.")
-    return rows
-
-
 def load_pairs(a_path: str | os.PathLike, b_path: str | os.PathLike) -> list[Pair]:
-    """
-    The answers of two files to the same questions, in the order of the first file.
-
-    Raises:
-        InputError: when a file cannot be used, or one has a question which the other has not.
-    """
-    a_rows, b_rows = load_responses(a_path), load_responses(b_path)
-    answers = defaultdict(list)
-    for row in b_rows:
-        answers[row["instruction"], row["input"]].append(row["model_response"])
-    pairs = []
-    for number, row in enumerate(a_rows, start=1):
-        question = row["instruction"], row["input"]
-        if not answers[question]:
-            raise InputError(
-                f"{a_path} and {b_path} must answer the same questions, but entry {number} of the first is not in the"
-                " second."
-            )
-        pairs.append(Pair(*question, row["model_response"], answers[question].pop(0)))
-    if len(b_rows) > len(a_rows):
-        raise InputError(
-            f"{a_path} and {b_path} must answer the same questions, but they have {len(a_rows)} and {len(b_rows)}."
-        )
-    return pairs
+    """The answers of two files to the same questions, in the order of the first; `InputError` as `read_pairs`."""
+    pairs = read_pairs(a_path, b_path, needs_reference=False)
+    return [Pair(a["instruction"], a["input"], a[RESPONSE], b[RESPONSE]) for a, b in pairs]
 
 
 def load_verdicts(path: str | os.PathLike, pairs: Sequence[Pair]) -> dict[int, str]:
@@ -113,7 +72,7 @@ def load_verdicts(path: str | os.PathLike, pairs: Sequence[Pair]) -> dict[int, s
     Raises:
         InputError: when it is not the file of a pairwise judge, or judges a question that is not among the pairs.
     """
-    judged = _read_json(path)
+    judged = read_json(path)
     items = judged.get("items") if isinstance(judged, dict) else None
     if not isinstance(items, list):
         raise InputError(f"{path} has no list 'items': it is not what a pairwise judge writes.")
@@ -323,13 +282,6 @@ def krippendorff_alpha(units: Iterable[Sequence[str]]) -> float | None:
     return 1 - (n - 1) * observed / expected if expected else None
 
 
-def _read_json(path: str | os.PathLike):
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise InputError(f"{path} is not a JSON file ({error}).") from None
-
-
 def _by_item(votes) -> dict[int, list[str]]:
     by_item = defaultdict(list)
     for _, item, winner, _ in votes:
@@ -338,18 +290,12 @@ def _by_item(votes) -> dict[int, list[str]]:
 
 
 def _with_interval(name: str, clusters: list[list[float]], seed: int) -> dict:
-    """The mean of all values, and its interval by a bootstrap over the clusters."""
-    if not clusters:
-        return {name: None, f"{name}_interval": None}
-    sums, sizes = np.array([[sum(values), len(values)] for values in clusters]).T
-    interval = None
-    if len(set(sums / sizes)) > 1:
-        times = np.random.default_rng(seed).multinomial(
-            len(clusters), np.full(len(clusters), 1 / len(clusters)), size=RESAMPLES
-        )  # (RESAMPLES, clusters): how often each was drawn
-        ends = np.quantile((times @ sums) / (times @ sizes), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-        interval = [float(end) for end in ends]
-    return {name: float(sums.sum() / sizes.sum()), f"{name}_interval": interval}
+    """The mean of all values, and its interval; none where all clusters are alike, which says nothing of the next."""
+    means = {_mean(values) for values in clusters}
+    return {
+        name: _mean([value for values in clusters for value in values]),
+        f"{name}_interval": bootstrap_mean(clusters, seed) if len(means) > 1 else None,
+    }
 
 
 def _share(values: Sequence[str], value: str) -> float:

@@ -16,10 +16,9 @@ from pathlib import Path
 
 from ..argument_types import above_0, count, positive
 from ..errors import InputError, UsageError
-from ..tokenizer import is_not_text
 from .judge_prompts import Task
+from .responses import QUESTION, REFERENCE, RESPONSE, read_pairs, read_responses
 
-FIELDS = ("instruction", "input", "output", "model_response")
 DEFAULTS = {"workers": 4, "timeout": 300.0, "retries": 4, "max_tokens": 512, "seed": 0}
 
 
@@ -68,16 +67,14 @@ def run(args: argparse.Namespace) -> None:
 
     _check_usage(args)
     files = [Path(name) for name in args.responses]
-    rows = [read_responses(path) for path in files]
-    if len(files) == 2:
-        check_same_questions(*files, *rows)
+    rows = read_pairs(*files) if len(files) == 2 else [(row,) for row in read_responses(files[0])]
     data = [{"file": str(path), "sha256": sha256(path)} for path in files]
     output = _check_output(files[0], args.output)
     judge = _make_judge(args)
 
-    tasks = [[Task(*_question(row[0]), tuple(_response(one) for one in row))] for row in zip(*rows)]
+    tasks = [[Task(*_question(row[0]), tuple(one[RESPONSE] for one in row))] for row in rows]
     if len(files) == 2:  # each pair in both orders
-        tasks = [[task, Task(*_question(row), task.responses[::-1])] for row, [task] in zip(rows[0], tasks)]
+        tasks = [[task, Task(*_question(row), task.responses[::-1])] for (row, _), [task] in zip(rows, tasks)]
     journal = output.with_name(f"{output.stem}.{_digest(judge.identity)[:8]}.partial.jsonl")
     outcomes = collect(judge, tasks, journal)
     result = summarize(tasks, outcomes)
@@ -114,56 +111,8 @@ def _check_usage(args: argparse.Namespace) -> None:
         raise UsageError("Give --base-url and --model of an endpoint, or --judge-model with a model's folder.")
 
 
-def read_responses(path: Path) -> list[dict]:
-    """
-    The rows of a file that finetune_instruct.py wrote, or of the same form.
-
-    Raises:
-        InputError: naming the first row (from 1 on) that lacks a field.
-    """
-    if not path.is_file():
-        raise InputError(f"The file of responses {path} does not exist.")
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text ({error.reason}).") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not valid JSON ({error}).") from None
-    if not isinstance(rows, list):
-        raise InputError(f"{path} must be a list of objects with {', '.join(FIELDS)}, not a {type(rows).__name__}.")
-    if not rows:
-        raise InputError(f"{path} holds no responses.")
-    for number, row in enumerate(rows, start=1):
-        if not isinstance(row, dict):
-            raise InputError(f"{path}, row {number}: expected an object, not a {type(row).__name__}.")
-        for name in FIELDS:
-            if name not in row:
-                raise InputError(f"{path}, row {number}: it has no field {name!r}.")
-            if not isinstance(row[name], str):
-                raise InputError(f"{path}, row {number}: its {name} must be text, not a {type(row[name]).__name__}.")
-            if is_not_text(row[name]):
-                raise InputError(f"{path}, row {number}: its {name} holds half a character, which is no text.")
-    return rows
-
-
-def check_same_questions(path_a: Path, path_b: Path, a: list[dict], b: list[dict]) -> None:
-    """Raises `InputError` unless both answer the same questions, with the same references, in the same order."""
-    for number, (row_a, row_b) in enumerate(zip(a, b), start=1):
-        if _question(row_a) != _question(row_b):
-            raise InputError(
-                f"{path_a} and {path_b} answer different questions, first in row {number}; compare two models on the"
-                " same test set."
-            )
-    if len(a) != len(b):
-        raise InputError(f"{path_a} answers {len(a)} questions and {path_b} {len(b)}; compare them on the same ones.")
-
-
 def _question(row: Mapping[str, str]) -> tuple[str, str, str]:
-    return row["instruction"], row["input"], row["output"]
-
-
-def _response(row: Mapping[str, str]) -> str:
-    return row["model_response"]
+    return tuple(row[name] for name in (*QUESTION, REFERENCE))
 
 
 def _check_output(first: Path, wanted: str | None) -> Path:

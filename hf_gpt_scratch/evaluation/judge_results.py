@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import norm
 
+from .intervals import bootstrap_mean, wilson
 from .judge_prompts import Task
 from .judges import Answer, Failure
 
-CONFIDENCE, RESAMPLES = 0.95, 10_000
 EDGES = list(range(0, 101, 10))
 WORST = 10
 SCORING = {
@@ -101,7 +100,7 @@ def _winner(score: float | None) -> str | None:
 def _scores(scores: list[float]) -> dict:
     return {
         "mean": sum(scores) / len(scores) if scores else None,
-        "interval": bootstrap(scores),
+        "interval": bootstrap_mean([[score] for score in scores]),
         "histogram": {"edges": EDGES, "counts": np.histogram(scores, EDGES)[0].tolist()},
     }
 
@@ -113,29 +112,13 @@ def _comparison(items: list[dict], scores: list[float]) -> dict:
     win_rate = sum(scores) / len(scores) if scores else None
     return {
         "win_rate": win_rate,
-        "interval": wilson(win_rate, len(scores)) if scores else None,
+        "interval": wilson(sum(scores), len(scores)),
         "wins": sum(score > 0.5 for score in scores),
         "ties": sum(score == 0.5 for score in scores),
         "losses": sum(score < 0.5 for score in scores),
         "consistency": float(np.mean(same)) if same else None,
         "first_position_rate": float(np.mean(first)) if first else None,
     }
-
-
-def bootstrap(values: Sequence[float]) -> list[float] | None:
-    """The percentiles of 10,000 resamplings' means, always the same ones; `None` for fewer than two values."""
-    if len(values) < 2:
-        return None
-    values, rng = np.asarray(values, dtype=float), np.random.default_rng(0)
-    means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(RESAMPLES)]
-    return [float(bound) for bound in np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])]
-
-
-def wilson(mean: float, n: int) -> list[float]:
-    """Wilson's score interval of the mean of `n` values from 0 to 1: at most as variable as wins and losses alone."""
-    z = norm.ppf((1 + CONFIDENCE) / 2)
-    centre, spread = mean + z * z / (2 * n), z * np.sqrt(mean * (1 - mean) / n + z * z / (4 * n * n))
-    return [float(max(0.0, (centre + sign * spread) / (1 + z * z / n))) for sign in (-1, 1)]
 
 
 def plot(result: dict, path: Path) -> None:

@@ -3,10 +3,8 @@
 import datasets
 import evaluate
 import numpy as np
-from scipy.stats import binomtest
 
-CONFIDENCE = 0.95
-RESAMPLES = 10_000
+from .intervals import RESAMPLES, percentiles, wilson
 
 
 class BinaryClassification(evaluate.Metric):
@@ -44,11 +42,11 @@ class BinaryClassification(evaluate.Metric):
             "mcc": float(_mcc(tn, fp, fn, tp)),
             "confusion_matrix": matrix.tolist(),
             "intervals": {
-                "accuracy": _wilson(tp + tn, int(total)),
-                "precision": _wilson(tp, tp + fp),
-                "recall": _wilson(tp, tp + fn),
-                "f1": _percentiles(_f1(*draws)),
-                "mcc": _percentiles(_mcc(*draws)),
+                "accuracy": wilson(tp + tn, int(total)),
+                "precision": wilson(tp, tp + fp),
+                "recall": wilson(tp, tp + fn),
+                "f1": percentiles(_f1(*draws)),
+                "mcc": percentiles(_mcc(*draws)),
             },
         }
 
@@ -61,15 +59,3 @@ def _f1(tn, fp, fn, tp):
 def _mcc(tn, fp, fn, tp):
     denominator = np.sqrt(np.asarray((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn), dtype=float))
     return np.divide(tp * tn - fp * fn, denominator, out=np.zeros_like(denominator), where=denominator > 0)
-
-
-def _wilson(successes: int, trials: int) -> list[float] | None:
-    """Wilson's score interval of a proportion; `None` where there was no trial."""
-    if trials == 0:
-        return None
-    interval = binomtest(successes, trials).proportion_ci(CONFIDENCE, method="wilson")
-    return [float(interval.low), float(interval.high)]
-
-
-def _percentiles(values: np.ndarray) -> list[float]:
-    return [float(value) for value in np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])]

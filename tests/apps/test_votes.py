@@ -57,21 +57,21 @@ def test_answers_are_paired_by_question_in_the_order_of_the_first_file(files):
 
 
 WRONG = {
-    "no JSON": ("{", "b.json is not a JSON file"),
+    "no JSON": ("{", "b.json is not valid JSON"),
     "no list": ('{"items": []}', "b.json must be a list"),
-    "empty": ("[]", "b.json must be a list .* not empty"),
-    "no objects": ('["text"]', "Entry 1 of .*b.json has no text 'instruction' and no 'input' and no 'model_response'"),
+    "empty": ("[]", "b.json holds no responses"),
+    "no objects": ('["text"]', "b.json, row 1: expected an object, not a str"),
     "a missing field": (
         json.dumps([{"instruction": "Question 0?", "input": ""}]),
-        "Entry 1 of .*b.json has no text 'model_response'",
+        "b.json, row 1: it has no field 'model_response'",
     ),
     "a number": (
         json.dumps([{"instruction": "Question 0?", "input": "", "model_response": 1}]),
         "Entry 1 .* 'model_response'",
     ),
-    "other questions": (json.dumps(responses("b", range(1, 7))), "the same questions, but entry 1 of the first"),
-    "fewer questions": (json.dumps(responses("b", range(5))), "the same questions, but entry 6 of the first"),
-    "more questions": (json.dumps(responses("b", range(7))), "the same questions, but they have 6 and 7"),
+    "other questions": (json.dumps(responses("b", range(1, 7))), "different questions: row 1 of the first"),
+    "fewer questions": (json.dumps(responses("b", range(5))), "6 questions and .*b.json 5"),
+    "more questions": (json.dumps(responses("b", range(7))), "6 questions and .*b.json 7"),
 }
 
 

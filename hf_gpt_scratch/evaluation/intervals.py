@@ -1,0 +1,39 @@
+"""The 95 % intervals of shares, means and other statistics; those by resampling are the same at every call."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.stats import norm
+
+CONFIDENCE = 0.95
+RESAMPLES = 10_000
+
+
+def percentiles(values: np.ndarray) -> list[float]:
+    """The ends between which the middle 95 % of a statistic's resampled values lie."""
+    return [float(value) for value in np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])]
+
+
+def wilson(successes: float, trials: int) -> list[float] | None:
+    """
+    Wilson's score interval (1927) of a share; `None` where there was no trial. With parts of successes, such as half
+    a point for a tie, it is wider than need be.
+    """
+    if trials == 0:
+        return None
+    share, z = successes / trials, norm.ppf((1 + CONFIDENCE) / 2)
+    centre, spread = share + z * z / (2 * trials), z * np.sqrt(share * (1 - share) / trials + (z / (2 * trials)) ** 2)
+    return [min(max(float((centre + side * spread) / (1 + z * z / trials)), 0.0), 1.0) for side in (-1, 1)]
+
+
+def bootstrap_mean(clusters: Sequence[Sequence[float]], seed: int = 0) -> list[float] | None:
+    """The interval of the mean of all values, by resampling whole clusters of them; `None` for less than two."""
+    if len(clusters) < 2:
+        return None
+    sums, sizes = np.array([[sum(values), len(values)] for values in clusters]).T
+    rng, even = np.random.default_rng(seed), np.full(len(clusters), 1 / len(clusters))
+    means = []
+    for _ in range(0, RESAMPLES, 1000):  # the counts of all at once would fill the memory
+        times = rng.multinomial(len(clusters), even, size=1000)  # how often each cluster is drawn
+        means.append((times @ sums) / (times @ sizes))
+    return percentiles(np.concatenate(means))

@@ -1,0 +1,82 @@
+"""Files of responses, as training/finetune_instruct.py writes them: read and checked, and two of them paired."""
+
+import json
+import os
+from collections import defaultdict
+from pathlib import Path
+
+from ..errors import InputError
+from ..tokenizer import is_not_text
+
+QUESTION = ("instruction", "input")
+REFERENCE = "output"
+RESPONSE = "model_response"
+
+
+def read_json(path: str | os.PathLike):
+    """What a JSON file holds; raises `InputError` when it is missing or none."""
+    if not Path(path).is_file():
+        raise InputError(f"The file {path} does not exist.")
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text ({error.reason}).") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not valid JSON ({error}).") from None
+
+
+def read_responses(path: str | os.PathLike, needs_reference: bool = True) -> list[dict[str, str]]:
+    """
+    The rows of a file of responses, each with the texts `instruction`, `input`, `model_response` and, where it is
+    needed, the reference answer `output`.
+
+    Raises:
+        InputError: naming the first row (from 1 on) that lacks a field.
+    """
+    fields = (*QUESTION, *([REFERENCE] if needs_reference else []), RESPONSE)
+    rows = read_json(path)
+    if not isinstance(rows, list):
+        raise InputError(f"{path} must be a list of objects with {', '.join(fields)}, not a {type(rows).__name__}.")
+    if not rows:
+        raise InputError(f"{path} holds no responses.")
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict):
+            raise InputError(f"{path}, row {number}: expected an object, not a {type(row).__name__}.")
+        for name in fields:
+            if name not in row:
+                raise InputError(f"{path}, row {number}: it has no field {name!r}.")
+            if not isinstance(row[name], str):
+                raise InputError(f"{path}, row {number}: its {name} must be text, not a {type(row[name]).__name__}.")
+            if is_not_text(row[name]):
+                raise InputError(f"{path}, row {number}: its {name} holds half a character, which is no text.")
+    return rows
+
+
+def read_pairs(
+    a_path: str | os.PathLike, b_path: str | os.PathLike, needs_reference: bool = True
+) -> list[tuple[dict[str, str], dict[str, str]]]:
+    """
+    The rows of two files that answer the same questions, in the order of the first.
+
+    Raises:
+        InputError: as `read_responses`, or when one file has a question, or a reference, that the other has not.
+    """
+    a_rows, b_rows = (read_responses(path, needs_reference) for path in (a_path, b_path))
+    if len(a_rows) != len(b_rows):
+        raise InputError(
+            f"{a_path} answers {len(a_rows)} questions and {b_path} {len(b_rows)}; compare them on the same ones."
+        )
+    same = (*QUESTION, *([REFERENCE] if needs_reference else []))
+    waiting = defaultdict(list)
+    for row in reversed(b_rows):
+        waiting[tuple(row[name] for name in same)].append(row)
+    pairs = []
+    for number, row in enumerate(a_rows, start=1):
+        rows = waiting[tuple(row[name] for name in same)]
+        if not rows:
+            raise InputError(
+                f"{a_path} and {b_path} answer different questions: row {number} of the first is not in the second;"
+                " compare two models on the same test set."
+            )
+        pairs.append((row, rows.pop()))
+    return pairs
