@@ -240,6 +240,7 @@ def run_classify(args: argparse.Namespace) -> None:
     classifier = SpamClassifier.from_pretrained(args.dir)
     colours = (GREEN, RED) if sys.stdout.isatty() and "NO_COLOR" not in os.environ else ("", "")
     reset = RESET if colours[0] else ""
+    threshold = classifier.calibration.threshold
     typed = not (args.text or args.file) and sys.stdin.isatty()  # then each line is answered at once
     predictions = classifier.classify(_messages(args), batch_size=1 if typed else args.batch_size)
     for number, prediction in enumerate(predictions, start=1):
@@ -259,9 +260,9 @@ def run_classify(args: argparse.Namespace) -> None:
             print(json.dumps(record, ensure_ascii=False), flush=True)
             continue
         for word, value in words:
-            colour = colours[value > 0.5]
+            colour = colours[value > threshold]
             print(f"{colour}{value:7.1%} {'█' * round(20 * value):20} {word.strip()}{reset}", flush=True)
-        colour = colours[prediction.probability > 0.5]
+        colour = colours[prediction.probability > threshold]
         print(f"{colour}{prediction.label}{reset}\t{prediction.probability:.4f}\t{prediction.text}", flush=True)
 
 

@@ -4,7 +4,7 @@ import os
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
 
@@ -142,6 +142,34 @@ def stream_text(
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """
+    How logits become the probability of label 1, and where that becomes the label; `evaluation/calibration.py` fits
+    it to a model and keeps it in the model's configuration, under `calibration`.
+
+    Attributes:
+        temperature: divides the log-odds of label 1 (Guo et al. 2017).
+        shift: added to them, for another share of label 1 than the model learnt from (Saerens et al. 2002).
+        threshold: probabilities above it are label 1.
+    """
+
+    temperature: float = 1.0
+    shift: float = 0.0
+    threshold: float = 0.5
+
+    @classmethod
+    def of(cls, config: GPTScratchConfig) -> "Calibration":
+        """The one a configuration holds, or that which changes nothing."""
+        settings = getattr(config, "calibration", None) or {}
+        return cls(**{field.name: settings[field.name] for field in fields(cls) if field.name in settings})
+
+    def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
+        """The probability of label 1, `(...)`, from both labels' logits `(..., 2)`."""
+        log_odds = (logits[..., 1] - logits[..., 0]).float()
+        return (log_odds / self.temperature + self.shift).sigmoid()
+
+
+@dataclass(frozen=True)
 class Prediction:
     """A message's label and the probability of label 1 (spam); `truncated` if the model could not read all of it."""
 
@@ -152,11 +180,12 @@ class Prediction:
 
 
 class SpamClassifier:
-    """A trained sequence classifier and its tokenizer, ready for messages."""
+    """A trained sequence classifier, its tokenizer and its calibration, ready for messages."""
 
     def __init__(self, model: GPTScratchForSequenceClassification, tokenizer: PreTrainedTokenizerBase):
         self.model = model.eval()
         self.tokenizer = tokenizer
+        self.calibration = Calibration.of(model.config)
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike) -> "SpamClassifier":
@@ -170,7 +199,7 @@ class SpamClassifier:
             raise InputError(f"{folder} has {model.num_labels} labels; this needs two.")
         return cls(model, load_tokenizer(folder))
 
-    def _encode(self, texts: list[str]) -> tuple[dict[str, torch.Tensor], list[bool]]:
+    def encode(self, texts: list[str]) -> tuple[dict[str, torch.Tensor], list[bool]]:
         """The padded batch and, for each text, whether it had to be cut to `n_positions` tokens."""
         for text in texts:
             if not text.strip():
@@ -204,11 +233,12 @@ class SpamClassifier:
             raise failure
 
     def _classify_batch(self, texts: list[str]) -> Iterator[Prediction]:
-        inputs, truncated = self._encode(texts)
+        inputs, truncated = self.encode(texts)
         with torch.no_grad():
-            probabilities = self.model(**inputs).logits.float().softmax(-1)[:, 1].tolist()
+            probabilities = self.calibration.probabilities(self.model(**inputs).logits).tolist()
         for text, probability, cut in zip(texts, probabilities, truncated):
-            yield Prediction(text, self.model.config.id2label[int(probability > 0.5)], probability, cut)
+            label = self.model.config.id2label[int(probability > self.calibration.threshold)]
+            yield Prediction(text, label, probability, cut)
 
     @torch.no_grad()
     def word_probabilities(self, text: str) -> list[tuple[str, float]]:
@@ -218,10 +248,10 @@ class SpamClassifier:
         the model could not read, past `n_positions` tokens, are left out.
         """
         text = text.strip()
-        inputs, _ = self._encode([text])
+        inputs, _ = self.encode([text])
         encoding = self.tokenizer(text, return_offsets_mapping=True, verbose=False)
         token_logits = self.model(**inputs, output_token_logits=True).token_logits[0]  # (T, 2)
-        probabilities = token_logits.float().softmax(-1)[:, 1].tolist()
+        probabilities = self.calibration.probabilities(token_logits).tolist()
         token_ends = [end for _, end in encoding["offset_mapping"]][: len(probabilities)]
         words, read = [], 0
         for word in re.finditer(r"\s*\S+", text):

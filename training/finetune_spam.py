@@ -5,7 +5,7 @@ Trains a spam classifier on the SMS Spam Collection with transformers' Trainer, 
 
 The data is downloaded from UCI, or read from `--data_file`. `--help` lists every setting; each can stand in the YAML
 or on the command line. Writes into `--output_dir`: the model (loadable by `AutoModelForSequenceClassification`), its
-tokenizer, `metrics.json` and the pictures in `plots/`.
+tokenizer, `metrics.json`, `results/spam.json`, `predictions.csv` and the pictures in `plots/`.
 """
 
 import argparse
@@ -35,6 +35,9 @@ class SpamArguments(ModelArguments):
     split_seed: int | None = field(default=None, metadata={"help": "Seed of the grouped split; `seed` by default."})
     prefix_loss_weight: float = field(
         default=0.0, metadata={"help": "Share of the loss taken over every prefix of a message (0 to 1)."}
+    )
+    word_dropout: float = field(
+        default=0.0, metadata={"help": "Probability of leaving a word out whenever a message is trained on."}
     )
     trainable_layers: str = field(
         default="all",
@@ -90,6 +93,18 @@ def make_model(args: SpamArguments, tokenizer):
     return model
 
 
+def tokenize(splits, tokenizer, limit: int):
+    """The splits with `input_ids` of at most `limit` tokens, and how many messages of each had to be cut to that."""
+    encoded = splits.map(
+        lambda rows: tokenizer([text.strip() for text in rows["text"]], verbose=False), batched=True, desc="Tokenizing"
+    )
+    too_long = {name: sum(len(ids) > limit for ids in rows["input_ids"]) for name, rows in encoded.items()}
+    if any(too_long.values()):
+        print(f"Messages cut to {limit} tokens: {too_long}")
+        encoded = encoded.map(lambda row: {key: row[key][:limit] for key in ("input_ids", "attention_mask")})
+    return encoded, too_long
+
+
 def main(argv: list[str] | None = None) -> dict:
     argv = sys.argv[1:] if argv is None else argv
     from hf_gpt_scratch.errors import UsageError
@@ -98,38 +113,28 @@ def main(argv: list[str] | None = None) -> dict:
     args, training_args = parse_yaml_and_args(make_parser(), argv)
     if args.prefix_loss_weight and training_args.label_smoothing_factor:
         raise UsageError("label_smoothing_factor is for whole messages only: it needs a prefix_loss_weight of 0.")
+    if not 0 <= args.word_dropout < 1:
+        raise UsageError(f"word_dropout must be at least 0 and below 1, not {args.word_dropout:g}.")
 
     import numpy as np
-    from scipy.special import softmax
     from transformers import DataCollatorWithPadding, set_seed
 
     from hf_gpt_scratch.data import sms_spam
     from hf_gpt_scratch.data.sampling import LengthGroupedTrainer
-    from hf_gpt_scratch.evaluation.baseline import baseline_scores
+    from hf_gpt_scratch.data.word_dropout import WordDropout
     from hf_gpt_scratch.evaluation.metrics import BinaryClassification
-    from hf_gpt_scratch.evaluation.plots import plot_confusion_matrix, plot_precision_recall, plot_training
     from hf_gpt_scratch.provenance import command_line, environment
-    from hf_gpt_scratch.saving import write_json
     from hf_gpt_scratch.trainer import early_stopping
 
     start = time.perf_counter()
     messages = sms_spam.load_messages(args.data_file, args.dataset_name)
-    splits = sms_spam.split(
-        messages, args.protocol, training_args.seed if args.split_seed is None else args.split_seed
-    )
+    split_seed = training_args.seed if args.split_seed is None else args.split_seed
+    splits = sms_spam.split(messages, args.protocol, split_seed)
     set_seed(training_args.seed)
     tokenizer = args.make_tokenizer(splits["train"]["text"])
     model = make_model(args, tokenizer)
-
     limit = model.config.n_positions
-    encoded = splits.map(
-        lambda rows: tokenizer([text.strip() for text in rows["text"]], verbose=False), batched=True, desc="Tokenizing"
-    )
-    too_long = {name: sum(len(ids) > limit for ids in rows["input_ids"]) for name, rows in encoded.items()}
-    if any(too_long.values()):
-        print(f"Messages cut to {limit} tokens: {too_long}")
-        encoded = encoded.map(lambda row: {key: row[key][:limit] for key in ("input_ids", "attention_mask")})
-
+    encoded, too_long = tokenize(splits, tokenizer, limit)
     metric = BinaryClassification()
 
     def measure(logits, labels) -> dict:
@@ -138,10 +143,11 @@ def main(argv: list[str] | None = None) -> dict:
     def compute_metrics(evaluation) -> dict:
         return {key: value for key, value in measure(*evaluation).items() if isinstance(value, float)}
 
+    train = encoded["train"]
     trainer = LengthGroupedTrainer(
         model=model,
         args=training_args,
-        train_dataset=encoded["train"],
+        train_dataset=WordDropout(train, tokenizer, args.word_dropout) if args.word_dropout else train,
         eval_dataset=encoded["validation"],
         processing_class=tokenizer,
         data_collator=DataCollatorWithPadding(tokenizer),
@@ -150,17 +156,11 @@ def main(argv: list[str] | None = None) -> dict:
     )
     resumed = resume_checkpoint(training_args)
     trained_for = trainer.train(resume_from_checkpoint=resumed).metrics["train_runtime"]
-    results = {}
-    for name in ("validation", "test"):
-        logits = trainer.predict(encoded[name]).predictions
-        results[name] = measure(logits, splits[name]["label"])
-    output_dir = Path(training_args.output_dir)
+    logits = {name: trainer.predict(encoded[name]).predictions for name in ("validation", "test")}
+    results = {name: measure(values, splits[name]["label"]) for name, values in logits.items()}
     tokenizer.model_max_length = limit
     if not trainer.publish():
         return results
-    probabilities = softmax(logits.astype(float), axis=-1)[:, 1]
-    baseline = baseline_scores(splits["train"], splits["test"])
-
     metrics = {
         "task": "SMS spam classification",
         "protocol": args.protocol,
@@ -170,36 +170,69 @@ def main(argv: list[str] | None = None) -> dict:
         "truncated_messages": too_long,
         **results["test"],
         "validation": results["validation"],
-        "baseline": {
-            "name": "TF-IDF + LinearSVC",
-            **metric.compute(predictions=(baseline > 0).astype(int), references=splits["test"]["label"]),
-        },
         "parameters": model.num_parameters(),
         "trained_parameters": model.num_parameters(only_trainable=True),
         "epochs": trainer.state.epoch,
         "train_seconds": None if resumed else trained_for,
         "seconds": round(time.perf_counter() - start, 1),
         "seed": training_args.seed,
+        "split_seed": split_seed,
         "data": {"source": messages.source, "sha256": messages.sha256},
         "command": command_line("training/finetune_spam.py", argv),
         **environment(),
     }
+    write_results(Path(training_args.output_dir), metrics, splits, logits["test"], trainer.state.log_history)
+    return metrics
+
+
+def write_results(output_dir: Path, metrics: dict, splits, test_logits, log_history: list[dict]) -> None:
+    """Adds the linear model's numbers to `metrics`; writes them, the card, the predictions and the pictures."""
+    import pandas as pd
+    from scipy.special import softmax
+
+    from hf_gpt_scratch.data.sms_spam import LABELS
+    from hf_gpt_scratch.evaluation.baseline import STRONGEST, baseline_scores
+    from hf_gpt_scratch.evaluation.card import Metric, ResultCard
+    from hf_gpt_scratch.evaluation.metrics import BinaryClassification
+    from hf_gpt_scratch.evaluation.plots import plot_confusion_matrix, plot_precision_recall, plot_training
+    from hf_gpt_scratch.provenance import environment
+    from hf_gpt_scratch.saving import write_json
+
+    test = splits["test"]
+    probabilities = softmax(test_logits.astype(float), axis=-1)[:, 1]
+    [scores] = baseline_scores(STRONGEST, splits["train"], test)
+    measured = BinaryClassification().compute(predictions=(scores > 0).astype(int), references=test["label"])
+    metrics["baseline"] = {"name": STRONGEST, **measured}
+
     write_json(output_dir / "metrics.json", metrics)
+    pd.DataFrame(
+        {"text": test["text"], "label": test["label"], "probability": probabilities, STRONGEST: scores}
+    ).to_csv(output_dir / "predictions.csv", index=False)
+    names = ("f1", "precision", "recall", "mcc", "accuracy")
+    gpt, linear = ({name: Metric(row[name], row["intervals"][name]) for name in names} for row in (metrics, measured))
+    leaked = metrics["test_rows_with_a_near_copy_in_train"]
+    card = ResultCard(
+        task=metrics["task"],
+        protocol=f"{metrics['protocol']} split {metrics['split_seed']}: {len(test)} test messages, of which"
+        f" {metrics['spam']['test']} are spam and {leaked} have a near-copy in the training set",
+        data=[metrics["data"]],
+        metrics=gpt,
+        baselines={STRONGEST: linear},
+        seeds=[metrics["seed"]],
+        command=metrics["command"],
+        environment=environment(),
+        predictions="predictions.csv",
+    )
+    card.write(output_dir, "spam")
     plots = output_dir / "plots"
     plots.mkdir(exist_ok=True)
-    plot_training(trainer.state.log_history, plots / "training.png")
-    plot_confusion_matrix(metrics["confusion_matrix"], sms_spam.LABELS, plots / "confusion_matrix.png")
-    plot_precision_recall(
-        splits["test"]["label"],
-        {"GPT": probabilities, "TF-IDF + LinearSVC": baseline},
-        plots / "precision_recall.png",
-    )
-    print(f"{'':20}{'accuracy':>10}{'precision':>10}{'recall':>10}{'F1':>10}{'MCC':>10}")
-    for name, row in (("GPT", metrics), (metrics["baseline"]["name"], metrics["baseline"])):
-        values = (row[key] for key in ("accuracy", "precision", "recall", "f1", "mcc"))
-        print(f"{name:20}" + "".join(f"{value:10.4f}" for value in values))
-    print(f"The model, metrics.json and plots/ are in {output_dir}.")
-    return metrics
+    plot_training(log_history, plots / "training.png")
+    plot_confusion_matrix(metrics["confusion_matrix"], LABELS, plots / "confusion_matrix.png")
+    plot_precision_recall(test["label"], {"GPT": probabilities, STRONGEST: scores}, plots / "precision_recall.png")
+    print(f"{'':20}" + "".join(f"{name:>10}" for name in names))
+    for name, row in (("GPT", gpt), (STRONGEST, linear)):
+        print(f"{name:20}" + "".join(f"{metric.value:10.4f}" for metric in row.values()))
+    print(f"The model, metrics.json, results/spam.json, predictions.csv and plots/ are in {output_dir}.")
 
 
 if __name__ == "__main__":

@@ -59,3 +59,15 @@ def _f1(tn, fp, fn, tp):
 def _mcc(tn, fp, fn, tp):
     denominator = np.sqrt(np.asarray((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn), dtype=float))
     return np.divide(tp * tn - fp * fn, denominator, out=np.zeros_like(denominator), where=denominator > 0)
+
+
+def expected_calibration_error(labels, probabilities, weights=None, bins: int = 10) -> float:
+    """
+    How far the probabilities of class 1 lie from its share, averaged over `bins` bins of equal width, each with the
+    weight of its rows (Naeini et al. 2015, for one class).
+    """
+    probabilities = np.asarray(probabilities, dtype=float)
+    weights = np.ones(len(probabilities)) if weights is None else np.asarray(weights, dtype=float)
+    errors = weights * (probabilities - np.asarray(labels))
+    in_bins = np.bincount(np.minimum((probabilities * bins).astype(int), bins - 1), errors, minlength=bins)
+    return float(np.abs(in_bins).sum() / weights.sum())

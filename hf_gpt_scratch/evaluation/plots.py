@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
@@ -69,3 +70,29 @@ def plot_precision_recall(labels: Sequence[int], scores: dict[str, Sequence[floa
     axis.grid(alpha=0.3)
     axis.legend(loc="lower left")
     figure.savefig(path, dpi=120)
+
+
+def plot_reliability(models: dict[str, tuple[Sequence[int], Sequence[float]]], path: Path, bins: int = 10) -> None:
+    """By model: the share of class 1 in each bin of its predicted probability, and how many rows each bin has."""
+    figure = Figure(figsize=(5, 5.2), layout="constrained")
+    draw_reliability(*figure.subplots(2, 1, sharex=True, height_ratios=(3, 1)), models, bins)
+    figure.savefig(path, dpi=120)
+
+
+def draw_reliability(axis, counts_axis, models: dict[str, tuple[Sequence[int], Sequence[float]]], bins: int) -> None:
+    """The two panels of `plot_reliability`, on axes of the caller's."""
+    axis.plot([0, 1], [0, 1], color="grey", linestyle=":", label="as it should be")
+    for name, (labels, probabilities) in models.items():
+        labels, probabilities = np.asarray(labels, dtype=float), np.asarray(probabilities, dtype=float)
+        bin_of = np.minimum((probabilities * bins).astype(int), bins - 1)
+        rows = np.bincount(bin_of, minlength=bins)
+        filled = rows > 0
+        means = (
+            np.bincount(bin_of, values, minlength=bins)[filled] / rows[filled] for values in (probabilities, labels)
+        )
+        axis.plot(*means, marker="o", markersize=4, label=name)
+        counts_axis.stairs(rows, np.linspace(0, 1, bins + 1), label=name)
+    axis.set(ylabel="share of class 1", xlim=(0, 1), ylim=(0, 1))
+    counts_axis.set(xlabel="predicted probability of class 1", ylabel="messages", yscale="log")
+    axis.grid(alpha=0.3)
+    axis.legend(loc="upper left")

@@ -67,7 +67,7 @@ WRONG = {
     ),
     "a number": (
         json.dumps([{"instruction": "Question 0?", "input": "", "model_response": 1}]),
-        "Entry 1 .* 'model_response'",
+        "b.json, row 1: its model_response must be text, not a int",
     ),
     "other questions": (json.dumps(responses("b", range(1, 7))), "different questions: row 1 of the first"),
     "fewer questions": (json.dumps(responses("b", range(5))), "6 questions and .*b.json 5"),

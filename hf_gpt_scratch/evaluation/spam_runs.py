@@ -1,0 +1,60 @@
+"""Runs of training/finetune_spam.py, opened again: the same split of the same messages, and the model's log-odds."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from datasets import DatasetDict
+
+from ..data import sms_spam
+from ..errors import InputError
+from ..inference import SpamClassifier
+
+
+@dataclass(frozen=True)
+class SpamRun:
+    """A trained classifier, and the split of the messages that it was trained on."""
+
+    folder: Path
+    protocol: str
+    split_seed: int
+    classifier: SpamClassifier
+    splits: DatasetDict
+
+
+def open_run(folder: str | os.PathLike, messages: sms_spam.Messages) -> SpamRun:
+    """
+    Opens the output folder of finetune_spam.py.
+
+    Raises:
+        InputError: when it is none, or the run read other messages: measured on those, the numbers would be of
+            messages that it was trained on.
+    """
+    folder = Path(folder)
+    try:
+        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        protocol, sha256, split_seed = metrics["protocol"], metrics["data"]["sha256"], metrics["split_seed"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(
+            f"{folder} has no metrics.json of training/finetune_spam.py that tells the split; train it again."
+        ) from None
+    if sha256 != messages.sha256:
+        raise InputError(f"{folder} was trained on other messages than those of {messages.source}.")
+    splits = sms_spam.split(messages, protocol, split_seed)
+    return SpamRun(folder, protocol, split_seed, SpamClassifier.from_pretrained(folder), splits)
+
+
+@torch.no_grad()
+def log_odds(classifier: SpamClassifier, texts: Sequence[str], batch_size: int = 64) -> np.ndarray:
+    """The log-odds of spam of each text, `(N,)`, before any calibration."""
+    found = np.empty(len(texts))
+    order = np.argsort([len(text) for text in texts])
+    for rows in np.split(order, range(batch_size, len(order), batch_size)):
+        inputs, _ = classifier.encode([texts[row] for row in rows])
+        logits = classifier.model(**inputs).logits.double()
+        found[rows] = (logits[:, 1] - logits[:, 0]).cpu().numpy()
+    return found
