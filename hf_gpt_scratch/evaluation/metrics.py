@@ -14,7 +14,7 @@ class BinaryClassification(evaluate.Metric):
 
     `compute(predictions=..., references=...)` returns them by name, with `confusion_matrix` (rows are true classes,
     columns predicted ones) and `intervals`: Wilson's for the three proportions, and for F1 and MCC the percentiles of
-    a bootstrap over the messages, which for numbers made of four counts is a draw of those counts.
+    a bootstrap over the messages.
     """
 
     def _info(self):
@@ -27,38 +27,52 @@ class BinaryClassification(evaluate.Metric):
         )
 
     def _compute(self, predictions, references):
-        predictions, references = np.asarray(predictions), np.asarray(references)
-        matrix = np.zeros((2, 2), dtype=int)
-        np.add.at(matrix, (references, predictions), 1)
-        (tn, fp), (fn, tp) = matrix.tolist()
-        total = matrix.sum()
-        draws = np.random.default_rng(0).multinomial(total, matrix.ravel() / total, size=RESAMPLES)
-        draws = draws.T.astype(float)  # tn, fp, fn, tp: (4, RESAMPLES)
+        four = counts(np.asarray(references), np.asarray(predictions))
+        (tn, fp, fn, tp), total = four, sum(four)
+        # A bootstrap over the messages, for numbers made of four counts, is a draw of those counts.
+        draws = np.random.default_rng(0).multinomial(total, np.array(four) / total, size=RESAMPLES).T.astype(float)
         return {
-            "accuracy": (tp + tn) / int(total),
-            "precision": tp / (tp + fp) if tp + fp else 0.0,
-            "recall": tp / (tp + fn) if tp + fn else 0.0,
-            "f1": float(_f1(tn, fp, fn, tp)),
-            "mcc": float(_mcc(tn, fp, fn, tp)),
-            "confusion_matrix": matrix.tolist(),
+            "accuracy": (tp + tn) / total,
+            "precision": float(precision_score(*four)),
+            "recall": float(recall_score(*four)),
+            "f1": float(f1_score(*four)),
+            "mcc": float(matthews_correlation(*four)),
+            "confusion_matrix": [[tn, fp], [fn, tp]],
             "intervals": {
-                "accuracy": wilson(tp + tn, int(total)),
+                "accuracy": wilson(tp + tn, total),
                 "precision": wilson(tp, tp + fp),
                 "recall": wilson(tp, tp + fn),
-                "f1": percentiles(_f1(*draws)),
-                "mcc": percentiles(_mcc(*draws)),
+                "f1": percentiles(f1_score(*draws)),
+                "mcc": percentiles(matthews_correlation(*draws)),
             },
         }
 
 
-def _f1(tn, fp, fn, tp):
-    denominator = np.asarray(2 * tp + fp + fn, dtype=float)
-    return np.divide(2 * tp, denominator, out=np.zeros_like(denominator), where=denominator > 0)
+def counts(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None = None) -> list:
+    """True negatives, false positives, false negatives and true positives, from labels and predictions of 0 and 1."""
+    return np.bincount(2 * labels + predictions, weights, minlength=4).tolist()
 
 
-def _mcc(tn, fp, fn, tp):
-    denominator = np.sqrt(np.asarray((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn), dtype=float))
-    return np.divide(tp * tn - fp * fn, denominator, out=np.zeros_like(denominator), where=denominator > 0)
+def precision_score(tn, fp, fn, tp):
+    return _ratio(tp, tp + fp)
+
+
+def recall_score(tn, fp, fn, tp):
+    return _ratio(tp, tp + fn)
+
+
+def f1_score(tn, fp, fn, tp):
+    return _ratio(2 * tp, 2 * tp + fp + fn)
+
+
+def matthews_correlation(tn, fp, fn, tp):
+    return _ratio(tp * tn - fp * fn, np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)))
+
+
+def _ratio(numerator, denominator):
+    """The ratio, or 0 where there is nothing to divide by."""
+    denominator = np.asarray(denominator, dtype=float)
+    return np.divide(numerator, denominator, out=np.zeros_like(denominator), where=denominator > 0)
 
 
 def expected_calibration_error(labels, probabilities, weights=None, bins: int = 10) -> float:

@@ -61,26 +61,37 @@ def plot_confusion_matrix(matrix: Sequence[Sequence[int]], labels: Sequence[str]
 def plot_precision_recall(labels: Sequence[int], scores: dict[str, Sequence[float]], path: Path) -> None:
     """The precision-recall curve of each model, by name, whose `scores` rise with the probability of class 1."""
     figure = Figure(figsize=(5, 4.2), layout="constrained")
-    axis = figure.subplots()
-    for name, values in scores.items():
-        precision, recall, _ = precision_recall_curve(labels, values)
-        area = average_precision_score(labels, values)
+    _draw_precision_recall(figure.subplots(), {name: (labels, values) for name, values in scores.items()})
+    figure.savefig(path, dpi=120)
+
+
+def plot_reliability(models: dict[str, tuple[Sequence[int], Sequence[float]]], path: Path) -> None:
+    """By model (labels, probabilities): the share of class 1 at each predicted probability, and how many rows."""
+    figure = Figure(figsize=(5, 5.2), layout="constrained")
+    _draw_reliability(*figure.subplots(2, 1, sharex=True, height_ratios=(3, 1)), models)
+    figure.savefig(path, dpi=120)
+
+
+def plot_classifiers(models: dict[str, tuple[Sequence[int], Sequence[float]]], path: Path) -> None:
+    """By model (labels, probabilities): reliability on the left, precision against recall on the right."""
+    figure = Figure(figsize=(10, 5.2), layout="constrained")
+    left, right = figure.subfigures(1, 2)
+    _draw_reliability(*left.subplots(2, 1, sharex=True, height_ratios=(3, 1)), models)
+    _draw_precision_recall(right.subplots(), models)
+    figure.savefig(path, dpi=120)
+
+
+def _draw_precision_recall(axis, models: dict[str, tuple[Sequence[int], Sequence[float]]]) -> None:
+    for name, (labels, scores) in models.items():
+        precision, recall, _ = precision_recall_curve(labels, scores)
+        area = average_precision_score(labels, scores)
         axis.plot(recall, precision, drawstyle="steps-post", label=f"{name} (average precision {area:.3f})")
     axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.01))
     axis.grid(alpha=0.3)
     axis.legend(loc="lower left")
-    figure.savefig(path, dpi=120)
 
 
-def plot_reliability(models: dict[str, tuple[Sequence[int], Sequence[float]]], path: Path, bins: int = 10) -> None:
-    """By model: the share of class 1 in each bin of its predicted probability, and how many rows each bin has."""
-    figure = Figure(figsize=(5, 5.2), layout="constrained")
-    draw_reliability(*figure.subplots(2, 1, sharex=True, height_ratios=(3, 1)), models, bins)
-    figure.savefig(path, dpi=120)
-
-
-def draw_reliability(axis, counts_axis, models: dict[str, tuple[Sequence[int], Sequence[float]]], bins: int) -> None:
-    """The two panels of `plot_reliability`, on axes of the caller's."""
+def _draw_reliability(axis, counts_axis, models: dict[str, tuple[Sequence[int], Sequence[float]]], bins=10) -> None:
     axis.plot([0, 1], [0, 1], color="grey", linestyle=":", label="as it should be")
     for name, (labels, probabilities) in models.items():
         labels, probabilities = np.asarray(labels, dtype=float), np.asarray(probabilities, dtype=float)

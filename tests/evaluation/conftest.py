@@ -1,11 +1,32 @@
-"""The judge's command, as its tests run it."""
+"""The judge's command, as its tests run it, and small runs of the spam script to be measured."""
 
 import argparse
+import sys
+from pathlib import Path
 
 import pytest
 
 from hf_gpt_scratch.errors import run_reporting_errors
 from hf_gpt_scratch.evaluation import judge
+
+TRAINING = Path(__file__).parents[2] / "training"
+MESSAGES = TRAINING / "demo_data" / "messages.tsv"
+SETTINGS = {
+    "data_file": MESSAGES,
+    "train_tokenizer": 500,
+    "n_embd": 32,
+    "n_layer": 1,
+    "n_head": 2,
+    "n_positions": 128,
+    "num_train_epochs": 6,
+    "per_device_train_batch_size": 16,
+    "learning_rate": 3e-3,
+    "word_dropout": 0.1,
+    "use_cpu": True,
+    "disable_tqdm": True,
+    "save_strategy": "no",
+    "load_best_model_at_end": False,
+}
 
 
 @pytest.fixture
@@ -20,3 +41,21 @@ def run(capsys):
         return run_reporting_errors(lambda: judge.run(parsed)), *capsys.readouterr()
 
     return run
+
+
+@pytest.fixture(scope="session")
+def spam_runs(tmp_path_factory) -> dict[str, Path]:
+    """The folders of two runs of the grouped protocol, `1` and `2`, and of one of the book's, `book`."""
+    sys.path.insert(0, str(TRAINING))
+    import finetune_spam
+
+    folder = tmp_path_factory.mktemp("spam_runs")
+    for name, changes in {"1": {"seed": 1}, "2": {"seed": 2}, "book": {"protocol": "book"}}.items():
+        settings = {**SETTINGS, "output_dir": folder / name, **changes}
+        finetune_spam.main([word for key, value in settings.items() for word in (f"--{key}", str(value))])
+    return {name: folder / name for name in ("1", "2", "book")}
+
+
+@pytest.fixture(scope="session")
+def spam_messages() -> Path:
+    return MESSAGES

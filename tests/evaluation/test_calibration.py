@@ -1,0 +1,143 @@
+"""Temperature and threshold, against their definitions, and the command on a model that was trained for it."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from scipy.special import expit
+from scipy.stats import binomtest
+from sklearn.metrics import log_loss
+
+from hf_gpt_scratch.data.sms_spam import LABELS, load_messages, split
+from hf_gpt_scratch.errors import InputError, UsageError
+from hf_gpt_scratch.evaluation import calibration
+from hf_gpt_scratch.evaluation.card import read_card
+from hf_gpt_scratch.evaluation.spam_runs import log_odds
+from hf_gpt_scratch.inference import SpamClassifier
+
+
+def draw(n: int, share: float, temperature: float = 1.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Labels, and log-odds that are `temperature` times too sure of them."""
+    rng = np.random.default_rng(seed)
+    labels = (rng.random(n) < share).astype(int)
+    evidence = rng.normal(np.where(labels == 1, 4.5, -4.5), 3.0)  # of which the log-odds are 2 * 4.5 / 3**2 * evidence
+    return temperature * (evidence + np.log(share / (1 - share))), labels
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_temperature_is_recovered_and_makes_the_labels_likeliest(temperature):
+    scores, labels = draw(20_000, 0.3, temperature)
+    found = calibration.fit_temperature(scores, labels)
+    assert found == pytest.approx(temperature, rel=0.05)
+    losses = {factor: log_loss(labels, expit(scores / (found * factor))) for factor in (0.9, 1.0, 1.1)}
+    assert min(losses, key=losses.get) == 1.0
+
+
+def test_temperature_of_a_model_without_mistakes_has_an_end():
+    assert calibration.fit_temperature(np.array([-3.0, -2.0, 2.0, 3.0]), [0, 0, 1, 1]) == pytest.approx(0.05, abs=0.01)
+
+
+def test_threshold_is_the_lowest_that_keeps_the_promise():
+    scores, labels = draw(800, 0.15)
+    probabilities, share = expit(scores), labels.mean()
+    threshold, at_least = calibration.lowest_threshold(probabilities, labels, 0.9, share)
+
+    def bound(threshold: float) -> float:
+        caught = (probabilities[labels == 1] > threshold).mean()
+        mistaken = int((probabilities[labels == 0] > threshold).sum())
+        ham = int((labels == 0).sum())
+        most = binomtest(mistaken, ham, alternative="less").proportion_ci(0.95, "exact").high
+        return share * caught / (share * caught + (1 - share) * most)
+
+    assert bound(threshold) == pytest.approx(at_least) and at_least >= 0.9
+    lower = probabilities[probabilities < threshold]
+    assert all(bound(score - 1e-9) < 0.9 for score in np.sort(lower)[::-1][:50])
+
+
+def test_the_promise_is_kept_on_other_messages():
+    kept = []
+    for seed in range(40):
+        scores, labels = draw(900, 0.15, seed=seed)
+        threshold, _ = calibration.lowest_threshold(expit(scores), labels, 0.85, labels.mean())
+        others, truth = draw(60_000, 0.15, seed=1000 + seed)
+        kept.append(truth[expit(others) > threshold].mean() >= 0.85)
+    assert np.mean(kept) > 0.9  # with a confidence of 95 %
+
+
+def test_a_promise_that_the_data_cannot_carry_is_refused():
+    scores, labels = draw(100, 0.15)
+    with pytest.raises(InputError, match=r"0.999 cannot be promised from \d+ spam and \d+ ham .* at most 0\.\d"):
+        calibration.lowest_threshold(expit(scores), labels, 0.999, labels.mean())
+
+
+def test_precision_is_that_of_the_stated_prevalence():
+    labels = np.array([1] * 10 + [0] * 90)
+    probabilities = np.where(np.arange(100) < 8, 0.9, 0.1)
+    probabilities[-9:] = 0.9  # 8 of 10 spam and 9 of 90 ham
+    measured = calibration.measure(probabilities, labels, 0.5, 0.01)
+    assert measured["precision"].value == pytest.approx(0.01 * 0.8 / (0.01 * 0.8 + 0.99 * 0.1))
+    assert measured["recall"].value == 0.8 and measured["false_positive_rate"].value == 0.1
+    low, high = measured["precision"].interval
+    assert low < measured["precision"].value < high
+    assert calibration.measure(probabilities, labels, 0.95, 0.01)["precision"].value == 0
+
+
+@pytest.fixture
+def run(spam_runs, tmp_path):
+    return shutil.copytree(spam_runs["1"], tmp_path / "run")
+
+
+def options(run, data, *more) -> list[str]:
+    return [str(run), "--data_file", str(data), *more]
+
+
+def test_the_command_keeps_it_in_the_config_and_classify_applies_it(run, spam_messages, capsys):
+    found = calibration.main(options(run, spam_messages, "--precision", "0.6", "--prevalence", "0.2"))
+    printed = capsys.readouterr().out
+    config = json.loads((run / "config.json").read_text())
+    kept = {"temperature": found.temperature, "shift": found.shift, "threshold": found.threshold}
+    assert config["calibration"] == {**kept, "precision": 0.6, "prevalence": 0.2}
+    assert config["architectures"] == ["GPTScratchForSequenceClassification"]
+
+    classifier = SpamClassifier.from_pretrained(run)
+    test = split(load_messages(spam_messages), "grouped", 1)["test"]
+    expected = expit(log_odds(classifier, test["text"]) / found.temperature + found.shift)
+    predictions = list(classifier.classify(test["text"]))
+    assert [prediction.probability for prediction in predictions] == pytest.approx(expected, abs=1e-5)
+    assert [prediction.label for prediction in predictions] == [LABELS[int(p > found.threshold)] for p in expected]
+    assert classifier.word_probabilities(test["text"][0])[-1][1] == pytest.approx(expected[0], abs=1e-5)
+
+    card = read_card(run / "results" / "calibration.json")
+    labels = np.array(test["label"])
+    assert card.metrics["recall"].value == (expected > found.threshold)[labels == 1].mean()
+    assert card.baselines["as trained"]["recall"].value != card.metrics["recall"].value
+    assert "fitted on the 48 messages of the validation set" in card.protocol
+    assert f"threshold {found.threshold:.4f}" in printed and (run / "plots" / "calibration.png").stat().st_size > 5000
+
+
+def test_it_is_measured_from_the_logits_however_often_it_is_fitted(run, spam_messages):
+    first = calibration.main(options(run, spam_messages))
+    assert calibration.main(options(run, spam_messages)) == first and first.threshold == 0.5
+
+
+def test_a_classifier_without_calibration_is_left_as_it_is(spam_runs):
+    classifier = SpamClassifier.from_pretrained(spam_runs["1"])
+    scores = log_odds(classifier, ["You have won a prize", "see you at home"])
+    predictions = list(classifier.classify(["You have won a prize", "see you at home"]))
+    assert [prediction.probability for prediction in predictions] == pytest.approx(expit(scores), abs=1e-5)
+
+
+def test_what_cannot_be_calibrated_is_refused_and_nothing_changed(run, spam_messages, tmp_path):
+    config = (run / "config.json").read_bytes()
+    with pytest.raises(UsageError, match="below 1"):
+        calibration.main(options(run, spam_messages, "--precision", "1"))
+    with pytest.raises(InputError, match="cannot be promised"):
+        calibration.main(options(run, spam_messages, "--precision", "0.9999"))
+    others = tmp_path / "others.tsv"
+    others.write_text("\n".join(spam_messages.read_text().splitlines()[1:]) + "\n")
+    with pytest.raises(InputError, match="trained on other messages than those of .*others.tsv"):
+        calibration.main(options(run, others))
+    with pytest.raises(InputError, match="no metrics.json of training/finetune_spam.py"):
+        calibration.main(options(tmp_path, spam_messages))
+    assert (run / "config.json").read_bytes() == config and not (run / "results" / "calibration.json").exists()
