@@ -264,6 +264,37 @@ def facts(args: InstructArguments, state) -> dict:
     return result
 
 
+def make_card(metrics: dict):
+    """The result card: the numbers on the test set, beside those of the model before it was tuned."""
+    from hf_gpt_scratch.evaluation.card import Metric, ResultCard
+    from hf_gpt_scratch.evaluation.intervals import wilson
+    from hf_gpt_scratch.provenance import environment
+
+    answered = metrics["answered_rows"]
+
+    def numbers(row: dict) -> dict:
+        stopped = round(row["stop_rate"] * answered)
+        return {
+            "response_perplexity": Metric(row["response_perplexity"], higher_is_better=False),
+            "perplexity": Metric(row["perplexity"], higher_is_better=False),
+            "stop_rate": Metric(row["stop_rate"], wilson(stopped, answered)),
+            "repetition_rate": Metric(row["repetition_rate"], higher_is_better=False),
+        }
+
+    return ResultCard(
+        task=metrics["task"],
+        protocol=f"{metrics['sizes']['test']} test rows, {answered} of them answered, greedily, with a repetition"
+        f" penalty of {metrics['repetition_penalty']:g}; perplexity per token of the model's tokenizer",
+        data=[metrics["data"]],
+        metrics=numbers(metrics),
+        baselines={"before tuning": numbers(metrics["base"])},
+        seeds=[metrics["seed"]],
+        command=metrics["command"],
+        environment=environment(),
+        predictions="responses.json",
+    )
+
+
 def main(argv: list[str] | None = None) -> dict:
     argv = sys.argv[1:] if argv is None else argv
     from hf_gpt_scratch.errors import UsageError
@@ -358,6 +389,7 @@ def main(argv: list[str] | None = None) -> dict:
         "command": command_line("training/finetune_instruct.py", argv),
     }
     write_json(output_dir / "metrics.json", metrics)
+    make_card(metrics).write(output_dir, "instructions")
     (output_dir / "plots").mkdir(exist_ok=True)
     plot_training(state.log_history, output_dir / "plots" / "training.png", metric="perplexity")
     keys = ("perplexity", "response_perplexity", "stop_rate", "repetition_rate", "tokens_per_second")
@@ -368,7 +400,7 @@ def main(argv: list[str] | None = None) -> dict:
         f"The rates are of {len(answers)} answers; the perplexities of {len(splits['test'])} test rows, the first with"
     )
     print("their prompts" + (", which mask_prompt keeps the model from learning." if args.mask_prompt else "."))
-    print(f"The model, responses.json, metrics.json and plots/ are in {output_dir}.")
+    print(f"The model, responses.json, metrics.json, results/instructions.json and plots/ are in {output_dir}.")
     return metrics
 
 

@@ -221,6 +221,7 @@ def main(argv: list[str] | None = None) -> dict:
     from hf_gpt_scratch.data.packing import LanguageModelCollator
     from hf_gpt_scratch.data.rows import Windows
     from hf_gpt_scratch.data.text import load_text
+    from hf_gpt_scratch.evaluation.card import Metric, ResultCard
     from hf_gpt_scratch.evaluation.perplexity import mean_loss, row_losses
     from hf_gpt_scratch.evaluation.plots import plot_language_model
     from hf_gpt_scratch.provenance import command_line, environment
@@ -275,11 +276,20 @@ def main(argv: list[str] | None = None) -> dict:
         **environment(),
     }
     write_json(output_dir / "metrics.json", metrics)
+    ResultCard(
+        task="language modelling",
+        protocol=f"{measured['perplexity_is']}; {protocol}",
+        data=[{"source": text.source, "sha256": text.sha256}],
+        metrics={"perplexity": Metric(measured["perplexity"], higher_is_better=False)},
+        seeds=[seed],
+        command=metrics["command"],
+        environment=environment(),
+    ).write(output_dir, "pretraining")
     (output_dir / "plots").mkdir(exist_ok=True)
     plot_language_model(trainer.state.log_history, output_dir / "plots" / "training.png")
     for key in ("train_loss", "eval_loss", "perplexity", "tokens_seen", "tokens_per_second"):
         print(f"{key:20}" + (f"{metrics[key]:14,.4g}" if metrics[key] is not None else f"{'not logged':>14}"))
-    print(f"The model, metrics.json, samples.jsonl and plots/ are in {output_dir}.")
+    print(f"The model, metrics.json, results/pretraining.json, samples.jsonl and plots/ are in {output_dir}.")
     return metrics
 
 

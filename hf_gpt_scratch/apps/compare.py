@@ -90,6 +90,7 @@ def run(args: argparse.Namespace) -> None:
 
 def show_results(args: argparse.Namespace, pairs: list[Pair], output: Path) -> None:
     """Prints the statistics of the votes in `output` and writes them with their provenance beside it."""
+    from ..evaluation.card import Metric, ResultCard
     from ..provenance import environment, sha256
     from ..saving import write_json
 
@@ -113,6 +114,17 @@ def show_results(args: argparse.Namespace, pairs: list[Pair], output: Path) -> N
         "command": shlex.join(command),
     }
     write_json(output.with_suffix(".json"), results)
+    ResultCard(
+        task="answers compared by people",
+        protocol=f"win rate of A, blind, random sides; {results['votes']} votes of {len(results['raters'])} raters on"
+        f" {results['items_voted_on']} of {len(pairs)} questions",
+        data=[{"source": str(path), "sha256": sha256(path)} for path in (args.a, args.b)],
+        metrics={"win_rate": Metric(results["win_rate"], results["win_rate_interval"])},
+        command=results["command"],
+        environment=environment(),
+        seeds=[votes.seed],
+        predictions=output.with_suffix(".json").name,
+    ).write(output.parent, output.stem)
     print(f"Written to {output.with_suffix('.json')}.")
 
 

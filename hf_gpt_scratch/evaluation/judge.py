@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
     """
     from ..provenance import environment, sha256
     from ..saving import write_json
-    from .judge_results import plot, report, summarize
+    from .judge_results import make_card, plot, report, summarize
 
     _check_usage(args)
     files = [Path(name) for name in args.responses]
@@ -91,6 +91,8 @@ def run(args: argparse.Namespace) -> None:
     }
     write_json(output, result)
     plot(result, output.with_suffix(".png"))
+    if card := make_card(result, judge.name, output.name):
+        card.write(output.parent, output.stem)
     print(report(result, judge.name))
     print(f"The answers and all numbers are in {output}, their picture in {output.with_suffix('.png')}.")
     if result["n_failed"]:

@@ -16,7 +16,7 @@ from ..provenance import sha256
 from ..saving import ADAPTER_CONFIG
 from ..tokenizer import load_tokenizer
 from .judge_prompts import Mode, Task
-from .judges import Answer
+from .judges import Answer, Failure
 
 TOKENS_PER_BATCH = 4096
 ROWS_PER_BATCH = 16
@@ -68,14 +68,30 @@ class ModelJudge:
     def form(self, task: Task) -> str:
         return task.mode.as_text
 
-    def answers(self, tasks: Mapping[str, Task], is_known_to_work: bool = True) -> Iterator[tuple[str, Answer]]:
-        """Yields the answer to each task by the tasks' keys, those of like length together."""
+    def answers(
+        self, tasks: Mapping[str, Task], is_known_to_work: bool = True
+    ) -> Iterator[tuple[str, Answer | Failure]]:
+        """
+        Yields the answer to each task by the tasks' keys, those of like length together, or the failure where the
+        question alone is longer than the model reads.
+
+        Raises:
+            InputError: when all of them are.
+        """
         if not tasks:
             return
         mode = next(iter(tasks.values())).mode
         extra, choices = self._choices(mode)
         room = self.limit - len(extra) - max(map(len, choices.values()))
-        prompts = {key: self._encode(task, room) for key, task in tasks.items()}
+        prompts, too_long = {}, {}
+        for key, task in tasks.items():
+            try:
+                prompts[key] = self._encode(task, room)
+            except Failure as failure:
+                too_long[key] = failure
+        if not prompts and not is_known_to_work:
+            raise InputError(f"The judge {self.name} {next(iter(too_long.values()))}.")
+        yield from too_long.items()
         order = sorted(prompts, key=lambda key: len(prompts[key][0]))
         while order:
             longest = len(prompts[order[-1]][0])
@@ -124,7 +140,7 @@ class ModelJudge:
         return rows[0][len(prompt) : shared], choices
 
     def _encode(self, task: Task, room: int) -> tuple[list[int], bool]:
-        """A task's prompt, at most `room` tokens, and whether its responses had to be cut for that."""
+        """A task's prompt, at most `room` tokens, and whether its responses had to be cut; `Failure` if that fails."""
 
         def encode(task: Task) -> list[int]:
             return self._tokens(self._render(task.message(self.form(task)), task.mode))
@@ -134,9 +150,9 @@ class ModelJudge:
             return ids, False
         shortest = encode(task.cut(0))
         if len(shortest) > room:
-            raise InputError(
-                f"The judge {self.name} reads {self.limit} tokens, and a question takes {len(shortest)} before any"
-                f" response ({task.instruction[:60]!r}); take a judge that reads more."
+            raise Failure(
+                f"reads {self.limit} tokens and the question {task.instruction[:60]!r} takes {len(shortest)} before"
+                " any response: take a judge that reads more"
             )
         kept, too_many = 0, max(map(len, task.responses))
         while too_many - kept > 1:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .card import Metric, ResultCard
 from .intervals import bootstrap_mean, wilson
 from .judge_prompts import Task
 from .judges import Answer, Failure
@@ -139,6 +140,26 @@ def plot(result: dict, path: Path) -> None:
             axis.legend()
     axis.yaxis.get_major_locator().set_params(integer=True)
     figure.savefig(path, dpi=120)
+
+
+def make_card(result: dict, judge: str, predictions: str) -> ResultCard | None:
+    """The result card of a judgement in the file named `predictions`; `None` where nothing was judged."""
+    if not result["n_scored"]:
+        return None
+    is_comparison = result["task"] == "comparison"
+    value = result["win_rate"] if is_comparison else result["mean"]
+    environment = ("python", "versions", "hardware", "torch_threads")
+    return ResultCard(
+        task="answers compared by a language model" if is_comparison else "answers scored by a language model",
+        protocol=f"judge {judge}, {'win rate of A, both orders' if is_comparison else 'mean of 0 to 100'};"
+        f" {result['n_scored']} of {result['n']} answers scored, {result['n_unparsed']} not to be told,"
+        f" {result['n_failed']} failed",
+        data=[{"source": one["file"], "sha256": one["sha256"]} for one in result["data"]],
+        metrics={"win_rate" if is_comparison else "score": Metric(value, result["interval"])},
+        command=result["command"],
+        environment={name: result[name] for name in environment},
+        predictions=predictions,
+    )
 
 
 def report(result: dict, judge: str) -> str:

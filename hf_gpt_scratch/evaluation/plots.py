@@ -85,10 +85,10 @@ def _draw_precision_recall(axis, models: dict[str, tuple[Sequence[int], Sequence
     for name, (labels, scores) in models.items():
         precision, recall, _ = precision_recall_curve(labels, scores)
         area = average_precision_score(labels, scores)
-        axis.plot(recall, precision, drawstyle="steps-post", label=f"{name} (average precision {area:.3f})")
+        axis.plot(recall, precision, drawstyle="steps-post", label=f"{name}: average precision {area:.3f}")
     axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.01))
     axis.grid(alpha=0.3)
-    axis.legend(loc="lower left")
+    axis.legend(loc="lower left", fontsize="small")
 
 
 def _draw_reliability(axis, counts_axis, models: dict[str, tuple[Sequence[int], Sequence[float]]], bins=10) -> None:

@@ -50,7 +50,7 @@ def endpoint(server, *options) -> tuple:
 
 def left_over(path: Path) -> list[str]:
     """The files beside the responses that are neither the result nor its picture."""
-    return sorted(p.name for p in path.parent.iterdir() if p.name not in ("judge.json", "judge.png", path.name))
+    return sorted(p.name for p in path.parent.iterdir() if p.name not in ("judge.json", "judge.png", "results", path.name))
 
 
 def one_sentence(stderr: str) -> str:
@@ -132,7 +132,7 @@ def test_keys_go_where_they_belong_and_into_no_file(run, responses, monkeypatch,
         server.behave = lambda body: error(401, "wrong key sk-verysecret")
         assert "wrong key ***" in run(responses, "--base-url", server.url, "--model", "m")[2]
     assert server.headers[-1]["authorization"] == "Bearer sk-verysecret"
-    written = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*.*"))
     for secret in (b"sk-verysecret", b"hidden", b"hushhush", b"hf_theHubsOwn"):
         assert secret not in written
     assert json.loads(output.read_text())["judge"]["base_url"] == server.url
@@ -417,7 +417,7 @@ def test_output_elsewhere_and_never_over_other_files(run, responses, tmp_path):
         assert server.requests == []
         for _ in range(2):  # its own result it writes anew
             assert run(responses, *endpoint(server, "--output", tmp_path / "new" / "llama3.json"))[0] == 0
-    assert sorted(os.listdir(tmp_path / "new")) == ["llama3.json", "llama3.png"]
+    assert sorted(os.listdir(tmp_path / "new")) == ["llama3.json", "llama3.png", "results"]
 
 
 def longer(body) -> Reply:

@@ -12,6 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from hf_gpt_scratch import GPTScratchConfig, GPTScratchForCausalLM, GPTScratchForSequenceClassification
 from hf_gpt_scratch.evaluation import judge_in_process
+from hf_gpt_scratch.evaluation.card import read_card
 from hf_gpt_scratch.evaluation.judge_in_process import ModelJudge
 from hf_gpt_scratch.evaluation.judge_prompts import Task
 from hf_gpt_scratch.prompts import CHAT_TEMPLATE
@@ -157,7 +158,17 @@ def test_a_question_too_long_for_the_judge(run, tmp_path):
     folder = save_model(tmp_path / "model", positions=64)
     path = write(tmp_path / "responses.json", rows(["one"]))
     status, _, err = run(path, "--judge-model", folder)
-    assert status == 1 and "reads 64 tokens, and a question takes" in err and not (tmp_path / "judge.json").exists()
+    assert status == 1 and "reads 64 tokens and the question" in err and not (tmp_path / "judge.json").exists()
+
+
+def test_a_question_too_long_among_others_is_counted(run, folder, tmp_path):
+    path = write(tmp_path / "responses.json", [*rows(["one", "two"]), {**rows(["three"])[0], "instruction": LONG}])
+    status, _, err = run(path, "--judge-model", folder)
+    result = json.loads((tmp_path / "judge.json").read_text())
+    assert (result["n_scored"], result["n_failed"]) == (2, 1) and "reads 768 tokens" in result["items"][2]["error"]
+    assert status == 1 and "1 of 3 could not be judged" in err
+    card = read_card(tmp_path / "results" / "judge.json")
+    assert card.metrics["score"].value == result["mean"] and "2 of 3 answers scored" in card.protocol
 
 
 def test_what_is_no_judge(run, tmp_path, folder, tiny_config):

@@ -1,0 +1,399 @@
+"""
+EleutherAI's lm-evaluation-harness on a language model: MMLU, WikiText's perplexity and its other tasks, or your own in
+its YAML format. Its numbers become result cards, with what guessing scores beside them.
+
+    python -m hf_gpt_scratch.evaluation.harness runs/gpt2 --tasks mmlu wikitext --num_fewshot 5
+"""
+
+import argparse
+import difflib
+import hashlib
+import json
+import logging
+import math
+import re
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from ..argument_types import count, positive
+from ..errors import InputError, UsageError
+from .card import Metric, ResultCard
+
+MODULE = "hf_gpt_scratch.evaluation.harness"
+ACCURACIES = ("acc", "acc_norm", "acc_bytes", "acc_mutual_info")  # shares of documents whose best choice is right
+CHANCE, MOST_FREQUENT = "chance", "most frequent answer"
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {MODULE}",
+        description="Measures a language model by tasks of lm-evaluation-harness. Writes a card for each of --tasks,"
+        " results/TASK.json, and harness.json, with the numbers of every sub-task.",
+    )
+    parser.add_argument("dir", metavar="DIR", help="a model folder, an adapter's, or a Hub repository")
+    parser.add_argument("--tasks", metavar="TASK", nargs="+", required=True, help="such as mmlu or wikitext")
+    parser.add_argument(
+        "--include_path", metavar="FOLDER", help="find tasks in its YAML files too; functions they name are run"
+    )
+    parser.add_argument("--num_fewshot", metavar="N", type=count, help="solved examples before each question")
+    parser.add_argument("--limit", metavar="N", type=positive, help="the first N documents of each task, for a trial")
+    parser.add_argument("--batch_size", metavar="N", type=positive, default=8, help="default: 8")
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda where there is one")
+    parser.add_argument("--output_dir", metavar="FOLDER", help="where to write (default: DIR)")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> dict[str, ResultCard]:
+    """
+    The command; returns the cards by their names.
+
+    Raises:
+        InputError: when the harness is not installed, the model or its tokenizer cannot be used, a task is unknown or
+            does not fit the model, or its data cannot be read.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    args = make_parser().parse_args(argv)
+    _check_installed()
+    if args.include_path and not Path(args.include_path).is_dir():
+        raise InputError(f"There is no folder {args.include_path} to find tasks in.")
+    output = _output_folder(args)
+    from ..provenance import command_line, environment
+    from ..saving import write_json
+
+    lm = load_language_model(args.dir, args.batch_size, args.device)
+    chosen = load_tasks(args.tasks, args.include_path, args.num_fewshot)
+    output.mkdir(parents=True, exist_ok=True)  # what cannot be written is found out before hours of work
+    results = run_tasks(lm, chosen, args.num_fewshot, args.limit)
+
+    found = environment()
+    found["versions"]["lm_eval"] = results["lm_eval_version"]
+    command = command_line("-m", [MODULE, *argv])
+    results["config"] |= {"model": args.dir, "max_length": lm.max_length, "device": str(lm.device)}
+    write_json(output / "harness.json", {**results, "command": command, **found})
+    cards = make_cards(chosen, results, lm, args.limit, command=command, environment=found)
+    for card in cards:
+        card.write(output, re.sub(r"[^\w.-]+", "_", card.task))
+    print(report(cards))
+    print(f"The cards are in {output / 'results'}, the numbers of all sub-tasks in {output / 'harness.json'}.")
+    return {card.task: card for card in cards}
+
+
+def _check_installed() -> None:
+    try:
+        import lm_eval  # noqa: F401
+    except ImportError:
+        raise InputError("This needs lm-evaluation-harness: pip install 'hf-gpt-scratch[eval]'.") from None
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)  # else a line for each prompt that is cut; they are counted
+
+
+def _output_folder(args: argparse.Namespace) -> Path:
+    from ..conversion.source import resolve_source
+
+    if not args.output_dir and not Path(args.dir).is_dir():
+        resolve_source(args.dir)  # a folder that is missing is told first
+        raise UsageError(f"{args.dir} is no folder here; say with --output_dir where to write.")
+    output = Path(args.output_dir or args.dir)
+    if output.is_file():
+        raise InputError(f"{output} is a file; choose another --output_dir.")
+    return output
+
+
+def load_language_model(name_or_path: str, batch_size: int = 8, device: str | None = None):
+    """
+    The harness's `HFLM` around a language model in fp32, as `load_pretrained` loads it, with its tokenizer.
+
+    It adds a set `cut`: of the prompts that were too long for the model, which the harness cuts from the left.
+    """
+    import torch
+    from lm_eval.models.huggingface import HFLM
+    from transformers.utils import logging as transformers_logging
+
+    from ..conversion.source import resolve_source
+    from ..modeling_gpt_scratch import GPTScratchForCausalLM
+    from ..pretrained import load_pretrained
+    from ..tokenizer import load_tokenizer
+
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("There is no CUDA device here; use --device cpu.")
+    folder = str(resolve_source(name_or_path))
+    model, tokenizer = load_pretrained(GPTScratchForCausalLM, folder), load_tokenizer(folder)
+    model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+    class LanguageModel(HFLM):
+        def __init__(self):
+            super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
+            self.cut: set[str] = set()
+
+        def _loglikelihood_tokens(self, requests, disable_tqdm=False, override_bs=None):
+            for text, context, continuation in requests:
+                if None in context or max(context + continuation) >= model.config.vocab_size:
+                    raise InputError("The tokenizer does not fit the model: its tokens are not among the model's.")
+                if not 0 < len(continuation) <= self.max_length:
+                    raise InputError(
+                        f"A choice has {len(continuation)} tokens, such as {text[1][:40]!r}; this model can score 1 to"
+                        f" {self.max_length}."
+                    )
+                if len(context) + len(continuation) > self.max_length + 1:
+                    self.cut.add(text[0])
+            one_of_many = override_bs is not None  # a batch of a long text's windows: no progress bar of its own
+            return super()._loglikelihood_tokens(requests, disable_tqdm or one_of_many, override_bs)
+
+    return LanguageModel()
+
+
+def load_tasks(names: Sequence[str], include_path: str | None = None, num_fewshot: int | None = None) -> list:
+    """
+    The harness's `Task`s and `Group`s of these names, with their data; a tag stands for its tasks.
+
+    Raises:
+        InputError: for a name that is unknown, data that cannot be read, or a task that cannot be run here.
+    """
+    from lm_eval.tasks import TaskManager
+
+    manager = TaskManager(include_path=include_path)
+    for name in names:
+        if name not in manager.task_index:
+            where = f" nor in a valid YAML file in {include_path}" if include_path else ""
+            near = ", ".join(difflib.get_close_matches(name, manager.all_tasks)) or "none"
+            raise InputError(f"There is no task {name} in the harness{where}; names that resemble it: {near}.")
+    chosen = []
+    for name in dict.fromkeys(names):
+        try:
+            loaded = manager.load([name])
+        except Exception as error:  # of datasets, of the Hub, of the task's own code
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            raise InputError(f"The task {name} cannot be loaded, or its data not be reached ({reason}).") from None
+        group = loaded["groups"].get(name)
+        chosen += [group] if group is not None else loaded["tasks"].values()
+    seen = set()
+    for task in _tasks(*chosen):
+        if task.task_name in seen:
+            raise UsageError(f"The task {task.task_name} is in two of --tasks; name only one of them.")
+        seen.add(task.task_name)
+        _prepare(task, num_fewshot)
+    return chosen
+
+
+def _tasks(*items) -> list:
+    """The tasks of these tasks and groups."""
+    return [task for item in items for task in (item.get_all_tasks() if _is_group(item) else [item])]
+
+
+def _is_group(item) -> bool:
+    return hasattr(item, "get_all_tasks")
+
+
+def _name(item) -> str:
+    return item.name if _is_group(item) else item.task_name
+
+
+def _prepare(task, num_fewshot: int | None) -> None:
+    if getattr(task, "UNSAFE_CODE", False):
+        raise InputError(f"The task {task.task_name} runs code that the model writes, which this command does not do.")
+    if getattr(task, "MULTIMODAL", False):
+        raise InputError(f"The task {task.task_name} shows pictures or plays sounds; this model reads text only.")
+    if task.OUTPUT_TYPE == "loglikelihood_rolling":
+        task.set_config("num_fewshot", 0)  # it reads no examples, and must not say that it did
+    elif num_fewshot and not (task.has_training_docs() or task.has_validation_docs()):
+        settings = getattr(task, "fewshot_cfg", None)
+        if settings is None or (settings.split is None and settings.samples is None):
+            raise InputError(f"All examples of {task.task_name} are tested; leave --num_fewshot away.")
+
+
+def run_tasks(lm, chosen: list, num_fewshot: int | None = None, limit: int | None = None) -> dict:
+    """The harness's results for what `load_tasks` returned, without its samples, as JSON can hold them."""
+    from lm_eval import simple_evaluate
+    from lm_eval.tasks import TaskManager
+    from lm_eval.utils import handle_non_serializable
+
+    settings = {"num_fewshot": num_fewshot, "limit": limit, "batch_size": lm.batch_size, "log_samples": False}
+    try:  # what is chosen is loaded, so that no index of all tasks is needed again
+        results = simple_evaluate(lm, tasks=chosen, task_manager=TaskManager(include_defaults=False), **settings)
+    except OverflowError:
+        raise InputError(
+            "A perplexity is beyond what a number can hold; are the task's words parted by spaces?"
+        ) from None
+    results.pop("pretty_env_info", None)  # of the whole machine; provenance.environment() says what matters
+    return json.loads(json.dumps(results, default=handle_non_serializable))
+
+
+@dataclass(frozen=True)
+class Guessing:
+    """
+    What needs no question to be read.
+
+    Attributes:
+        documents: how many there are.
+        chance: the expected accuracy of choosing blindly.
+        shares: by a choice's place (0, 1...), the accuracy of always choosing it.
+    """
+
+    documents: int
+    chance: float
+    shares: Counter
+
+    @classmethod
+    def of_documents(cls, task, documents: Sequence) -> "Guessing | None":
+        """From the choices of a task's documents; `None` unless it is of multiple choice with the usual accuracy."""
+        from lm_eval.api.task import ConfigurableTask
+
+        is_usual = type(task).process_results is ConfigurableTask.process_results
+        if task.OUTPUT_TYPE != "multiple_choice" or not is_usual or task.config.process_results is not None:
+            return None
+        chance, shares = 0.0, Counter()
+        for document in documents:
+            choices = task.doc_to_choice(document)
+            right = task.doc_to_text(document) if task.multiple_input else task.doc_to_target(document)
+            right = right if isinstance(right, list) else [choices.index(right) if right in choices else right]
+            right = {place for place in right if place in range(len(choices))}
+            chance += len(right) / len(choices) / len(documents)
+            shares.update({place: 1 / len(documents) for place in right})
+        return cls(len(documents), chance, shares)
+
+    @classmethod
+    def of_parts(cls, parts: Sequence["Guessing"], weight_by_size: bool) -> "Guessing":
+        """Of a group of tasks, as the harness averages their accuracies."""
+        weights = [part.documents if weight_by_size else 1 for part in parts]
+        shares = Counter()
+        for part, weight in zip(parts, weights):
+            shares.update({place: share * weight / sum(weights) for place, share in part.shares.items()})
+        chance = sum(part.chance * weight for part, weight in zip(parts, weights)) / sum(weights)
+        return cls(sum(part.documents for part in parts), chance, shares)
+
+
+def make_cards(chosen: list, results: dict, lm, limit: int | None, **background) -> list[ResultCard]:
+    """
+    A card for each task and group that was asked for; for the tasks of a group that has no score of its own.
+
+    Args:
+        chosen: what `load_tasks` returned.
+        results: what `run_tasks` returned.
+        lm: what `load_language_model` returned.
+        background: the cards' `command` and `environment`.
+    """
+    documents = {task.task_name: list(islice(task.eval_docs, limit)) for task in _tasks(*chosen)}
+    guessing = {task.task_name: Guessing.of_documents(task, documents[task.task_name]) for task in _tasks(*chosen)}
+    cards = []
+    for item in _with_scores(chosen):
+        name, tasks = _name(item), _tasks(item)
+        metrics = _metrics(results["results"][name], [results["higher_is_better"][task.task_name] for task in tasks])
+        baselines = {CHANCE: {}, MOST_FREQUENT: {}}
+        for metric in metrics:
+            blind = _guessing(item, metric, results, guessing)
+            if blind is not None:
+                baselines[CHANCE][metric] = Metric(blind.chance)
+                baselines[MOST_FREQUENT][metric] = Metric(max(blind.shares.values(), default=0.0))
+        data = [{"source": _source(task), "sha256": _digest(documents[task.task_name])} for task in tasks]
+        cards.append(
+            ResultCard(
+                task=name,
+                protocol=_protocol(item, results, lm, limit),
+                data=data,
+                metrics=metrics,
+                baselines={key: values for key, values in baselines.items() if values},
+                **background,
+            )
+        )
+    return cards
+
+
+def _with_scores(items) -> list:
+    """The tasks and groups, but instead of a group that does not average its parts, these."""
+    parts = [_with_scores(item) if _is_group(item) and not item.has_aggregation else [item] for item in items]
+    return sum(parts, [])
+
+
+def _metrics(values: dict, higher_is_better: Sequence[dict]) -> dict[str, Metric]:
+    """A task's numbers, with 1.96 standard errors to both sides where the harness estimates one."""
+    metrics = {}
+    for key, value in values.items():
+        name, _, filter_name = key.partition(",")
+        if not filter_name or name.endswith("_stderr") or isinstance(value, str):
+            continue
+        error, interval = values.get(f"{name}_stderr,{filter_name}"), None
+        if isinstance(error, float) and math.isfinite(error) and error > 0:  # 0: all documents alike, which tells none
+            interval = [value - 1.96 * error, value + 1.96 * error]
+            if name in ACCURACIES:
+                interval = [max(interval[0], 0.0), min(interval[1], 1.0)]
+        is_better = all(one.get(name) is not False for one in higher_is_better)
+        metrics[name if filter_name == "none" else key] = Metric(value, interval, is_better)
+    return metrics
+
+
+def _guessing(item, metric: str, results: dict, guessing: dict[str, Guessing | None]) -> Guessing | None:
+    if metric not in ACCURACIES:
+        return None
+    if not _is_group(item):
+        return guessing[item.task_name]
+    rules = [rule for rule in item.aggregate_metric_list if rule.metric == metric]
+    names = [task.task_name for task in _tasks(item)]
+    parts = [guessing[name] for name in names if f"{metric},none" in results["results"][name]]
+    if len(rules) != 1 or rules[0].aggregation != "mean" or None in parts:
+        return None
+    return Guessing.of_parts(parts, rules[0].weight_by_size)
+
+
+def _source(task) -> str:
+    """Where a task's documents come from: the data set, its configuration and split, its files."""
+    config = task.config
+    split = config.test_split if task.has_test_docs() else config.validation_split
+    files = (config.dataset_kwargs or {}).get("data_files")
+    files = files.get(split, files) if isinstance(files, dict) else files
+    parts = [config.dataset_path or task.task_name, config.dataset_name, split, files]
+    return ", ".join(str(part) for part in parts if part is not None)
+
+
+def _digest(documents: list) -> str:
+    """The SHA-256 of the documents that were evaluated, as JSON with sorted keys and without spaces."""
+    text = json.dumps(documents, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _protocol(item, results: dict, lm, limit: int | None) -> str:
+    tasks = _tasks(item)
+    names = [task.task_name for task in tasks]
+    version = results["versions"][_name(item)]
+    shots = " and ".join(str(n) for n in sorted({results["n-shot"][name] for name in names}))
+    sizes = [results["n-samples"][name] for name in names]
+    done, all_ = (sum(size[key] for size in sizes) for key in ("effective", "original"))
+    prompts = [one.args[0] for task in tasks for one in task.instances if one.request_type == "loglikelihood"]
+    cut = sum(prompt in lm.cut for prompt in prompts)
+    return (
+        f"lm-evaluation-harness {results['lm_eval_version']}, the task's version {version}, {shots}-shot,"
+        f" {done} {f'of {all_} ' if limit else ''}documents, at most {lm.max_length} tokens at a time"
+        + (f", {cut} of {len(prompts)} prompts cut from the left to fit" if prompts else "")
+    )
+
+
+def report(cards: Sequence[ResultCard]) -> str:
+    """The cards' numbers as a table, how each was measured, and a sentence where guessing may do as well."""
+    rows = [("task", "metric", "value", "95 % interval", CHANCE, MOST_FREQUENT)]
+    notes = []
+    for card in cards:
+        notes.append(f"{card.task}: {card.protocol}.")
+        for name, metric in card.metrics.items():
+            blind = [scores[name].value for scores in card.baselines.values() if name in scores]
+            interval = "" if metric.interval is None else " to ".join(f"{end:.4f}" for end in metric.interval)
+            rows.append((card.task, name, f"{metric.value:.4f}", interval, *(f"{value:.4f}" for value in blind)))
+            if blind and metric.interval is None:
+                notes.append(f"{card.task}: too few documents to tell its {name} from guessing.")
+            elif blind and metric.interval[0] <= max(blind):
+                notes.append(
+                    f"{card.task}: its {name} is no better than guessing: choosing blindly gives {blind[0]:.4f},"
+                    f" always the most frequent answer {blind[1]:.4f}."
+                )
+    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    return "\n".join([*lines, *notes])
+
+
+if __name__ == "__main__":
+    from ..errors import run_reporting_errors
+
+    sys.exit(run_reporting_errors(lambda: main() and None))
