@@ -326,3 +326,19 @@ def test_mmlu_and_wikitext_as_the_harness_defines_them(folder, tmp_path, monkeyp
     assert card.baselines["most frequent answer"]["acc"].value == pytest.approx(56 / 59)
     assert "0-shot, 3 documents" in cards["wikitext"].protocol
     assert not any(metric.higher_is_better for metric in cards["wikitext"].metrics.values())
+
+
+def test_the_yaml_for_a_text_of_ones_own(folder, tmp_path, monkeypatch):
+    configs = Path(__file__).parents[2] / "training" / "configs" / "harness"
+    text = "A little light. The boat went out to sea, and came home.\n" * 30
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "text.txt").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    cards = harness.main([str(folder), "--tasks", "own_text", "--include_path", str(configs)])
+    numbers = {name: metric.value for name, metric in cards["own_text"].metrics.items()}
+    words, bytes_ = len(text.split()), len(text.encode())
+    assert math.log(numbers["word_perplexity"]) * words == pytest.approx(
+        math.log(numbers["byte_perplexity"]) * bytes_, rel=0.01
+    )
+    assert numbers["bits_per_byte"] == pytest.approx(math.log2(numbers["byte_perplexity"]))
