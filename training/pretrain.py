@@ -279,7 +279,7 @@ def main(argv: list[str] | None = None) -> dict:
     ResultCard(
         task="language modelling",
         protocol=f"{measured['perplexity_is']}; {protocol}",
-        data=[{"source": text.source, "sha256": text.sha256}],
+        data=[{"source": text.source, "sha256": text.sha256 or f"none of a stream; revision {text.revision}"}],
         metrics={"perplexity": Metric(measured["perplexity"], higher_is_better=False)},
         seeds=[seed],
         command=metrics["command"],

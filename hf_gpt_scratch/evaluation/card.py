@@ -70,11 +70,13 @@ def read_card(path: str | os.PathLike) -> ResultCard:
             raise InputError(f"{path} is a result card of another version; measure again.")
         values["metrics"] = _metrics(values["metrics"])
         values["baselines"] = {name: _metrics(metrics) for name, metrics in values["baselines"].items()}
-        return ResultCard(**values)
+        card = ResultCard(**values)
     except InputError:
         raise
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{path} is no result card ({type(error).__name__}: {error}).") from None
+    _check(card, Path(path))
+    return card
 
 
 def read_cards(run: str | os.PathLike) -> dict[str, ResultCard]:
@@ -87,3 +89,34 @@ def read_cards(run: str | os.PathLike) -> dict[str, ResultCard]:
 
 def _metrics(values: Mapping[str, Mapping]) -> dict[str, Metric]:
     return {name: Metric(**metric) for name, metric in values.items()}
+
+
+def _check(card: ResultCard, path: Path) -> None:
+    """Raises `InputError` where a card that could be read has values of another kind than it should."""
+    metrics = [*card.metrics.values(), *(one for baseline in card.baselines.values() for one in baseline.values())]
+    texts, seeds, environment = (card.task, card.protocol, card.command), card.seeds, card.environment
+    data = isinstance(card.data, list) and card.data
+    for what, is_right in {
+        "task, protocol and command must be text": all(isinstance(text, str) and text.strip() for text in texts),
+        "data must each have a source and a sha256": data and all(map(_is_data, data)),
+        "metrics must be numbers, with two as the interval": card.metrics and all(map(_is_metric, metrics)),
+        "seeds must be whole numbers": isinstance(seeds, list) and all(isinstance(seed, int) for seed in seeds),
+        "environment must be an object, with versions and hardware as objects": isinstance(environment, dict)
+        and all(isinstance(environment.get(name, {}), dict) for name in ("versions", "hardware")),
+    }.items():
+        if not is_right:
+            raise InputError(f"{path} is a damaged result card, whose {what}; measure again.")
+
+
+def _is_data(data) -> bool:
+    return isinstance(data, dict) and all(data.get(key) and isinstance(data[key], str) for key in ("source", "sha256"))
+
+
+def _is_metric(metric: Metric) -> bool:
+    interval = [0.0, 0.0] if metric.interval is None else metric.interval
+    return (
+        isinstance(metric.higher_is_better, bool)
+        and isinstance(interval, list)
+        and len(interval) == 2
+        and all(type(value) in (int, float) for value in (metric.value, *interval))
+    )

@@ -50,7 +50,9 @@ def endpoint(server, *options) -> tuple:
 
 def left_over(path: Path) -> list[str]:
     """The files beside the responses that are neither the result nor its picture."""
-    return sorted(p.name for p in path.parent.iterdir() if p.name not in ("judge.json", "judge.png", "results", path.name))
+    return sorted(
+        p.name for p in path.parent.iterdir() if p.name not in ("judge.json", "judge.png", "results", path.name)
+    )
 
 
 def one_sentence(stderr: str) -> str:

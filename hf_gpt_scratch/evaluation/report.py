@@ -1,0 +1,366 @@
+"""
+Runs side by side: one table and one picture for all result cards that can be compared.
+
+    python -m hf_gpt_scratch.evaluation.report runs/spam runs/spam-lora --output_dir runs/report
+
+`report.md` is for people. `report.json` holds the same for programs: a list `groups`, each with task, protocol,
+data_sha256, picture, metrics (the columns: name, higher_is_better), rows (name, metrics: those measured, is_baseline,
+runs) and runs (by their rows' names: folder, name and content of the card).
+"""
+
+import argparse
+import math
+import os
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+from ..errors import InputError
+from ..saving import write_json
+from .card import Metric, ResultCard, read_cards
+
+VERSION = 1
+MISSING = "not measured"
+MOST_PANELS = 4
+KINDS = (("run", "C0", "o"), ("baseline", "C1", "s"))  # with matplotlib's colour and marker
+SPECIAL = re.compile(r"[\\`*|<\[\]~$]|(?<!\w)_|_(?!\w)")  # Markdown leaves a _ within a word alone
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A card and where it was found."""
+
+    folder: str
+    name: str
+    card: ResultCard
+
+
+@dataclass(frozen=True)
+class Row:
+    metrics: Mapping[str, Metric]
+    runs: Sequence[str]
+    is_baseline: bool
+
+
+@dataclass(frozen=True)
+class Group:
+    """The cards of one task, protocol and data, by the names of their rows."""
+
+    task: str
+    protocol: str
+    hashes: tuple[str, ...]
+    entries: Mapping[str, Entry]
+
+    @cached_property
+    def rows(self) -> dict[str, Row]:
+        """Of the runs and then the baselines; one row for all runs whose baseline has the same name and numbers."""
+        variants: dict[str, list[Row]] = {}
+        for run, entry in self.entries.items():
+            for name, metrics in entry.card.baselines.items():
+                known = variants.setdefault(name, [])
+                if metrics not in [row.metrics for row in known]:
+                    known.append(Row(metrics, [], is_baseline=True))
+                next(row for row in known if row.metrics == metrics).runs.append(run)
+        rows = {run: Row(entry.card.metrics, [run], is_baseline=False) for run, entry in self.entries.items()}
+        for name, known in variants.items():
+            for row in known:
+                label = name if len(known) == 1 else f"{name} ({', '.join(row.runs)})"
+                rows[_unused(label, rows, " (baseline)")] = row
+        return rows
+
+    @property
+    def metrics(self) -> dict[str, Mapping[str, Metric]]:
+        return {name: row.metrics for name, row in self.rows.items()}
+
+
+def read_groups(runs: Iterable[str | os.PathLike]) -> list[Group]:
+    """
+    The cards of the runs' folders in the groups that can be compared, those of one task next to each other.
+
+    Raises:
+        InputError: when a folder has no card, a card is damaged, or cards disagree about which way a metric is better.
+    """
+    names = short_names(runs)
+    grouped: dict[str, dict[tuple, list[tuple[str, Entry]]]] = {}
+    for folder, run in names.items():
+        for name, card in read_cards(folder).items():
+            key = card.protocol, tuple(sorted(data["sha256"] for data in card.data))
+            grouped.setdefault(card.task, {}).setdefault(key, []).append((run, Entry(folder, name, card)))
+    groups = []
+    for task, by_key in grouped.items():
+        for (protocol, hashes), found in by_key.items():
+            runs_found = [run for run, _ in found]
+            entries: dict[str, Entry] = {}
+            for run, entry in found:
+                label = run if runs_found.count(run) == 1 else f"{run} ({entry.name})"
+                entries[_unused(label, entries, " (again)")] = entry
+            groups.append(Group(task, protocol, hashes, entries))
+            _columns(groups[-1].metrics)
+    return groups
+
+
+def short_names(runs: Iterable[str | os.PathLike]) -> dict[str, str]:
+    """Each folder, once, with as many of its path's last parts as no other folder's path ends in."""
+    folders = {os.path.abspath(run): os.path.normpath(run) for run in runs}
+    parts = {folder: Path(folder if Path(folder).name.strip(".") else path).parts for path, folder in folders.items()}
+    names = {}
+    for folder, own in parts.items():
+        others = [other for other in parts.values() if other != own]
+        lengths = (n for n in range(1, len(own)) if all(other[-n:] != own[-n:] for other in others))
+        names[folder] = str(Path(*own[-next(lengths, len(own)) :]))
+    return names
+
+
+def _unused(label: str, taken: Mapping, suffix: str) -> str:
+    while label in taken:
+        label += suffix
+    return label
+
+
+def _columns(rows: Mapping[str, Mapping[str, Metric]]) -> dict[str, bool]:
+    """Every metric of the rows, in order, and whether higher is better; raises `InputError` when they disagree."""
+    columns: dict[str, bool] = {}
+    for row, metrics in rows.items():
+        for name, metric in metrics.items():
+            if columns.setdefault(name, metric.higher_is_better) != metric.higher_is_better:
+                raise InputError(
+                    f"The result cards disagree whether a higher {name} is better, first that of {row}; correct one"
+                    " and measure again."
+                )
+    return columns
+
+
+def markdown_table(rows: Mapping[str, Mapping[str, Metric]]) -> str:
+    """
+    A Markdown table of a row for each model and a column for each metric: the value, then its 95 % interval in
+    brackets, the best of a column in bold.
+
+    Args:
+        rows: the metrics of each model or baseline, by their names; a metric that one lacks is "not measured".
+
+    Raises:
+        InputError: when two rows disagree about which way a metric is better.
+    """
+    columns = _columns(rows)
+    cells = [[escape(name), *_cells([metrics.get(name) for metrics in rows.values()])] for name in columns]
+    header, *body = [f"| {' | '.join(line)} |" for line in zip(["", *map(escape, rows)], *cells)]
+    return "\n".join([header, "|---" * (1 + len(columns)) + "|", *body])
+
+
+def _cells(column: Sequence[Metric | None]) -> list[str]:
+    """The texts of a column. What is as good as the best in the digits shown is as bold."""
+    spec = _format_spec([metric.value for metric in column if metric])
+    texts = [format(metric.value, spec) if metric else MISSING for metric in column]
+    measured = [metric for metric in column if metric]
+    ranked = [metric.value for metric in measured if math.isfinite(metric.value)]
+    best = None
+    if len(measured) > 1 and ranked:
+        best = format(max(ranked) if measured[0].higher_is_better else min(ranked), spec)
+    values = [f"**{text}**" if text == best else text for text in texts]
+    ends = [[format(end, spec) for end in metric.interval or ()] if metric else [] for metric in column]
+    return [f"{value} [{', '.join(pair)}]" if pair else value for value, pair in zip(values, ends)]
+
+
+def _format_spec(values: Iterable[float]) -> str:
+    """Four decimals for a column within -1 and 1, as of proportions; one or two for perplexities and points."""
+    sizes = [abs(value) for value in values if math.isfinite(value)]
+    if not sizes or max(sizes) <= 1:
+        return ".2e" if sizes and 0 < max(sizes) < 0.001 else ".4f"
+    if max(sizes) >= 1e6:
+        return ".4g"
+    return ".2f" if min(sizes) < 100 else ".1f"
+
+
+def escape(text: str) -> str:
+    """`text` on one line, in which Markdown sees no marks."""
+    return SPECIAL.sub(lambda match: f"\\{match[0]}", " ".join(text.split()))
+
+
+def report_text(groups: Sequence[Group], pictures: Sequence[str]) -> str:
+    """The report in Markdown, with the names of the groups' pictures."""
+    lines = ["# Comparison of results", "", "Brackets hold 95 % intervals; the best of a column is bold.", ""]
+    for task in dict.fromkeys(group.task for group in groups):
+        tables = [(group, picture) for group, picture in zip(groups, pictures) if group.task == task]
+        lines += [f"## {escape(task)}", ""]
+        if len(tables) > 1:
+            why = "as only those of the same protocol and the same data can be compared"
+            lines += [f"These results stand in {len(tables)} tables, {why}.", ""]
+        for number, (group, picture) in enumerate(tables, start=1):
+            if len(tables) > 1:
+                lines += [f"### Table {number}", ""]
+            if number > 1:
+                others = [f"table {i} ({_difference(group, tables[i - 1][0])})" for i in range(1, number)]
+                lines += [f"Not to be compared with {', '.join(others)}.", ""]
+            lines += [markdown_table(group.metrics), "", f"![{escape(task)}]({picture})", ""]
+            lines += [*_details(group), "", *_commands(group), ""]
+    return "\n".join(lines)
+
+
+def _difference(group: Group, other: Group) -> str:
+    protocol = ["another protocol"] if group.protocol != other.protocol else []
+    return " and ".join(protocol + (["other data"] if group.hashes != other.hashes else []))
+
+
+def _details(group: Group) -> list[str]:
+    """What the numbers need beside them to be trusted, a line each."""
+    cards = {run: entry.card for run, entry in group.entries.items()}
+    baselines = [name for name, row in group.rows.items() if row.is_baseline]
+    texts = {
+        "Data": lambda card: ", ".join(f"{data['source']} (SHA-256 {data['sha256'][:12]})" for data in card.data),
+        "Seeds": lambda card: ", ".join(map(str, card.seeds)) or "not recorded",
+        "Hardware": lambda card: _hardware(card.environment),
+        "Versions": lambda card: _versions(card.environment),
+    }
+    lines = [f"- Baselines: {', '.join(map(escape, baselines)) or 'none'}", f"- Protocol: {escape(group.protocol)}"]
+    return lines + [f"- {name}: {_by_run(cards, text)}" for name, text in texts.items()]
+
+
+def _by_run(cards: Mapping[str, ResultCard], text: Callable[[ResultCard], str]) -> str:
+    """The text of all cards where it is one, else each with its runs."""
+    runs: dict[str, list[str]] = {}
+    for run, card in cards.items():
+        runs.setdefault(text(card), []).append(run)
+    if len(runs) == 1:
+        return escape(*runs)
+    return "; ".join(f"{escape(one)} ({', '.join(map(escape, names))})" for one, names in runs.items())
+
+
+def _hardware(environment: Mapping) -> str:
+    hardware = environment.get("hardware", {})
+    forms = {"gpu": "{}", "cpu": "{}", "cores": "{} cores", "machine": "{}"}
+    parts = [form.format(hardware[name]) for name, form in forms.items() if hardware.get(name)]
+    return ", ".join(parts) or "not recorded"
+
+
+def _versions(environment: Mapping) -> str:
+    versions = {"Python": environment.get("python"), **environment.get("versions", {})}
+    return ", ".join(f"{name} {version}" for name, version in versions.items() if version) or "not recorded"
+
+
+def _commands(group: Group) -> list[str]:
+    """A block of the runs' commands, within a fence that no command holds."""
+    lines = [line for run, entry in group.entries.items() for line in (f"# {_one_line(run)}", entry.card.command)]
+    longest = max((len(ticks) for line in lines for ticks in re.findall("`+", line)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return [f"{fence}sh", *lines, fence]
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def plot_group(group: Group, path: str | os.PathLike) -> None:
+    """The first four metrics, a panel each: a dot a row, with its interval; baselines in a colour of their own."""
+    from matplotlib.figure import Figure
+
+    columns = list(_columns(group.metrics).items())[:MOST_PANELS]
+    labels = [textwrap.fill(_one_line(name), 36).replace("$", r"\$") for name in group.rows]
+    height = 1.3 + sum(0.25 + 0.17 * (1 + label.count("\n")) for label in labels)
+    figure = Figure(figsize=(3 + 2.8 * len(columns), height), layout="constrained")
+    panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
+    for panel, (name, higher_is_better) in zip(panels, columns):
+        _draw_panel(panel, [(row.metrics.get(name), row.is_baseline) for row in group.rows.values()])
+        direction = "higher" if higher_is_better else "lower"
+        title = textwrap.fill(_one_line(name), 26).replace("$", r"\$")
+        panel.set_title(f"{title}\n({direction} is better)", fontsize=10)
+    panels[0].set(ylim=(len(labels) - 0.5, -0.5), yticks=range(len(labels)))
+    panels[0].set_yticklabels(labels, fontsize=9)
+    if any(row.is_baseline for row in group.rows.values()):
+        handles = [panels[0].plot([], [], marker, color=colour, label=kind)[0] for kind, colour, marker in KINDS]
+        figure.legend(handles=handles, loc="outside lower right", ncols=2, fontsize=9, frameon=False)
+    figure.savefig(path, dpi=120, format="png")
+
+
+def _draw_panel(panel, column: Sequence[tuple[Metric | None, bool]]) -> None:
+    values = [value for metric, _ in column if metric for value in (metric.value, *(metric.interval or ()))]
+    values = [value for value in values if math.isfinite(value)]
+    if values and min(values) > 1 and max(values) / min(values) > 50:  # perplexities of a good and a random model
+        panel.set_xscale("log")
+    else:
+        panel.locator_params(axis="x", nbins=4)
+    for y, (metric, is_baseline) in enumerate(column):
+        _, colour, marker = KINDS[is_baseline]
+        if metric is None or not math.isfinite(metric.value):
+            where = {"transform": panel.get_yaxis_transform(), "ha": "center", "va": "center"}
+            panel.text(0.5, y, str(metric.value) if metric else MISSING, fontsize=8, color="0.4", **where)
+            continue
+        if metric.interval is not None and all(map(math.isfinite, metric.interval)):
+            panel.plot(metric.interval, [y, y], "|-", color=colour, linewidth=1.5, markersize=7)
+        panel.plot([metric.value], [y], marker, color=colour)
+    panel.margins(x=0.1)
+    panel.tick_params(axis="x", labelsize=8)
+    panel.grid(axis="x", alpha=0.3)
+
+
+def report_values(groups: Sequence[Group], pictures: Sequence[str]) -> dict:
+    """The report as report.json holds it; see the head of this file."""
+    values = [
+        {
+            "task": group.task,
+            "protocol": group.protocol,
+            "data_sha256": group.hashes,
+            "picture": picture,
+            "metrics": [{"name": name, "higher_is_better": up} for name, up in _columns(group.metrics).items()],
+            "rows": [{"name": name, **asdict(row)} for name, row in group.rows.items()],
+            "runs": {run: asdict(entry) for run, entry in group.entries.items()},
+        }
+        for group, picture in zip(groups, pictures)
+    ]
+    return {"version": VERSION, "groups": values}
+
+
+def write_report(groups: Sequence[Group], output_dir: str | os.PathLike) -> Path:
+    """Writes the pictures, report.json and, last, report.md, and returns the path of the latter."""
+    output_dir = Path(output_dir)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    pictures: list[str] = []
+    for group in groups:
+        stem = re.sub("[^a-z0-9]+", "-", group.task.lower()).strip("-")[:60] or "task"
+        name, number = f"{stem}.png", 1
+        while name in pictures:
+            number += 1
+            name = f"{stem}-{number}.png"
+        pictures.append(name)
+        _write_whole(output_dir / name, lambda path, group=group: plot_group(group, path))
+    write_json(output_dir / "report.json", report_values(groups, pictures))
+    text = report_text(groups, pictures)
+    _write_whole(output_dir / "report.md", lambda path: path.write_text(text, encoding="utf-8"))
+    return output_dir / "report.md"
+
+
+def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        write(partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m hf_gpt_scratch.evaluation.report",
+        description="Draws the comparison of runs that were evaluated: report.md with tables, a picture for each table"
+        " and report.json. Only results of the same task, protocol and data stand in one table.",
+    )
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="a run's folder, in which results/*.json are")
+    parser.add_argument("--output_dir", metavar="DIR", default="runs/report", help="default: runs/report")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = make_parser().parse_args(argv)
+    groups = read_groups(args.runs)
+    path = write_report(groups, args.output_dir)
+    tables = "1 table" if len(groups) == 1 else f"{len(groups)} tables"
+    print(f"The comparison, {tables} with a picture each, is in {path}; report.json beside it is for programs.")
+
+
+if __name__ == "__main__":
+    from ..errors import run_reporting_errors
+
+    sys.exit(run_reporting_errors(main))
