@@ -34,6 +34,7 @@ def make_parser() -> argparse.ArgumentParser:
     from .conversion.download import SIZES
     from .conversion.formats import FORMATS
     from .evaluation import judge
+    from .hub import check, push
 
     parser = argparse.ArgumentParser(
         prog="hf-gpt-scratch", description="A GPT written from scratch, for Hugging Face."
@@ -119,6 +120,14 @@ def make_parser() -> argparse.ArgumentParser:
     command = apps.add_parser("compare", help="vote blindly between two models' answers")
     compare.add_arguments(command)
     command.set_defaults(run=compare.run)
+
+    command = commands.add_parser("check", help="whether a model's folder loads for anyone, anywhere")
+    check.add_arguments(command)
+    command.set_defaults(run=check.run)
+
+    command = commands.add_parser("push", help="a model's folder, with its card, to the Hub")
+    push.add_arguments(command)
+    command.set_defaults(run=push.run)
     return parser
 
 

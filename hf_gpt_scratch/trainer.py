@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 
 from .errors import InputError, UsageError
+from .hub import reference_logits
 from .saving import publish_model
 from .training_arguments import complete_checkpoints
 
@@ -52,6 +53,8 @@ class ScratchTrainer(Trainer):
                 Path(partial, "model", "training_args.bin").unlink()
                 Path(partial, "model", "README.md").unlink(missing_ok=True)  # PEFT's, of empty headings
                 finish(Path(partial, "model"))
+                if Path(partial, "model", "config.json").is_file():
+                    reference_logits.record(Path(partial, "model"))
                 publish_model(Path(partial, "model"), output_dir)
         return is_main
 

@@ -1,0 +1,130 @@
+"""`hf-gpt-scratch push`: a checked folder with its card, in one commit to the Hub, loaded back from there."""
+
+import argparse
+import json
+from pathlib import Path
+
+from ..errors import InputError
+from . import reference_logits
+from .check import check, compare_logits, require, table, uploadable
+
+# Of an earlier push, to be taken away when the new one lacks them.
+REPLACED = ("*.safetensors", "*.safetensors.index.json", "*.py", "plots/*.png", reference_logits.FILE)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Checks a model's folder, makes its card from what was measured, uploads both in one commit, and loads the"
+        " pushed revision back. The token is HF_TOKEN's or that of `hf auth login`."
+    )
+    parser.add_argument("dir", metavar="DIR", help="the folder of a model or an adapter")
+    parser.add_argument("repo_id", metavar="REPO_ID", help="such as you/your-model")
+    parser.add_argument("--private", action="store_true", help="only you can see a repository that is made now")
+    parser.add_argument("--revision", metavar="BRANCH", help="push to this branch (default: main)")
+    parser.add_argument("--create-pr", action="store_true", help="propose it as a pull request")
+    parser.add_argument("--dry-run", action="store_true", help="check, and list what would be uploaded, no more")
+
+
+def run(args: argparse.Namespace) -> None:
+    """
+    The command.
+
+    Raises:
+        InputError: when a check fails, the Hub refuses, or what was pushed is not what was saved.
+    """
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    folder = Path(args.dir)
+    try:
+        validate_repo_id(args.repo_id)
+    except HFValidationError as error:
+        raise InputError(f"{args.repo_id!r} is no name of a repository ({' '.join(str(error).split())}).") from None
+    findings = check(folder)
+    print(table(findings))
+    require(findings, folder)
+    files = contents(folder, args.repo_id)
+    if args.dry_run:
+        for name, content in files.items():
+            size = content.stat().st_size if isinstance(content, Path) else len(content)
+            print(f"{size:>14,}  {name}")
+        print(f"These {len(files)} files would be pushed to {args.repo_id}; nothing was.")
+        return
+    try:
+        url, revision = upload(files, args.repo_id, args.private, args.revision, args.create_pr)
+    except HfHubHTTPError as error:
+        raise InputError(refusal(error, args.repo_id)) from None
+    except OSError as error:  # the connection's errors are OSErrors too
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"The upload to {args.repo_id} broke off, and changed nothing there ({reason}).") from None
+    print(f"Pushed to {url}.")
+    print(load_back(folder, args.repo_id, revision))
+
+
+def contents(folder: Path, repo_id: str) -> dict[str, Path | bytes]:
+    """What a repository gets, by name: the model's files, and the card, unless the folder's README.md is not ours."""
+    from .model_card import MARKER, make_card
+
+    files: dict[str, Path | bytes] = {path.relative_to(folder).as_posix(): path for path in uploadable(folder)}
+    readme = files.get("README.md")
+    if readme is None or MARKER in readme.read_text(encoding="utf-8"):
+        files["README.md"] = str(make_card(folder, repo_id)).encode()
+    return files
+
+
+def upload(
+    files: dict[str, Path | bytes], repo_id: str, private: bool, branch: str | None, create_pr: bool
+) -> tuple[str, str]:
+    """One commit of the files, which takes away what an earlier one left; returns its address and its hash."""
+    from fnmatch import fnmatch
+
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+
+    api = HfApi()
+    api.create_repo(repo_id, private=private, exist_ok=True)
+    if branch:
+        api.create_branch(repo_id, branch=branch, exist_ok=True)
+    there = api.list_repo_files(repo_id, revision=branch)
+    stale = [name for name in there if name not in files and any(fnmatch(name, pattern) for pattern in REPLACED)]
+    added = [CommitOperationAdd(name, content) for name, content in files.items()]
+    done = api.create_commit(
+        repo_id,
+        [*added, *(CommitOperationDelete(name) for name in stale)],
+        commit_message="Push of a model by hf-gpt-scratch",
+        revision=branch,
+        create_pr=create_pr,
+    )
+    return done.pr_url or done.commit_url, done.oid
+
+
+def refusal(error, repo_id: str) -> str:
+    """The Hub's refusal in a sentence."""
+    status = error.response.status_code if error.response is not None else None
+    said = (getattr(error, "server_message", None) or str(error)).strip().splitlines()[0]
+    if status == 401:
+        return "The Hub does not know the token; set HF_TOKEN to one that may write, or run `hf auth login`."
+    if status == 403:
+        return f"The token may not write to {repo_id}; name a repository of your own, or take a token that may."
+    return f"The Hub refused {repo_id} ({said})."
+
+
+def load_back(folder: Path, repo_id: str, revision: str) -> str:
+    """
+    Loads the pushed revision in a process without this package and says how far its logits are from those recorded.
+
+    Raises:
+        InputError: when it does not load or answers otherwise.
+    """
+    from .clean_process import load_elsewhere
+
+    path = folder / reference_logits.FILE
+    if not path.is_file():
+        return "It was not loaded back: no logits were recorded when it was saved."
+    reference = json.loads(path.read_text(encoding="utf-8"))
+    answer = load_elsewhere(repo_id, [reference["auto_class"]], reference, revision)[reference["auto_class"]]
+    if "error" in answer:
+        raise InputError(f"{repo_id} was pushed, but does not load from there: {answer['error'].rstrip('.')}.")
+    finding = compare_logits(answer["logits"], reference["logits"])
+    if finding.status == "failed":
+        raise InputError(f"{repo_id} was pushed, but its logits {finding.detail}.")
+    return f"Loaded back from there by {reference['auto_class']}: its logits {finding.detail}."

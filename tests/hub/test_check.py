@@ -1,0 +1,189 @@
+"""The check of a folder: a sound one passes, and each check fails for what it is there for."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from hf_gpt_scratch import GPTScratchConfig, GPTScratchForCausalLM, GPTScratchForSequenceClassification
+from hf_gpt_scratch.cli import main
+from hf_gpt_scratch.errors import InputError
+from hf_gpt_scratch.hub import check as checks
+from hf_gpt_scratch.hub import reference_logits
+from hf_gpt_scratch.tokenizer import train_tokenizer
+
+
+def save(folder: Path, model_class=GPTScratchForCausalLM, **settings) -> Path:
+    tokenizer = train_tokenizer(["the lamp on the hill", "a boat on the sea"] * 5, 300, False, 64)
+    ends = {f"{kind}_token_id": getattr(tokenizer, f"{kind}_token_id") for kind in ("bos", "eos", "pad")}
+    torch.manual_seed(0)
+    shape = {"n_positions": 64, "n_embd": 32, "n_layer": 1, "n_head": 2}
+    config = GPTScratchConfig(vocab_size=len(tokenizer), **shape, **ends, **settings)
+    model_class(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    reference_logits.record(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory) -> Path:
+    return save(tmp_path_factory.mktemp("sound"))
+
+
+@pytest.fixture
+def folder(sound, tmp_path) -> Path:
+    return shutil.copytree(sound, tmp_path / "model")
+
+
+def edit(path: Path, **changes) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def statuses(folder: Path) -> dict[str, str]:
+    return {finding.name: finding.status for finding in checks.check(folder)}
+
+
+def test_a_sound_folder_passes_and_the_command_says_so(sound, capsys):
+    assert main(["check", str(sound)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count(" ok ") == 11 and "skipped" not in printed and "failed" not in printed
+    assert "AutoModelForTokenClassification" in printed and "differ by" in printed
+
+
+def test_a_classifier_passes(tmp_path):
+    names = {"id2label": {0: "ham", 1: "spam"}, "label2id": {"ham": 0, "spam": 1}}
+    found = statuses(save(tmp_path / "model", GPTScratchForSequenceClassification, **names))
+    assert found["label names"] == "ok" and found["logits"] == "ok" and "generation config" not in found
+    assert "failed" not in found.values()
+
+
+def test_other_weights_are_noticed_by_their_logits(folder, capsys):
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    tensors["transformer.wte.weight"] += 0.01 * torch.randn_like(tensors["transformer.wte.weight"])
+    save_file(tensors, path, metadata={"format": "pt"})
+    assert main(["check", str(folder)]) == 1
+    captured = capsys.readouterr()
+    assert "1 of 11 checks" in captured.err and "recorded at saving" in captured.out
+
+
+def test_weights_that_do_not_fit_are_named(folder):
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    del tensors["transformer.ln_f.weight"]
+    save_file(tensors, path, metadata={"format": "pt"})
+    [finding] = [one for one in checks.check(folder) if one.name == "AutoModelForCausalLM"]
+    assert finding.status == "failed" and "transformer.ln_f.weight" in finding.detail
+
+
+def test_a_folder_without_a_record_is_told_so(folder):
+    (folder / reference_logits.FILE).unlink()
+    assert statuses(folder)["logits"] == "skipped"
+
+
+def damage(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:100])
+
+
+def nan(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    tensors["transformer.ln_f.bias"][3] = torch.nan
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+BROKEN = {
+    "pickled weights beside": (lambda folder: (folder / "old.bin").touch(), "weights", "old.bin"),
+    "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "weights", "no .*safetensors"),
+    "damaged weights": (damage, "weights", "cannot be read"),
+    "weights that are no numbers": (nan, "weights", "transformer.ln_f.bias .* NaN"),
+    "code that is missing": (
+        lambda folder: (folder / "configuration_gpt_scratch.py").unlink(),
+        "files",
+        "configuration_gpt_scratch.py is missing",
+    ),
+    "code of another": (lambda folder: (folder / "evil.py").touch(), "files", "evil.py does not belong"),
+    "a link": (lambda folder: (folder / "README.md").symlink_to("/etc/hostname"), "files", "README.md"),
+    "a token": (
+        lambda folder: (folder / "README.md").write_text("login with hf_" + "a1" * 17),
+        "secrets and paths",
+        "README.md holds a Hugging Face token",
+    ),
+    "a path": (
+        lambda folder: edit(folder / "config.json", _note="/home/someone/model"),
+        "secrets and paths",
+        "config.json holds the path '/home/someone'",
+    ),
+    "no tokenizer": (lambda folder: (folder / "tokenizer.json").unlink(), "tokenizer", "tokenizer"),
+    "a tokenizer of more tokens": (lambda folder: edit(folder / "config.json", vocab_size=200), "tokenizer", "token"),
+    "another end token": (
+        lambda folder: edit(folder / "config.json", eos_token_id=7),
+        "tokenizer",
+        "eos_token_id is 0, and that of config.json 7",
+    ),
+    "a generation config of another model": (
+        lambda folder: edit(folder / "generation_config.json", eos_token_id=9),
+        "generation config",
+        "eos_token_id is 9",
+    ),
+    "no generation config": (
+        lambda folder: (folder / "generation_config.json").unlink(),
+        "generation config",
+        "cannot be read",
+    ),
+}
+
+
+@pytest.mark.parametrize("spoil, name, detail", BROKEN.values(), ids=BROKEN)
+def test_what_is_wrong_fails_its_own_check(folder, monkeypatch, spoil, name, detail):
+    monkeypatch.setattr(checks, "check_loading", lambda *_: [])  # a process of some seconds, which others test
+    spoil(folder)
+    [finding] = [one for one in checks.check(folder) if one.status == "failed" and one.name == name]
+    assert re.search(detail, finding.detail)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"id2label": {"0": "LABEL_0"}}, {"id2label": {"0": "a"}, "label2id": {"a": 1}}]
+)
+def test_labels_need_names(settings):
+    with pytest.raises(checks._Failure, match="label"):
+        checks.check_labels(settings)
+
+
+def test_what_stays_here_is_not_uploaded(folder):
+    for name in ("metrics.json", "responses.json", "training_args.bin.partial", "predictions.csv"):
+        (folder / name).touch()
+    for name in ("checkpoint-5", "results"):
+        (folder / name).mkdir()
+        (folder / name / "model.safetensors").touch()
+    (folder / "plots").mkdir()
+    (folder / "plots" / "training.png").touch()
+    assert {path.relative_to(folder).as_posix() for path in checks.uploadable(folder)} == {
+        "config.json",
+        "configuration_gpt_scratch.py",
+        "generation_config.json",
+        "model.safetensors",
+        "modeling_gpt_scratch.py",
+        "plots/training.png",
+        "reference_logits.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
+
+
+def test_what_is_no_model(tmp_path):
+    with pytest.raises(InputError, match="no folder of a model"):
+        checks.check(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(InputError, match="not valid JSON"):
+        checks.check(tmp_path)
+
+
+def test_an_adapter_needs_a_base_that_others_have(tmp_path):
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(tmp_path)}))
+    assert checks.check_loading(tmp_path, {})[0].status == "failed"
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "user/base"}))
+    assert checks.check_loading(tmp_path, {})[0].status == "ok"
