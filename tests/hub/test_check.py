@@ -7,31 +7,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from models import save_model
 from safetensors.torch import load_file, save_file
 
-from hf_gpt_scratch import GPTScratchConfig, GPTScratchForCausalLM, GPTScratchForSequenceClassification
+from hf_gpt_scratch import GPTScratchForSequenceClassification
 from hf_gpt_scratch.cli import main
 from hf_gpt_scratch.errors import InputError
 from hf_gpt_scratch.hub import check as checks
 from hf_gpt_scratch.hub import reference_logits
-from hf_gpt_scratch.tokenizer import train_tokenizer
-
-
-def save(folder: Path, model_class=GPTScratchForCausalLM, **settings) -> Path:
-    tokenizer = train_tokenizer(["the lamp on the hill", "a boat on the sea"] * 5, 300, False, 64)
-    ends = {f"{kind}_token_id": getattr(tokenizer, f"{kind}_token_id") for kind in ("bos", "eos", "pad")}
-    torch.manual_seed(0)
-    shape = {"n_positions": 64, "n_embd": 32, "n_layer": 1, "n_head": 2}
-    config = GPTScratchConfig(vocab_size=len(tokenizer), **shape, **ends, **settings)
-    model_class(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    reference_logits.record(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory) -> Path:
-    return save(tmp_path_factory.mktemp("sound"))
+    return save_model(tmp_path_factory.mktemp("sound"))
 
 
 @pytest.fixture
@@ -56,7 +44,7 @@ def test_a_sound_folder_passes_and_the_command_says_so(sound, capsys):
 
 def test_a_classifier_passes(tmp_path):
     names = {"id2label": {0: "ham", 1: "spam"}, "label2id": {"ham": 0, "spam": 1}}
-    found = statuses(save(tmp_path / "model", GPTScratchForSequenceClassification, **names))
+    found = statuses(save_model(tmp_path / "model", GPTScratchForSequenceClassification, **names))
     assert found["label names"] == "ok" and found["logits"] == "ok" and "generation config" not in found
     assert "failed" not in found.values()
 

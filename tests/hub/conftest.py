@@ -1,0 +1,29 @@
+"""A stand-in for the Hub, and processes that talk to it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from stand_in import TOKEN, Hub, hub_stand_in
+
+
+@pytest.fixture
+def hub():
+    with hub_stand_in() as server:
+        yield server
+
+
+@pytest.fixture
+def elsewhere(hub: Hub, tmp_path):
+    """Runs Python with the stand-in as the Hub: code, or the command with arguments."""
+
+    def run(*words: str, code: str = "", token: str = TOKEN) -> subprocess.CompletedProcess:
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+        environment |= {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(tmp_path / "home")}
+        environment |= {"HF_TOKEN": token} if token else {}
+        code = code or "from hf_gpt_scratch.cli import run; run()"
+        command = [sys.executable, "-W", "ignore", "-c", code, *words]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path, timeout=300)
+
+    return run

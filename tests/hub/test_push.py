@@ -1,0 +1,159 @@
+"""Pushes to a stand-in for the Hub, and what comes back from there."""
+
+import json
+import shutil
+
+import pytest
+from models import save_model
+from stand_in import TOKEN
+
+pytestmark = pytest.mark.hub
+
+LOAD = """
+import sys
+sys.modules["hf_gpt_scratch"] = None
+from transformers import AutoModelForCausalLM, AutoTokenizer
+trust = sys.argv[2] == "trust"
+tokenizer = AutoTokenizer.from_pretrained(sys.argv[1], trust_remote_code=trust)
+model = AutoModelForCausalLM.from_pretrained(sys.argv[1], trust_remote_code=trust)
+print(model(**tokenizer("a boat", return_tensors="pt")).logits.sum().item())
+"""
+
+
+def sentence(run) -> str:
+    """The one sentence of a command that failed."""
+    assert run.returncode == 1, run.stderr
+    [line] = [line for line in run.stderr.splitlines() if line.startswith("error: ")]
+    assert "Traceback" not in run.stderr
+    return line
+
+
+def test_a_model_goes_there_and_loads_anywhere(hub, elsewhere, tmp_path):
+    folder = save_model(tmp_path / "model")
+    (folder / "checkpoint-3").mkdir()
+    (folder / "metrics.json").write_text("{}")
+    pushed = elsewhere("push", str(folder), "user/repo", "--private")
+    assert pushed.returncode == 0, pushed.stderr
+    assert "Loaded back from there by AutoModelForCausalLM: its logits differ by 0.0e+00" in pushed.stdout
+    repo = hub.repos["user/repo"]
+    assert repo.private and len(repo.commits) == 2  # the Hub's own, and one of everything
+    files = repo.commits[repo.refs["main"]]
+    assert files["model.safetensors"] == (folder / "model.safetensors").read_bytes()
+    assert {"README.md", "modeling_gpt_scratch.py", "tokenizer.json", "reference_logits.json"} <= files.keys()
+    assert not {"metrics.json", "checkpoint-3"} & {name.split("/")[0] for name in files}
+    assert "user/repo" in files["README.md"].decode()
+
+    loaded = elsewhere("user/repo", "trust", code=LOAD)
+    assert loaded.returncode == 0, loaded.stderr[-2000:]
+    local = elsewhere(str(folder), "trust", code=LOAD)
+    assert float(loaded.stdout.split()[-1]) == float(local.stdout.split()[-1])
+    assert "trust_remote_code" in elsewhere("user/repo", "distrust", code=LOAD).stderr
+    shutil.rmtree(tmp_path / "home")  # where it was cached
+    assert elsewhere("user/repo", "trust", code=LOAD, token="").returncode != 0
+
+
+def test_a_dry_run_and_a_failed_check_push_nothing(hub, elsewhere, tmp_path):
+    folder = save_model(tmp_path / "model")
+    dry = elsewhere("push", str(folder), "user/repo", "--dry-run")
+    assert dry.returncode == 0 and "model.safetensors" in dry.stdout and "nothing was" in dry.stdout
+    assert not (folder / "README.md").exists()
+    (folder / "old.bin").touch()
+    assert "checks of" in sentence(elsewhere("push", str(folder), "user/repo"))
+    assert hub.repos == {}
+
+
+def test_the_old_revision_goes_on_loading_when_an_upload_breaks_off(hub, elsewhere, tmp_path):
+    folder = save_model(tmp_path / "model")
+    assert elsewhere("push", str(folder), "user/repo").returncode == 0
+    repo = hub.repos["user/repo"]
+    before = repo.refs["main"]
+    other = save_model(tmp_path / "other", seed=1)
+    hub.break_uploads_after = 0
+    assert "broke off, and changed nothing there" in sentence(elsewhere("push", str(other), "user/repo"))
+    assert repo.refs["main"] == before
+    hub.break_uploads_after = None
+    assert elsewhere("push", str(other), "user/repo").returncode == 0
+    assert repo.commits[repo.refs["main"]]["model.safetensors"] == (other / "model.safetensors").read_bytes()
+
+
+def test_branches_and_pull_requests_leave_main_alone(hub, elsewhere, tmp_path):
+    folder = save_model(tmp_path / "model")
+    assert elsewhere("push", str(folder), "user/repo", "--revision", "trial").returncode == 0
+    repo = hub.repos["user/repo"]
+    assert "model.safetensors" not in repo.commits[repo.refs["main"]]
+    assert "model.safetensors" in repo.commits[repo.refs["trial"]]
+    proposed = elsewhere("push", str(folder), "user/repo", "--create-pr")
+    assert proposed.returncode == 0 and "/discussions/1" in proposed.stdout
+    assert "model.safetensors" not in repo.commits[repo.refs["main"]]
+    assert "model.safetensors" in repo.commits[repo.refs["refs/pr/1"]]
+
+
+def test_refusals_are_one_sentence(hub, elsewhere, tmp_path, monkeypatch):
+    folder = save_model(tmp_path / "model")
+    assert "does not know the token" in sentence(elsewhere("push", str(folder), "user/repo", token=TOKEN[:-3] + "xyz"))
+    assert "may not write to other/repo" in sentence(elsewhere("push", str(folder), "other/repo"))
+    assert "'user/re po' is no name of a repository" in sentence(elsewhere("push", str(folder), "user/re po"))
+    assert hub.repos == {}
+
+
+TRAINER = """
+import sys
+from datasets import Dataset
+from transformers import DataCollatorForLanguageModeling, Trainer, TrainingArguments
+from hf_gpt_scratch import GPTScratchForCausalLM
+from hf_gpt_scratch.tokenizer import load_tokenizer
+model, tokenizer = GPTScratchForCausalLM.from_pretrained(sys.argv[1]), load_tokenizer(sys.argv[1])
+rows = Dataset.from_list([{"input_ids": tokenizer("a boat on the sea")["input_ids"]}] * 8)
+arguments = TrainingArguments("out", max_steps=2, use_cpu=True, report_to=[], disable_tqdm=True,
+    push_to_hub=True, hub_model_id="user/trained")
+collator = DataCollatorForLanguageModeling(tokenizer, mlm=False)
+trainer = Trainer(model, arguments, collator, rows, processing_class=tokenizer)
+trainer.train()
+trainer.push_to_hub()
+model.eval()
+print(model(**tokenizer("a boat", return_tensors="pt")).logits.sum().item())
+"""
+
+
+def test_trainers_own_push_loads_as_well(hub, elsewhere, tmp_path):
+    trained = elsewhere(str(save_model(tmp_path / "model")), code=TRAINER)
+    assert trained.returncode == 0, trained.stderr[-3000:]
+    loaded = elsewhere("user/trained", "trust", code=LOAD)
+    assert loaded.returncode == 0, loaded.stderr[-2000:]
+    assert float(loaded.stdout.split()[-1]) == pytest.approx(float(trained.stdout.split()[-1]), rel=1e-5)
+    repo = hub.repos["user/trained"]
+    assert "modeling_gpt_scratch.py" in repo.commits[repo.refs["main"]]
+
+
+ADAPTER = """
+import sys
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM, AutoTokenizer
+model = AutoModelForCausalLM.from_pretrained("user/base", trust_remote_code=True)
+model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", init_lora_weights=False))
+model.push_to_hub("user/adapter")
+tokenizer = AutoTokenizer.from_pretrained("user/base", trust_remote_code=True)
+tokenizer.push_to_hub("user/adapter")
+print(model.eval()(**tokenizer("a boat", return_tensors="pt")).logits.sum().item())
+"""
+LOAD_ADAPTER = LOAD.replace(
+    "from transformers import AutoModelForCausalLM, AutoTokenizer",
+    """
+from peft import AutoPeftModelForCausalLM as AutoModelForCausalLM
+from transformers import AutoTokenizer
+""",
+)
+
+
+def test_an_adapter_over_a_remote_base(hub, elsewhere, tmp_path):
+    pytest.importorskip("peft")
+    assert elsewhere("push", str(save_model(tmp_path / "model")), "user/base").returncode == 0
+    adapted = elsewhere(code=ADAPTER)
+    assert adapted.returncode == 0, adapted.stderr[-3000:]
+    config = json.loads(
+        hub.repos["user/adapter"].commits[hub.repos["user/adapter"].refs["main"]]["adapter_config.json"]
+    )
+    assert config["base_model_name_or_path"] == "user/base"
+    loaded = elsewhere("user/adapter", "trust", code=LOAD_ADAPTER)
+    assert loaded.returncode == 0, loaded.stderr[-2000:]
+    assert float(loaded.stdout.split()[-1]) == pytest.approx(float(adapted.stdout.split()[-1]), rel=1e-5)
