@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
         url, revision = upload(files, args.repo_id, args.private, args.revision, args.create_pr)
     except HfHubHTTPError as error:
         raise InputError(refusal(error, args.repo_id)) from None
-    except (OSError, httpx.HTTPError) as error:
+    except (OSError, RuntimeError, httpx.HTTPError) as error:  # RuntimeError: an upload to LFS, after its retries
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"The upload to {args.repo_id} broke off, and changed nothing there ({reason}).") from None
     print(f"Pushed to {url}.")
