@@ -30,7 +30,9 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def make_parser() -> argparse.ArgumentParser:
+    from .apps import chat as chat_page
     from .apps import compare
+    from .apps import spam as spam_page
     from .conversion.download import SIZES
     from .conversion.formats import FORMATS
     from .evaluation import judge
@@ -117,9 +119,14 @@ def make_parser() -> argparse.ArgumentParser:
 
     app = commands.add_parser("app", help="pages in the browser")
     apps = app.add_subparsers(dest="app", required=True, metavar="APP", parser_class=CommandParser)
-    command = apps.add_parser("compare", help="vote blindly between two models' answers")
-    compare.add_arguments(command)
-    command.set_defaults(run=compare.run)
+    for name, page, help in (
+        ("chat", chat_page, "chat with an instruction follower"),
+        ("spam", spam_page, "watch a spam filter read, word by word"),
+        ("compare", compare, "vote blindly between two models' answers"),
+    ):
+        command = apps.add_parser(name, help=help)
+        page.add_arguments(command)
+        command.set_defaults(run=page.run)
 
     command = commands.add_parser("check", help="whether a model's folder loads for anyone, anywhere")
     check.add_arguments(command)

@@ -53,8 +53,7 @@ class ScratchTrainer(Trainer):
                 Path(partial, "model", "training_args.bin").unlink()
                 Path(partial, "model", "README.md").unlink(missing_ok=True)  # PEFT's, of empty headings
                 finish(Path(partial, "model"))
-                if Path(partial, "model", "config.json").is_file():
-                    reference_logits.record(Path(partial, "model"))
+                reference_logits.record(Path(partial, "model"))
                 publish_model(Path(partial, "model"), output_dir)
         return is_main
 

@@ -1,14 +1,12 @@
 """A blind comparison of two models' answers in the browser, and the table of its votes."""
 
 import argparse
-import html
 import json
-import os
 import shlex
-import socket
 from pathlib import Path
 
 from ..errors import InputError, UsageError
+from . import page
 from .votes import (
     CHOICES,
     DEFINITIONS,
@@ -58,15 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results", action="store_true", help="print what the votes say and write it as JSON beside")
     parser.add_argument("--judge", metavar="FILE", help="with --results, compare with a pairwise judge's judge.json")
     parser.add_argument("--seed", type=int, default=0, help="of the shuffled sides (default: 0)")
-    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: 127.0.0.1)")
-    parser.add_argument("--port", type=_port, help="default: the first free one from 7860")
-
-
-def _port(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 65535:
-        raise argparse.ArgumentTypeError(f"must be 1 to 65535, not {value}")
-    return value
+    page.add_address_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -158,55 +148,21 @@ def table(results: dict) -> str:
 
 def serve(args: argparse.Namespace, pairs: list[Pair], votes: Votes) -> None:
     """Serves the page until Ctrl-C; prints its address when it is ready."""
-    gr = _gradio()
-    page = make_page(pairs, votes)
-    _, url, _ = page.launch(
-        server_name=args.host,
-        server_port=_free_port(args.host, args.port),
-        share=False,
-        ssr_mode=False,
-        quiet=True,
-        run_history=False,
-        footer_links=[],
-        prevent_thread_lock=True,
-        theme=gr.themes.Default(font="system-ui", font_mono="monospace"),
-        css=CSS,
-        head=KEYBOARD,
-    )
-    print(f"Open {url} in a browser. Votes go to {votes.path}. Ctrl-C ends.", flush=True)
-    page.block_thread()
-
-
-def _free_port(host: str, port: int | None) -> int:
-    """The port to listen on, tried first because gradio's own errors are no sentences."""
-    for candidate in [port] if port else range(7860, 7960):
-        try:
-            with socket.create_server((host, candidate)):
-                return candidate
-        except OSError as error:
-            reason = str(error.strerror).partition(" (")[0]  # without Python's addition
-    place = f"{host}:{port}" if port else host
-    raise InputError(f"The page cannot listen on {place} ({reason}); choose another --host or --port.")
-
-
-def _gradio():
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # nothing is sent anywhere
-    try:
-        import gradio
-    except ImportError:
-        raise InputError("The page needs the package gradio: pip install 'hf-gpt-scratch[apps]'.") from None
-    return gradio
+    page.serve(make_page(pairs, votes), args.host, args.port, CSS, KEYBOARD, f"Votes go to {votes.path}. ")
 
 
 def as_text(text: str) -> str:
     """HTML that shows `text` as it is, line ends and all: the texts are not trusted."""
-    shown = html.escape(text.encode("utf-8", "replace").decode())
-    return f'<div class="text" dir="auto">{shown}</div>' if text.strip() else '<div class="text"><i>(empty)</i></div>'
+    return (
+        f'<div class="text" dir="auto">{page.escape(text)}</div>'
+        if text.strip()
+        else '<div class="text"><i>(empty)</i></div>'
+    )
 
 
 def make_page(pairs: list[Pair], votes: Votes):
     """The Gradio page on which raters vote."""
-    gr = _gradio()
+    gr = page.gradio()
 
     def show(rater: str) -> dict:
         """The rater's next pair, or that there is none."""
@@ -230,14 +186,6 @@ def make_page(pairs: list[Pair], votes: Votes):
             right: "<div class='label'>Answer 2</div>" + as_text(answers[1]),
         }
 
-    def reporting_errors(act):
-        """`act`, whose InputErrors appear on the page as sentences."""
-        try:
-            return act()
-        except InputError as error:
-            message = html.escape(str(error))
-            raise gr.Error(message, duration=None, title="Not done", print_exception=False) from None
-
     def read_ticket(text: str) -> tuple[str, int]:
         try:
             content = json.loads(text)
@@ -246,7 +194,7 @@ def make_page(pairs: list[Pair], votes: Votes):
             raise InputError("Type your name first, of at most 80 characters.") from None
 
     def begin(name: str):
-        return reporting_errors(lambda: show(rater_name(name)))
+        return page.reporting_errors(lambda: show(rater_name(name)))
 
     def vote(text: str, choice: str):
         def act():
@@ -256,7 +204,7 @@ def make_page(pairs: list[Pair], votes: Votes):
             votes.vote(rater, item, choice)
             return show(rater)
 
-        return reporting_errors(act)
+        return page.reporting_errors(act)
 
     def undo(text: str):
         def act():
@@ -264,9 +212,9 @@ def make_page(pairs: list[Pair], votes: Votes):
             votes.undo(rater, item)
             return show(rater)
 
-        return reporting_errors(act)
+        return page.reporting_errors(act)
 
-    with gr.Blocks(title="Which answer is better?", analytics_enabled=False) as page:
+    with gr.Blocks(title="Which answer is better?", analytics_enabled=False) as blocks:
         gr.HTML("<h2>Which answer is better?</h2>")
         with gr.Column() as start:
             name = gr.Textbox(label="Your name", max_length=80, autofocus=True, elem_id="name")
@@ -296,4 +244,4 @@ def make_page(pairs: list[Pair], votes: Votes):
         for button, choice in zip(buttons, choices):
             button.click(vote, [ticket, choice], api_name="vote", **options).then(js=TO_THE_TOP)
         take_back.click(undo, ticket, api_name="undo", **options)
-    return page
+    return blocks

@@ -4,100 +4,59 @@ import argparse
 import json
 import os
 import re
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
 from ..saving import ADAPTER_CONFIG
 from . import reference_logits
+from .files import check_files, check_texts, uploadable
+from .findings import Failure, Finding, find, require, table
 
-# What belongs in a repository; the rest of a training's output stays where it is.
-UPLOADED = (
-    "config.json generation_config.json adapter_config.json *.safetensors *.safetensors.index.json tokenizer.json"
-    " tokenizer_config.json special_tokens_map.json vocab.json merges.txt chat_template.jinja README.md LICENSE"
-    f" {reference_logits.FILE} plots/*.png"
-).split()
+__all__ = ["Finding", "check", "compare_logits", "require", "table", "uploadable"]
+
 OTHER_WEIGHTS = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".h5", ".msgpack", ".npz"}
-SECRETS = {
-    "a Hugging Face token": r"\bhf_[A-Za-z0-9]{20,}",
-    "an API key": r"\bsk-[A-Za-z0-9_-]{20,}",
-    "a GitHub token": r"\bgh[pousr]_[A-Za-z0-9]{20,}",
-    "an AWS key": r"\bAKIA[0-9A-Z]{16}\b",
-}
-PATHS = r"(?<![\w.:/])/(?:home|Users|root|tmp|content|mnt|data|workspace|work|opt|var)/[\w.-]+|\b[A-Za-z]:\\\\?\w"
+SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
 TEXTS = ("plain words", "Café naïve, 1234 €", "  two spaces\nand a line", "emoji 😀 and tabs\t.")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one check came to: `status` is "ok", "failed" or "skipped"."""
-
-    name: str
-    status: str
-    detail: str
-
-
-class _Failure(Exception):
-    """A check failed, and the message says why."""
-
-
-class _Skip(Exception):
-    """A check could not be made, and the message says why."""
-
-
-def uploadable(folder: Path) -> list[Path]:
-    """The files of a model's folder that belong in a repository, its code among them."""
-    patterns = [*UPLOADED, *_code_files(folder)]
-    return sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
-
-
-def _code_files(folder: Path) -> set[str]:
-    config = folder / "config.json"
-    auto_map = json.loads(config.read_text(encoding="utf-8")).get("auto_map", {}) if config.is_file() else {}
-    names = {f"{reference.split('--')[-1].split('.')[0]}.py" for reference in auto_map.values()}
-    return names | ({"configuration_gpt_scratch.py"} if names else set())  # which the model's code imports
 
 
 def check(folder: Path) -> list[Finding]:
     """
-    All findings about a folder of a model or an adapter.
+    All findings about a folder of a model or an adapter. The code in it is run, in a process of its own.
 
     Raises:
         InputError: when it is neither.
     """
     if not any((folder / name).is_file() for name in ("config.json", ADAPTER_CONFIG)):
         raise InputError(f"{folder} is no folder of a model or an adapter: it has no config.json or {ADAPTER_CONFIG}.")
-    try:
-        settings = json.loads((folder / "config.json").read_text("utf-8")) if _has_config(folder) else {}
-    except ValueError as error:
-        raise InputError(f"{folder / 'config.json'} is not valid JSON ({error}).") from None
-    findings = []
-
-    def add(name: str, examine: Callable[[], str]) -> None:
-        try:
-            findings.append(Finding(name, "ok", examine()))
-        except _Skip as reason:
-            findings.append(Finding(name, "skipped", str(reason)))
-        except _Failure as failure:
-            findings.append(Finding(name, "failed", str(failure)))
-
-    add("weights", lambda: check_weights(folder))
-    add("files", lambda: check_files(folder))
-    add("secrets and paths", lambda: check_texts(folder))
-    add("tokenizer", lambda: check_tokenizer(folder, settings))
-    if any("Classification" in name for name in settings.get("architectures") or ()):
-        add("label names", lambda: check_labels(settings))
-    if "GPTScratchForCausalLM" in (settings.get("architectures") or ()):
-        add("generation config", lambda: check_generation_config(folder, settings))
-    if any(finding.status == "failed" and finding.name == "weights" for finding in findings):
-        return findings
+    settings = {} if reference_logits.is_adapter(folder) else _read_settings(folder)
+    architectures = settings.get("architectures") or ()
+    findings = [
+        find("weights", lambda: check_weights(folder)),
+        find("files", lambda: check_files(folder)),
+        find("secrets and paths", lambda: check_texts(folder)),
+        find("tokenizer", lambda: check_tokenizer(folder, settings)),
+    ]
+    if any("Classification" in name for name in architectures):
+        findings.append(find("label names", lambda: check_labels(settings)))
+    if "GPTScratchForCausalLM" in architectures:
+        findings.append(find("generation config", lambda: check_generation_config(folder, settings)))
+    if findings[0].status == "failed":
+        return [*findings, Finding("loads", "skipped", "it is tried when the weights are right")]
     return findings + check_loading(folder, settings)
 
 
-def _has_config(folder: Path) -> bool:
-    return (folder / "config.json").is_file()
+def _read_settings(folder: Path) -> dict:
+    """What config.json holds, with the defaults of what the checks look at."""
+    from ..configuration_gpt_scratch import GPTScratchConfig
+    from ..conversion.source import read_config
+
+    settings = read_config(folder, GPTScratchConfig.model_type)
+    try:
+        config = GPTScratchConfig(**settings)
+    except (ValueError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{folder / 'config.json'} cannot be of a model ({reason.rstrip('.')}).") from None
+    return {name: getattr(config, name) for name in ("vocab_size", *SPECIAL)} | settings
 
 
 def check_weights(folder: Path) -> str:
@@ -107,62 +66,38 @@ def check_weights(folder: Path) -> str:
 
     other = sorted(path.name for path in folder.iterdir() if path.suffix in OTHER_WEIGHTS)
     if other:
-        raise _Failure(
-            f"{', '.join(other)}: weights belong in safetensors, which run no code; delete or convert these"
-        )
-    paths = set(folder.glob("*.safetensors"))
-    for index in folder.glob("*.safetensors.index.json"):
-        named = {folder / name for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
-        if named != paths:
-            wrong = ", ".join(sorted(path.name for path in named ^ paths))
-            raise _Failure(f"{index.name} and the files disagree about {wrong}; save the model again")
-    if not paths:
-        raise _Failure("there is no *.safetensors; save the model again")
+        raise Failure(f"{', '.join(other)}: weights belong in safetensors, which run no code; delete or convert these")
+    found, expected = {path.name for path in folder.glob("*.safetensors")}, _weight_files(folder)
+    if not found:
+        raise Failure("there is no *.safetensors; save the model again")
+    if missing := {name for name in expected if not (folder / name).is_file()}:
+        raise Failure(f"{', '.join(sorted(missing))} is missing; save the model again")
+    if stray := {path.name for path in folder.glob("*.safetensors*")} - expected:
+        raise Failure(f"{', '.join(sorted(stray))} is no part of the model; move it away")
     count = 0
-    for path in sorted(paths):
+    for name in sorted(found):
         try:
-            with safe_open(path, framework="pt") as file:
-                for name in file.keys():  # noqa: SIM118 (no mapping)
-                    tensor = file.get_tensor(name)
+            with safe_open(folder / name, framework="pt") as file:
+                for key in file.keys():  # noqa: SIM118 (no mapping)
+                    tensor = file.get_tensor(key)
                     count += tensor.numel()
                     if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-                        raise _Failure(f"{name} in {path.name} holds NaN or infinity: the training went wrong")
+                        raise Failure(f"{key} in {name} holds NaN or infinity: the training went wrong")
         except (SafetensorError, OSError) as error:
-            raise _Failure(f"{path.name} cannot be read ({error}); save the model again") from None
-    return f"{count:,} numbers in {len(paths)} file{'s' if len(paths) > 1 else ''} of safetensors"
+            raise Failure(f"{name} cannot be read ({error}); save the model again") from None
+    return f"{count:,} numbers in {len(found)} file{'s' if len(found) > 1 else ''} of safetensors"
 
 
-def check_files(folder: Path) -> str:
-    """No code but the model's own, and no links to what another machine does not have."""
-    known = _code_files(folder)
-    stray = sorted(path.name for path in folder.iterdir() if path.suffix == ".py" and path.name not in known)
-    stray += sorted(path.name for path in folder.iterdir() if path.is_symlink())
-    missing = sorted(name for name in known if not (folder / name).is_file())
-    if missing:
-        raise _Failure(f"{', '.join(missing)} is missing, which auto_map promises; save the model again")
-    if stray:
-        raise _Failure(f"{', '.join(stray)} does not belong in a repository; move it away")
-    uploaded = uploadable(folder)
-    tops = {path.relative_to(folder).parts[0] for path in uploaded}
-    staying = sum(path.name not in tops for path in folder.iterdir())
-    return f"{len(uploaded)} to upload" + (f"; {staying} others stay here" if staying else "")
-
-
-def check_texts(folder: Path) -> str:
-    """No token and no path of this machine in any text that would be uploaded."""
-    texts = [path for path in uploadable(folder) if path.suffix not in (".safetensors", ".png")]
-    own = {str(Path.home()), str(folder.absolute().parent)} - {"/"}
-    for path in texts:
-        content = path.read_text(encoding="utf-8", errors="replace")
-        for what, pattern in SECRETS.items():
-            if path.name != "tokenizer.json" and re.search(pattern, content):
-                raise _Failure(f"{path.name} holds {what}; take it out, and revoke it if it was shared")
-        if path.name in ("tokenizer.json", "vocab.json", "merges.txt"):
-            continue  # words of the training text
-        found = re.search(PATHS, content) or next((re.search(re.escape(one), content) for one in own), None)
-        if found:
-            raise _Failure(f"{path.name} holds the path {found.group()!r} of this machine; name it otherwise")
-    return f"none in {len(texts)} files"
+def _weight_files(folder: Path) -> set[str]:
+    """The names of the files that `from_pretrained` would read."""
+    stem = "adapter_model" if reference_logits.is_adapter(folder) else "model"
+    index = folder / f"{stem}.safetensors.index.json"
+    if (folder / f"{stem}.safetensors").is_file() or not index.is_file():
+        return {f"{stem}.safetensors"}
+    try:
+        return {index.name, *json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()}
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise Failure(f"{index.name} is damaged; save the model again") from None
 
 
 def check_tokenizer(folder: Path, settings: dict) -> str:
@@ -172,138 +107,186 @@ def check_tokenizer(folder: Path, settings: dict) -> str:
     try:
         tokenizer = load_tokenizer(str(folder))
     except (InputError, OSError, ValueError) as error:
-        raise _Failure(f"{str(error).rstrip('.')}; save it with tokenizer.save_pretrained") from None
+        raise Failure(f"{str(error).rstrip('.')}; save it with tokenizer.save_pretrained") from None
     for text in TEXTS:
         ids = tokenizer(text)["input_ids"]
         back = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         if back != text:
-            raise _Failure(f"it makes {back!r} of {text!r}")
-        if settings and max(ids) >= settings["vocab_size"]:
-            raise _Failure(f"it has token {max(ids)}, and the model {settings['vocab_size']} of them")
-    for kind in ("bos", "eos", "pad"):
-        key = f"{kind}_token_id"
-        wanted, held = settings.get(key), getattr(tokenizer, key)
-        if wanted is not None and held is not None and held not in (wanted if isinstance(wanted, list) else [wanted]):
-            raise _Failure(f"its {key} is {held}, and that of config.json {wanted}")
+            raise Failure(f"it makes {back!r} of {text!r}")
+    if not settings:
+        return f"{len(tokenizer):,} tokens, texts come back whole; not compared with the base model's vocabulary"
+    if (largest := max(tokenizer.get_vocab().values())) >= settings["vocab_size"]:
+        raise Failure(f"it has token {largest}, and the model {settings['vocab_size']} of them")
+    for key in SPECIAL:
+        wanted, held = _ids(settings[key]), getattr(tokenizer, key)
+        is_needed = key == "eos_token_id"  # without it the model does not know where a text ends
+        if held not in wanted if wanted and held is not None else is_needed and (wanted or held is not None):
+            raise Failure(f"its {key} is {held}, and that of config.json {settings[key]}")
     return f"{len(tokenizer):,} tokens, texts come back whole"
+
+
+def _ids(value: int | list[int] | None) -> set[int]:
+    return set() if value is None else set(value) if isinstance(value, list) else {value}
 
 
 def check_labels(settings: dict) -> str:
     """Labels have names, and both tables agree."""
     names, numbers = settings.get("id2label") or {}, settings.get("label2id") or {}
-    if not names or any(re.fullmatch(r"LABEL_\d+", name) for name in names.values()):
-        raise _Failure("the labels have no names; set id2label and label2id in config.json")
-    if {name: int(number) for number, name in names.items()} != {
-        name: int(number) for name, number in numbers.items()
-    }:
-        raise _Failure("id2label and label2id in config.json contradict each other")
-    return ", ".join(names.values())
+    try:
+        found = {int(number): name for number, name in names.items()}
+        wanted = {int(number): name for name, number in numbers.items()}
+        has_default = any(re.fullmatch(r"LABEL_\d+", name) for name in found.values())
+    except (ValueError, TypeError, AttributeError):
+        raise Failure("id2label and label2id in config.json must be tables of labels; save the model again") from None
+    if not names or has_default:
+        raise Failure("the labels have no names; set id2label and label2id in config.json")
+    if found != wanted:
+        raise Failure("id2label and label2id in config.json contradict each other")
+    return ", ".join(found.values())
 
 
 def check_generation_config(folder: Path, settings: dict) -> str:
-    """It is there, and ends a text where the model does."""
+    """It is there, ends a text where the model does, and can be saved again."""
     from transformers import GenerationConfig
 
     try:
         generation = GenerationConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise _Failure(f"it cannot be read ({str(error).splitlines()[0]}); save the model again") from None
-    for key in ("bos_token_id", "eos_token_id", "pad_token_id"):
-        wanted, held = settings.get(key), getattr(generation, key)
-        if held is not None and wanted is not None and held != wanted:
-            raise _Failure(f"its {key} is {held}, and that of config.json {wanted}")
+    except (OSError, ValueError, TypeError) as error:
+        raise Failure(f"it cannot be read ({str(error).splitlines()[0]}); save the model again") from None
+    for key in SPECIAL:
+        wanted, held = settings[key], getattr(generation, key)
+        if wanted is not None and _ids(held) != _ids(wanted):
+            raise Failure(f"its {key} is {held}, and that of config.json {wanted}; make them the same")
+    try:
+        generation.validate(strict=True)  # as when it is saved again, after a change
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise Failure(f"it contradicts itself, so that the model cannot be saved again ({reason})") from None
     if generation.eos_token_id is None:
-        raise _Failure("it has no eos_token_id, so that no text would end; set it in generation_config.json")
+        return "no end token, so that texts end at max_new_tokens"
     return f"ends at token {generation.eos_token_id}"
 
 
 def check_loading(folder: Path, settings: dict) -> list[Finding]:
     """A finding for each Auto class that loads the folder where this package is not installed, and for its logits."""
-    from ..conversion.proof import AUTO_CLASSES
+    try:
+        reference, problem = reference_logits.read(folder), None
+    except InputError as error:
+        reference, problem = None, str(error)
+    findings, own, classes = _adapter_classes(folder) if not settings else _model_classes(settings)
+    if not classes:
+        return findings
     from .clean_process import load_elsewhere
 
-    path = folder / reference_logits.FILE
-    reference = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-    if settings:
-        own = {AUTO_CLASSES[name] for name in settings.get("architectures") or () if name in AUTO_CLASSES}
-        classes = list(settings.get("auto_map", {}))
-        if not classes:
-            return [
-                Finding("loads", "failed", "config.json has no auto_map, so it loads nowhere; save the model again")
-            ]
-    else:
-        base = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8")).get("base_model_name_or_path") or ""
-        if os.path.isabs(base) or Path(base).is_dir():
-            detail = f"its base model is the folder {base}, which nobody else has; push that and name its repository"
-            return [Finding("base model", "failed", detail)]
-        return [
-            Finding("base model", "ok", base),
-            Finding("logits", "skipped", "they are those of its base model too"),
-        ]
-    findings = []
     answers = load_elsewhere(str(folder.absolute()), classes, reference)
-    for name, answer in answers.items():
-        if "error" in answer:
-            findings.append(Finding(name, "failed", answer["error"]))
-        elif not answer["code"].startswith("transformers_modules"):
-            findings.append(Finding(name, "failed", f"loads code of {answer['code']} in place of the folder's"))
-        elif name in own and (wrong := answer["missing"] + answer["unexpected"] + answer["mismatched"]):
-            findings.append(Finding(name, "failed", f"the weights do not fit: {', '.join(wrong[:5])}"))
-        else:
-            new = answer.get("missing")
-            findings.append(Finding(name, "ok", f"loads; {', '.join(new[:3])} would be new" if new else "loads"))
-    if reference is None:
-        return [
-            *findings,
-            Finding("logits", "skipped", f"there is no {reference_logits.FILE}, which our scripts write"),
-        ]
-    return [
-        *findings,
-        compare_logits(answers.get(reference["auto_class"], {}).get("logits"), reference["logits"]),
+    findings += [
+        find(name, lambda answer=answer, name=name: _loaded(answer, name in own)) for name, answer in answers.items()
     ]
+    if problem:
+        return [*findings, Finding("logits", "failed", problem)]
+    if reference is None:
+        detail = (
+            f"there is no {reference_logits.FILE}, which our scripts and converter write, so whether the model answers"
+            " as it did when it was saved is not known"
+        )
+        return [*findings, Finding("logits", "skipped", detail)]
+    found = answers.get(reference["auto_class"], {}).get("logits")
+    return [*findings, compare_logits(found, reference["logits"])]
+
+
+def _model_classes(settings: dict) -> tuple[list[Finding], set[str], list[str]]:
+    """Findings, the Auto classes that must find all their weights in the folder, and all to load it by."""
+    from ..conversion.proof import AUTO_CLASSES
+
+    auto_map = settings.get("auto_map")
+    if not (isinstance(auto_map, dict) and auto_map):
+        detail = "config.json has no auto_map, so it loads nowhere; save the model again"
+        return [Finding("loads", "failed", detail)], set(), []
+    architectures = settings.get("architectures") or ["a model that names no class"]
+    own = {AUTO_CLASSES[name] for name in architectures if name in AUTO_CLASSES}
+    lacking = {"AutoConfig", *own} - set(auto_map)
+    if lacking or not own:
+        lacks = f"auto_map lacks {', '.join(sorted(lacking))}" if own else f"it holds {', '.join(architectures)}"
+        return [Finding("loads", "failed", f"{lacks} in config.json; save the model again")], own, list(auto_map)
+    return [], own, list(auto_map)
+
+
+def _adapter_classes(folder: Path) -> tuple[list[Finding], set[str], list[str]]:
+    """The same for an adapter, whose base model is one that others have, or else a failure."""
+    from importlib.util import find_spec
+
+    from huggingface_hub import try_to_load_from_cache
+
+    from ..adapters import base_of
+
+    try:
+        base = base_of(folder)
+        task = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8")).get("task_type")
+    except InputError as error:
+        return [Finding("base model", "failed", str(error))], set(), []
+    is_here = os.path.isabs(base) or Path(base).is_dir()
+    detail = f"its base model is the folder {base}, which nobody else has; push that and name its repository"
+    findings = [Finding("base model", "failed", detail) if is_here else Finding("base model", "ok", base)]
+
+    def loads(status: str, detail: str):
+        return [*findings, Finding("loads", status, detail)], set(), []
+
+    if task not in reference_logits.ADAPTED:
+        wanted = " or ".join(reference_logits.ADAPTED)
+        return loads("failed", f"{ADAPTER_CONFIG} has the task_type {task!r}; expected {wanted}")
+    if not find_spec("peft"):
+        return loads("skipped", "adapters need the package peft: pip install 'hf-gpt-scratch[lora]'")
+    if not is_here and not isinstance(try_to_load_from_cache(base, "config.json"), str):
+        return loads("skipped", f"{base} is not on this machine; first download it: hf download {base}")
+    auto_class = reference_logits.ADAPTED[task][1]
+    return findings, {auto_class}, [auto_class]
+
+
+def _loaded(answer: dict, is_own: bool) -> str:
+    """What to say of a class that was loaded elsewhere."""
+    if "error" in answer:
+        raise Failure(answer["error"])
+    if not answer["code"].startswith("transformers_modules"):
+        raise Failure(f"loads code of {answer['code']} in place of the folder's")
+    missing, other = answer.get("missing", []), answer.get("unexpected", []) + answer.get("mismatched", [])
+    if is_own and (missing or other):
+        raise Failure(f"the weights do not fit: {', '.join((missing + other)[:5])}")
+    return f"loads; {', '.join(missing[:3])} would be new" if missing else "loads"
 
 
 def compare_logits(found: list | None, expected: list) -> Finding:
     """Whether logits `(B, C)` are those recorded, but for rounding."""
+    import torch
+
     from ..conversion.proof import TOLERANCE
 
     if found is None:
         return Finding("logits", "failed", "the class that they were recorded with does not load")
-    pairs = [(a, b) for row, other in zip(found, expected) for a, b in zip(row, other)]
-    difference = max(abs(a - b) for a, b in pairs)
-    is_close = difference <= TOLERANCE * max(1.0, *(abs(b) for _, b in pairs))
+    logits, recorded = (torch.tensor(values, dtype=torch.float64) for values in (found, expected))
+    if logits.shape != recorded.shape:
+        return Finding("logits", "failed", f"{list(logits.shape)} of them, {list(recorded.shape)} were recorded")
+    difference = (logits - recorded).abs().max().item()
+    is_close = difference <= TOLERANCE * max(1.0, recorded.abs().max().item())  # NaN is not
     return Finding(
         "logits", "ok" if is_close else "failed", f"differ by {difference:.1e} from those recorded at saving"
     )
 
 
-def table(findings: list[Finding]) -> str:
-    """A line for each finding, coloured in a terminal."""
-    colours = {"ok": "\033[32m", "failed": "\033[31m", "skipped": "\033[33m"}
-    coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    width = max(len(finding.name) for finding in findings)
-    lines = []
-    for finding in findings:
-        status = f"{finding.status:8}"
-        if coloured:
-            status = f"{colours[finding.status]}{status}\033[0m"
-        lines.append(f"{finding.name:{width}}  {status}  {finding.detail}")
-    return "\n".join(lines)
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.description = "Checks that a model's folder loads where this package is not installed, and is fit to share."
+    parser.description = (
+        "Checks that a model's folder loads where this package is not installed, and is fit to share. It runs the"
+        " code in the folder, so check only those whose code you trust."
+    )
     parser.add_argument("dir", metavar="DIR", help="the folder of a model or an adapter")
 
 
-def require(findings: list[Finding], folder: Path) -> None:
-    """Raises `InputError` when a check failed."""
-    failed = sum(finding.status == "failed" for finding in findings)
-    if failed:
-        raise InputError(f"{failed} of {len(findings)} checks of {folder} failed; what to do stands beside each.")
-
-
 def run(args: argparse.Namespace) -> None:
+    """
+    The command: prints a line for each check.
+
+    Raises:
+        InputError: when the folder holds no model, or, after the table was printed, a check failed.
+    """
     findings = check(Path(args.dir))
     print(table(findings))
     require(findings, Path(args.dir))

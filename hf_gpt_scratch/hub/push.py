@@ -1,7 +1,6 @@
 """`hf-gpt-scratch push`: a checked folder with its card, in one commit to the Hub, loaded back from there."""
 
 import argparse
-import json
 from pathlib import Path
 
 from ..errors import InputError
@@ -118,10 +117,9 @@ def load_back(folder: Path, repo_id: str, revision: str) -> str:
     """
     from .clean_process import load_elsewhere
 
-    path = folder / reference_logits.FILE
-    if not path.is_file():
+    reference = reference_logits.read(folder)
+    if reference is None:
         return "It was not loaded back: no logits were recorded when it was saved."
-    reference = json.loads(path.read_text(encoding="utf-8"))
     answer = load_elsewhere(repo_id, [reference["auto_class"]], reference, revision)[reference["auto_class"]]
     if "error" in answer:
         raise InputError(f"{repo_id} was pushed, but does not load from there: {answer['error'].rstrip('.')}.")

@@ -15,6 +15,7 @@ from hf_gpt_scratch.cli import main
 from hf_gpt_scratch.errors import InputError
 from hf_gpt_scratch.hub import check as checks
 from hf_gpt_scratch.hub import reference_logits
+from hf_gpt_scratch.hub.findings import Failure
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +138,7 @@ def test_what_is_wrong_fails_its_own_check(folder, monkeypatch, spoil, name, det
     "settings", [{}, {"id2label": {"0": "LABEL_0"}}, {"id2label": {"0": "a"}, "label2id": {"a": 1}}]
 )
 def test_labels_need_names(settings):
-    with pytest.raises(checks._Failure, match="label"):
+    with pytest.raises(Failure, match="label"):
         checks.check_labels(settings)
 
 

@@ -1,0 +1,57 @@
+"""What the checks of a folder find, and how it is shown."""
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import InputError
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check came to: `status` is "ok", "failed" or "skipped"."""
+
+    name: str
+    status: str
+    detail: str
+
+
+class Failure(Exception):
+    """A check failed, and the message says why."""
+
+
+class Skip(Exception):
+    """A check could not be made, and the message says why."""
+
+
+def find(name: str, examine: Callable[[], str]) -> Finding:
+    """The finding of `examine`, which returns what to say of it, or raises `Failure` or `Skip`."""
+    try:
+        return Finding(name, "ok", examine())
+    except Skip as reason:
+        return Finding(name, "skipped", str(reason))
+    except (Failure, InputError) as failure:
+        return Finding(name, "failed", str(failure))
+
+
+def table(findings: list[Finding]) -> str:
+    """A line for each finding, coloured in a terminal."""
+    colours = {"ok": "\033[32m", "failed": "\033[31m", "skipped": "\033[33m"}
+    coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    width = max(len(finding.name) for finding in findings)
+    lines = []
+    for finding in findings:
+        status = f"{finding.status:8}"
+        if coloured:
+            status = f"{colours[finding.status]}{status}\033[0m"
+        lines.append(f"{finding.name:{width}}  {status}  {finding.detail}")
+    return "\n".join(lines)
+
+
+def require(findings: list[Finding], folder: Path) -> None:
+    """Raises `InputError` when a check failed."""
+    failed = sum(finding.status == "failed" for finding in findings)
+    if failed:
+        raise InputError(f"{failed} of {len(findings)} checks of {folder} failed; what to do stands beside each.")

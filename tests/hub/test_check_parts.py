@@ -1,0 +1,221 @@
+"""Single checks of a folder, on folders that are wrong in one way and need not be loaded."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from models import save_model
+from safetensors.torch import load_file, save_file
+
+from hf_gpt_scratch import GPTScratchForCausalLM
+from hf_gpt_scratch.errors import InputError
+from hf_gpt_scratch.hub import check as checks
+from hf_gpt_scratch.hub.findings import Failure, Finding, Skip, find, require, table
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory) -> Path:
+    return save_model(tmp_path_factory.mktemp("sound"))
+
+
+@pytest.fixture
+def folder(sound, tmp_path) -> Path:
+    return shutil.copytree(sound, tmp_path / "model")
+
+
+def edit(folder: Path, name: str, **changes) -> None:
+    (folder / name).write_text(json.dumps(json.loads((folder / name).read_text()) | changes))
+
+
+def failure(examine: Callable[[], str]) -> str:
+    with pytest.raises(Failure) as caught:
+        examine()
+    return str(caught.value)
+
+
+INDEX = "model.safetensors.index.json"
+
+
+def test_shards_are_counted_and_each_is_needed(folder):
+    whole = checks.check_weights(folder)
+    model = GPTScratchForCausalLM.from_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    model.save_pretrained(folder, max_shard_size="30KB")
+    shards = sorted(folder.glob("model-*.safetensors"))
+    assert len(shards) > 1
+    assert checks.check_weights(folder) == whole.replace("in 1 file", f"in {len(shards)} files")
+    shards[0].unlink()
+    assert failure(lambda: checks.check_weights(folder)).startswith(f"{shards[0].name} is missing")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"weight_map": []}'])
+def test_a_damaged_index_is_told(folder, content):
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
+    (folder / INDEX).write_text(content)
+    assert failure(lambda: checks.check_weights(folder)).startswith(f"{INDEX} is damaged")
+
+
+@pytest.mark.parametrize("name", ["old.safetensors", "model-00001-of-00002.safetensors", INDEX])
+def test_weights_of_something_else_are_told(folder, name):
+    shutil.copy(folder / "model.safetensors", folder / name)
+    assert failure(lambda: checks.check_weights(folder)).startswith(f"{name} is no part of the model")
+
+
+def test_weights_that_loaders_would_not_find_are_told(folder):
+    (folder / "model.safetensors").rename(folder / "weights.safetensors")
+    assert "model.safetensors is missing" in failure(lambda: checks.check_weights(folder))
+
+
+@pytest.mark.parametrize(
+    "changes, detail",
+    [
+        ({"vocab_size": "300"}, "cannot be of a model"),
+        ({"n_head": 3}, "cannot be of a model .*divisible"),
+        ({"model_type": "gpt2"}, "expected 'gpt_scratch'.*convert"),
+        ({"architectures": "GPTScratchForCausalLM"}, "must be a list"),
+    ],
+)
+def test_settings_of_no_model_of_ours_are_one_sentence(folder, changes, detail):
+    edit(folder, "config.json", **changes)
+    with pytest.raises(InputError, match=detail):
+        checks.check(folder)
+
+
+SETTINGS = {"vocab_size": 300, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 1}
+
+
+def test_the_end_token_is_the_same_on_both_sides(folder):
+    assert checks.check_tokenizer(folder, SETTINGS).endswith("texts come back whole")
+    assert checks.check_tokenizer(folder, SETTINGS | {"eos_token_id": [0, 5]})
+    assert "eos_token_id is 0" in failure(lambda: checks.check_tokenizer(folder, SETTINGS | {"eos_token_id": None}))
+    edit(folder, "tokenizer_config.json", eos_token=None)
+    assert "eos_token_id is None" in failure(lambda: checks.check_tokenizer(folder, SETTINGS))
+
+
+def test_every_token_of_the_tokenizer_is_the_models(folder):
+    size = len(json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"])
+    assert checks.check_tokenizer(folder, SETTINGS | {"vocab_size": size})
+    assert f"it has token {size - 1}" in failure(
+        lambda: checks.check_tokenizer(folder, SETTINGS | {"vocab_size": size - 1})
+    )
+
+
+def test_a_tokenizer_that_loses_something_is_shown_it(folder):
+    values = json.loads((folder / "tokenizer.json").read_text())
+    (folder / "tokenizer.json").write_text(json.dumps(values | {"normalizer": {"type": "Lowercase"}}))
+    assert "it makes 'café naïve" in failure(lambda: checks.check_tokenizer(folder, SETTINGS))
+
+
+def test_lists_of_one_end_token_are_that_token(folder):
+    edit(folder, "generation_config.json", eos_token_id=[0])
+    assert checks.check_generation_config(folder, SETTINGS) == "ends at token [0]"
+
+
+def test_a_model_without_an_end_token_has_a_generation_config_without(folder):
+    none = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
+    edit(folder, "generation_config.json", **none)
+    assert "no end token" in checks.check_generation_config(folder, SETTINGS | none)
+    assert "bos_token_id is None" in failure(lambda: checks.check_generation_config(folder, SETTINGS))
+
+
+@pytest.mark.parametrize(
+    "content, detail",
+    [
+        ("[]", "cannot be read"),
+        ("{", "cannot be read"),
+        ({"num_return_sequences": 3}, "cannot be read"),
+        ({"do_sample": False, "temperature": 0.3}, "contradicts itself"),
+    ],
+)
+def test_a_generation_config_that_fails_later_is_told(folder, content, detail):
+    if isinstance(content, dict):
+        edit(folder, "generation_config.json", **content)
+    else:
+        (folder / "generation_config.json").write_text(content)
+    assert detail in failure(lambda: checks.check_generation_config(folder, SETTINGS))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"id2label": ["ham"], "label2id": {}},
+        {"id2label": {"0": 3}, "label2id": {}},
+        {"id2label": {"x": "ham"}, "label2id": {"ham": 0}},
+        {"id2label": {"0": "ham", "1": "ham"}, "label2id": {"ham": 1}},
+        {"id2label": {"0": "ham", "1": "spam"}, "label2id": {"ham": 0}},
+    ],
+)
+def test_labels_that_are_no_tables_of_each_other_are_told(labels):
+    assert "id2label and label2id" in failure(lambda: checks.check_labels(labels))
+
+
+@pytest.mark.parametrize(
+    "changes, detail",
+    [
+        ({"auto_map": {}}, "no auto_map"),
+        ({"auto_map": {"AutoModel": "modeling_gpt_scratch.GPTScratchModel"}}, "lacks AutoConfig"),
+        ({"architectures": ["Other"]}, "holds Other"),
+    ],
+)
+def test_an_auto_map_must_promise_the_model_itself(sound, monkeypatch, changes, detail):
+    monkeypatch.setattr("hf_gpt_scratch.hub.clean_process.load_elsewhere", lambda *_: {})
+    settings = json.loads((sound / "config.json").read_text()) | changes
+    finding = checks.check_loading(sound, settings)[0]
+    assert (finding.name, finding.status) == ("loads", "failed") and detail in finding.detail
+
+
+def test_a_damaged_record_fails_the_logits(folder, monkeypatch):
+    monkeypatch.setattr("hf_gpt_scratch.hub.clean_process.load_elsewhere", lambda *_: {})
+    (folder / "reference_logits.json").write_text("{")
+    [finding] = checks.check_loading(folder, json.loads((folder / "config.json").read_text()))
+    assert (finding.name, finding.status) == ("logits", "failed") and "damaged" in finding.detail
+
+
+def test_code_that_is_not_the_folders_own_fails():
+    answer = {"code": "hf_gpt_scratch.modeling_gpt_scratch", "missing": [], "unexpected": [], "mismatched": []}
+    assert "in place of the folder's" in failure(lambda: checks._loaded(answer, True))
+    answer["code"] = "transformers_modules.model.modeling_gpt_scratch"
+    assert checks._loaded(answer | {"missing": ["score.weight"]}, False) == "loads; score.weight would be new"
+    for kind in ("missing", "unexpected", "mismatched"):
+        assert "do not fit: h.0.x" in failure(lambda kind=kind: checks._loaded(answer | {kind: ["h.0.x"]}, True))
+
+
+def test_weights_that_cannot_be_right_are_not_loaded(folder):
+    tensors = load_file(folder / "model.safetensors")
+    tensors["transformer.ln_f.bias"][0] = float("inf")
+    save_file(tensors, folder / "model.safetensors")
+    findings = {finding.name: finding.status for finding in checks.check(folder)}
+    assert findings["weights"] == "failed" and findings["loads"] == "skipped"
+
+
+def raising(error: Exception):
+    def examine() -> str:
+        raise error
+
+    return examine
+
+
+def test_findings_and_their_table(monkeypatch):
+    findings = [
+        find("one", lambda: "good"),
+        find("two words", raising(Failure("bad"))),
+        find("three", raising(Skip("not tried"))),
+        find("four", raising(InputError("worse"))),
+    ]
+    assert [finding.status for finding in findings] == ["ok", "failed", "skipped", "failed"]
+    lines = table(findings).splitlines()
+    assert lines[1] == "two words  failed    bad" and len({line.index(" ok ") for line in lines[:1]}) == 1
+    with pytest.raises(InputError, match="2 of 4 checks of x failed"):
+        require(findings, Path("x"))
+    require([Finding("one", "ok", ""), Finding("two", "skipped", "")], Path("x"))
+
+
+@pytest.mark.parametrize("no_color, coloured", [(None, True), ("1", False)])
+def test_colours_are_for_terminals_that_want_them(monkeypatch, no_color, coloured):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if no_color:
+        monkeypatch.setenv("NO_COLOR", no_color)
+    assert ("\033[32mok" in table([Finding("one", "ok", "")])) == coloured
