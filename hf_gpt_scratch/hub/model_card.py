@@ -286,3 +286,237 @@ def _read_object(path: Path) -> dict:
     if not isinstance(values, dict):
         raise InputError(f"{path} must be a JSON object, not a {type(values).__name__}.")
     return values
+
+
+def _facts(model: _Model) -> dict[str, Any]:
+    """What the templates say of the model, its training and its conversion."""
+    metrics, base = model.metrics, model.base
+    leaked = metrics.get("leaked_pairs", metrics.get("test_rows_with_a_near_copy_in_train"))
+    calibration = model.config.get("calibration")
+    picture = model.folder / "plots" / "training.png"
+    return {
+        "adapter": bool(model.adapter),
+        "base": _model_name(base),
+        "base_is_hub": is_hub_id(base),
+        "config": model.config,
+        "parameters": _number(metrics["parameters"]) if metrics.get("parameters") else None,
+        "training": _training(model),
+        "command": _without_paths(metrics.get("command")),
+        "curves": "plots/training.png" if picture.is_file() else None,
+        "conversion": _conversion(model.conversion),
+        "leaked": _number(leaked),
+        "leaked_rows": leaked,
+        "protocol": metrics.get("protocol"),
+        "calibration": calibration and {name: _number(value) for name, value in calibration.items()},
+    }
+
+
+def _training(model: _Model) -> dict[str, str]:
+    metrics, config, adapter = model.metrics, model.config, model.adapter
+    sizes = metrics.get("sizes") or metrics.get("rows") or {}
+    hardware = metrics.get("hardware") or {}
+    versions = {"Python": metrics.get("python"), **(metrics.get("versions") or {})}
+    shape = {name: config[name] for name in ("n_layer", "n_head", "n_embd", "n_positions", "vocab_size") if config}
+    lora = {name: adapter[name] for name in ("r", "lora_alpha", "lora_dropout") if name in adapter}
+    parts = [f"{_number(size)} {name}" for name, size in sizes.items() if size is not None]
+    values = {
+        "Rows": ", ".join(parts) or _number(None),
+        "Parameters": _number(metrics.get("parameters")),
+        "Parameters that were trained": _number(metrics.get("trained_parameters", metrics.get("parameters"))),
+        "Method": metrics.get("method"),
+        "Shape": ", ".join(f"{name} {value}" for name, value in shape.items()),
+        "LoRA": ", ".join(f"{name} {_number(value)}" for name, value in lora.items()),
+        **{name.capitalize(): _number(metrics.get(name)) for name in ("steps", "epochs", "seed")},
+        "Seconds": _number(metrics.get("train_seconds")),
+        "Hardware": str(hardware.get("gpu") or hardware.get("cpu") or "not recorded"),
+        "Versions": ", ".join(f"{name} {value}" for name, value in versions.items() if value) or "not recorded",
+    }
+    return {label: value for label, value in values.items() if value}
+
+
+def _conversion(record: Mapping) -> dict | None:
+    if not record:
+        return None
+    return {
+        "source": _model_name(str(record.get("source", "not recorded"))),
+        "format": str(record.get("format", "not recorded")),
+        "difference": _number(record.get("max_logit_difference")),
+        "files": record.get("sha256") or {},
+    }
+
+
+def _read_results(model: _Model) -> list:
+    """The result cards, checked, that of the training's own task first."""
+    from ..evaluation.card import FOLDER
+    from ..evaluation.report import read_groups
+
+    if not any((model.folder / FOLDER).glob("*.json")):
+        return []
+    cards = [entry.card for group in read_groups([model.folder]) for entry in group.entries.values()]
+    return sorted(cards, key=lambda card: card.task != model.metrics.get("task"))
+
+
+def _results(model: _Model, cards: Sequence) -> dict[str, Any]:
+    """The tables of the result cards, what they lack, and how the model compares with its baselines."""
+    from ..evaluation.report import markdown_table
+
+    evaluations = [
+        {
+            "task": card.task,
+            "table": markdown_table({TITLE: card.metrics, **card.baselines}),
+            "protocol": _without_paths(card.protocol),
+            "data": [_data_text(data) for data in card.data],
+            "baselines": list(card.baselines),
+            "seeds": card.seeds,
+            "command": _without_paths(card.command),
+        }
+        for card in cards
+    ]
+    measured = {name for card in cards for name in card.metrics}
+    compared = next((card for card in cards if "f1" in card.metrics and card.baselines), None)
+    verdicts = _verdicts(compared) if compared else {}
+    return {
+        "evaluations": evaluations,
+        "missing": [name for name in EXPECTED[model.template] if name not in measured],
+        "comparisons": [_comparison(name, verdict) for name, verdict in verdicts.items()],
+        "beats_baselines": bool(verdicts) and set(verdicts.values()) == {"better"},
+    }
+
+
+def _verdicts(card) -> dict[str, str | None]:
+    """For each baseline with an F1: whether the model's is better, worse, or neither; `None` without intervals."""
+    ours, verdicts = card.metrics["f1"].interval, {}
+    for name, metrics in card.baselines.items():
+        theirs = metrics["f1"].interval if "f1" in metrics else None
+        if not ours or not theirs:
+            verdicts[name] = None
+        else:
+            verdicts[name] = "better" if ours[0] > theirs[1] else "worse" if ours[1] < theirs[0] else "neither"
+    return verdicts
+
+
+def _comparison(name: str, verdict: str | None) -> str:
+    return {
+        "better": f"By F1 it is better than {name}: its interval lies above that model's.",
+        "worse": f"By F1 it is worse than {name}: its interval lies below that model's.",
+        "neither": f"By F1 it cannot be told apart from {name}: their intervals overlap.",
+        None: f"How its F1 compares with that of {name} cannot be told: there are not intervals of both.",
+    }[verdict]
+
+
+def _eval_results(card, pipeline_tag: str) -> list:
+    """What of a result card the Hub's model-index can hold."""
+    from huggingface_hub import EvalResult
+
+    names = list(dict.fromkeys(_data_set(data).name for data in card.data))
+    data = _data_set(card.data[0])
+    name = names[0] if len(names) == 1 else card.task
+    return [
+        EvalResult(
+            task_type=pipeline_tag,
+            dataset_type=data.hub if len(names) == 1 and data.hub else name,
+            dataset_name=name,
+            metric_type=METRIC_TYPES[metric],
+            metric_name=f"{metric} ({card.task})",
+            metric_value=value.value,
+        )
+        for metric, value in card.metrics.items()
+        if metric in METRIC_TYPES and math.isfinite(value.value)
+    ]
+
+
+def _data_set(record: Mapping) -> DataSet:
+    return DataSet.of(record) or DataSet("not recorded")
+
+
+def _data_text(record: Mapping) -> str:
+    return f"{_data_set(record).name} (SHA-256 {record['sha256']})"
+
+
+def _render(template: str, **values) -> str:
+    """A template of model_cards/; what it names must be given."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    from ..evaluation.report import escape
+
+    environment = Environment(
+        loader=FileSystemLoader(_templates_folder()), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(md=escape, block=_fenced)
+    text = environment.get_template(template).render(**values)
+    return re.sub(r"\n{3,}", "\n\n", text) if template != "code.md" else text
+
+
+def _templates_folder() -> Path:
+    """model_cards/: within the installed package, or at the top of the repository."""
+    package = Path(__file__).parents[1]
+    folder = next((path for path in (package / "model_cards", package.parent / "model_cards") if path.is_dir()), None)
+    if folder is None:
+        raise InputError("The templates of the model cards, model_cards/, are missing; install hf-gpt-scratch again.")
+    return folder
+
+
+def _number(value) -> str:
+    """A number as people read it, `not measured` for none."""
+    from ..evaluation.report import MISSING
+
+    if value is None:
+        return MISSING
+    if isinstance(value, float) and not value.is_integer():
+        return f"{value:.4g}"
+    return f"{int(value):,}" if isinstance(value, int | float) else str(value)
+
+
+def _fenced(text: str, language: str) -> str:
+    """A block of code, within a fence that the text does not hold."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+def _option(command: str | None, name: str) -> str | None:
+    """The value of `--name` in a command."""
+    words = _words(command)
+    for word, following in zip(words, [*words[1:], None]):
+        if word == f"--{name}":
+            return following
+        if word.startswith(f"--{name}="):
+            return word.partition("=")[2]
+    return None
+
+
+def _words(command: str | None) -> list[str]:
+    try:
+        return shlex.split(command or "")
+    except ValueError:
+        return (command or "").split()
+
+
+def _is_absolute(path: str) -> bool:
+    return bool(re.match(r"/|~|file:|[A-Za-z]:[\\/]|\\\\", path))
+
+
+def _file_name(path: str) -> str:
+    return re.split(r"[/\\]", path.rstrip("/\\"))[-1]
+
+
+def _source_name(source: str) -> str:
+    """A source that is a path by the last part of it; the parts of another, such as `cais/mmlu, test`, as they are."""
+    parts = source.split(", ")
+    return ", ".join(
+        _file_name(part) if _is_absolute(part) or re.search(r"\.\w+$", part) or part.count("/") > 1 else part
+        for part in parts
+    )
+
+
+def _model_name(name: str | None) -> str | None:
+    return name if name is None or not _is_absolute(name) else _file_name(name)
+
+
+def _without_paths(text: str | None) -> str | None:
+    """A command or a sentence, its absolute paths cut to their last part."""
+    if not text:
+        return None
+    return re.sub(
+        r"(?<![\w.~:/\\-])(?:file:/*|~/|/|[A-Za-z]:[\\/])[^\s'\",;]+", lambda match: _file_name(match[0]), text
+    )
