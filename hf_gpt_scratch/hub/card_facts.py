@@ -3,8 +3,9 @@
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 
+from ..errors import InputError
 from ..evaluation.card import FOLDER, Metric, ResultCard, read_cards
 from ..evaluation.report import escape, markdown_table
 
@@ -37,25 +38,37 @@ def code_block(code: str, language: str) -> str:
 
 def option(command: str | None, name: str) -> str | None:
     """The value that a recorded command gives to `--name`, if it does."""
-    words = shlex.split(command or "")
+    words = _words(command)
     values = [after for before, after in zip(words, words[1:]) if before == f"--{name}"]
     values += [word.partition("=")[2] for word in words if word.startswith(f"--{name}=")]
     return values[-1] if values else None
 
 
+def _words(command: str | None) -> list[str]:
+    try:
+        return shlex.split(command or "")
+    except ValueError as error:
+        raise InputError(f"A recorded command cannot be read ({error}): {command!r}.") from None
+
+
+# The folders before a file's name in an absolute path, which tell of the machine where it lay; not those of a URL.
+FOLDERS = re.compile(r"(?<![\w./\\:-])(?:file://)?(?:~?/|[A-Za-z]:[\\/])(?=[\w.~-])(?:[^\s,;\'\"=]+[\\/])?")
+
+
+def without_folders(text: str) -> str:
+    """The text with the names of files alone in the place of absolute paths."""
+    return FOLDERS.sub("", text)
+
+
 def source_name(source: str) -> str:
-    """The name of a file without the folders of the machine where it lay; the rest of the text as it is."""
-    return " ".join(_without_folders(word) for word in source.split(" "))
-
-
-def _without_folders(word: str) -> str:
-    path = PureWindowsPath(word) if re.match(r"[A-Za-z]:[\\/]", word) else PurePosixPath(word)
-    return path.name if path.is_absolute() or word.startswith("~") else word
+    """What a source is called away from the machine where it lay: a file by its name, which may hold spaces."""
+    parts = (part.removeprefix("file://") for part in source.split(", "))
+    return ", ".join(part.replace("\\", "/").rpartition("/")[2] if FOLDERS.match(part) else part for part in parts)
 
 
 def public_command(command: str | None) -> str | None:
     """A recorded command without the paths of the machine that it ran on."""
-    return shlex.join(_without_folders(word) for word in shlex.split(command)) if command else None
+    return shlex.join(without_folders(word) for word in _words(command)) if command else None
 
 
 def read_results(folder: Path) -> list[ResultCard]:
@@ -100,7 +113,7 @@ def result_facts(cards: Sequence[ResultCard], expected: Sequence[str], name_of_d
     evaluations = [
         {
             "task": card.task,
-            "protocol": card.protocol,
+            "protocol": without_folders(card.protocol),
             "table": markdown_table({"this model": card.metrics, **card.baselines}),
             "data": [f"{name_of_data(data)} (SHA-256 {str(data['sha256'])[:12]})" for data in card.data],
             "baselines": list(card.baselines),

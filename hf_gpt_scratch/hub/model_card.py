@@ -4,6 +4,7 @@ The model card of a folder: README.md, written from the folder's own files by th
 What no file of the folder says is "not measured" or "not recorded" in the card. No absolute path gets into it.
 """
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -171,7 +172,7 @@ def eval_results(card, pipeline: str) -> list:
             metric_value=round(metric.value, 4),
         )
         for name, metric in card.metrics.items()
-        if name in METRIC_TYPES
+        if name in METRIC_TYPES and math.isfinite(metric.value)
     ]
 
 

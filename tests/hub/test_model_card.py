@@ -14,6 +14,7 @@ from hf_gpt_scratch import GPTScratchForSequenceClassification
 from hf_gpt_scratch.data.sms_spam import SHA256
 from hf_gpt_scratch.errors import InputError, UsageError
 from hf_gpt_scratch.evaluation.card import Metric, ResultCard
+from hf_gpt_scratch.hub.card_facts import public_command, source_name, without_folders
 from hf_gpt_scratch.hub.model_card import make_card
 
 CARDS = Path(__file__).parent / "cards"
@@ -135,6 +136,26 @@ def test_its_lines_of_code_run_where_the_package_is_not_installed(tmp_path, is_c
     run = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-2000:]
     assert run.stdout.split()[-1] in ("ham", "spam") if is_classifier else "Every effort moves you" in run.stdout
+
+
+@pytest.mark.parametrize(
+    "text, shown",
+    [
+        ("python a.py --data_file=/home/someone/x.txt --n 3", "python a.py --data_file=x.txt --n 3"),
+        ("judge /home/someone/judge, mean of 0/100", "judge judge, mean of 0/100"),
+        ("see https://example.org/a/b and runs/spam", "see https://example.org/a/b and runs/spam"),
+        ("C:\\data\\x.txt, ~/y.txt, file:///srv/z.txt", "x.txt, y.txt, z.txt"),
+    ],
+)
+def test_no_folder_of_the_machine_is_told(text, shown):
+    assert without_folders(text) == shown
+
+
+def test_a_source_is_called_by_its_file(tmp_path):
+    assert source_name("/home/some one/private notes/x y.txt") == "x y.txt"
+    assert source_name("text, test, runs/text.txt") == "text, test, runs/text.txt"
+    with pytest.raises(InputError, match="cannot be read"):
+        public_command("python 'unbalanced")
 
 
 def test_what_has_no_card(tmp_path):
