@@ -177,6 +177,7 @@ def test_models_of_the_other_kind_are_refused(models, tmp_path, capsys):
     assert capsys.readouterr().err.count("error:") == 1
 
 
+@pytest.mark.browser  # minutes on a busy machine
 @pytest.mark.parametrize("app", ["spam", "chat"])
 def test_a_space_runs_by_itself(models, tmp_path, app):
     pytest.importorskip("gradio")

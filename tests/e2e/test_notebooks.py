@@ -68,6 +68,7 @@ def settings(name: str, checkpoint: Path, folder: Path) -> dict:
     return values | {"OPTIONS": words} | ({"DATA": data} if data else {})
 
 
+@pytest.mark.notebooks
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_every_cell_runs(path, checkpoint, tmp_path, monkeypatch):
     notebook = nbformat.read(path, as_version=4)
