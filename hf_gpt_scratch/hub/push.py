@@ -31,10 +31,11 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         InputError: when a check fails, the Hub refuses, or what was pushed is not what was saved.
     """
-    import httpx
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
+    # Of the HTTP library that huggingface_hub is built on, httpx or httpx2 by its version.
+    connection_error = next(base for base in HfHubHTTPError.__mro__ if base.__name__ == "HTTPError")
     folder = Path(args.dir)
     try:
         validate_repo_id(args.repo_id)
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
         url, revision = upload(files, args.repo_id, args.private, args.revision, args.create_pr)
     except HfHubHTTPError as error:
         raise InputError(refusal(error, args.repo_id)) from None
-    except (OSError, RuntimeError, httpx.HTTPError) as error:  # RuntimeError: an upload to LFS, after its retries
+    except (OSError, RuntimeError, connection_error) as error:  # RuntimeError: an upload to LFS, after its retries
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"The upload to {args.repo_id} broke off, and changed nothing there ({reason}).") from None
     print(f"Pushed to {url}.")

@@ -96,6 +96,13 @@ def test_refusals_are_one_sentence(hub, elsewhere, tmp_path, monkeypatch):
     assert hub.repos == {}
 
 
+def test_a_hub_that_is_down_is_one_sentence(hub, elsewhere, tmp_path):
+    folder = save_model(tmp_path / "model")
+    hub.shutdown()
+    hub.server_close()
+    assert "broke off, and changed nothing there" in sentence(elsewhere("push", str(folder), "user/repo"))
+
+
 TRAINER = """
 import sys
 from datasets import Dataset
