@@ -1,5 +1,6 @@
 """The Trainer of the scripts: it stops at a loss that is no number, and saves a model whole or not at all."""
 
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -8,19 +9,40 @@ import torch
 from safetensors.torch import load_file
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 
+from . import configuration_gpt_scratch, modeling_gpt_scratch
 from .errors import InputError, UsageError
 from .hub import reference_logits
+from .hub.push import hub_errors
 from .saving import publish_model
 from .training_arguments import complete_checkpoints
 
 
+class ModelCodeCallback(TrainerCallback):
+    """
+    For any Trainer with `push_to_hub=True`: what it pushes while it trains is the weights and config.json alone
+    (`Trainer._push_from_checkpoint`); this lays the model's code beside them, so that each of those commits loads.
+    """
+
+    def on_push_begin(self, args, state, control, model=None, **kwargs):
+        if state.is_world_process_zero and not hasattr(model, "peft_config"):  # an adapter's code is its base's
+            for module in (configuration_gpt_scratch, modeling_gpt_scratch):
+                shutil.copy(module.__file__, args.output_dir)
+
+
 class ScratchTrainer(Trainer):
     """
-    A Trainer that stops when the loss is NaN or infinite.
+    A Trainer that stops when the loss is NaN or infinite, and whose every push loads.
 
     Raises:
-        InputError: then, naming the step and the last checkpoint.
+        InputError: then, naming the step and the last checkpoint; and when the Hub refuses.
     """
+
+    def __init__(self, *args, callbacks=(), **kwargs):
+        super().__init__(*args, callbacks=[*callbacks, ModelCodeCallback()], **kwargs)
+
+    def init_hf_repo(self, *args, **kwargs) -> None:
+        with hub_errors(self.args.hub_model_id or Path(self.args.output_dir).absolute().name):
+            super().init_hf_repo(*args, **kwargs)
 
     def training_step(self, *args, **kwargs) -> torch.Tensor:
         loss = super().training_step(*args, **kwargs)
@@ -55,6 +77,7 @@ class ScratchTrainer(Trainer):
                 finish(Path(partial, "model"))
                 reference_logits.record(Path(partial, "model"))
                 publish_model(Path(partial, "model"), output_dir)
+                (output_dir / "training_args.bin").unlink(missing_ok=True)  # a pickle, of pushes while it trained
         return is_main
 
 

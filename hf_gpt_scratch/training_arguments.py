@@ -30,6 +30,13 @@ class ScratchTrainingArguments(TrainingArguments):
     restore_callback_states_from_checkpoint: bool = field(
         default=True, metadata={"help": "Let a resumed run stop early where the uninterrupted one would have."}
     )
+    hub_strategy: str = field(
+        default="end",
+        metadata={
+            "help": "With --push_to_hub true. end: one push, checked and with a model card, when all is measured."
+            " every_save: besides, the model of each checkpoint as it is trained."
+        },
+    )
     precision: str = field(
         default="auto",
         metadata={
@@ -42,6 +49,10 @@ class ScratchTrainingArguments(TrainingArguments):
     def __post_init__(self):
         if self.output_dir is None:
             raise UsageError("Give the folder to write by --output_dir.")
+        if self.hub_token:
+            raise UsageError(
+                "Give the token by HF_TOKEN or `hf auth login`: results keep the command, options and all."
+            )
         if self.eval_strategy == "no":
             self.load_best_model_at_end = False  # nothing tells which is the best
         if not (self.fp16 or self.bf16):

@@ -312,6 +312,7 @@ def main(argv: list[str] | None = None) -> dict:
     from hf_gpt_scratch.evaluation.instruction import DEFINITIONS
     from hf_gpt_scratch.evaluation.perplexity import mean_loss, row_losses
     from hf_gpt_scratch.evaluation.plots import plot_training
+    from hf_gpt_scratch.hub.push import push_trained
     from hf_gpt_scratch.provenance import command_line
     from hf_gpt_scratch.saving import write_json
     from hf_gpt_scratch.trainer import early_stopping
@@ -353,7 +354,7 @@ def main(argv: list[str] | None = None) -> dict:
     if not trainer.publish(lambda folder: merge(folder, args, tokenizer) if args.merge_adapter else None):
         return {}
 
-    state, accelerator = trainer.state, trainer.accelerator
+    state, accelerator, repo_id = trainer.state, trainer.accelerator, trainer.hub_model_id
     trainer = model = None  # the optimizer goes with it
     accelerator.free_memory()
     trained, base, answers = measure_both(args, training_args, tokenizer, encoded)
@@ -401,6 +402,7 @@ def main(argv: list[str] | None = None) -> dict:
     )
     print("their prompts" + (", which mask_prompt keeps the model from learning." if args.mask_prompt else "."))
     print(f"The model, responses.json, metrics.json, results/instructions.json and plots/ are in {output_dir}.")
+    push_trained(training_args, repo_id)
     return metrics
 
 

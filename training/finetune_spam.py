@@ -123,6 +123,7 @@ def main(argv: list[str] | None = None) -> dict:
     from hf_gpt_scratch.data.sampling import LengthGroupedTrainer
     from hf_gpt_scratch.data.word_dropout import WordDropout
     from hf_gpt_scratch.evaluation.metrics import BinaryClassification
+    from hf_gpt_scratch.hub.push import push_trained
     from hf_gpt_scratch.provenance import command_line, environment
     from hf_gpt_scratch.trainer import early_stopping
 
@@ -182,6 +183,7 @@ def main(argv: list[str] | None = None) -> dict:
         **environment(),
     }
     write_results(Path(training_args.output_dir), metrics, splits, logits["test"], trainer.state.log_history)
+    push_trained(training_args, trainer.hub_model_id)
     return metrics
 
 

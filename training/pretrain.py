@@ -224,6 +224,7 @@ def main(argv: list[str] | None = None) -> dict:
     from hf_gpt_scratch.evaluation.card import Metric, ResultCard
     from hf_gpt_scratch.evaluation.perplexity import mean_loss, row_losses
     from hf_gpt_scratch.evaluation.plots import plot_language_model
+    from hf_gpt_scratch.hub.push import push_trained
     from hf_gpt_scratch.provenance import command_line, environment
     from hf_gpt_scratch.saving import write_json
     from hf_gpt_scratch.trainer import ScratchTrainer
@@ -290,6 +291,7 @@ def main(argv: list[str] | None = None) -> dict:
     for key in ("train_loss", "eval_loss", "perplexity", "tokens_seen", "tokens_per_second"):
         print(f"{key:20}" + (f"{metrics[key]:14,.4g}" if metrics[key] is not None else f"{'not logged':>14}"))
     print(f"The model, metrics.json, results/pretraining.json, samples.jsonl and plots/ are in {output_dir}.")
+    push_trained(training_args, trainer.hub_model_id)
     return metrics
 
 

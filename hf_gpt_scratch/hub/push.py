@@ -1,6 +1,8 @@
 """`hf-gpt-scratch push`: a checked folder with its card, in one commit to the Hub, loaded back from there."""
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import InputError
@@ -8,7 +10,15 @@ from . import reference_logits
 from .check import check, compare_logits, require, table, uploadable
 
 # Of an earlier push, to be taken away when the new one lacks them.
-REPLACED = ("*.safetensors", "*.safetensors.index.json", "*.py", "plots/*.png", reference_logits.FILE)
+REPLACED = (
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "*.py",
+    "plots/*.png",
+    reference_logits.FILE,
+    "training_args.bin",  # these two by a Trainer that pushed each checkpoint
+    "samples.jsonl",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,41 +35,72 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    """The command."""
+    if args.dry_run:
+        dry_run(Path(args.dir), args.repo_id)
+    else:
+        push(Path(args.dir), args.repo_id, args.private, args.revision, args.create_pr)
+
+
+def push(
+    folder: Path, repo_id: str, private: bool | None = None, branch: str | None = None, create_pr: bool = False
+) -> None:
     """
-    The command.
+    Checks a folder, uploads it with its card in one commit, and loads the pushed revision back, printing what it does.
 
     Raises:
         InputError: when a check fails, the Hub refuses, or what was pushed is not what was saved.
     """
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    files = checked_files(folder, repo_id)
+    with hub_errors(repo_id):
+        url, revision = upload(files, repo_id, private, branch, create_pr)
+    print(f"Pushed to {url}.")
+    print(load_back(folder, repo_id, revision))
+
+
+def push_trained(args, repo_id: str) -> None:
+    """`push`, where a script's TrainingArguments ask for it; to be called by the main process alone."""
+    if args.push_to_hub:
+        push(Path(args.output_dir), repo_id, args.hub_private_repo, args.hub_revision)
+
+
+def dry_run(folder: Path, repo_id: str) -> None:
+    """Checks, and lists what would be uploaded; raises `InputError` when a check fails."""
+    files = checked_files(folder, repo_id)
+    for name, content in files.items():
+        size = content.stat().st_size if isinstance(content, Path) else len(content)
+        print(f"{size:>14,}  {name}")
+    print(f"These {len(files)} files would be pushed to {repo_id}; nothing was.")
+
+
+def checked_files(folder: Path, repo_id: str) -> dict[str, Path | bytes]:
+    """What a repository gets, after the checks, whose table is printed; raises `InputError` when one fails."""
     from huggingface_hub.utils import validate_repo_id
 
-    # Of the HTTP library that huggingface_hub is built on, httpx or httpx2 by its version.
-    connection_error = next(base for base in HfHubHTTPError.__mro__ if base.__name__ == "HTTPError")
-    folder = Path(args.dir)
-    try:
-        validate_repo_id(args.repo_id)
-    except HFValidationError as error:
-        raise InputError(f"{args.repo_id!r} is no name of a repository ({' '.join(str(error).split())}).") from None
+    with hub_errors(repo_id):
+        validate_repo_id(repo_id)
     findings = check(folder)
     print(table(findings))
     require(findings, folder)
-    files = contents(folder, args.repo_id)
-    if args.dry_run:
-        for name, content in files.items():
-            size = content.stat().st_size if isinstance(content, Path) else len(content)
-            print(f"{size:>14,}  {name}")
-        print(f"These {len(files)} files would be pushed to {args.repo_id}; nothing was.")
-        return
+    return contents(folder, repo_id)
+
+
+@contextmanager
+def hub_errors(repo_id: str) -> Iterator[None]:
+    """Makes an `InputError` of one sentence of whatever goes wrong between here and the Hub."""
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    # Of the HTTP library that huggingface_hub is built on, httpx or httpx2 by its version.
+    connection_error = next(base for base in HfHubHTTPError.__mro__ if base.__name__ == "HTTPError")
     try:
-        url, revision = upload(files, args.repo_id, args.private, args.revision, args.create_pr)
+        yield
+    except HFValidationError as error:
+        raise InputError(f"{repo_id!r} is no name of a repository ({' '.join(str(error).split())}).") from None
     except HfHubHTTPError as error:
-        raise InputError(refusal(error, args.repo_id)) from None
+        raise InputError(refusal(error, repo_id)) from None
     except (OSError, RuntimeError, connection_error) as error:  # RuntimeError: an upload to LFS, after its retries
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"The upload to {args.repo_id} broke off, and changed nothing there ({reason}).") from None
-    print(f"Pushed to {url}.")
-    print(load_back(folder, args.repo_id, revision))
+        raise InputError(f"The connection for {repo_id} broke off, and changed nothing there ({reason}).") from None
 
 
 def contents(folder: Path, repo_id: str) -> dict[str, Path | bytes]:
@@ -74,7 +115,7 @@ def contents(folder: Path, repo_id: str) -> dict[str, Path | bytes]:
 
 
 def upload(
-    files: dict[str, Path | bytes], repo_id: str, private: bool, branch: str | None, create_pr: bool
+    files: dict[str, Path | bytes], repo_id: str, private: bool | None, branch: str | None, create_pr: bool
 ) -> tuple[str, str]:
     """One commit of the files, which takes away what an earlier one left; returns its address and its hash."""
     from fnmatch import fnmatch

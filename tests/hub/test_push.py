@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from models import save_model
 from stand_in import TOKEN
 
 pytestmark = pytest.mark.hub
+TRAINING = Path(__file__).parents[2] / "training"
 
 LOAD = """
 import sys
@@ -109,27 +111,71 @@ from datasets import Dataset
 from transformers import DataCollatorForLanguageModeling, Trainer, TrainingArguments
 from hf_gpt_scratch import GPTScratchForCausalLM
 from hf_gpt_scratch.tokenizer import load_tokenizer
+from hf_gpt_scratch.trainer import ModelCodeCallback
 model, tokenizer = GPTScratchForCausalLM.from_pretrained(sys.argv[1]), load_tokenizer(sys.argv[1])
 rows = Dataset.from_list([{"input_ids": tokenizer("a boat on the sea")["input_ids"]}] * 8)
-arguments = TrainingArguments("out", max_steps=2, use_cpu=True, report_to=[], disable_tqdm=True,
-    push_to_hub=True, hub_model_id="user/trained")
+arguments = TrainingArguments("out", max_steps=2, use_cpu=True, report_to=[], disable_tqdm=True, learning_rate=1e-2,
+    save_steps=2, push_to_hub=True, hub_model_id="user/trained")
 collator = DataCollatorForLanguageModeling(tokenizer, mlm=False)
-trainer = Trainer(model, arguments, collator, rows, processing_class=tokenizer)
+callbacks = [ModelCodeCallback()] if sys.argv[2] == "while training" else []
+trainer = Trainer(model, arguments, collator, rows, processing_class=tokenizer, callbacks=callbacks)
 trainer.train()
-trainer.push_to_hub()
+if not callbacks:
+    trainer.push_to_hub()
 model.eval()
 print(model(**tokenizer("a boat", return_tensors="pt")).logits.sum().item())
 """
 
 
-def test_trainers_own_push_loads_as_well(hub, elsewhere, tmp_path):
-    trained = elsewhere(str(save_model(tmp_path / "model")), code=TRAINER)
+@pytest.mark.parametrize("when", ["at the end", "while training"])
+def test_trainers_own_push_loads_as_well(hub, elsewhere, tmp_path, when):
+    trained = elsewhere(str(save_model(tmp_path / "model")), when, code=TRAINER)
     assert trained.returncode == 0, trained.stderr[-3000:]
     loaded = elsewhere("user/trained", "trust", code=LOAD)
     assert loaded.returncode == 0, loaded.stderr[-2000:]
     assert float(loaded.stdout.split()[-1]) == pytest.approx(float(trained.stdout.split()[-1]), rel=1e-5)
-    repo = hub.repos["user/trained"]
-    assert "modeling_gpt_scratch.py" in repo.commits[repo.refs["main"]]
+    if when == "while training":
+        [files] = [files for files in hub.repos["user/trained"].commits.values() if "model.safetensors" in files]
+        assert {"modeling_gpt_scratch.py", "configuration_gpt_scratch.py"} <= files.keys()
+
+
+def train_script(script: str, out, *options: str) -> str:
+    """Code that runs one of the training scripts for two steps on the demo's data, and pushes what comes of it."""
+    shape = "--n_embd 32 --n_layer 1 --n_head 2 --n_positions 64 --max_steps 2 --save_strategy steps --save_steps 1"
+    words = f"--use_cpu true --disable_tqdm true --train_tokenizer 400 {shape} --eval_strategy no".split()
+    words += ["--output_dir", str(out), "--push_to_hub", "true", "--hub_model_id", "user/scripted", *options]
+    return f"""
+import sys
+sys.path.insert(0, {str(TRAINING)!r})
+import {script}
+from hf_gpt_scratch.errors import run_reporting_errors
+sys.exit(run_reporting_errors(lambda: {script}.main({words!r}) and None))
+"""
+
+
+@pytest.mark.parametrize("strategy", ["end", "every_save"])
+def test_a_script_pushes_what_it_trained(hub, elsewhere, tmp_path, strategy):
+    story = str(TRAINING / "demo_data" / "story.txt")
+    options = ["--data_file", story, "--hub_strategy", strategy, "--hub_private_repo", "true"]
+    trained = elsewhere(code=train_script("pretrain", tmp_path / "out", *options))
+    assert trained.returncode == 0, trained.stderr[-3000:]
+    assert "Loaded back from there by AutoModelForCausalLM" in trained.stdout
+    repo = hub.repos["user/scripted"]
+    files = repo.commits[repo.refs["main"]]
+    assert repo.private and b"perplexity" in files["README.md"]
+    assert not {"training_args.bin", "samples.jsonl", "metrics.json"} & files.keys()
+    models = [files for files in repo.commits.values() if "model.safetensors" in files]
+    assert len(models) >= {"end": 1, "every_save": 2}[strategy]
+    assert all("modeling_gpt_scratch.py" in files for files in models)
+
+
+def test_a_script_that_may_not_push_says_so_before_it_trains(hub, elsewhere, tmp_path):
+    story = ["--data_file", str(TRAINING / "demo_data" / "story.txt")]
+    code = train_script("pretrain", tmp_path / "out", *story)
+    refused = elsewhere(code=code, token=TOKEN[:-3] + "xyz")
+    assert "does not know the token" in sentence(refused) and "step 2" not in refused.stdout
+    revealed = elsewhere(code=train_script("pretrain", tmp_path / "out", *story, "--hub_token", TOKEN))
+    assert revealed.returncode == 2 and "HF_TOKEN" in revealed.stderr and TOKEN not in revealed.stderr
 
 
 ADAPTER = """
