@@ -19,6 +19,23 @@ def gradio():
     return gradio
 
 
+def add_model_arguments(parser: argparse.ArgumentParser, help: str) -> None:
+    """Those of a page for one model, whose `DIR` is what `help` says."""
+    parser.add_argument("dir", metavar="DIR", help=help)
+    parser.add_argument("--export-space", metavar="OUT", help="write a folder that runs by itself, as a Space too")
+    add_address_arguments(parser)
+
+
+def run(args: argparse.Namespace, app: str, serve: Callable) -> None:
+    """Serves the page `app` for a model, or writes it as a Space."""
+    if args.export_space:
+        from .space import export_space
+
+        export_space(args.dir, args.export_space, app)
+    else:
+        serve(args.dir, args.host, args.port)
+
+
 def add_address_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=_port, help="default: the first free one from 7860")

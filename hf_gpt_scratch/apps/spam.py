@@ -27,19 +27,12 @@ LEGEND = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("dir", metavar="DIR", help="a spam filter, such as training/finetune_spam.py leaves it")
-    parser.add_argument("--export-space", metavar="OUT", help="write a folder that runs by itself, as a Space too")
-    page.add_address_arguments(parser)
+    page.add_model_arguments(parser, "a spam filter, such as training/finetune_spam.py leaves it")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Serves the page, or writes it as a Space."""
-    if args.export_space:
-        from .space import export_space
-
-        export_space(args.dir, args.export_space, "spam")
-    else:
-        serve(args.dir, args.host, args.port)
+    """The command."""
+    page.run(args, "spam", serve)
 
 
 def serve(folder: str | os.PathLike, host: str, port: int | None) -> None:

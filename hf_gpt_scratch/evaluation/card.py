@@ -58,8 +58,12 @@ class ResultCard:
         """Writes it as `results/NAME.json` of the folder `run`, which stands for the model, and returns the path."""
         path = Path(run) / FOLDER / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, {"version": VERSION, **asdict(self)})
+        self.write_to(path)
         return path
+
+    def write_to(self, path: str | os.PathLike) -> None:
+        """Writes it as the file `path`, away from the run that it is of."""
+        write_json(path, {"version": VERSION, **asdict(self)})
 
 
 def read_card(path: str | os.PathLike) -> ResultCard:

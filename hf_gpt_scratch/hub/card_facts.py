@@ -51,8 +51,9 @@ def _words(command: str | None) -> list[str]:
         raise InputError(f"A recorded command cannot be read ({error}): {command!r}.") from None
 
 
-# The folders before a file's name in an absolute path, which tell of the machine where it lay; not those of a URL.
-FOLDERS = re.compile(r"(?<![\w./\\:-])(?:file://)?(?:~?/|[A-Za-z]:[\\/])(?=[\w.~-])(?:[^\s,;\'\"=]+[\\/])?")
+# The folders before a file's name in a path that is absolute or leads out of the folder where a command ran, which
+# tell of the machine where it lay; not those of a URL.
+FOLDERS = re.compile(r"(?<![\w./\\:-])(?:file://)?(?:~?/|[A-Za-z]:[\\/]|\.\.[\\/])(?=[\w.~-])(?:[^\s,;\'\"=]+[\\/])?")
 
 
 def without_folders(text: str) -> str:

@@ -13,28 +13,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import torch
+from models import save_model
 
-from hf_gpt_scratch import GPTScratchConfig, GPTScratchForCausalLM, GPTScratchForSequenceClassification
+from hf_gpt_scratch import GPTScratchForCausalLM, GPTScratchForSequenceClassification
 from hf_gpt_scratch.apps import spam
 from hf_gpt_scratch.cli import main
 from hf_gpt_scratch.errors import InputError
 from hf_gpt_scratch.prompts import CHAT_TEMPLATE
-from hf_gpt_scratch.tokenizer import train_tokenizer
 
 UNTRUSTED = "<script>window.hacked = 1</script> <img src=x onerror='window.hacked = 2'> **bold** &lt;b&gt;"
 
 
-def save_model(folder: Path, model_class, **settings) -> Path:
-    tokenizer = train_tokenizer(["win a free prize now", "see you at home", UNTRUSTED] * 5, 300, False, 256)
-    ends = {f"{kind}_token_id": getattr(tokenizer, f"{kind}_token_id") for kind in ("bos", "eos", "pad")}
-    torch.manual_seed(1)
-    shape = {"n_positions": 256, "n_embd": 32, "n_layer": 1, "n_head": 2, "initializer_range": 0.3}
-    model_class(GPTScratchConfig(vocab_size=len(tokenizer), **shape, **ends, **settings)).save_pretrained(folder)
-    if model_class is GPTScratchForCausalLM:
-        tokenizer.chat_template = CHAT_TEMPLATE
-    tokenizer.save_pretrained(folder)
-    return folder
+def save(folder: Path, model_class, **settings) -> Path:
+    texts = ["win a free prize now", "see you at home", UNTRUSTED] * 5
+    return save_model(folder, model_class, 1, texts, n_positions=256, initializer_range=0.3, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +35,8 @@ def models(tmp_path_factory) -> dict[str, Path]:
     names = {"id2label": {0: "ham", 1: "spam"}, "label2id": {"ham": 0, "spam": 1}}
     calibration = {"calibration": {"temperature": 1.0, "shift": 0.0, "threshold": 0.25}}
     return {
-        "spam": save_model(folder / "spam", GPTScratchForSequenceClassification, **names, **calibration),
-        "chat": save_model(folder / "chat", GPTScratchForCausalLM),
+        "spam": save(folder / "spam", GPTScratchForSequenceClassification, **names, **calibration),
+        "chat": save(folder / "chat", GPTScratchForCausalLM, chat=CHAT_TEMPLATE),
     }
 
 

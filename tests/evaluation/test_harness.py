@@ -9,16 +9,17 @@ import sys
 from pathlib import Path
 
 import datasets
+import models
 import pytest
 import torch
 
-from hf_gpt_scratch import GPTScratchConfig, GPTScratchForCausalLM, GPTScratchForSequenceClassification
+from hf_gpt_scratch import GPTScratchForCausalLM, GPTScratchForSequenceClassification
 from hf_gpt_scratch.conversion import export
 from hf_gpt_scratch.errors import InputError, UsageError
 from hf_gpt_scratch.evaluation import harness
 from hf_gpt_scratch.evaluation.card import Metric, ResultCard, read_cards
 from hf_gpt_scratch.evaluation.harness import Guessing
-from hf_gpt_scratch.tokenizer import load_tokenizer, train_tokenizer
+from hf_gpt_scratch.tokenizer import load_tokenizer
 
 lm_eval = pytest.importorskip("lm_eval", reason="pip install 'hf-gpt-scratch[eval]'")
 
@@ -54,25 +55,11 @@ def rows(name):
     return [json.loads(line) for line in (SOURCE / f"{name}.jsonl").read_text().splitlines()]
 
 
-def save_model(folder, tied=True, model_class=GPTScratchForCausalLM, vocab_size=400):
+def save_model(folder, tied=True, model_class=GPTScratchForCausalLM, tokens=400):
     """A random model wide enough in its weights that its answers differ, with a tokenizer of the tasks' words."""
-    tokenizer = train_tokenizer([path.read_text() for path in sorted(SOURCE.glob("*.jsonl"))] * 3, vocab_size)
-    torch.manual_seed(5)
-    config = GPTScratchConfig(
-        vocab_size=len(tokenizer),
-        n_positions=POSITIONS,
-        n_embd=32,
-        n_layer=2,
-        n_head=4,
-        initializer_range=0.2,
-        tie_word_embeddings=tied,
-        bos_token_id=0,
-        eos_token_id=0,
-        pad_token_id=1,
-    )
-    model_class(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    texts = [path.read_text() for path in sorted(SOURCE.glob("*.jsonl"))] * 3
+    shape = {"n_positions": POSITIONS, "n_layer": 2, "n_head": 4, "initializer_range": 0.2}
+    return models.save_model(folder, model_class, 5, texts, tokens, tie_word_embeddings=tied, **shape)
 
 
 @pytest.fixture
@@ -271,7 +258,7 @@ def test_what_cannot_be_measured_is_told_in_a_sentence(tmp_path, folder, folder_
     told("is a file", "sums", output_dir=folder / "config.json")
     classifier = save_model(tmp_path / "classifier", model_class=GPTScratchForSequenceClassification)
     told("holds a GPTScratchForSequenceClassification", "sums", model=classifier)
-    other = save_model(tmp_path / "other", vocab_size=300)
+    other = save_model(tmp_path / "other", tokens=300)
     load_tokenizer(folder).save_pretrained(other)
     told("tokenizer does not fit", "sums", model=other)
     (folder_of_tasks / "animals.jsonl").unlink()

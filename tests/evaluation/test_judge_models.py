@@ -4,19 +4,19 @@ import json
 import shutil
 from os.path import commonprefix
 
+import models
 import numpy as np
 import pytest
 import torch
 from judge_server import ModelBehaviour, judge_server, question, result_of, rows, write
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from hf_gpt_scratch import GPTScratchConfig, GPTScratchForCausalLM, GPTScratchForSequenceClassification
+from hf_gpt_scratch import GPTScratchForCausalLM, GPTScratchForSequenceClassification
 from hf_gpt_scratch.evaluation import judge_in_process
 from hf_gpt_scratch.evaluation.card import read_card
 from hf_gpt_scratch.evaluation.judge_in_process import ModelJudge
 from hf_gpt_scratch.evaluation.judge_prompts import Task
 from hf_gpt_scratch.prompts import CHAT_TEMPLATE
-from hf_gpt_scratch.tokenizer import train_tokenizer
 
 TASK = Task("Name a number.", "in words", "seven", ("eight",))
 PAIR = Task("Name a number.", "in words", "seven", ("eight", "Seven!"))
@@ -26,34 +26,23 @@ LONG = "many words of no use " * 200
 def save_model(folder, model_class=GPTScratchForCausalLM, digits=True, chat=True, positions=768):
     """A random model wide enough in its weights that its answers differ; each digit a token, or whole numbers."""
     numbers = [f"Score: {n}\n{n}\n### Response:\n{n}" for n in range(101) for _ in range(3)]
-    tokenizer = train_tokenizer(numbers + ["many words of no use"] * 9, 258 + 400, individual_digits=digits)
-    tokenizer.chat_template = CHAT_TEMPLATE if chat else None
+    texts, template = numbers + ["many words of no use"] * 9, CHAT_TEMPLATE if chat else None
+    if model_class is not LlamaForCausalLM:
+        shape = {"n_positions": positions, "n_layer": 2, "n_head": 4, "initializer_range": 0.3}
+        return models.save_model(folder, model_class, 3, texts, 258 + 400, digits=digits, chat=template, **shape)
+    fitting = models.save_tokenizer(folder, texts, 258 + 400, digits, template)
     torch.manual_seed(3)
-    if model_class is LlamaForCausalLM:
-        config = LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            max_position_embeddings=positions,
-            initializer_range=0.3,
-        )
-    else:
-        config = GPTScratchConfig(
-            vocab_size=len(tokenizer),
-            n_positions=positions,
-            n_embd=32,
-            n_layer=2,
-            n_head=4,
-            initializer_range=0.3,
-            bos_token_id=0,
-            eos_token_id=0,
-            pad_token_id=1,
-        )
-    model_class(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    config = LlamaConfig(
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=positions,
+        initializer_range=0.3,
+        **fitting,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
     return folder
 
 

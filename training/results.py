@@ -1,0 +1,71 @@
+"""
+Writes the README's tables of results from result cards, so that no number in them was typed by hand.
+
+    python training/results.py runs/spam_benchmark runs/verdict ...    # takes the runs' cards first
+    python training/results.py                                         # the tables alone
+
+The cards are kept in training/results/, as RUN.CARD.json and without the folders of the machine. In the README a table
+stands between `<!-- results: RUN.CARD | the name of the model's row | the columns, all without them -->` and
+`<!-- end of results -->`.
+"""
+
+import argparse
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+CARDS = Path(__file__).parent / "results"
+TABLE = re.compile(r"(<!-- results: ([\w.-]+) \| ([^|>]+?)(?: \| ([^|>]+?))? -->\n).*?(<!-- end of results -->)", re.S)
+
+
+def take_cards(run: Path) -> None:
+    """Copies the result cards of a run's folder, without the folders of the machine in them."""
+    from hf_gpt_scratch.evaluation.card import read_cards
+    from hf_gpt_scratch.hub.card_facts import public_command, source_name, without_folders
+
+    for name, card in read_cards(run).items():
+        data = [{**record, "source": source_name(record["source"])} for record in card.data]
+        command, protocol = public_command(card.command), without_folders(card.protocol)
+        replace(card, data=data, command=command, protocol=protocol).write_to(CARDS / f"{run.name}.{name}.json")
+
+
+def tables(text: str) -> str:
+    """
+    A text with its tables written anew.
+
+    Raises:
+        InputError: when one names a card or a column that is not there.
+    """
+    from hf_gpt_scratch.errors import InputError
+    from hf_gpt_scratch.evaluation.card import read_card
+    from hf_gpt_scratch.evaluation.report import markdown_table
+
+    def table(match: re.Match) -> str:
+        begin, name, label, columns, end = match.groups()
+        card = read_card(CARDS / f"{name}.json")
+        wanted = columns.split() if columns else list(card.metrics)
+        if unknown := set(wanted) - set(card.metrics):
+            raise InputError(f"The card {name} has no {', '.join(sorted(unknown))}; it has {', '.join(card.metrics)}.")
+        rows = {label: card.metrics, **card.baselines}
+        chosen = {row: {key: one[key] for key in wanted if key in one} for row, one in rows.items()}
+        return f"{begin}\n{markdown_table(chosen)}\n\n{end}"
+
+    return TABLE.sub(table, text)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", metavar="RUN", nargs="*", type=Path, help="folders with results/*.json to take first")
+    for run in parser.parse_args(argv).runs:
+        take_cards(run)
+    readme = ROOT / "README.md"
+    readme.write_text(tables(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    print(f"The tables in {readme.name} are those of the cards in {CARDS.relative_to(ROOT)}.")
+
+
+if __name__ == "__main__":
+    from hf_gpt_scratch.errors import run_reporting_errors
+
+    sys.exit(run_reporting_errors(main))
