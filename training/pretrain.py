@@ -277,11 +277,17 @@ def main(argv: list[str] | None = None) -> dict:
         **environment(),
     }
     write_json(output_dir / "metrics.json", metrics)
+    losses = {
+        "perplexity": measured["perplexity"],
+        "eval_loss": measured["eval_loss"],
+        "lowest_eval_loss": measured["lowest_eval_loss"]["eval_loss"],
+        "train_loss": measured["train_loss"],
+    }
     ResultCard(
         task="language modelling",
         protocol=f"{measured['perplexity_is']}; {protocol}",
         data=[{"source": text.source, "sha256": text.sha256 or f"none of a stream; revision {text.revision}"}],
-        metrics={"perplexity": Metric(measured["perplexity"], higher_is_better=False)},
+        metrics={name: Metric(value, higher_is_better=False) for name, value in losses.items() if value is not None},
         seeds=[seed],
         command=metrics["command"],
         environment=environment(),

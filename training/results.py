@@ -4,9 +4,9 @@ Writes the README's tables of results from result cards, so that no number in th
     python training/results.py runs/spam_benchmark runs/verdict ...    # takes the runs' cards first
     python training/results.py                                         # the tables alone
 
-The cards are kept in training/results/, as RUN.CARD.json and without the folders of the machine. In the README a table
-stands between `<!-- results: RUN.CARD | the name of the model's row | the columns, all without them -->` and
-`<!-- end of results -->`.
+The cards are kept in training/results/, as RUN.CARD.json and without the folders of the machine. In a README a table
+stands between `<!-- results: RUN.CARD ... | the name of the model's row | the columns, all without them -->` and
+`<!-- end of results -->`; with several cards, a row's name begins with its run's.
 """
 
 import argparse
@@ -16,8 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-CARDS = Path(__file__).parent / "results"
-TABLE = re.compile(r"(<!-- results: ([\w.-]+) \| ([^|>]+?)(?: \| ([^|>]+?))? -->\n).*?(<!-- end of results -->)", re.S)
+CARDS = ROOT / "training" / "results"
+PAGES = (ROOT / "README.md", ROOT / "training" / "README.md")
+TABLE = re.compile(r"(<!-- results: ([\w. -]+) \| ([^|>]+?)(?: \| ([^|>]+?))? -->\n).*?(<!-- end of results -->)", re.S)
 
 
 def take_cards(run: Path) -> None:
@@ -43,13 +44,17 @@ def tables(text: str) -> str:
     from hf_gpt_scratch.evaluation.report import markdown_table
 
     def table(match: re.Match) -> str:
-        begin, name, label, columns, end = match.groups()
-        card = read_card(CARDS / f"{name}.json")
-        wanted = columns.split() if columns else list(card.metrics)
-        if unknown := set(wanted) - set(card.metrics):
-            raise InputError(f"The card {name} has no {', '.join(sorted(unknown))}; it has {', '.join(card.metrics)}.")
-        rows = {label: card.metrics, **card.baselines}
-        chosen = {row: {key: one[key] for key in wanted if key in one} for row, one in rows.items()}
+        begin, names, label, columns, end = match.groups()
+        cards = {name.partition(".")[0]: read_card(CARDS / f"{name}.json") for name in names.split()}
+        rows = {}
+        for run, card in cards.items():
+            before = f"{run}: " if len(cards) > 1 else ""
+            rows |= {before + row: metrics for row, metrics in {label: card.metrics, **card.baselines}.items()}
+        known = list(dict.fromkeys(name for metrics in rows.values() for name in metrics))
+        wanted = columns.split() if columns else known
+        if unknown := set(wanted) - set(known):
+            raise InputError(f"No card of {names} has {', '.join(sorted(unknown))}; they have {', '.join(known)}.")
+        chosen = {row: {name: metrics[name] for name in wanted if name in metrics} for row, metrics in rows.items()}
         return f"{begin}\n{markdown_table(chosen)}\n\n{end}"
 
     return TABLE.sub(table, text)
@@ -60,9 +65,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("runs", metavar="RUN", nargs="*", type=Path, help="folders with results/*.json to take first")
     for run in parser.parse_args(argv).runs:
         take_cards(run)
-    readme = ROOT / "README.md"
-    readme.write_text(tables(readme.read_text(encoding="utf-8")), encoding="utf-8")
-    print(f"The tables in {readme.name} are those of the cards in {CARDS.relative_to(ROOT)}.")
+    for page in PAGES:
+        page.write_text(tables(page.read_text(encoding="utf-8")), encoding="utf-8")
+    print(f"The tables in {' and '.join(str(page.relative_to(ROOT)) for page in PAGES)} are those of the cards.")
 
 
 if __name__ == "__main__":
