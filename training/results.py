@@ -18,7 +18,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 CARDS = ROOT / "training" / "results"
 PAGES = (ROOT / "README.md", ROOT / "training" / "README.md")
-TABLE = re.compile(r"(<!-- results: ([\w. -]+) \| ([^|>]+?)(?: \| ([^|>]+?))? -->\n).*?(<!-- end of results -->)", re.S)
+TABLE = re.compile(
+    r"(<!-- results: ([\w. -]+) \| ([^|>]+?)(?: \| ([^|>]+?))? -->\n).*?(<!-- end of results -->)", re.S
+)
 
 
 def take_cards(run: Path) -> None:
