@@ -12,6 +12,16 @@ from .configuration_gpt_scratch import GPTScratchConfig
 from .errors import InputError
 
 ADAPTER_CONFIG = "adapter_config.json"
+# The weights, and what was found out about them: nothing of it holds for others.
+OF_THE_WEIGHTS = (
+    "model*.safetensors*",
+    "adapter_model.*",
+    "reference_logits.json",
+    "conversion.json",
+    "metrics.json",
+    "results/*.json",
+    "plots/*.png",
+)
 
 
 @contextmanager
@@ -42,13 +52,13 @@ def publish_model(source: Path, folder: Path) -> None:
     stay.
 
     A folder counts as one from its config.json or adapter_config.json on: an older one goes first and the new one
-    comes last, so that a reader never finds the parts of two models.
+    comes last, so that a reader never finds the parts of two models; what was measured of the older one goes with it.
     """
     configs = ("config.json", ADAPTER_CONFIG)
     folder.mkdir(parents=True, exist_ok=True)
     for name in configs:
         (folder / name).unlink(missing_ok=True)
-    for stale in (*folder.glob("model*.safetensors*"), *folder.glob("adapter_model.*")):
+    for stale in (path for pattern in OF_THE_WEIGHTS for path in folder.glob(pattern)):
         stale.unlink()
     for path in sorted(source.iterdir(), key=lambda path: path.name in configs):
         os.replace(path, folder / path.name)
@@ -57,10 +67,18 @@ def publish_model(source: Path, folder: Path) -> None:
 
 def write_json(path: str | os.PathLike, value) -> None:
     """Writes `value` as JSON for people to read, whole or not at all."""
+    write_whole(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_whole(path: str | os.PathLike, content: str | bytes) -> None:
+    """Writes a file, whole or not at all."""
     path = Path(path)
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    try:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def save_config_and_code(config: GPTScratchConfig, architecture: str, folder: Path) -> None:

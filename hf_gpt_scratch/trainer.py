@@ -1,6 +1,8 @@
 """The Trainer of the scripts: it stops at a loss that is no number, and saves a model whole or not at all."""
 
+import json
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +15,7 @@ from . import configuration_gpt_scratch, modeling_gpt_scratch
 from .errors import InputError, UsageError
 from .hub import reference_logits
 from .hub.push import hub_errors
-from .saving import publish_model
+from .saving import ADAPTER_CONFIG, publish_model, write_json
 from .training_arguments import complete_checkpoints
 
 
@@ -74,11 +76,27 @@ class ScratchTrainer(Trainer):
             if is_main:
                 Path(partial, "model", "training_args.bin").unlink()
                 Path(partial, "model", "README.md").unlink(missing_ok=True)  # PEFT's, of empty headings
+                make_base_absolute(Path(partial, "model"))
                 finish(Path(partial, "model"))
-                reference_logits.record(Path(partial, "model"))
                 publish_model(Path(partial, "model"), output_dir)
+                try:
+                    reference_logits.record(output_dir)
+                except (InputError, MemoryError, RuntimeError) as error:  # the model itself is safe
+                    print(f"note: its answers were not recorded ({error}); `check` can do it later.", file=sys.stderr)
                 (output_dir / "training_args.bin").unlink(missing_ok=True)  # a pickle, of pushes while it trained
         return is_main
+
+
+def make_base_absolute(adapter: Path) -> None:
+    """
+    Writes out in full which folder an adapter's base model is. PEFT notes what was typed; from another folder, and on
+    the Hub, `runs/small` would be taken for the repository of someone of the name of runs.
+    """
+    path = adapter / ADAPTER_CONFIG
+    settings = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    base = settings.get("base_model_name_or_path")
+    if base and Path(base).is_dir():
+        write_json(path, settings | {"base_model_name_or_path": str(Path(base).absolute())})
 
 
 def early_stopping(patience: int | None, args: TrainingArguments) -> list[TrainerCallback]:

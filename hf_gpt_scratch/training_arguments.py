@@ -63,6 +63,14 @@ class ScratchTrainingArguments(TrainingArguments):
         super().__post_init__()
 
 
+def training_settings(args: TrainingArguments) -> dict:
+    """The settings that a result depends on most, by their names; `batch_size` is that of an optimizer step."""
+    names = ("learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay", "optim")
+    settings = {name: getattr(value := getattr(args, name), "value", value) for name in names}
+    rows = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+    return {**settings, "batch_size": rows, "precision": "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"}
+
+
 def parse_yaml_and_args(parser: HfArgumentParser, argv: Sequence[str]) -> tuple:
     """
     The parser's dataclasses, filled from `argv`: an optional path of a YAML file, then options that override it.

@@ -285,7 +285,7 @@ def make_card(metrics: dict):
         task=metrics["task"],
         protocol=f"{metrics['sizes']['test']} test rows, {answered} of them answered, greedily, with a repetition"
         f" penalty of {metrics['repetition_penalty']:g}; perplexity per token of the model's tokenizer",
-        data=[metrics["data"]],
+        data=[{name: metrics["data"][name] for name in ("source", "sha256")}],
         metrics=numbers(metrics),
         baselines={"before tuning": numbers(metrics["base"])},
         seeds=[metrics["seed"]],
@@ -298,7 +298,7 @@ def make_card(metrics: dict):
 def main(argv: list[str] | None = None) -> dict:
     argv = sys.argv[1:] if argv is None else argv
     from hf_gpt_scratch.errors import UsageError
-    from hf_gpt_scratch.training_arguments import parse_yaml_and_args, resume_checkpoint
+    from hf_gpt_scratch.training_arguments import parse_yaml_and_args, resume_checkpoint, training_settings
 
     args, training_args = parse_yaml_and_args(make_parser(), argv)
     check(args)
@@ -386,7 +386,9 @@ def main(argv: list[str] | None = None) -> dict:
         "train_seconds": None if resumed else trained_for,
         "seed": training_args.seed,
         "seconds": round(time.perf_counter() - start, 1),
-        "data": {"source": data.source, "sha256": data.sha256},
+        "settings": training_settings(training_args),
+        "base_model": args.model_name_or_path,
+        "data": {"source": data.source, "sha256": data.sha256, "dataset": args.dataset_name},
         "command": command_line("training/finetune_instruct.py", argv),
     }
     write_json(output_dir / "metrics.json", metrics)

@@ -108,7 +108,7 @@ def tokenize(splits, tokenizer, limit: int):
 def main(argv: list[str] | None = None) -> dict:
     argv = sys.argv[1:] if argv is None else argv
     from hf_gpt_scratch.errors import UsageError
-    from hf_gpt_scratch.training_arguments import parse_yaml_and_args, resume_checkpoint
+    from hf_gpt_scratch.training_arguments import parse_yaml_and_args, resume_checkpoint, training_settings
 
     args, training_args = parse_yaml_and_args(make_parser(), argv)
     if args.prefix_loss_weight and training_args.label_smoothing_factor:
@@ -178,7 +178,9 @@ def main(argv: list[str] | None = None) -> dict:
         "seconds": round(time.perf_counter() - start, 1),
         "seed": training_args.seed,
         "split_seed": split_seed,
-        "data": {"source": messages.source, "sha256": messages.sha256},
+        "settings": training_settings(training_args),
+        "base_model": args.model_name_or_path,
+        "data": {"source": messages.source, "sha256": messages.sha256, "dataset": args.dataset_name},
         "command": command_line("training/finetune_spam.py", argv),
         **environment(),
     }
@@ -217,7 +219,7 @@ def write_results(output_dir: Path, metrics: dict, splits, test_logits, log_hist
         task=metrics["task"],
         protocol=f"{metrics['protocol']} split {metrics['split_seed']}: {len(test)} test messages, of which"
         f" {metrics['spam']['test']} are spam and {leaked} have a near-copy in the training set",
-        data=[metrics["data"]],
+        data=[{name: metrics["data"][name] for name in ("source", "sha256")}],
         metrics=gpt,
         baselines={STRONGEST: linear},
         seeds=[metrics["seed"]],

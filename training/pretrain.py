@@ -214,7 +214,7 @@ def results(trainer, layout, max_length: int) -> dict:
 def main(argv: list[str] | None = None) -> dict:
     argv = sys.argv[1:] if argv is None else argv
     from hf_gpt_scratch.errors import UsageError
-    from hf_gpt_scratch.training_arguments import parse_yaml_and_args, resume_checkpoint
+    from hf_gpt_scratch.training_arguments import parse_yaml_and_args, resume_checkpoint, training_settings
 
     args, training_args = parse_yaml_and_args(make_parser(), argv)
 
@@ -272,7 +272,14 @@ def main(argv: list[str] | None = None) -> dict:
         "vocab_size": model.config.vocab_size,
         "seconds": round(time.perf_counter() - start, 1),
         "seed": seed,
-        "data": {"source": text.source, "sha256": text.sha256, "revision": text.revision},
+        "settings": training_settings(training_args),
+        "base_model": args.model_name_or_path,
+        "data": {
+            "source": text.source,
+            "sha256": text.sha256,
+            "revision": text.revision,
+            "dataset": args.dataset_name,
+        },
         "command": command_line("training/pretrain.py", argv),
         **environment(),
     }

@@ -26,11 +26,12 @@ TABLE = re.compile(
 def take_cards(run: Path) -> None:
     """Copies the result cards of a run's folder, without the folders of the machine in them."""
     from hf_gpt_scratch.evaluation.card import read_cards
-    from hf_gpt_scratch.hub.card_facts import public_command, source_name, without_folders
+    from hf_gpt_scratch.hub.leaks import public_command, public_source, public_text
 
+    CARDS.mkdir(exist_ok=True)
     for name, card in read_cards(run).items():
-        data = [{**record, "source": source_name(record["source"])} for record in card.data]
-        command, protocol = public_command(card.command), without_folders(card.protocol)
+        data = [{**record, "source": public_source(record["source"])} for record in card.data]
+        command, protocol = public_command(card.command), public_text(card.protocol)
         replace(card, data=data, command=command, protocol=protocol).write_to(CARDS / f"{run.name}.{name}.json")
 
 

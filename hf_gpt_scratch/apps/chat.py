@@ -5,11 +5,13 @@ import html
 import os
 
 from ..chat import Chat
-from ..errors import InputError
+from ..prompts import PREAMBLE
 from . import page
 
 CSS = """
 #conversation { height: 55vh !important; min-height: 260px; }
+#note:not(:has(.prose:not(:empty))) { display: none !important; }
+#new { white-space: nowrap; padding-inline: 0; }
 footer { display: none !important; }
 """
 
@@ -20,74 +22,110 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """The command."""
-    page.run(args, "chat", serve)
+    page.run(args, "chat", load, CSS)
 
 
 def serve(folder: str | os.PathLike, host: str, port: int | None) -> None:
     """The page for the language model in `folder`, until Ctrl-C."""
+    page.serve(load(folder), host, port, CSS)
+
+
+def load(folder: str | os.PathLike):
+    """The page for the language model in `folder`; raises `InputError` where there is none, or it cannot chat."""
     from ..modeling_gpt_scratch import GPTScratchForCausalLM
     from ..pretrained import load_pretrained
     from ..tokenizer import load_tokenizer
 
     page.gradio()
     model, tokenizer = load_pretrained(GPTScratchForCausalLM, folder), load_tokenizer(str(folder))
-    page.serve(make_page(model.eval(), tokenizer), host, port, CSS)
+    return make_page(model.eval(), tokenizer)
 
 
 def make_page(model, tokenizer):
     """The Gradio page; raises `InputError` where the tokenizer has no chat template."""
     gr = page.gradio()
     Chat(model, tokenizer)  # a model that cannot chat is found before the page is shown
-    penalty = model.generation_config.repetition_penalty or 1.0
-    limit = model.config.n_positions
+    limit, trained = model.config.n_positions, _preamble(tokenizer)
+    with page.blocks("Chat") as blocks:
+        conversation = gr.Chatbot(
+            elem_id="conversation",
+            render_markdown=False,
+            label="Conversation",
+            placeholder="Ask something.",
+            buttons=["copy"],  # without Gradio's own, which sends conversations to the Hub
+        )
+        note = gr.HTML(elem_id="note")
+        question = gr.Textbox(label="Question", elem_id="question", autofocus=True, lines=1, max_lines=6)
+        with gr.Row():
+            go = gr.Button("Ask", variant="primary", elem_id="ask", min_width=80, size="md")
+            stop = gr.Button("Stop", variant="stop", elem_id="stop", min_width=80, size="md")
+            new = gr.Button("New chat", elem_id="new", min_width=80, size="md")
+        with gr.Accordion("Settings", open=False, elem_id="settings"):
+            temperature = gr.Slider(0, 2, 0, label="Temperature: 0 takes the likeliest token")
+            top_k = gr.Slider(0, 200, 0, step=1, label="Choose among so many tokens (0: all)")
+            most = gr.Slider(1, limit, min(256, limit), step=1, label="Most tokens of an answer")
+            system = gr.Textbox(trained, label="The prompt begins with (empty: as in training)", max_lines=4)
+            remember = gr.Checkbox(False, label="Read the questions before it too (trained on single ones)")
 
-    def answer(text, history, temperature, top_k, max_new_tokens, system, remember):
-        """Yields the conversation as it grows, the emptied question and a note."""
-        try:
-            chat = Chat(model, tokenizer, (system or "").strip() or None, history=remember)
+        # Gradio's own `cancels` would often end in an error on the page, so an answer looks for what was wished.
+        wish = gr.State([])
+        shown = [conversation, question, note]
+        gr.on(
+            [go.click, question.submit],
+            answering(model, tokenizer),
+            [question, conversation, temperature, top_k, most, system, remember, wish],
+            shown,
+            api_name="ask",
+            show_progress="hidden",
+            concurrency_limit=None,  # all are answered at once, more slowly, rather than one after the other
+        )
+        stop.click(lambda wish: wish.append("stop"), wish, queue=False, api_visibility="private")
+        new.click(begin_anew, wish, shown, queue=False, api_visibility="private")
+    return blocks
+
+
+def begin_anew(wish: list[str]):
+    """An empty conversation, question and note, also where an answer is under way."""
+    wish.append("new")
+    return [], "", ""
+
+
+def answering(model, tokenizer):
+    """
+    What the page does with a question: a generator of the conversation as it grows, the question and a note, which
+    ends early once the list `wish` has "stop" or "new" in it.
+    """
+    gr = page.gradio()
+    penalty = model.generation_config.repetition_penalty or 1.0
+    trained = _preamble(tokenizer)
+
+    def answer(text, history, temperature, top_k, max_new_tokens, system, remember, wish):
+        with page.errors_on_page():
+            page.require_short(text or "")
+            system = (system or "").strip()
+            chat = Chat(model, tokenizer, system if system != trained else None, history=remember)
             chat.messages = [{"role": one["role"], "content": _text(one["content"])} for one in history]
             sampling = {"temperature": temperature, "top_k": int(top_k), "repetition_penalty": penalty}
             pieces = chat.ask(text or "", int(max_new_tokens), **sampling)
+            wish.clear()
             note = "The oldest part of the conversation found no room, and is forgotten." if chat.forgotten else ""
             shown = [*history, {"role": "user", "content": page.escape(text)}, {"role": "assistant", "content": ""}]
             yield shown, "", note
             for piece in pieces:
                 shown[-1]["content"] += page.escape(piece)
-                yield shown, "", note
+                yield shown, gr.skip(), note  # the next question may be under way
+                if wish:
+                    break
             if chat.finish_reason == "length":
                 note = f"{note} The answer was cut at the most tokens it may have.".strip()
-            yield shown, "", note
-        except InputError as error:
-            raise page.error_on_page(error) from None
+            yield ([], gr.skip(), "") if "new" in wish else (shown, gr.skip(), note)
 
-    with gr.Blocks(title="Chat", analytics_enabled=False) as blocks:
-        conversation = gr.Chatbot(
-            elem_id="conversation", render_markdown=False, label="Conversation", placeholder="Ask something."
-        )
-        note = gr.HTML(elem_id="note")
-        question = gr.Textbox(label="Question", elem_id="question", autofocus=True, lines=1, max_lines=6)
-        with gr.Row():
-            go = gr.Button("Ask", variant="primary", elem_id="ask", min_width=80)
-            stop = gr.Button("Stop", variant="stop", elem_id="stop", min_width=80)
-            new = gr.Button("New chat", elem_id="new", min_width=80)
-        with gr.Accordion("Settings", open=False):
-            temperature = gr.Slider(0, 2, 0, label="Temperature: 0 takes the likeliest token")
-            top_k = gr.Slider(0, 200, 0, step=1, label="Choose among so many tokens (0: all)")
-            most = gr.Slider(1, limit, min(256, limit), step=1, label="Most tokens of an answer")
-            system = gr.Textbox(label="In place of the sentence that the prompt begins with", max_lines=4)
-            remember = gr.Checkbox(False, label="Read the questions before it too (trained on single ones)")
-        settings = [question, conversation, temperature, top_k, most, system, remember]
-        asked = gr.on(
-            [go.click, question.submit],
-            answer,
-            settings,
-            [conversation, question, note],
-            api_name="ask",
-            show_progress="hidden",
-        )
-        stop.click(None, cancels=[asked])
-        new.click(lambda: ([], "", ""), None, [conversation, question, note], cancels=[asked], api_name="new")
-    return blocks
+    return answer
+
+
+def _preamble(tokenizer) -> str:
+    """The sentence that the prompt begins with in training, where the template has it."""
+    return PREAMBLE if PREAMBLE in tokenizer.chat_template else ""
 
 
 def _text(content) -> str:

@@ -1,25 +1,23 @@
 """A blind comparison of two models' answers in the browser, and the table of its votes."""
 
+from __future__ import annotations
+
 import argparse
 import json
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import InputError, UsageError
 from . import page
-from .votes import (
-    CHOICES,
-    DEFINITIONS,
-    Pair,
-    Votes,
-    judge_statistics,
-    load_pairs,
-    load_verdicts,
-    rater_name,
-    statistics,
-)
 
-BUTTONS = ("1 is better", "2 is better", "Tie", "Both bad")  # in the order of CHOICES
+if TYPE_CHECKING:  # where it is used it is imported late, as it needs scipy, and `hf-gpt-scratch --help` does not
+    from ..evaluation.card import ResultCard
+    from .votes import Pair, Votes
+
+TASK, CARD_TASK = "human preference", "answers compared by people"
+BUTTONS = ("1 is better", "2 is better", "Tie", "Both bad")  # in the order of votes.CHOICES
 HELP = "Keys: 1 or ← and 2 or → for the better answer, 0 for a tie, 9 for both bad, u to undo."
 # A held key votes once, and shortcuts of the browser are not ours. Where no vote is due, there is no button.
 KEYBOARD = """<script>
@@ -64,13 +62,18 @@ def run(args: argparse.Namespace) -> None:
     Serves the page until Ctrl-C, or prints the results.
 
     Raises:
-        InputError: for files that cannot be used; the votes so far stay as they are.
+        InputError: for files that cannot be used, or that the results would replace; the votes so far stay as they
+            are.
     """
+    from .votes import Votes, load_pairs
+
     output = Path(args.output) if args.output else Path(args.a).with_name("preferences.sqlite")
     if output.suffix == ".json":
         raise UsageError("--output is the SQLite file of votes, which cannot end in .json; the results get that.")
     if args.judge and not args.results:
         raise UsageError("--judge is for --results.")
+    _require_own(output.with_suffix(".json"), TASK)
+    _require_own(output.parent / "results" / f"{output.stem}.json", CARD_TASK)
     pairs = load_pairs(args.a, args.b)
     if args.results:
         show_results(args, pairs, output)
@@ -78,15 +81,27 @@ def run(args: argparse.Namespace) -> None:
         serve(args, pairs, Votes.open_or_create(output, args.a, args.b, len(pairs), args.seed))
 
 
+def _require_own(path: Path, task: str) -> None:
+    """Raises `InputError` where results would replace a file that holds none of this `task`, such as an input."""
+    if not path.exists():
+        return
+    try:
+        is_own = json.loads(path.read_text(encoding="utf-8"))["task"] == task
+    except (OSError, ValueError, LookupError, TypeError):
+        is_own = False
+    if not is_own:
+        raise InputError(f"The results would replace {path}, which holds something else; choose another --output.")
+
+
 def show_results(args: argparse.Namespace, pairs: list[Pair], output: Path) -> None:
     """Prints the statistics of the votes in `output` and writes them with their provenance beside it."""
-    from ..evaluation.card import Metric, ResultCard
     from ..provenance import environment, sha256
     from ..saving import write_json
+    from .votes import DEFINITIONS, Votes, judge_statistics, load_verdicts, statistics
 
     votes = Votes(output, args.a, args.b)
     given = votes.all()
-    results = {"task": "human preference", "items": len(pairs), **statistics(given)}
+    results = {"task": TASK, "items": len(pairs), **statistics(given)}
     files = {"A": args.a, "B": args.b}
     command = ["hf-gpt-scratch", "app", "compare", args.a, args.b, "--results"]
     if args.output:
@@ -104,18 +119,26 @@ def show_results(args: argparse.Namespace, pairs: list[Pair], output: Path) -> N
         "command": shlex.join(command),
     }
     write_json(output.with_suffix(".json"), results)
-    ResultCard(
-        task="answers compared by people",
+    make_card(results, output.with_suffix(".json").name).write(output.parent, output.stem)
+    print(f"Written to {output.with_suffix('.json')}.")
+
+
+def make_card(results: dict, predictions: str) -> ResultCard:
+    """The result card of what `show_results` wrote into the file named `predictions`."""
+    from ..evaluation.card import Metric, ResultCard
+
+    environment = ("python", "versions", "hardware", "torch_threads")
+    return ResultCard(
+        task=CARD_TASK,
         protocol=f"win rate of A, blind, random sides; {results['votes']} votes of {len(results['raters'])} raters on"
-        f" {results['items_voted_on']} of {len(pairs)} questions",
-        data=[{"source": str(path), "sha256": sha256(path)} for path in (args.a, args.b)],
+        f" {results['items_voted_on']} of {results['items']} questions",
+        data=[{"source": file["path"], "sha256": file["sha256"]} for file in map(results["files"].get, "AB")],
         metrics={"win_rate": Metric(results["win_rate"], results["win_rate_interval"])},
         command=results["command"],
-        environment=environment(),
-        seeds=[votes.seed],
-        predictions=output.with_suffix(".json").name,
-    ).write(output.parent, output.stem)
-    print(f"Written to {output.with_suffix('.json')}.")
+        environment={name: results[name] for name in environment},
+        seeds=[results["seed"]],
+        predictions=predictions,
+    )
 
 
 def table(results: dict) -> str:
@@ -160,61 +183,69 @@ def as_text(text: str) -> str:
     )
 
 
-def make_page(pairs: list[Pair], votes: Votes):
-    """The Gradio page on which raters vote."""
-    gr = page.gradio()
+class Voting:
+    """What the page does: each method answers a click with new values of `make_page`'s components, by their names."""
 
-    def show(rater: str) -> dict:
+    def __init__(self, pairs: Sequence[Pair], votes: Votes):
+        self.pairs, self.votes = pairs, votes
+
+    def begin(self, name: str) -> dict:
+        from .votes import rater_name
+
+        return self._show(rater_name(name))
+
+    def vote(self, ticket: str, choice: str) -> dict:
+        from .votes import CHOICES
+
+        rater, item = _read_ticket(ticket)
+        if choice not in CHOICES:
+            raise InputError(f"A vote is one of {', '.join(CHOICES)}.")
+        self.votes.vote(rater, item, choice)
+        return self._show(rater)
+
+    def undo(self, ticket: str) -> dict:
+        rater, item = _read_ticket(ticket)
+        self.votes.undo(rater, item)
+        return self._show(rater)
+
+    def _show(self, rater: str) -> dict:
         """The rater's next pair, or that there is none."""
-        item = votes.next_item(rater)
-        is_done = item == len(pairs)
+        gr, item, n = page.gradio(), self.votes.next_item(rater), len(self.pairs)
         update = {
-            start: gr.Column(visible=False),
-            voting: gr.Column(visible=True),
-            comparison: gr.Column(visible=not is_done),
-            ticket: json.dumps({"rater": rater, "item": item}),
+            "start": gr.Column(visible=False),
+            "voting": gr.Column(visible=True),
+            "comparison": gr.Column(visible=item < n),
+            "ticket": json.dumps({"rater": rater, "item": item}),
         }
-        if is_done:
-            return update | {progress: f"<div class='label'>All {item} of {item} are done. Thank you!</div>"}
-        pair = pairs[item]
-        answers = (pair.a, pair.b) if votes.a_is_left(rater, item) else (pair.b, pair.a)
-        text = f"{pair.instruction}\n\n{pair.input}" if pair.input else pair.instruction
+        if item == n:
+            return update | {"progress": f"<div class='label'>All {n} of {n} are done. Thank you!</div>"}
+        pair = self.pairs[item]
+        left, right = (pair.a, pair.b) if self.votes.a_is_left(rater, item) else (pair.b, pair.a)
         return update | {
-            progress: f"<div class='label'>{item + 1} of {len(pairs)}</div>",
-            question: as_text(text),
-            left: "<div class='label'>Answer 1</div>" + as_text(answers[0]),
-            right: "<div class='label'>Answer 2</div>" + as_text(answers[1]),
+            "progress": f"<div class='label'>{item + 1} of {n}</div>",
+            "question": as_text(f"{pair.instruction}\n\n{pair.input}" if pair.input else pair.instruction),
+            "left": "<div class='label'>Answer 1</div>" + as_text(left),
+            "right": "<div class='label'>Answer 2</div>" + as_text(right),
         }
 
-    def read_ticket(text: str) -> tuple[str, int]:
-        try:
-            content = json.loads(text)
-            return rater_name(content["rater"]), int(content["item"])
-        except (ValueError, TypeError, KeyError, AttributeError):
-            raise InputError("Type your name first, of at most 80 characters.") from None
 
-    def begin(name: str):
-        return page.reporting_errors(lambda: show(rater_name(name)))
+def _read_ticket(text: str) -> tuple[str, int]:
+    """The rater and the item that the browser showed."""
+    from .votes import rater_name
 
-    def vote(text: str, choice: str):
-        def act():
-            rater, item = read_ticket(text)
-            if choice not in CHOICES:
-                raise InputError(f"A vote is one of {', '.join(CHOICES)}.")
-            votes.vote(rater, item, choice)
-            return show(rater)
+    try:
+        content = json.loads(text)
+        return rater_name(content["rater"]), int(content["item"])
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise InputError("Type your name first, of at most 80 characters.") from None
 
-        return page.reporting_errors(act)
 
-    def undo(text: str):
-        def act():
-            rater, item = read_ticket(text)
-            votes.undo(rater, item)
-            return show(rater)
+def make_page(pairs: Sequence[Pair], votes: Votes):
+    """The Gradio page on which raters vote."""
+    from .votes import CHOICES
 
-        return page.reporting_errors(act)
-
-    with gr.Blocks(title="Which answer is better?", analytics_enabled=False) as blocks:
+    gr, does = page.gradio(), Voting(pairs, votes)
+    with page.blocks("Which answer is better?") as blocks:
         gr.HTML("<h2>Which answer is better?</h2>")
         with gr.Column() as start:
             name = gr.Textbox(label="Your name", max_length=80, autofocus=True, elem_id="name")
@@ -224,10 +255,7 @@ def make_page(pairs: list[Pair], votes: Votes):
             with gr.Column() as comparison:
                 question = gr.HTML(elem_id="question", elem_classes="question")
                 with gr.Row():  # on a phone a column
-                    with gr.Column(min_width=320, elem_classes="answer"):
-                        left = gr.HTML(elem_id="answer-1", padding=True)
-                    with gr.Column(min_width=320, elem_classes="answer"):
-                        right = gr.HTML(elem_id="answer-2", padding=True)
+                    left, right = map(_answer, (1, 2))
                 gr.HTML(f"<div>{HELP}</div>")
                 with gr.Row(elem_id="votes"):
                     buttons = [
@@ -238,10 +266,34 @@ def make_page(pairs: list[Pair], votes: Votes):
         ticket = gr.Textbox(visible=False)
         choices = [gr.Textbox(choice, visible=False) for choice in CHOICES]
 
-        shown = [start, voting, comparison, progress, question, left, right, ticket]
-        options = {"outputs": shown, "show_progress": "hidden", "api_visibility": "undocumented"}
-        gr.on([go.click, name.submit], begin, name, api_name="begin", **options)
+        shown = {
+            "start": start,
+            "voting": voting,
+            "comparison": comparison,
+            "progress": progress,
+            "question": question,
+            "left": left,
+            "right": right,
+            "ticket": ticket,
+        }
+
+        def answering(act):
+            def answer(*values):
+                with page.errors_on_page():
+                    return {shown[component]: value for component, value in act(*values).items()}
+
+            return answer
+
+        options = {"outputs": [*shown.values()], "show_progress": "hidden", "api_visibility": "undocumented"}
+        gr.on([go.click, name.submit], answering(does.begin), name, api_name="begin", **options)
         for button, choice in zip(buttons, choices):
-            button.click(vote, [ticket, choice], api_name="vote", **options).then(js=TO_THE_TOP)
-        take_back.click(undo, ticket, api_name="undo", **options)
+            click = button.click(answering(does.vote), [ticket, choice], api_name="vote", **options)
+            click.then(js=TO_THE_TOP)
+        take_back.click(answering(does.undo), ticket, api_name="undo", **options)
     return blocks
+
+
+def _answer(number: int):
+    gr = page.gradio()
+    with gr.Column(min_width=320, elem_classes="answer"):
+        return gr.HTML(elem_id=f"answer-{number}", padding=True)

@@ -1,17 +1,31 @@
 """What the pages share: Gradio, imported late; the address; errors as sentences; text that is not trusted."""
 
 import argparse
+import atexit
 import html
 import os
+import shutil
+import signal
 import socket
-from collections.abc import Callable
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
 
 from ..errors import InputError
 
+MOST_CHARACTERS = 10_000  # of one text; reading megabytes would keep everyone else waiting
+CACHE_SECONDS = (600, 3600)  # how often Gradio looks for files of users to delete, and from which age on
 
+
+@cache
 def gradio():
     """The package; raises `InputError` where it is not installed."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # nothing is sent anywhere
+    # What users upload goes when the program ends; Gradio itself leaves it where a browser is still connected.
+    os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="gradio-")
+    atexit.register(shutil.rmtree, os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
     try:
         import gradio
     except ImportError:
@@ -26,14 +40,14 @@ def add_model_arguments(parser: argparse.ArgumentParser, help: str) -> None:
     add_address_arguments(parser)
 
 
-def run(args: argparse.Namespace, app: str, serve: Callable) -> None:
-    """Serves the page `app` for a model, or writes it as a Space."""
+def run(args: argparse.Namespace, app: str, load: Callable, css: str) -> None:
+    """Serves the page `app` of a model, which `load` makes of its folder, or writes it as a Space."""
     if args.export_space:
         from .space import export_space
 
-        export_space(args.dir, args.export_space, app)
+        export_space(args.dir, args.export_space, app, load)
     else:
-        serve(args.dir, args.host, args.port)
+        serve(load(args.dir), args.host, args.port, css)
 
 
 def add_address_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,10 +56,9 @@ def add_address_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _port(text: str) -> int:
-    value = int(text)
-    if not 1 <= value <= 65535:
-        raise argparse.ArgumentTypeError(f"must be 1 to 65535, not {value}")
-    return value
+    if not (text.isdecimal() and 1 <= int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to 65535, not {text}")
+    return int(text)
 
 
 def free_port(host: str, port: int | None) -> int:
@@ -60,9 +73,15 @@ def free_port(host: str, port: int | None) -> int:
     raise InputError(f"The page cannot listen on {place} ({reason}); choose another --host or --port.")
 
 
+def blocks(title: str):
+    """An empty page that deletes after a while what users upload and make."""
+    return gradio().Blocks(title=title, analytics_enabled=False, delete_cache=CACHE_SECONDS)
+
+
 def serve(page, host: str, port: int | None, css: str = "", head: str = "", note: str = "") -> None:
-    """Serves a page until Ctrl-C; prints its address when it is ready."""
+    """Serves a page until Ctrl-C or SIGTERM; prints its address when it is ready."""
     gr = gradio()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as by Ctrl-C, cleaning up
     _, url, _ = page.launch(
         server_name=host,
         server_port=free_port(host, port),
@@ -80,17 +99,26 @@ def serve(page, host: str, port: int | None, css: str = "", head: str = "", note
     page.block_thread()
 
 
-def reporting_errors(act: Callable):
-    """What `act` returns; its InputErrors appear on the page as sentences."""
+@contextmanager
+def errors_on_page() -> Iterator[None]:
+    """Where an InputError is raised, its sentence appears on the page; of a defect only that there is one."""
     try:
-        return act()
+        yield
     except InputError as error:
-        raise error_on_page(error) from None
+        raise _error(str(error)) from None
+    except Exception:
+        traceback.print_exc()
+        raise _error("Something went wrong. The terminal where the page was started shows what.") from None
 
 
-def error_on_page(error: InputError):
-    message = html.escape(str(error))
-    return gradio().Error(message, duration=None, title="Not done", print_exception=False)
+def _error(message: str):
+    return gradio().Error(html.escape(message), duration=None, title="Not done", print_exception=False)
+
+
+def require_short(text: str) -> None:
+    """Raises `InputError` for a text of more than `MOST_CHARACTERS`."""
+    if len(text) > MOST_CHARACTERS:
+        raise InputError(f"The text has {len(text):,} characters; the page reads {MOST_CHARACTERS:,}.")
 
 
 def escape(text: str) -> str:

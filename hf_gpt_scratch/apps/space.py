@@ -2,11 +2,15 @@
 
 import os
 import shutil
+import sys
+from collections.abc import Callable
 from importlib.metadata import requires, version
 from pathlib import Path
 
 from ..errors import InputError
-from ..hub.check import uploadable
+from ..hub.check import check
+from ..hub.files import uploadable
+from ..hub.findings import require, table
 from ..saving import atomic_folder
 
 APP = """\"\"\"{title}. `pip install -r requirements.txt`, then `python app.py`.\"\"\"
@@ -19,6 +23,7 @@ README = """---
 title: {title}
 sdk: gradio
 sdk_version: {gradio}
+python_version: "{python}"
 app_file: app.py
 license: mit
 ---
@@ -28,23 +33,30 @@ license: mit
 TITLES = {"spam": "Spam, word by word", "chat": "Chat with a GPT"}
 
 
-def export_space(folder: str | os.PathLike, out: str | os.PathLike, app: str) -> None:
+def export_space(folder: str | os.PathLike, out: str | os.PathLike, app: str, load: Callable) -> None:
     """
     Writes app.py, requirements.txt, README.md, the model's files and this package's own into `out`.
 
-    Raises:
-        InputError: when `folder` holds no model, or `out` is there already.
-    """
-    from . import page
+    Args:
+        load: makes the page of `folder`, as app.py will.
 
-    page.gradio()
+    Raises:
+        InputError: when `folder` holds no model, one that the page cannot show or that is not fit to share, after the
+            checks' table was printed, or when `out` is there already.
+    """
     folder = Path(folder)
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder} is no folder of a model: it has no config.json (merge an adapter first).")
     needed = [line for line in requires("hf-gpt-scratch") or () if "extra ==" not in line]
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"  # a Space's own default is too old for us
+    facts = {"title": TITLES[app], "gradio": version("gradio"), "python": python}
     with atomic_folder(out) as partial:
+        load(folder)
+        findings = check(folder)
+        print(table(findings))
+        require(findings, folder)
         (partial / "app.py").write_text(APP.format(title=TITLES[app], app=app))
-        (partial / "README.md").write_text(README.format(title=TITLES[app], gradio=version("gradio")))
+        (partial / "README.md").write_text(README.format(**facts))
         (partial / "requirements.txt").write_text("\n".join([*needed, f"gradio=={version('gradio')}"]) + "\n")
         ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
         shutil.copytree(Path(__file__).parents[1], partial / "hf_gpt_scratch", ignore=ignored)

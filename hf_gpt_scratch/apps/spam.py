@@ -2,9 +2,11 @@
 
 import argparse
 import csv
+import io
 import os
 import tempfile
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..errors import InputError
@@ -32,15 +34,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """The command."""
-    page.run(args, "spam", serve)
+    page.run(args, "spam", load, CSS)
 
 
 def serve(folder: str | os.PathLike, host: str, port: int | None) -> None:
     """The page for the classifier in `folder`, until Ctrl-C."""
+    page.serve(load(folder), host, port, CSS)
+
+
+def load(folder: str | os.PathLike):
+    """The page for the classifier in `folder`; raises `InputError` where there is none."""
     from ..inference import SpamClassifier
 
     page.gradio()
-    page.serve(make_page(SpamClassifier.from_pretrained(folder)), host, port, CSS)
+    return make_page(SpamClassifier.from_pretrained(folder))
 
 
 def words_html(words: Sequence[tuple[str, float]], threshold: float) -> str:
@@ -67,7 +74,7 @@ def curve(words: Sequence[tuple[str, float]], threshold: float):
         labels = [word.strip()[:12].replace("$", r"\$") for word, _ in words]
         axis.set_xticks(range(1, len(words) + 1), labels, rotation=45, ha="right")
     axis.grid(alpha=0.3)
-    axis.legend(loc="center right")
+    axis.legend(loc="best")
     return figure
 
 
@@ -76,23 +83,18 @@ def read_messages(path: str | os.PathLike) -> list[str]:
     The messages of a text file, one a line, or of a CSV file, in its column `text` or `message`.
 
     Raises:
-        InputError: for a file that is too large, is no UTF-8 text, lacks the column, or has no message.
+        InputError: for a file that is too large, is no UTF-8 text or CSV, lacks the column, or has no message.
     """
     path = Path(path)
     if path.stat().st_size > MOST_BYTES:
         raise InputError(f"The file has more than {MOST_BYTES // 10**6} MB; cut it into several.")
     try:
-        content = path.read_text(encoding="utf-8-sig")
+        content = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"The file is not UTF-8 text ({error.reason}).") from None
-    if path.suffix.lower() == ".csv":
-        rows = csv.DictReader(content.splitlines(keepends=True))
-        columns = [name for name in rows.fieldnames or () if (name or "").strip().lower() in ("text", "message")]
-        if not columns:
-            raise InputError("The CSV file has no column named text or message.")
-        messages = [row[columns[0]] or "" for row in rows]
-    else:
-        messages = content.splitlines()
+    # Not splitlines(), which would cut messages at form feeds and at Unicode's own line ends.
+    is_table = path.suffix.lower() == ".csv"
+    messages = _column(content) if is_table else [line.rstrip("\r") for line in content.split("\n")]
     messages = [message for message in messages if message.strip()]
     if not messages:
         raise InputError("The file holds no messages.")
@@ -101,51 +103,39 @@ def read_messages(path: str | os.PathLike) -> list[str]:
     return messages
 
 
+def _column(content: str) -> list[str]:
+    """The column of messages in the content of a CSV file."""
+    rows = csv.DictReader(io.StringIO(content, newline=""), strict=True)  # a stray quote would swallow what follows
+    try:
+        columns = [name for name in rows.fieldnames or () if (name or "").strip().lower() in ("text", "message")]
+        if not columns:
+            raise InputError("The CSV file has no column named text or message.")
+        return [row[columns[0]] or "" for row in rows]
+    except csv.Error as error:
+        raise InputError(f"The CSV file cannot be read: {error}, at line {rows.reader.line_num}.") from None
+
+
 def without_formula(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.lstrip()[:1] in ("=", "+", "-", "@") else text
+    """A cell that no spreadsheet takes for a formula, whatever invisible characters it begins with."""
+    first = next((character for character in text if unicodedata.category(character)[0] not in "CZ"), "")
+    return f"'{text}" if unicodedata.normalize("NFKC", first) in ("=", "+", "-", "@") else text
+
+
+def write_table(rows: Iterable[Sequence], folder: str | os.PathLike) -> str:
+    """Writes messages, labels and probabilities into a new CSV file in `folder`; returns its path."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    descriptor, path = tempfile.mkstemp(".csv", "judged-", folder)
+    with open(descriptor, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, quoting=csv.QUOTE_ALL)
+        writer.writerow(["message", "label", "probability"])
+        writer.writerows([without_formula(text), without_formula(label), number] for text, label, number in rows)
+    return path
 
 
 def make_page(classifier):
     """The Gradio page of a `SpamClassifier`."""
     gr = page.gradio()
-    names = classifier.model.config.id2label
-
-    def judge(text: str, threshold: float):
-        def act():
-            [prediction] = classifier.classify([text])
-            words = classifier.word_probabilities(text)
-            label = names[int(prediction.probability > threshold)]
-            verdict = f'<div id="verdict">{page.escape(label)} ({prediction.probability:.1%} spam)</div>'
-            if prediction.truncated:
-                verdict += f"<div>Only its first {classifier.model.config.n_positions} tokens were read.</div>"
-            return verdict, words_html(words, threshold), curve(words, threshold)
-
-        return page.reporting_errors(act)
-
-    def judge_again(text: str, threshold: float):
-        return judge(text, threshold) if text.strip() else (gr.skip(), gr.skip(), gr.skip())
-
-    def judge_file(path: str | None, threshold: float):
-        def act():
-            if path is None:
-                raise InputError("Choose a file first.")
-            messages = read_messages(path)
-            rows = [
-                [one.text, names[int(one.probability > threshold)], round(one.probability, 4)]
-                for one in classifier.classify(messages)
-            ]
-            with tempfile.NamedTemporaryFile(
-                "w", encoding="utf-8", newline="", prefix="judged-", suffix=".csv", delete=False
-            ) as file:
-                writer = csv.writer(file)
-                writer.writerow(["message", "label", "probability"])
-                writer.writerows([without_formula(text), *rest] for text, *rest in rows)
-            return gr.Dataframe(rows, visible=True), gr.DownloadButton(value=file.name, visible=True)
-
-        return page.reporting_errors(act)
-
-    with gr.Blocks(title="Spam, word by word", analytics_enabled=False) as blocks:
+    with page.blocks("Spam, word by word") as blocks:
         gr.HTML("<h2>Spam, word by word</h2>")
         threshold = gr.Slider(
             0, 1, classifier.calibration.threshold, label="Threshold: spam above it", elem_id="threshold"
@@ -159,13 +149,66 @@ def make_page(classifier):
             with gr.Column(min_width=300):
                 plot = gr.Plot(show_label=False, elem_id="curve")
         with gr.Tab("A file of many", elem_id="many"):
-            file = gr.File(label="A message a line, or a CSV with a column text", file_types=[".txt", ".csv"])
+            gr.HTML("A text file of a message a line, or a CSV file with a column named text.")
+            file = gr.File(label="Messages", file_types=[".txt", ".csv"])
             go_file = gr.Button("Judge all", variant="primary", elem_id="judge-all")
-            headers = ["message", "label", "probability of spam"]
-            rows = gr.Dataframe(headers=headers, datatype="str", interactive=False, wrap=True, visible=False)
-            save = gr.DownloadButton("Download as CSV", visible=False, elem_id="download")
-        shown = [verdict, words, plot]
-        gr.on([go.click, text.submit], judge, [text, threshold], shown, api_name="judge")
-        threshold.release(judge_again, [text, threshold], shown, api_visibility="private", show_progress="hidden")
-        go_file.click(judge_file, [file, threshold], [rows, save], api_name="judge_file")
+            with gr.Column(visible=False) as results:
+                rows = gr.Dataframe(
+                    headers=["message", "label", "p(spam)"],
+                    datatype="str",
+                    interactive=False,
+                    wrap=True,
+                    column_widths=["48%", "20%", "32%"],  # on a phone too all are seen
+                    elem_id="table",
+                )
+                save = gr.DownloadButton("Download as CSV", elem_id="download")
+
+        judge, judge_again, judge_file, label = behaviour(classifier, save.GRADIO_CACHE)
+        judged = gr.State()
+        one, many = [verdict, words, plot], [rows, save]
+        gr.on([go.click, text.submit], judge, [text, threshold], one, api_name="judge")
+        go_file.click(
+            judge_file, [file, threshold], [judged, results, *many], api_name="judge_file", show_progress_on=file
+        )
+        moved = {"api_visibility": "private", "show_progress": "hidden", "trigger_mode": "always_last"}
+        threshold.input(judge_again, [text, threshold], one, **moved)
+        threshold.input(label, [judged, threshold], many, **moved)
     return blocks
+
+
+def behaviour(classifier, folder: str):
+    """What the page does with a message, with a file, and with a file's judgements when the threshold moves."""
+    gr = page.gradio()
+    names = classifier.model.config.id2label
+
+    @page.errors_on_page()
+    def judge(text: str, threshold: float):
+        page.require_short(text)
+        [prediction] = classifier.classify([text])
+        words = classifier.word_probabilities(text)
+        name = names[int(prediction.probability > threshold)]
+        verdict = f'<div id="verdict">{page.escape(name)} ({prediction.probability:.1%} spam)</div>'
+        if prediction.truncated:
+            verdict += f"<div>Only its first {classifier.model.config.n_positions} tokens were read.</div>"
+        return verdict, words_html(words, threshold), curve(words, threshold)
+
+    def judge_again(text: str, threshold: float):
+        return judge(text, threshold) if text.strip() else [gr.skip()] * 3
+
+    @page.errors_on_page()
+    def judge_file(path: str | None, threshold: float, progress=gr.Progress()):  # noqa: B008 (Gradio's way)
+        if path is None:
+            raise InputError("Choose a file first.")
+        messages = read_messages(path)
+        predictions = progress.tqdm(classifier.classify(messages), total=len(messages), unit="messages")
+        judged = [(one.text, one.probability) for one in predictions]
+        return judged, gr.Column(visible=True), *label(judged, threshold)
+
+    @page.errors_on_page()
+    def label(judged: list[tuple[str, float]] | None, threshold: float):
+        if judged is None:
+            return None, None
+        rows = [[text, names[int(number > threshold)], round(number, 4)] for text, number in judged]
+        return rows, write_table(rows, folder)  # the path alone: of an updated button Gradio forgets the file
+
+    return judge, judge_again, judge_file, label

@@ -5,18 +5,19 @@ import random
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ..errors import InputError, UsageError
 from ..evaluation.intervals import bootstrap_mean
-from ..evaluation.responses import RESPONSE, read_json, read_pairs
+from ..evaluation.responses import QUESTION, RESPONSE, read_json, read_pairs
 from ..provenance import sha256
 
 CHOICES = ("left", "right", "tie", "both_bad")
 POINTS = {"A": 1.0, "tie": 0.5, "both_bad": 0.5, "B": 0.0}  # what a vote adds to A's wins
+SWAPPED = {"A": "B", "B": "A"}
 VERDICTS = {"A": "A", "B": "B", "tie": "tie", "both_bad": "tie"}  # as a judge says it
 DEFINITIONS = {
     "win_rate": "share of the votes that A wins, ties and both_bad as half; interval: 95 %, the percentiles of a"
@@ -67,28 +68,37 @@ def load_pairs(a_path: str | os.PathLike, b_path: str | os.PathLike) -> list[Pai
 
 def load_verdicts(path: str | os.PathLike, pairs: Sequence[Pair]) -> dict[int, str]:
     """
-    What a judge said of the pairs, by number: A, B or tie; items whose winner is null have no verdict.
+    What a judge said of the pairs, by number: A, B or tie, as the pairs name them, whichever file the judge read
+    first; items whose winner is null have no verdict.
 
     Raises:
-        InputError: when it is not the file of a pairwise judge, or judges a question that is not among the pairs.
+        InputError: when it is not the file of a pairwise judge, or judges a question or answers that are not among
+            the pairs.
     """
     judged = read_json(path)
     items = judged.get("items") if isinstance(judged, dict) else None
     if not isinstance(items, list):
         raise InputError(f"{path} has no list 'items': it is not what a pairwise judge writes.")
-    numbers = defaultdict(list)
-    for number, pair in enumerate(pairs):
-        numbers[pair.instruction, pair.input].append(number)
-    verdicts = {}
+    judged = []
     for position, item in enumerate(items, start=1):
         if not isinstance(item, dict) or item.get("winner", "") not in ("A", "B", "tie", None):
             raise InputError(f"Item {position} of {path} has no 'winner' that is A, B, tie or null.")
-        question = item.get("instruction"), item.get("input")
-        if not all(isinstance(text, str) for text in question) or not numbers[question]:
-            raise InputError(f"Item {position} of {path} judges a question that is not in the comparison.")
-        number = numbers[question].pop(0)
-        if item["winner"]:
-            verdicts[number] = item["winner"]
+        texts = [item.get(name) for name in (*QUESTION, f"{RESPONSE}_a", f"{RESPONSE}_b")]
+        if not all(isinstance(text, str) for text in texts):
+            raise InputError(f"Item {position} of {path} has no question and two answers: no pairwise judge wrote it.")
+        judged.append((Pair(*texts), item["winner"]))
+    swapped = [(replace(pair, a=pair.b, b=pair.a), SWAPPED.get(winner, winner)) for pair, winner in judged]
+    numbers = defaultdict(list)
+    for number, pair in enumerate(pairs):
+        numbers[pair].append(number)
+    verdicts = {}
+    nearest = max(judged, swapped, key=lambda items: sum(pair in numbers for pair, _ in items))
+    for position, (pair, winner) in enumerate(nearest, start=1):
+        if not numbers[pair]:
+            raise InputError(f"Item {position} of {path} judges a question or answers that are not in the comparison.")
+        number = numbers[pair].pop(0)
+        if winner:
+            verdicts[number] = winner
     return verdicts
 
 
@@ -117,6 +127,8 @@ class Votes:
             InputError: when the file is not there, is of another kind, or holds votes about other files.
         """
         self.path = Path(path)
+        if self.path.is_dir():
+            raise InputError(f"{path} is a folder, not a file of votes; choose another --output.")
         if not self.path.is_file():
             raise InputError(f"There is no file of votes {path}.")
         with self._open() as connection:
@@ -139,33 +151,22 @@ class Votes:
             InputError: as the class does, or when the file was begun with another seed.
         """
         path = Path(path)
-        if not path.exists():
-            partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-            partial.unlink(missing_ok=True)
+        if not path.is_dir():  # which the class refuses
             path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with closing(sqlite3.connect(partial)) as connection, connection:
-                    connection.executescript(SCHEMA)
+            with _connect(path, "rwc") as connection:
+                connection.execute("BEGIN IMMEDIATE")  # of processes that find no votes yet, one begins them
+                if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                    for statement in SCHEMA.split(";"):
+                        connection.execute(statement)
                     row = (sha256(a_path), sha256(b_path), items, seed)
                     connection.execute("INSERT INTO comparison VALUES (?, ?, ?, ?)", row)
-                partial.rename(path)
-            except sqlite3.Error as error:
-                partial.unlink(missing_ok=True)
-                raise InputError(f"{path} cannot be written ({error}); choose another --output.") from None
         votes = cls(path, a_path, b_path)
         if votes.seed != seed:
             raise UsageError(f"The votes in {path} were begun with --seed {votes.seed}, not {seed}; use that again.")
         return votes
 
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        """A connection whose changes are on disk after the block, or undone when it raises."""
-        uri = f"{self.path.absolute().as_uri()}?mode=rw"  # a file that was deleted meanwhile is not made again
-        try:
-            with closing(sqlite3.connect(uri, uri=True, timeout=10)) as connection, connection:
-                yield connection
-        except sqlite3.Error as error:
-            raise InputError(f"{self.path} cannot be read or written as a file of votes ({error}).") from None
+    def _open(self) -> AbstractContextManager[sqlite3.Connection]:
+        return _connect(self.path, "rw")  # a file that was deleted meanwhile is not made again
 
     def a_is_left(self, rater: str, item: int) -> bool:
         """Whether A's answer stands left: a coin that the seed, the rater and the item toss."""
@@ -212,6 +213,17 @@ class Votes:
             return connection.execute("SELECT rater, item, winner, left FROM votes ORDER BY id").fetchall()
 
 
+@contextmanager
+def _connect(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
+    """A connection whose changes are on disk after the block, or undone when it raises."""
+    try:
+        uri = f"{path.absolute().as_uri()}?mode={mode}"
+        with closing(sqlite3.connect(uri, uri=True, timeout=10)) as connection, connection:
+            yield connection
+    except sqlite3.Error as error:
+        raise InputError(f"{path} cannot be read or written as a file of votes ({error}).") from None
+
+
 def statistics(votes: Sequence[tuple[str, int, str, str]], seed: int = 0) -> dict:
     """
     The numbers of `DEFINITIONS` that need no judge, and the counts, of votes (rater, item, winner, left).
@@ -234,7 +246,7 @@ def statistics(votes: Sequence[tuple[str, int, str, str]], seed: int = 0) -> dic
         "wins_B": winners["B"],
         "ties": winners["tie"],
         "both_bad": winners["both_bad"],
-        **_with_interval("win_rate", points, seed),
+        **_mean_with_interval("win_rate", points, seed),
         "left_share": sum(sides) / len(sides) if sides else None,
         "raters_alpha": krippendorff_alpha(verdicts),
         "raters_agreement": _mean([_same_pairs(item) for item in verdicts if len(item) > 1]),
@@ -253,8 +265,8 @@ def judge_statistics(votes: Sequence[tuple[str, int, str, str]], verdicts: dict[
     ]
     return {
         "judged_items_voted_on": len(by_item),
-        **_with_interval("judge_agreement", same, seed),
-        **_with_interval("judge_agreement_without_ties", same_decided, seed),
+        **_mean_with_interval("judge_agreement", same, seed),
+        **_mean_with_interval("judge_agreement_without_ties", same_decided, seed),
         "judge_alpha": krippendorff_alpha([[verdicts[item], _most_frequent(by_item[item])] for item in by_item]),
     }
 
@@ -289,7 +301,7 @@ def _by_item(votes) -> dict[int, list[str]]:
     return dict(by_item)
 
 
-def _with_interval(name: str, clusters: list[list[float]], seed: int) -> dict:
+def _mean_with_interval(name: str, clusters: list[list[float]], seed: int) -> dict:
     """The mean of all values, and its interval; none where all clusters are alike, which says nothing of the next."""
     means = {_mean(values) for values in clusters}
     return {

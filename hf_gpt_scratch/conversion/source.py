@@ -131,7 +131,7 @@ def resolve_source(src: str) -> Path:
             return Path(snapshot_download(src, local_files_only=True))
         names = HfApi().list_repo_files(src)
         weights = "*.safetensors*" if any(name.endswith(".safetensors") for name in names) else "pytorch_model*"
-        patterns = ["*.json", "*.txt", weights]
+        patterns = ["*.json", "*.txt", "*.py", weights]  # the code is not run here, but an adapter is loaded by it
         # Only the top folder: repositories keep conversions for other frameworks in sub-folders.
         return Path(snapshot_download(src, allow_patterns=patterns, ignore_patterns=["*/*"]))
     except Exception as error:  # of the Hub, of its HTTP client, of the disk

@@ -1,9 +1,12 @@
 """The linear models every spam classifier has to be held against."""
 
+from collections.abc import Iterable
+
 import numpy as np
+from sklearn.base import clone
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import FeatureUnion, make_pipeline, make_union
+from sklearn.pipeline import FeatureUnion, make_union
 from sklearn.svm import LinearSVC
 
 # TF-IDF rows have length 1, for which logistic regression's default C of 1 holds the weights too small: it misses a
@@ -28,5 +31,12 @@ def baseline_scores(name: str, train, *tests) -> list[np.ndarray]:
     Trains the linear model `name` of `CLASSIFIERS` on one split and scores the others; spam where the score is above
     0. Splits have columns `text` and `label`.
     """
-    model = make_pipeline(tfidf(), CLASSIFIERS[name]).fit(train["text"], train["label"])
-    return [model.decision_function(test["text"]) for test in tests]
+    return scores_by_model([name], train, *tests)[name]
+
+
+def scores_by_model(names: Iterable[str], train, *tests) -> dict[str, list[np.ndarray]]:
+    """`baseline_scores` of several models, which share the TF-IDF."""
+    features = tfidf().fit(train["text"])
+    rows, *others = (features.transform(split["text"]) for split in (train, *tests))
+    models = {name: clone(CLASSIFIERS[name]).fit(rows, train["label"]) for name in names}
+    return {name: [model.decision_function(test) for test in others] for name, model in models.items()}

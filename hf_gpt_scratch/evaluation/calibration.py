@@ -3,51 +3,66 @@ Fits the probabilities and the threshold of a spam classifier to its validation 
 
     python -m hf_gpt_scratch.evaluation.calibration runs/spam --precision 0.95
 
-The temperature makes the probabilities as likely as they can be. `--precision X` then sets the threshold to the lowest
-that has a precision of at least X, even if the share of ham taken for spam is as high as the validation set leaves
-possible. `--prevalence P` is for messages of which another share is spam. What becomes of the test set is shown,
-written to DIR/results/calibration.json and drawn in DIR/plots/calibration.png. `hf-gpt-scratch classify` applies it.
+The temperature makes the probabilities as likely as they can be. `--precision X` then sets the threshold to the one
+that catches the most spam of those with a precision of at least X, even if the share of ham taken for spam is as high
+as the validation set leaves possible. `--prevalence P` is for messages of which another share is spam. What becomes of
+the test set is shown, written to DIR/results/calibration.json and drawn in DIR/plots/calibration.png.
+`hf-gpt-scratch classify` applies it.
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import numpy as np
+import torch
 from scipy.optimize import minimize_scalar
-from scipy.special import expit, logit
+from scipy.special import logit
 from scipy.stats import beta
 
 from ..argument_types import probability
 from ..errors import InputError, UsageError
 from ..inference import Calibration
+from .card import Metric, ResultCard
+from .intervals import CONFIDENCE, percentiles, posterior, wilson
+from .metrics import (
+    accuracy_score,
+    expected_calibration_error,
+    f1_score,
+    matthews_correlation,
+    precision_score,
+)
+from .spam_runs import SpamRun, log_odds, open_run
 
-CONFIDENCE = 0.95  # of the bound on the share of ham that is taken for spam
-RESAMPLES = 10_000
+BEFORE, AFTER = "as trained", "calibrated"
 
 
 def fit_temperature(log_odds: np.ndarray, labels: Sequence[int]) -> float:
     """
     The temperature at which the labels are likeliest (Guo et al. 2017, section 4.2), for log-odds `(N,)`, from 0.05
-    to 20: where a model makes no mistake on these rows, they set it no lower end.
+    to 20. Labels count as a little less than certain, the less the more there are (Platt 1999): a model without a
+    mistake on these rows may still make one on the next.
     """
-    signs = 2 * np.asarray(labels) - 1
+    labels = np.asarray(labels)
+    spam, ham = (labels == 1).sum(), (labels == 0).sum()
+    targets = np.where(labels == 1, (spam + 1) / (spam + 2), 1 / (ham + 2))
 
     def loss(log_temperature: float) -> float:
-        return np.logaddexp(0, -signs * log_odds / np.exp(log_temperature)).mean()
+        scores = log_odds / np.exp(log_temperature)
+        return (targets * np.logaddexp(0, -scores) + (1 - targets) * np.logaddexp(0, scores)).mean()
 
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
 
 
-def lowest_threshold(
+def threshold_for_precision(
     probabilities: np.ndarray, labels: Sequence[int], precision: float, prevalence: float
 ) -> tuple[float, float]:
     """
-    The lowest threshold whose precision, where the share `prevalence` of the messages is spam, is at least
-    `precision`, and what that precision is at least. Of spam the share caught is taken as found; of ham the share
-    taken for spam as high as it may be, with a confidence of 95 % (Clopper and Pearson 1934): a validation set has
-    few mistakes to count.
+    The threshold that catches the most spam of those whose precision, where the share `prevalence` of the messages is
+    spam, is at least `precision`, the highest of several; and what that precision is at least. Of spam the share
+    caught is taken as found; of ham the share taken for spam as high as it may be, with a confidence of 95 % (Clopper
+    and Pearson 1934): a validation set has few mistakes to count.
 
     Raises:
         InputError: when no threshold reaches it, saying what is within reach.
@@ -67,38 +82,103 @@ def lowest_threshold(
             f"A precision of {precision:g} cannot be promised from {spam} spam and {ham} ham messages to validate on,"
             f" at most {np.floor(1000 * at_least.max()) / 1000:g}: ask for less, or hold more messages out."
         )
-    row = last[reached[-1]]
+    best = reached[np.argmax(caught[reached])]  # the first of the same recall, so the highest threshold
+    row = last[best]
     following = scores[row + 1] if row + 1 < len(scores) else 0.0
-    return float((scores[row] + following) / 2), float(at_least[reached[-1]])
+    return float((scores[row] + following) / 2), float(at_least[best])
 
 
-def measure(probabilities: np.ndarray, labels: Sequence[int], threshold: float, prevalence: float) -> dict:
+def fit(
+    log_odds: np.ndarray, labels: Sequence[int], prevalence: float, precision: float | None = None
+) -> tuple[Calibration, float | None]:
     """
-    Precision at a prevalence, recall, the share of ham taken for spam, and the calibration error, each as a card's
-    `Metric`. The intervals draw spam and ham anew, each among its own.
-    """
-    from .card import Metric
-    from .intervals import percentiles, wilson
-    from .metrics import expected_calibration_error
+    The calibration for messages of which the share `prevalence` is spam, and the precision that its threshold keeps;
+    without a `precision` to keep the threshold is 0.5.
 
+    Raises:
+        InputError: when no threshold has the precision.
+    """
+    shift = float(logit(prevalence) - logit(np.mean(labels)))
+    calibration = Calibration(fit_temperature(log_odds, labels), shift)
+    if precision is None:
+        return calibration, None
+    probabilities = calibration.of_log_odds(torch.from_numpy(log_odds)).numpy()
+    threshold, promised = threshold_for_precision(probabilities, labels, precision, prevalence)
+    return Calibration(calibration.temperature, shift, threshold), promised
+
+
+def metrics_at(
+    threshold: float, probabilities: np.ndarray, labels: Sequence[int], prevalence: float
+) -> dict[str, Metric]:
+    """
+    The numbers of a classifier with this threshold where the share `prevalence` of the messages is spam. Intervals
+    are for other messages of which the true shares of spam caught and ham mistaken are drawn.
+    """
     labels = np.asarray(labels)
     spam, ham = int((labels == 1).sum()), int((labels == 0).sum())
     caught = int((probabilities[labels == 1] > threshold).sum())
     mistaken = int((probabilities[labels == 0] > threshold).sum())
 
-    def precision(caught, mistaken):
-        hits, misses = prevalence * caught / spam, (1 - prevalence) * mistaken / ham
-        return np.divide(hits, hits + misses, out=np.zeros(np.shape(hits)), where=hits + misses > 0)
+    def cells(caught, mistaken):
+        """True negatives, false positives, false negatives and true positives as shares of all messages."""
+        ham = 1 - prevalence
+        return ham * (1 - mistaken), ham * mistaken, prevalence * (1 - caught), prevalence * caught
 
-    rng = np.random.default_rng(0)
-    drawn = rng.binomial(spam, caught / spam, RESAMPLES), rng.binomial(ham, mistaken / ham, RESAMPLES)
+    found, rng = cells(caught / spam, mistaken / ham), np.random.default_rng(0)
+    drawn = cells(posterior([caught, spam - caught], rng)[0], posterior([mistaken, ham - mistaken], rng)[0])
+
+    def metric(score) -> Metric:
+        value = float(score(*found))
+        return Metric(value, percentiles(score(*drawn), value))
+
     weights = np.where(labels == 1, prevalence / spam, (1 - prevalence) / ham)
     return {
-        "precision": Metric(float(precision(caught, mistaken)), percentiles(precision(*drawn))),
+        "f1": metric(f1_score),
+        "precision": metric(precision_score),
         "recall": Metric(caught / spam, wilson(caught, spam)),
+        "mcc": metric(matthews_correlation),
+        "accuracy": metric(accuracy_score),
         "false_positive_rate": Metric(mistaken / ham, wilson(mistaken, ham), higher_is_better=False),
         "ece": Metric(expected_calibration_error(labels, probabilities, weights), higher_is_better=False),
     }
+
+
+def write(
+    run: SpamRun, card: ResultCard, kept: Mapping, labels: Sequence[int], probabilities: Mapping[str, np.ndarray]
+) -> None:
+    """
+    Writes the picture, the card and, into config.json, the calibration. That comes last: if anything cannot be
+    written, the model classifies as before.
+    """
+    from ..saving import write_json
+    from .plots import plot_reliability
+    from .responses import read_json
+
+    config = run.folder / "config.json"
+    calibrated = read_json(config) | {"calibration": kept}
+    (run.folder / "plots").mkdir(exist_ok=True)
+    plot_reliability({name: (labels, p) for name, p in probabilities.items()}, run.folder / "plots/calibration.png")
+    card.write(run.folder, "calibration")
+    write_json(config, calibrated)
+
+
+def report(run: SpamRun, numbers: Mapping[str, Mapping[str, Metric]], kept: Mapping, promised: float | None) -> str:
+    """The test set's numbers as a table, what config.json keeps, and what that promises."""
+    lines = [f"{'test set':20}" + "".join(f"{name:>24}" for name in numbers)]
+    for name in numbers[AFTER]:
+        lines.append(f"{name:20}" + "".join(f"{_cell(metrics[name]):>24}" for metrics in numbers.values()))
+    values = "Temperature {temperature:.3f}, shift {shift:.3f}, threshold {threshold:.4f}".format(**kept)
+    lines.append(f"{values}, kept in {run.folder / 'config.json'}.")
+    if promised is not None:
+        share = f"{kept['prevalence']:.1%}"
+        lines.append(f"By the validation set, precision is at least {promised:.3f} where {share} are spam.")
+    lines.append(f"The numbers are in {run.folder / 'results'}, their picture in {run.folder / 'plots'}.")
+    return "\n".join(lines)
+
+
+def _cell(metric: Metric) -> str:
+    interval = "" if metric.interval is None else " ({:.3f}-{:.3f})".format(*metric.interval)
+    return f"{metric.value:.4f}{interval}"
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -123,61 +203,39 @@ def main(argv: list[str] | None = None) -> Calibration:
 
     from ..data.sms_spam import load_messages
     from ..provenance import command_line, environment
-    from ..saving import write_json
-    from .card import ResultCard
-    from .plots import plot_reliability
-    from .responses import read_json
-    from .spam_runs import log_odds, open_run
 
     messages = load_messages(args.data_file, args.dataset_name)
     run = open_run(args.dir, messages)
+    classifier = run.load_classifier()
     validation, test = (run.splits[name] for name in ("validation", "test"))
-    scores = log_odds(run.classifier, validation["text"])
-    share = float(np.mean(validation["label"]))
-    prevalence = share if args.prevalence is None else args.prevalence
-    temperature = fit_temperature(scores, validation["label"])
-    shift = float(logit(prevalence) - logit(share))
-    threshold, promised = 0.5, None
-    if args.precision is not None:
-        probabilities = expit(scores / temperature + shift)
-        threshold, promised = lowest_threshold(probabilities, validation["label"], args.precision, prevalence)
-    calibration = Calibration(temperature, shift, threshold)
+    prevalence = float(np.mean(validation["label"])) if args.prevalence is None else args.prevalence
+    scores = log_odds(classifier, validation["text"])
+    calibration, promised = fit(scores, validation["label"], prevalence, args.precision)
 
-    test_scores = log_odds(run.classifier, test["text"])
-    before, after = expit(test_scores), expit(test_scores / temperature + shift)
-    as_trained = measure(before, test["label"], 0.5, prevalence)
-    calibrated = measure(after, test["label"], threshold, prevalence)
-    kept = asdict(calibration) | {"prevalence": prevalence, "precision": args.precision}
-    path = run.folder / "config.json"
-    write_json(path, read_json(path) | {"calibration": kept})
-    (run.folder / "plots").mkdir(exist_ok=True)
-    picture = run.folder / "plots" / "calibration.png"
-    plot_reliability({"as trained": (test["label"], before), "calibrated": (test["label"], after)}, picture)
+    scores = torch.from_numpy(log_odds(classifier, test["text"]))
+    stages = {BEFORE: Calibration(), AFTER: calibration}
+    probabilities = {name: stage.of_log_odds(scores).numpy() for name, stage in stages.items()}
+    numbers = {
+        name: metrics_at(stage.threshold, probabilities[name], test["label"], prevalence)
+        for name, stage in stages.items()
+    }
     card = ResultCard(
         task="SMS spam calibration",
         protocol=f"{run.protocol} split {run.split_seed}, fitted on the {len(validation)} messages of the validation"
         f" set, measured on the {len(test)} of the test set, as if {prevalence:.1%} of them were spam",
         data=[{"source": messages.source, "sha256": messages.sha256}],
-        metrics=calibrated,
-        baselines={"as trained": as_trained},
+        metrics=numbers[AFTER],
+        baselines={BEFORE: numbers[BEFORE]},
         seeds=[run.split_seed],
         command=command_line("-m", ["hf_gpt_scratch.evaluation.calibration", *argv]),
         environment=environment(),
-    ).write(run.folder, "calibration")
-
-    print(f"{'test set':20}{'as trained':>24}{'calibrated':>24}")
-    for name in calibrated:
-        print(f"{name:20}{_with_interval(as_trained[name]):>24}{_with_interval(calibrated[name]):>24}")
-    print(f"Temperature {temperature:.3f}, shift {shift:.3f}, threshold {threshold:.4f}, kept in {path}.")
-    if promised is not None:
-        print(f"By the validation set, precision is at least {promised:.3f} where {prevalence:.1%} are spam.")
-    print(f"The numbers are in {card}, their picture in {picture}.")
+        # Those as trained, which the temperature and the shift turn into the calibrated ones.
+        predictions="predictions.csv" if (run.folder / "predictions.csv").is_file() else None,
+    )
+    kept = asdict(calibration) | {"prevalence": prevalence, "precision": args.precision}
+    write(run, card, kept, test["label"], probabilities)
+    print(report(run, numbers, kept, promised))
     return calibration
-
-
-def _with_interval(metric) -> str:
-    interval = "" if metric.interval is None else " ({:.3f}-{:.3f})".format(*metric.interval)
-    return f"{metric.value:.4f}{interval}"
 
 
 if __name__ == "__main__":

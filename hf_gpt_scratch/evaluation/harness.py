@@ -212,6 +212,7 @@ def run_tasks(lm, chosen: list, num_fewshot: int | None = None, limit: int | Non
     from lm_eval.tasks import TaskManager
     from lm_eval.utils import handle_non_serializable
 
+    # Samples hold every prompt with its examples, hundreds of megabytes for MMLU: the cards have no predictions.
     settings = {"num_fewshot": num_fewshot, "limit": limit, "batch_size": lm.batch_size, "log_samples": False}
     try:  # what is chosen is loaded, so that no index of all tasks is needed again
         results = simple_evaluate(lm, tasks=chosen, task_manager=TaskManager(include_defaults=False), **settings)
@@ -297,6 +298,7 @@ def make_cards(chosen: list, results: dict, lm, limit: int | None, **background)
                 data=data,
                 metrics=metrics,
                 baselines={key: values for key, values in baselines.items() if values},
+                seeds=[results["config"]["fewshot_seed"]],  # of the examples; the rest is without chance
                 **background,
             )
         )

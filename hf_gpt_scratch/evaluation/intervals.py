@@ -1,4 +1,7 @@
-"""The 95 % intervals of shares, means and other statistics; those by resampling are the same at every call."""
+"""
+The 95 % intervals of shares, means and other statistics, each holding its value; those by resampling are the same at
+every call.
+"""
 
 from collections.abc import Sequence
 
@@ -9,9 +12,13 @@ CONFIDENCE = 0.95
 RESAMPLES = 10_000
 
 
-def percentiles(values: np.ndarray) -> list[float]:
-    """The ends between which the middle 95 % of a statistic's resampled values lie."""
-    return [float(value) for value in np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])]
+def percentiles(drawn: np.ndarray, value: float) -> list[float]:
+    """
+    The ends between which the middle 95 % of a statistic's drawn values lie; its own value is one of them where it
+    would be outside, as a share of 0 or 1 is, near to which all others are on one side.
+    """
+    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return [float(min(low, value)), float(max(high, value))]
 
 
 def wilson(successes: float, trials: int) -> list[float] | None:
@@ -23,7 +30,17 @@ def wilson(successes: float, trials: int) -> list[float] | None:
         return None
     share, z = successes / trials, norm.ppf((1 + CONFIDENCE) / 2)
     centre, spread = share + z * z / (2 * trials), z * np.sqrt(share * (1 - share) / trials + (z / (2 * trials)) ** 2)
-    return [min(max(float((centre + side * spread) / (1 + z * z / trials)), 0.0), 1.0) for side in (-1, 1)]
+    low, high = (float((centre + side * spread) / (1 + z * z / trials)) for side in (-1, 1))
+    # At a share of 0 or 1 that share is an end, but for the rounding.
+    return [max(min(low, share), 0.0), min(max(high, share), 1.0)]
+
+
+def posterior(counts: Sequence[float], rng: np.random.Generator) -> np.ndarray:
+    """
+    Draws of the shares behind the counts of several outcomes, `(outcomes, draws)`, by Jeffreys' prior (Brown et al.
+    2001 for two outcomes): unlike resampled rows, they tell how common an outcome may be that was never seen.
+    """
+    return rng.dirichlet(np.array(counts) + 0.5, size=RESAMPLES).T
 
 
 def bootstrap_mean(clusters: Sequence[Sequence[float]], seed: int = 0) -> list[float] | None:
@@ -36,4 +53,4 @@ def bootstrap_mean(clusters: Sequence[Sequence[float]], seed: int = 0) -> list[f
     for _ in range(0, RESAMPLES, 1000):  # the counts of all at once would fill the memory
         times = rng.multinomial(len(clusters), even, size=1000)  # how often each cluster is drawn
         means.append((times @ sums) / (times @ sizes))
-    return percentiles(np.concatenate(means))
+    return percentiles(np.concatenate(means), sums.sum() / sizes.sum())

@@ -20,6 +20,7 @@ from .judges import Answer, Failure
 
 TOKENS_PER_BATCH = 4096
 ROWS_PER_BATCH = 16
+PLACE = "The question stands here."
 MODEL_FILES = (
     "config.json",
     "adapter_config.json",
@@ -34,11 +35,13 @@ MODEL_FILES = (
 
 class ModelJudge:
     """
-    The model in a folder, whose answer is the expectation over its choices (0 to 100; A or B) of their values: each
-    choice's probability as the next tokens (after a space, where it is a token of its own), divided by that of all. A
-    number that begins another one (8 of 87) has the probability that it does not go on as one.
+    The model in a folder, whose answer is the expectation over its choices (0 to 100; A, B or tie) of their values:
+    each choice's probability as the next tokens (after a space, where it is a token of its own), divided by that of
+    all. A number that begins another one (8 of 87) has the probability that it does not go on as one.
 
     A prompt that is longer than the model reads loses the end of its responses, and the answer's details say so.
+
+    Texts that spell a special token, such as <|endoftext|>, are read as its characters.
 
     Raises:
         InputError: when the folder holds no causal language model with a tokenizer.
@@ -52,6 +55,7 @@ class ModelJudge:
         self.tokenizer = load_tokenizer(str(folder))
         begins = self.tokenizer("")["input_ids"][:1]
         self.beginning = begins if begins == [self.tokenizer.bos_token_id] else []
+        self.special = [token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special]
         self.limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 2**31
         self.files = _hashes(folder)
         if _is_adapter(folder):
@@ -81,12 +85,13 @@ class ModelJudge:
         if not tasks:
             return
         mode = next(iter(tasks.values())).mode
-        extra, choices = self._choices(mode)
+        before, after = self._frame(mode)
+        extra, choices = self._choices(mode, after)
         room = self.limit - len(extra) - max(map(len, choices.values()))
         prompts, too_long = {}, {}
         for key, task in tasks.items():
             try:
-                prompts[key] = self._encode(task, room)
+                prompts[key] = self._encode(task, before, after, room)
             except Failure as failure:
                 too_long[key] = failure
         if not prompts and not is_known_to_work:
@@ -110,25 +115,39 @@ class ModelJudge:
         likeliest = max(zip(probabilities, mode.choices))[1]
         return Answer(likeliest, expectation, {"probability_mass": mass, "truncated": truncated})
 
-    def _render(self, text: str, mode: Mode) -> str:
+    def _frame(self, mode: Mode) -> tuple[str, str]:
+        """What stands before a question and after it, up to the answer."""
         if self.tokenizer.chat_template is None:
-            return f"{text}\n\n{mode.cue}"
-        messages = [{"role": "user", "content": text}]
-        return self.tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
-        )
+            return "", f"\n\n{mode.cue}"
+        try:
+            text = self.tokenizer.apply_chat_template(
+                [{"role": "user", "content": PLACE}], tokenize=False, add_generation_prompt=True, enable_thinking=False
+            )
+        except Exception as error:  # a template may raise anything
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise InputError(f"The chat template of {self.name} takes no question alone ({reason}).") from None
+        before, *after = text.split(PLACE)
+        if len(after) != 1:
+            raise InputError(f"The chat template of {self.name} changes a question; take another judge.")
+        return before, after[0]
 
-    def _tokens(self, text: str) -> list[int]:
+    def _tokens(self, text: str, split_special_tokens: bool = False) -> list[int]:
+        options = {"add_special_tokens": False, "verbose": False, "split_special_tokens": split_special_tokens}
+        return self.tokenizer(text, **options)["input_ids"]
+
+    def _prompt(self, before: str, question: str, after: str) -> list[int]:
         # A chat template spells out the token that begins a text; elsewhere the tokenizer may add one.
-        ids = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-        return ids if self.tokenizer.chat_template else self.beginning + ids
+        beginning = [] if self.tokenizer.chat_template else self.beginning
+        if any(token in question for token in self.special):
+            within = self._tokens(question, split_special_tokens=True)
+            return beginning + self._tokens(before) + within + self._tokens(after)
+        return beginning + self._tokens(before + question + after)
 
-    def _choices(self, mode: Mode) -> tuple[list[int], dict[str, tuple[int, ...]]]:
+    def _choices(self, mode: Mode, after: str) -> tuple[list[int], dict[str, tuple[int, ...]]]:
         """The tokens that follow every prompt, whatever the choice, and those of each choice after them."""
-        start = self._render("", mode)
-        prompt = self._tokens(start)
+        prompt = self._tokens(after)
         space = "" if self.tokenizer.chat_template else " "
-        rows = [self._tokens(f"{start}{space}{choice}") for choice in mode.choices]
+        rows = [self._tokens(f"{after}{space}{choice}") for choice in mode.choices]
         if any(row[: len(prompt)] != prompt for row in rows):
             raise InputError(f"The tokenizer of {self.name} joins an answer with the text before it; take another.")
         shared = len(prompt)
@@ -139,11 +158,11 @@ class ModelJudge:
             raise InputError(f"The tokenizer of {self.name} writes different numbers alike; take another judge.")
         return rows[0][len(prompt) : shared], choices
 
-    def _encode(self, task: Task, room: int) -> tuple[list[int], bool]:
+    def _encode(self, task: Task, before: str, after: str, room: int) -> tuple[list[int], bool]:
         """A task's prompt, at most `room` tokens, and whether its responses had to be cut; `Failure` if that fails."""
 
         def encode(task: Task) -> list[int]:
-            return self._tokens(self._render(task.message(self.form(task)), task.mode))
+            return self._prompt(before, task.message(self.form(task)), after)
 
         ids = encode(task)
         if len(ids) <= room:

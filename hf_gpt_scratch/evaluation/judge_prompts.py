@@ -9,7 +9,6 @@ from ..prompts import user_message
 
 NUMBER = r"([0-9]{1,3}(?:\.[0-9]+)?)(?:\s*(?:/|out of)\s*100)?"
 LETTER = r"\[*(A|B|tie)\]*"
-THOUGHTS = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
 FENCE = re.compile(r"```(?:json)?\s*(.*?)\s*```", re.DOTALL)
 
 QUESTION = """\
@@ -63,9 +62,11 @@ def _unique_keys(pairs: list[tuple[str, object]]) -> dict:
 def _find(text: str, name: str, pattern: str) -> str | None:
     """
     What `pattern` finds in an answer that is nothing else, or in the only `name` of a JSON object or of lines like
-    `name: 87`; `None` where there is none, or several that differ.
+    `name: 87`; `None` where there is none, or several that differ, also from a JSON object among the lines.
     """
-    text = THOUGHTS.sub("", text, count=1).strip()
+    text = text.rpartition("</think>")[2].strip()  # a chat template may have written the <think> itself
+    if "<think>" in text:  # cut off amid the thoughts
+        return None
     if fenced := FENCE.fullmatch(text):
         text = fenced.group(1)
     if text.startswith("{"):
@@ -80,6 +81,9 @@ def _find(text: str, name: str, pattern: str) -> str | None:
         return whole.group(1)
     labelled = rf"^[*_#> ]*(?:final |overall )?{name}[*_ ]*[:=][*_ ]*(.*)$"
     lines = re.findall(labelled, text, re.IGNORECASE | re.MULTILINE)
+    if not lines:
+        return None
+    lines += re.findall(rf"[\"']{name}[\"']\s*:\s*[\"']?([^\"',}}\n]*)", text, re.IGNORECASE)
     values = [re.fullmatch(rf"{pattern}[*_. ]*", line.strip(), re.IGNORECASE) for line in lines]
     different = {value and value.group(1).lower() for value in values}
     return values[0].group(1) if len(different) == 1 and values[0] else None
@@ -88,7 +92,7 @@ def _find(text: str, name: str, pattern: str) -> str | None:
 def parse_score(text: str) -> float | None:
     """
     The score in `87`, `87/100`, `Score: 87` (a line of its own, perhaps among others) or `{"score": 87}`. `None` for
-    anything else: no number, one outside 0 to 100, or several that differ. Thoughts in `<think>` do not count.
+    anything else: no number, one outside 0 to 100, or several that differ. Thoughts up to `</think>` do not count.
     """
     found = _find(text, "score", NUMBER)
     return float(found) if found is not None and float(found) <= 100 else None
@@ -139,11 +143,11 @@ SCORE = Mode(
 COMPARE = Mode(
     template=COMPARING,
     as_json='Reply with JSON alone, {"winner": W}, where W is "A", "B" or "tie".',
-    as_text="Reply with A or B alone.",
+    as_text="Reply with A, B or tie alone.",
     cue="Better answer:",
     schema=_schema("winner", {"type": "string", "enum": ["A", "B", "tie"]}),
     parse=parse_winner,
-    choices={"A": 1.0, "B": 0.0},
+    choices={"A": 1.0, "B": 0.0, "tie": 0.5},
 )
 
 

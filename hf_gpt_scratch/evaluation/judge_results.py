@@ -1,5 +1,8 @@
 """What a judge's answers come to: items, numbers with intervals, a picture and a few lines for the terminal."""
 
+import hashlib
+import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +13,7 @@ from .intervals import bootstrap_mean, wilson
 from .judge_prompts import Task
 from .judges import Answer, Failure
 
+TASKS = {"scores": "answers scored by a language model", "comparison": "answers compared by a language model"}
 EDGES = list(range(0, 101, 10))
 WORST = 10
 SCORING = {
@@ -21,7 +25,7 @@ SCORING = {
 }
 COMPARING = {
     "score": "what A gets for a question, 1, 0.5 for a tie or 0, averaged over both orders; by a judge in process the"
-    " probability that A is better, averaged over both orders",
+    " expectation of that over the probabilities of A, B and tie as its answer",
     "win_rate": "the mean of the scores, that of A; B's is 1 minus it",
     "interval": "of the win rate, 95 %: Wilson's, wider than need be where there are ties",
     "wins": "questions of which A gets more than 0.5; losses: less; ties: just as much",
@@ -53,7 +57,7 @@ def summarize(tasks: Sequence[Sequence[Task]], outcomes: Sequence[Sequence[Answe
         result["n_truncated"] = sum(answer.details["truncated"] for answer in answers)
         result["mean_probability_mass"] = sum(masses) / len(masses)
     worst = sorted((item for item in items if item["score"] is not None), key=lambda item: item["score"])[:WORST]
-    hidden = ("answer", "orders", "probability_mass", "truncated")
+    hidden = ("answer", "orders", "probability_mass", "truncated", "finish_reason")
     result["worst"] = [{name: value for name, value in item.items() if name not in hidden} for item in worst]
     result["definitions"] = COMPARING if is_comparison else SCORING
     return {**result, "items": items}
@@ -126,6 +130,8 @@ def plot(result: dict, path: Path) -> None:
     """The histogram of the scores with their mean, or how often A wins, ties and loses."""
     from matplotlib.figure import Figure
 
+    from .plots import save_figure
+
     figure = Figure(figsize=(6, 4), layout="constrained")
     axis = figure.subplots()
     if result["task"] == "comparison":
@@ -139,27 +145,39 @@ def plot(result: dict, path: Path) -> None:
             axis.axvline(result["mean"], color="tab:red", label=f"mean {result['mean']:.1f}")
             axis.legend()
     axis.yaxis.get_major_locator().set_params(integer=True)
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path)
 
 
-def make_card(result: dict, judge: str, predictions: str) -> ResultCard | None:
-    """The result card of a judgement in the file named `predictions`; `None` where nothing was judged."""
-    if not result["n_scored"]:
-        return None
+def make_card(result: dict, judge: str, folder: Path) -> ResultCard:
+    """
+    The result card, for `folder`, of a judgement that has a score. Its data are the questions and, of a comparison,
+    the answers of B, so that the cards of other models' answers can be compared with it.
+    """
     is_comparison = result["task"] == "comparison"
-    value = result["win_rate"] if is_comparison else result["mean"]
+    value, n = result["win_rate"] if is_comparison else result["mean"], result["n"]
+    answers, *opponents = result["data"]
+    questions = {"source": f"{n} questions and reference answers", "sha256": _questions_hash(result["items"])}
+    shares = {f"{name}_rate": result[f"n_{name}"] for name in ("unparsed", "failed")}
     environment = ("python", "versions", "hardware", "torch_threads")
     return ResultCard(
-        task="answers compared by a language model" if is_comparison else "answers scored by a language model",
-        protocol=f"judge {judge}, {'win rate of A, both orders' if is_comparison else 'mean of 0 to 100'};"
-        f" {result['n_scored']} of {result['n']} answers scored, {result['n_unparsed']} not to be told,"
-        f" {result['n_failed']} failed",
-        data=[{"source": one["file"], "sha256": one["sha256"]} for one in result["data"]],
-        metrics={"win_rate" if is_comparison else "score": Metric(value, result["interval"])},
+        task=TASKS[result["task"]],
+        protocol=f"judge {judge}, {'win rate of A, both orders' if is_comparison else 'mean of 0 to 100'}",
+        data=[questions, *({"source": one["file"], "sha256": one["sha256"]} for one in opponents)],
+        metrics={
+            "win_rate" if is_comparison else "score": Metric(value, result["interval"]),
+            **{name: Metric(count / n, wilson(count, n), False) for name, count in shares.items()},
+        },
         command=result["command"],
         environment={name: result[name] for name in environment},
-        predictions=predictions,
+        seeds=[result["judge"]["seed"]] if "seed" in result["judge"] else [],
+        predictions=os.path.relpath(answers["file"], folder),
     )
+
+
+def _questions_hash(items: Sequence[dict]) -> str:
+    """The SHA-256 of the questions and reference answers, whatever their order in the file."""
+    questions = sorted([item[name] for name in ("instruction", "input", "output")] for item in items)
+    return hashlib.sha256(json.dumps(questions).encode()).hexdigest()
 
 
 def report(result: dict, judge: str) -> str:
@@ -171,9 +189,11 @@ def report(result: dict, judge: str) -> str:
     if result.get("n_truncated"):
         lines.append(f"{result['n_truncated']} prompts were too long for the judge, so their responses were cut.")
     if result["n_unparsed"]:
-        answers = [one for item in result["items"] for one in item.get("orders", [item])]
-        example = next(one["answer"] for one in answers if one["score"] is None and one["answer"] is not None)
-        lines.append(f"The first answer that could not be told: {_short(example)!r}.")
+        answers = untold(result)
+        example = _short(answers[0]["answer"])
+        lines.append(f"The first answer that could not be told {f'is {example!r}' if example else 'is empty'}.")
+        if cut := sum(one.get("finish_reason") == "length" for one in answers):
+            lines.append(f"{cut} of {len(answers)} such answers were cut off; raise --max-tokens.")
     if not result["n_scored"]:
         return "\n".join(lines)
     low, high = result["interval"] or (None, None)
@@ -187,14 +207,20 @@ def report(result: dict, judge: str) -> str:
         return "\n".join(lines)
     interval = f" (95 % interval {low:.1f} to {high:.1f})" if result["interval"] else ""
     lines.append(f"Mean score {result['mean']:.1f} of 100{interval}.")
-    counts = result["histogram"]["counts"]
-    for start, end, count in zip(EDGES, EDGES[1:], counts):
-        lines.append(f"{start:4}-{end:<3} {count:6}  {'█' * round(40 * count / max(counts))}".rstrip())
+    bars = result["histogram"]["counts"]
+    for start, end, count in zip(EDGES, EDGES[1:], bars):
+        lines.append(f"{start:4}-{end:<3} {count:6}  {'█' * round(40 * count / max(bars))}".rstrip())
     lines.append("The worst:")
     for item in result["worst"]:
         question, response = _short(f"{item['instruction']} {item['input']}"), _short(item["model_response"])
         lines.append(f"{item['score']:6.1f}  {question}  ->  {response}")
     return "\n".join(lines)
+
+
+def untold(result: dict) -> list[dict]:
+    """The judge's answers that are no score."""
+    answers = [one for item in result["items"] for one in item.get("orders", [item])]
+    return [one for one in answers if one["score"] is None and one["answer"] is not None]
 
 
 def _short(text: str, length: int = 60) -> str:

@@ -1,5 +1,6 @@
 """A judge behind an OpenAI-compatible endpoint: its requests, what may go wrong with them, and when to give up."""
 
+import json
 import os
 import queue
 import re
@@ -8,10 +9,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit, urlunsplit
+from functools import partial
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from huggingface_hub import InferenceClient
-from huggingface_hub.errors import HfHubHTTPError, HTTPError, InferenceTimeoutError
+from huggingface_hub.errors import HfHubHTTPError, HTTPError
 from huggingface_hub.utils import get_session
 
 from ..errors import InputError, UsageError
@@ -19,12 +21,13 @@ from .judge_prompts import Task
 
 TEMPERATURE = 0.0
 BACK_OFF = 0.5  # seconds before the first retry, doubled before each further one
-LONGEST_WAIT = 60.0  # seconds, where the server says how long
+LONGEST_WAIT = 60.0  # seconds before a retry, whatever the server says
+CONNECTING = 10.0  # seconds to reach the server, and no more than half of the time for an answer
 PATIENCE = 5  # failures in a row that end a run; before anything was answered, one does
 PASSING = {408, 409, 425, 429, 500, 502, 503, 504, 529}  # statuses that may be gone in a moment
 HOPELESS = {401, 403, 404, 405}  # the same for every question
 UNFIT = {400, 413, 422}  # perhaps this question alone, being too long
-REFUSES_SCHEMA = {400, 415, 422, 501}
+NOT_FOR_THE_SCHEMA = {401, 403, 429}  # statuses with another reason than the schema, to be sure
 HUGGING_FACE = re.compile(r"(.*\.)?(huggingface\.co|hf\.co|hf\.space|huggingface\.cloud)")
 
 
@@ -35,6 +38,11 @@ class Answer:
     text: str
     value: float | None
     details: dict = field(default_factory=dict)
+
+
+def whole_characters(text: str) -> str:
+    """`text` with a replacement character for each half of one (`"\\ud83d"` in JSON), which no file could hold."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 class Failure(Exception):
@@ -80,13 +88,13 @@ class EndpointJudge:
 
     Args:
         base_url: of the API, such as `http://localhost:11434/v1`; may hold credentials.
-        timeout: seconds of silence to wait for an answer.
+        timeout: seconds to wait for an answer, of which 10, or half of them, are for reaching the server.
         retries: how often a request that failed in passing is sent again, after 0.5, 1, 2... seconds; one that was not
             answered in time is sent again once.
         workers: requests at a time.
 
     Raises:
-        UsageError: when `base_url` is no address.
+        UsageError: when `base_url` is no address, or the key cannot be one.
     """
 
     def __init__(
@@ -104,10 +112,12 @@ class EndpointJudge:
         self.timeout, self.retries, self.workers = timeout, retries, workers
         self.takes_schema: bool | None = None  # not known before the first answer
         self.works = False
-        self.key = os.environ.get("HF_TOKEN" if self._is_hugging_face() else "OPENAI_API_KEY") or None
+        self.key = _key("HF_TOKEN" if self._is_hugging_face() else "OPENAI_API_KEY")
         # Without a key the client would send the user's own for the Hub, and a header of None is not sent.
         keyless = None if self.key else {"authorization": None}
-        self._client = _Client(base_url=base_url, api_key=self.key or "none", headers=keyless, timeout=timeout)
+        # httpx's times for connecting, reading, writing, and a free connection
+        times = (min(CONNECTING, timeout / 2), timeout, timeout, timeout)
+        self._client = _Client(base_url=base_url, api_key=self.key or "none", headers=keyless, timeout=times)
 
     def _is_hugging_face(self) -> bool:
         return HUGGING_FACE.fullmatch(urlsplit(self.base_url).hostname or "") is not None
@@ -156,80 +166,83 @@ class EndpointJudge:
                     yield key, outcome
 
     def _answer(self, task: Task) -> Answer | Failure:
-        attempt = 0
+        """The answer after the retries. What a server refuses for good is asked once more without the schema."""
+        attempt, structured = 0, self.takes_schema is not False
         while True:
             try:
-                text = self._ask(task)
-                return Answer(text, task.mode.parse(text))
+                text, details = self._request(task, structured)
             except Failure as failure:
-                if attempt >= self._retries_after(failure):
+                if attempt < self._retries_after(failure):
+                    wait = max(BACK_OFF * 2 ** min(attempt, 10), failure.wait or 0)
+                    time.sleep(min(wait, LONGEST_WAIT))
+                    attempt += 1
+                elif structured and not self.takes_schema and failure.status not in (None, *NOT_FOR_THE_SCHEMA):
+                    structured = False
+                else:
                     return failure
-                time.sleep(max(BACK_OFF * 2**attempt, min(failure.wait or 0, LONGEST_WAIT)))
-                attempt += 1
+                continue
+            if not structured:
+                self.takes_schema = False
+            elif _has_keys_of(text, task.mode.schema):  # a server may ignore the schema without a word
+                self.takes_schema = True
+            return Answer(text, task.mode.parse(text), details)
 
     def _retries_after(self, failure: Failure) -> int:
         if not failure.retry:
             return 0
-        if isinstance(failure.__cause__, InferenceTimeoutError):
+        if isinstance(failure.__cause__, TimeoutError):
             return min(self.retries, 1)
         if failure.fatal and not self.works:  # the server was never there
             return min(self.retries, 2)
         return self.retries
 
-    def _ask(self, task: Task) -> str:
-        """One answer; a server that refuses the schema is asked without, from then on."""
-        if self.takes_schema is False:
-            return self._request(task, structured=False)
-        try:
-            text = self._request(task, structured=True)
-        except Failure as failure:
-            if self.takes_schema or failure.status not in REFUSES_SCHEMA:
-                raise
-            text = self._request(task, structured=False)
-            self.takes_schema = False
-            return text
-        self.takes_schema = True
-        return text
-
-    def _request(self, task: Task, structured: bool) -> str:
+    def _request(self, task: Task, structured: bool) -> tuple[str, dict]:
+        """What the model says to one request, and details of it."""
         json_schema = {"name": "judgement", "schema": dict(task.mode.schema)}
+        request = partial(
+            self._client.chat_completion,
+            [{"role": "user", "content": task.message(self.form(task))}],
+            model=self.name,
+            temperature=TEMPERATURE,
+            seed=self.seed,
+            max_tokens=self.max_tokens,
+            response_format={"type": "json_schema", "json_schema": json_schema} if structured else None,
+        )
         try:
-            output = self._client.chat_completion(
-                [{"role": "user", "content": task.message(self.form(task))}],
-                model=self.name,
-                temperature=TEMPERATURE,
-                seed=self.seed,
-                max_tokens=self.max_tokens,
-                response_format={"type": "json_schema", "json_schema": json_schema} if structured else None,
-            )
+            output = _within(self.timeout, request)
         except HfHubHTTPError as error:
             raise self._refusal(error.response, error.server_message or "") from error
-        except InferenceTimeoutError as error:
+        except TimeoutError as error:  # ours, or huggingface_hub's, which has httpx's as its cause
+            if type(error.__cause__).__name__ == "ConnectTimeout":
+                raise self._is_down("it does not answer") from error
             remedy = "raise --timeout or lower --workers"
             raise Failure(f"did not answer within {self.timeout:g} seconds; {remedy}", retry=True) from error
         except HTTPError as error:  # httpx's: no connection, or one that broke
-            is_down = type(error).__name__ in ("ConnectError", "UnsupportedProtocol", "ProxyError")
-            reason = " ".join(str(error).split()) or type(error).__name__
-            if is_down:
-                reason = f"cannot be reached ({reason}); start it, or check --base-url"
-            else:
-                reason = f"broke off the connection ({reason})"
-            raise Failure(self._without_secrets(reason), retry=True, fatal=is_down) from error
-        except (ValueError, TypeError, AttributeError) as error:  # a body that is not JSON, or no object
+            reason = str(error) or type(error).__name__
+            if type(error).__name__ in ("ConnectError", "UnsupportedProtocol", "ProxyError"):
+                raise self._is_down(reason) from error
+            raise Failure(f"broke off the connection ({self._for_people(reason)})", retry=True) from error
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:  # not JSON, or no object
             if isinstance(error.__context__, HTTPError):  # huggingface_hub's own slip while it reads a refusal
                 raise self._refusal(error.__context__.response, "") from error
             raise _not_openai("answered something that is no JSON object") from error
         try:
-            content = output.choices[0].message.content
+            choice = output.choices[0]
+            text = _text(choice.message.content)
         except (AttributeError, IndexError, KeyError, TypeError) as error:
             raise _not_openai("answered JSON without choices[0].message.content") from error
-        return content if isinstance(content, str) else ""
+        reason = getattr(choice, "finish_reason", None)
+        return text, {"finish_reason": whole_characters(reason)} if isinstance(reason, str) else {}
+
+    def _is_down(self, reason: str) -> Failure:
+        reason = f"cannot be reached ({self._for_people(reason)}); start it, or check --base-url"
+        return Failure(reason, retry=True, fatal=True)
 
     def _refusal(self, response, said: str) -> Failure:
         status = response.status_code
         if found := re.search(r"""['"]message['"]:\s*(['"])(.*?)\1\s*[,}]""", said):  # OpenAI's form of an error
             said = found.group(2)
-        said = self._without_secrets(" ".join(said.split())[:300].rstrip("."))
+        said = self._for_people(said)
         remedy = {
             401: "; put its key into the environment as OPENAI_API_KEY (for Hugging Face's hosts, HF_TOKEN)",
             403: "; check the key in the environment",
@@ -244,8 +257,40 @@ class EndpointJudge:
             wait=float(wait) if re.fullmatch(r"[0-9]{1,6}(\.[0-9]+)?", wait) else None,
         )
 
-    def _without_secrets(self, text: str) -> str:
-        return text.replace(self.key, "***") if self.key else text
+    def _for_people(self, text: str) -> str:
+        """The beginning of what the server or the network said, on one line and without the key in any spelling."""
+        if self.key:
+            for secret in (self.key, repr(self.key)[1:-1], json.dumps(self.key)[1:-1], quote(self.key, "")):
+                text = text.replace(secret, "***")
+        return " ".join(whole_characters(text).split())[:300].rstrip(".")
+
+
+def _key(name: str) -> str | None:
+    """The key in an environment variable; raises `UsageError`, which does not tell it, where it cannot be one."""
+    key = os.environ.get(name, "").strip()
+    if not re.fullmatch("[!-~]*", key):
+        raise UsageError(
+            f"The key in the environment's {name} holds a space, a line end or a character that is not ASCII, as no"
+            " key does; set it anew."
+        )
+    return key or None
+
+
+def _text(content) -> str:
+    """What stands in a message: a text, or the texts of its parts; nothing where a model thought to the end."""
+    if isinstance(content, list):
+        texts = [part.get("text") for part in content if isinstance(part, Mapping)]
+        content = "".join(text for text in texts if isinstance(text, str))
+    if content is None:
+        return ""
+    return whole_characters(content if isinstance(content, str) else json.dumps(content, ensure_ascii=False))
+
+
+def _has_keys_of(text: str, schema: Mapping) -> bool:
+    try:
+        return json.loads(text).keys() == schema["properties"].keys()
+    except (ValueError, AttributeError, RecursionError):
+        return False
 
 
 def _not_openai(what: str) -> Failure:
@@ -262,7 +307,9 @@ def public_url(base_url: str) -> str:
     try:
         parts = urlsplit(base_url)
         host, _ = parts.hostname, parts.port
-    except ValueError:
+        (host or "").encode("idna")  # what sockets do with it
+        get_session().build_request("POST", base_url)
+    except Exception:  # httpx has one of its own for what it cannot read
         host = None
     if not host or parts.scheme not in ("http", "https") or re.search(r"\s", base_url):
         raise UsageError("--base-url must be an address like http://localhost:11434/v1.")
@@ -278,6 +325,29 @@ def _hub_offline_or_not() -> Iterator[None]:
         yield
     finally:
         session.event_hooks = hooks
+
+
+def _within(seconds: float, function: Callable[[], object]):
+    """
+    What `function` returns or raises, or `TimeoutError`. httpx's own times start anew with every byte that comes, and
+    do not count the search for the host's address. What is given up ends by those, in its thread.
+    """
+    done = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            done.put((function(), None))
+        except BaseException as error:  # raised below
+            done.put((None, error))
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        value, error = done.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError from None
+    if error is not None:
+        raise error
+    return value
 
 
 def _in_parallel(function: Callable[[str], object], keys: list[str], workers: int) -> Iterator[tuple[str, object]]:

@@ -4,7 +4,7 @@ import datasets
 import evaluate
 import numpy as np
 
-from .intervals import RESAMPLES, percentiles, wilson
+from .intervals import percentiles, posterior, wilson
 
 
 class BinaryClassification(evaluate.Metric):
@@ -14,7 +14,7 @@ class BinaryClassification(evaluate.Metric):
 
     `compute(predictions=..., references=...)` returns them by name, with `confusion_matrix` (rows are true classes,
     columns predicted ones) and `intervals`: Wilson's for the three proportions, and for F1 and MCC the percentiles of
-    a bootstrap over the messages.
+    their values where the true shares of the matrix's four cells are drawn from a Dirichlet distribution.
     """
 
     def _info(self):
@@ -28,22 +28,21 @@ class BinaryClassification(evaluate.Metric):
 
     def _compute(self, predictions, references):
         four = counts(np.asarray(references), np.asarray(predictions))
-        (tn, fp, fn, tp), total = four, sum(four)
-        # A bootstrap over the messages, for numbers made of four counts, is a draw of those counts.
-        draws = np.random.default_rng(0).multinomial(total, np.array(four) / total, size=RESAMPLES).T.astype(float)
+        (tn, fp, fn, tp), total, drawn = four, sum(four), posterior(four, np.random.default_rng(0))
+        f1, mcc = float(f1_score(*four)), float(matthews_correlation(*four))
         return {
-            "accuracy": (tp + tn) / total,
+            "accuracy": float(accuracy_score(*four)),
             "precision": float(precision_score(*four)),
             "recall": float(recall_score(*four)),
-            "f1": float(f1_score(*four)),
-            "mcc": float(matthews_correlation(*four)),
+            "f1": f1,
+            "mcc": mcc,
             "confusion_matrix": [[tn, fp], [fn, tp]],
             "intervals": {
                 "accuracy": wilson(tp + tn, total),
                 "precision": wilson(tp, tp + fp),
                 "recall": wilson(tp, tp + fn),
-                "f1": percentiles(f1_score(*draws)),
-                "mcc": percentiles(matthews_correlation(*draws)),
+                "f1": percentiles(f1_score(*drawn), f1),
+                "mcc": percentiles(matthews_correlation(*drawn), mcc),
             },
         }
 
@@ -51,6 +50,10 @@ class BinaryClassification(evaluate.Metric):
 def counts(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None = None) -> list:
     """True negatives, false positives, false negatives and true positives, from labels and predictions of 0 and 1."""
     return np.bincount(2 * labels + predictions, weights, minlength=4).tolist()
+
+
+def accuracy_score(tn, fp, fn, tp):
+    return _ratio(tp + tn, tn + fp + fn + tp)
 
 
 def precision_score(tn, fp, fn, tp):
@@ -66,13 +69,19 @@ def f1_score(tn, fp, fn, tp):
 
 
 def matthews_correlation(tn, fp, fn, tp):
-    return _ratio(tp * tn - fp * fn, np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)))
+    # Multiplied in this order it is exactly 1 or -1 where it should be.
+    return _ratio(tp * tn - fp * fn, np.sqrt(((tp + fp) * (tn + fn)) * ((tp + fn) * (tn + fp))))
 
 
 def _ratio(numerator, denominator):
     """The ratio, or 0 where there is nothing to divide by."""
     denominator = np.asarray(denominator, dtype=float)
     return np.divide(numerator, denominator, out=np.zeros_like(denominator), where=denominator > 0)
+
+
+def bin_numbers(probabilities: np.ndarray, bins: int) -> np.ndarray:
+    """Which of `bins` bins of equal width, from 0 on, each probability is in; 1 is in the last."""
+    return np.minimum((probabilities * bins).astype(int), bins - 1)
 
 
 def expected_calibration_error(labels, probabilities, weights=None, bins: int = 10) -> float:
@@ -83,5 +92,5 @@ def expected_calibration_error(labels, probabilities, weights=None, bins: int = 
     probabilities = np.asarray(probabilities, dtype=float)
     weights = np.ones(len(probabilities)) if weights is None else np.asarray(weights, dtype=float)
     errors = weights * (probabilities - np.asarray(labels))
-    in_bins = np.bincount(np.minimum((probabilities * bins).astype(int), bins - 1), errors, minlength=bins)
+    in_bins = np.bincount(bin_numbers(probabilities, bins), errors, minlength=bins)
     return float(np.abs(in_bins).sum() / weights.sum())

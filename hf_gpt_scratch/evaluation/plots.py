@@ -1,11 +1,15 @@
-"""Pictures of a training run and of a classifier's results, each written as a PNG."""
+"""Pictures of a training run and of a classifier's results, each written as a PNG, whole or not at all."""
 
+import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 from sklearn.metrics import average_precision_score, precision_recall_curve
+
+from ..saving import write_whole
 
 LOSSES = {"loss": "training loss", "eval_loss": "validation loss"}
 
@@ -16,7 +20,7 @@ def plot_training(log_history: list[dict], path: Path, metric: str = "accuracy")
     loss_axis, metric_axis = figure.subplots(1, 2)
     _draw_curves(loss_axis, log_history, LOSSES, "loss")
     _draw_curves(metric_axis, log_history, {f"eval_{metric}": f"validation {metric}"}, metric)
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path)
 
 
 def plot_language_model(log_history: list[dict], path: Path) -> None:
@@ -29,7 +33,7 @@ def plot_language_model(log_history: list[dict], path: Path) -> None:
     tokens = axis.secondary_xaxis("top", functions=(lambda x: x * tokens_per_step, lambda x: x / tokens_per_step))
     tokens.set_xlabel("tokens seen")
     tokens.xaxis.set_major_formatter("{x:,.0f}")
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path)
 
 
 def _draw_curves(axis, log_history: list[dict], labels: dict[str, str], ylabel: str) -> None:
@@ -55,21 +59,21 @@ def plot_confusion_matrix(matrix: Sequence[Sequence[int]], labels: Sequence[str]
     for i, row in enumerate(matrix):
         for j, count in enumerate(row):
             axis.text(j, i, f"{count:,}", ha="center", va="center", color="white" if count > sum(row) / 2 else "black")
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path)
 
 
 def plot_precision_recall(labels: Sequence[int], scores: dict[str, Sequence[float]], path: Path) -> None:
     """The precision-recall curve of each model, by name, whose `scores` rise with the probability of class 1."""
     figure = Figure(figsize=(5, 4.2), layout="constrained")
     _draw_precision_recall(figure.subplots(), {name: (labels, values) for name, values in scores.items()})
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path)
 
 
 def plot_reliability(models: dict[str, tuple[Sequence[int], Sequence[float]]], path: Path) -> None:
     """By model (labels, probabilities): the share of class 1 at each predicted probability, and how many rows."""
     figure = Figure(figsize=(5, 5.2), layout="constrained")
     _draw_reliability(*figure.subplots(2, 1, sharex=True, height_ratios=(3, 1)), models)
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path)
 
 
 def plot_classifiers(models: dict[str, tuple[Sequence[int], Sequence[float]]], path: Path) -> None:
@@ -78,7 +82,7 @@ def plot_classifiers(models: dict[str, tuple[Sequence[int], Sequence[float]]], p
     left, right = figure.subfigures(1, 2)
     _draw_reliability(*left.subplots(2, 1, sharex=True, height_ratios=(3, 1)), models)
     _draw_precision_recall(right.subplots(), models)
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path)
 
 
 def _draw_precision_recall(axis, models: dict[str, tuple[Sequence[int], Sequence[float]]]) -> None:
@@ -93,9 +97,11 @@ def _draw_precision_recall(axis, models: dict[str, tuple[Sequence[int], Sequence
 
 def _draw_reliability(axis, counts_axis, models: dict[str, tuple[Sequence[int], Sequence[float]]], bins=10) -> None:
     axis.plot([0, 1], [0, 1], color="grey", linestyle=":", label="as it should be")
+    from .metrics import bin_numbers
+
     for name, (labels, probabilities) in models.items():
         labels, probabilities = np.asarray(labels, dtype=float), np.asarray(probabilities, dtype=float)
-        bin_of = np.minimum((probabilities * bins).astype(int), bins - 1)
+        bin_of = bin_numbers(probabilities, bins)
         rows = np.bincount(bin_of, minlength=bins)
         filled = rows > 0
         means = (
@@ -107,3 +113,10 @@ def _draw_reliability(axis, counts_axis, models: dict[str, tuple[Sequence[int], 
     counts_axis.set(xlabel="predicted probability of class 1", ylabel="messages", yscale="log")
     axis.grid(alpha=0.3)
     axis.legend(loc="upper left")
+
+
+def save_figure(figure: Figure, path: str | os.PathLike) -> None:
+    """Writes a figure as a PNG."""
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=120, format="png")
+    write_whole(path, picture.getvalue())

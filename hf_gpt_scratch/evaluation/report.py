@@ -20,7 +20,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ..errors import InputError
-from ..saving import write_json
+from ..saving import write_json, write_whole
 from .card import Metric, ResultCard, read_cards
 
 VERSION = 1
@@ -257,6 +257,8 @@ def plot_group(group: Group, path: str | os.PathLike) -> None:
     """The first four metrics, a panel each: a dot a row, with its interval; baselines in a colour of their own."""
     from matplotlib.figure import Figure
 
+    from .plots import save_figure
+
     columns = list(_columns(group.metrics).items())[:MOST_PANELS]
     labels = [textwrap.fill(_one_line(name), 36).replace("$", r"\$") for name in group.rows]
     height = 1.3 + sum(0.25 + 0.17 * (1 + label.count("\n")) for label in labels)
@@ -272,7 +274,7 @@ def plot_group(group: Group, path: str | os.PathLike) -> None:
     if any(row.is_baseline for row in group.rows.values()):
         handles = [panels[0].plot([], [], marker, color=colour, label=kind)[0] for kind, colour, marker in KINDS]
         figure.legend(handles=handles, loc="outside lower right", ncols=2, fontsize=9, frameon=False)
-    figure.savefig(path, dpi=120, format="png")
+    save_figure(figure, path)
 
 
 def _draw_panel(panel, column: Sequence[tuple[Metric | None, bool]]) -> None:
@@ -325,20 +327,10 @@ def write_report(groups: Sequence[Group], output_dir: str | os.PathLike) -> Path
             number += 1
             name = f"{stem}-{number}.png"
         pictures.append(name)
-        _write_whole(output_dir / name, lambda path, group=group: plot_group(group, path))
+        plot_group(group, output_dir / name)
     write_json(output_dir / "report.json", report_values(groups, pictures))
-    text = report_text(groups, pictures)
-    _write_whole(output_dir / "report.md", lambda path: path.write_text(text, encoding="utf-8"))
+    write_whole(output_dir / "report.md", report_text(groups, pictures))
     return output_dir / "report.md"
-
-
-def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        write(partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def make_parser() -> argparse.ArgumentParser:

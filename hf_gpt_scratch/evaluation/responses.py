@@ -15,14 +15,23 @@ RESPONSE = "model_response"
 
 def read_json(path: str | os.PathLike):
     """What a JSON file holds; raises `InputError` when it is missing or none."""
+    if Path(path).is_dir():
+        raise InputError(f"{path} is a folder; name a file in it.")
     if not Path(path).is_file():
-        raise InputError(f"The file {path} does not exist.")
+        what = "is no file that can be read to its end" if Path(path).exists() else "does not exist"
+        raise InputError(f"The file {path} {what}.")
     try:
         return json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text ({error.reason}).") from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not valid JSON ({error}).") from None
+
+
+def _kind(value) -> str:
+    """What JSON calls a value."""
+    names = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")
 
 
 def read_responses(path: str | os.PathLike, needs_reference: bool = True) -> list[dict[str, str]]:
@@ -36,17 +45,17 @@ def read_responses(path: str | os.PathLike, needs_reference: bool = True) -> lis
     fields = (*QUESTION, *([REFERENCE] if needs_reference else []), RESPONSE)
     rows = read_json(path)
     if not isinstance(rows, list):
-        raise InputError(f"{path} must be a list of objects with {', '.join(fields)}, not a {type(rows).__name__}.")
+        raise InputError(f"{path} must be a list of objects with {', '.join(fields)}, not {_kind(rows)}.")
     if not rows:
         raise InputError(f"{path} holds no responses.")
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
-            raise InputError(f"{path}, row {number}: expected an object, not a {type(row).__name__}.")
+            raise InputError(f"{path}, row {number}: expected an object, not {_kind(row)}.")
         for name in fields:
             if name not in row:
                 raise InputError(f"{path}, row {number}: it has no field {name!r}.")
             if not isinstance(row[name], str):
-                raise InputError(f"{path}, row {number}: its {name} must be text, not a {type(row[name]).__name__}.")
+                raise InputError(f"{path}, row {number}: its {name} must be text, not {_kind(row[name])}.")
             if is_not_text(row[name]):
                 raise InputError(f"{path}, row {number}: its {name} holds half a character, which is no text.")
     return rows

@@ -4,34 +4,46 @@ Spam classifiers held against linear models on the same splits, with intervals f
     python -m hf_gpt_scratch.evaluation.spam_benchmark runs/spam-1 runs/spam-2 ... --output_dir runs/spam_benchmark
 
 Each DIR is an output folder of training/finetune_spam.py, grouped protocol, each with a seed of its own; the linear
-models are trained here, on the same splits. Numbers are means over the runs; their intervals (95 %) are percentiles of
-a bootstrap over the messages, where a message is drawn with its near-copies, for all runs and models at once. How much
-the training's own chance moves the numbers, benchmark.json shows by those of the single runs. `--book DIR` adds a
-run on the book's split, in a table of its own, as its numbers are of other messages and some of them leak. Writes
-benchmark.json, predictions.csv, benchmark.png and a card in results/ into `--output_dir`.
+models are trained here, on the same splits. The GPT is measured as it was trained: a calibration in its config is left
+aside, so that the numbers are the same before and after one.
+
+Numbers are means over the runs; their intervals (95 %) are percentiles of a bootstrap over the messages, where a
+message is drawn with its near-copies, for all runs and models at once. How much the training's own chance moves the
+numbers, benchmark.json shows by those of the single runs. `--book DIR` adds a run on the book's split, in a table of
+its own, as its numbers are of other messages and some of them leak. Writes benchmark.json, predictions.csv,
+benchmark.png and a card in results/ into `--output_dir`.
 """
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.special import expit
+import torch
 from scipy.stats import binomtest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 
 from ..errors import InputError, UsageError
-from .baseline import CLASSIFIERS, baseline_scores
-from .card import Metric
+from ..inference import Calibration
+from .baseline import CLASSIFIERS, scores_by_model
+from .card import Metric, ResultCard
 from .intervals import percentiles
-from .metrics import counts, expected_calibration_error, f1_score, matthews_correlation, precision_score, recall_score
+from .metrics import (
+    BinaryClassification,
+    counts,
+    expected_calibration_error,
+    f1_score,
+    matthews_correlation,
+    precision_score,
+    recall_score,
+)
 from .spam_runs import SpamRun, log_odds, open_run
 
 OURS = "GPT"
-RESAMPLES = 1000
 COUNTED = {"f1": f1_score, "precision": precision_score, "recall": recall_score, "mcc": matthews_correlation}
 METRICS = (*COUNTED, "pr_auc", "ece")
 
@@ -45,7 +57,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Judged:
+class Evaluated:
     """The test messages of one run, with every model's outcome by its name."""
 
     run: SpamRun
@@ -54,24 +66,30 @@ class Judged:
     outcomes: Mapping[str, Outcome]
 
 
-def judge(run: SpamRun, group_numbers: Mapping[str, int]) -> Judged:
+def number_groups(texts: Iterable[str]) -> dict[str, int]:
+    """A number for each group of near-copies, by the text that they share."""
+    from ..data.sms_spam import normalize
+
+    return {shared: number for number, shared in enumerate(dict.fromkeys(map(normalize, texts)))}
+
+
+def evaluate(run: SpamRun, group_numbers: Mapping[str, int]) -> Evaluated:
     """Ours and the linear models on a run's test set, the latter trained on its training set."""
     from ..data.sms_spam import normalize
 
     train, validation, test = (run.splits[name] for name in ("train", "validation", "test"))
-    calibration = run.classifier.calibration
-    probability = expit(log_odds(run.classifier, test["text"]) / calibration.temperature + calibration.shift)
-    outcomes = {OURS: Outcome(probability > calibration.threshold, probability)}
-    for name in CLASSIFIERS:
-        to_fit, scores = baseline_scores(name, train, validation, test)
+    as_trained = Calibration()
+    probability = as_trained.of_log_odds(torch.from_numpy(log_odds(run.load_classifier(), test["text"]))).numpy()
+    outcomes = {OURS: Outcome(probability > as_trained.threshold, probability)}
+    for name, (to_fit, scores) in scores_by_model(CLASSIFIERS, train, validation, test).items():
         # Scores are no probabilities; a logistic curve through the validation set makes them (Platt 1999).
         curve = LogisticRegression(C=1e6).fit(to_fit[:, None], validation["label"])
         outcomes[name] = Outcome(scores > 0, curve.predict_proba(scores[:, None])[:, 1])
     groups = np.array([group_numbers[normalize(text)] for text in test["text"]])
-    return Judged(run, np.array(test["label"]), groups, outcomes)
+    return Evaluated(run, np.array(test["label"]), groups, outcomes)
 
 
-def measure(labels: np.ndarray, outcome: Outcome, weights: np.ndarray | None = None) -> dict[str, float]:
+def numbers_of(labels: np.ndarray, outcome: Outcome, weights: np.ndarray | None = None) -> dict[str, float]:
     """The numbers of `METRICS`, of messages that count `weights` times, or once."""
     four = counts(labels, outcome.is_spam, weights)
     return {name: float(score(*four)) for name, score in COUNTED.items()} | {
@@ -80,20 +98,21 @@ def measure(labels: np.ndarray, outcome: Outcome, weights: np.ndarray | None = N
     }
 
 
-def compare(judged: Sequence[Judged], resamples: int = RESAMPLES, seed: int = 0) -> tuple[dict, dict]:
+def compare(evaluated: Sequence[Evaluated], resamples: int = 1000, seed: int = 0) -> tuple[dict, dict]:
     """
     Every model's numbers, as means over the runs: `{model: {metric: Metric}}`, and the differences between ours and
-    each linear model, `{model: {metric: Metric}}`.
+    each linear model, `{model: {metric: Metric}}`. A number that is the same however the messages are drawn, as of a
+    model without a mistake, has no interval: they do not tell how far it is from other messages'.
     """
     from tqdm import trange
 
-    n_groups = 1 + max(one.groups.max() for one in judged)
+    n_groups = 1 + max(one.groups.max() for one in evaluated)
 
     def means(times: np.ndarray) -> np.ndarray:
         """(models, metrics), each group of messages counted so many times."""
         single = [
-            [list(measure(one.labels, outcome, times[one.groups]).values()) for outcome in one.outcomes.values()]
-            for one in judged
+            [list(numbers_of(one.labels, outcome, times[one.groups]).values()) for outcome in one.outcomes.values()]
+            for one in evaluated
         ]
         return np.mean(single, axis=0)
 
@@ -104,12 +123,13 @@ def compare(judged: Sequence[Judged], resamples: int = RESAMPLES, seed: int = 0)
     )
 
     def as_metrics(values, resampled) -> dict[str, Metric]:
-        return {
-            name: Metric(float(value), percentiles(resampled[:, i]), higher_is_better=name != "ece")
-            for i, (name, value) in enumerate(zip(METRICS, values))
-        }
+        metrics = {}
+        for name, value, drawn_values in zip(METRICS, values, resampled.T):
+            interval = percentiles(drawn_values, value) if np.ptp(drawn_values) > 1e-9 else None
+            metrics[name] = Metric(float(value), interval, higher_is_better=name != "ece")
+        return metrics
 
-    names = list(judged[0].outcomes)
+    names = list(evaluated[0].outcomes)
     numbers = {name: as_metrics(found[i], drawn[:, i]) for i, name in enumerate(names)}
     differences = {
         name: as_metrics(found[0] - found[i], drawn[:, 0] - drawn[:, i]) for i, name in enumerate(names) if i
@@ -117,7 +137,7 @@ def compare(judged: Sequence[Judged], resamples: int = RESAMPLES, seed: int = 0)
     return numbers, differences
 
 
-def mcnemar(one: Judged, other: str) -> dict:
+def mcnemar(one: Evaluated, other: str) -> dict:
     """McNemar's exact test between ours and another model: messages that only one of the two judges rightly."""
     ours, theirs = (one.outcomes[name].is_spam == one.labels for name in (OURS, other))
     only_ours, only_theirs = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
@@ -131,9 +151,16 @@ def mcnemar(one: Judged, other: str) -> dict:
     }
 
 
+def best_linear(numbers: Mapping[str, Mapping[str, Metric]]) -> str:
+    """The linear model with the highest F1."""
+    return max(set(numbers) - {OURS}, key=lambda name: numbers[name]["f1"].value)
+
+
 def conclusion(differences: Mapping[str, Mapping[str, Metric]], best: str) -> str:
     """What the difference in F1 to the best linear model allows one to say."""
     difference = differences[best]["f1"]
+    if difference.interval is None:
+        return f"The GPT cannot be told apart from the best linear model: {best} has the same F1 on these messages."
     low, high = (100 * end for end in difference.interval)
     apart = f"{100 * difference.value:+.2f} points of F1 from {best}'s, 95 % interval {low:+.2f} to {high:+.2f}"
     if low > 0:
@@ -148,7 +175,7 @@ def table(numbers: Mapping[str, Mapping[str, Metric]]) -> str:
     lines = [f"{'':30}" + "".join(f"{name:>18}" for name in METRICS)]
     for model, row in numbers.items():
         cells = (f"{metric.value:.4f}" for metric in row.values())
-        spans = ("{:.3f} to {:.3f}".format(*metric.interval) for metric in row.values())
+        spans = ("{:.3f} to {:.3f}".format(*metric.interval) if metric.interval else "-" for metric in row.values())
         lines += [f"{model:30}" + "".join(f"{cell:>18}" for cell in line) for line in (cells, spans)]
         lines[-1] = lines[-1].replace(model, " " * len(model), 1)
     return "\n".join(lines)
@@ -183,85 +210,68 @@ def open_runs(folders: Sequence[str], messages, protocol: str) -> list[SpamRun]:
     return runs
 
 
+def try_folder(folder: Path) -> None:
+    """Makes the folder; raises `InputError` or `OSError` where nothing can be written into it."""
+    if folder.is_file():
+        raise InputError(f"{folder} is a file; choose another --output_dir.")
+    folder.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()
+
+
 def main(argv: list[str] | None = None) -> dict:
     argv = sys.argv[1:] if argv is None else argv
     args = make_parser().parse_args(argv)
     if len(args.dirs) < 2:
         raise UsageError("Give at least two runs: one cannot tell how much the numbers depend on the split.")
 
-    from ..data.sms_spam import load_messages, normalize
+    from ..data.sms_spam import load_messages
     from ..provenance import command_line, environment
-    from ..saving import write_json
-    from .card import ResultCard
-    from .plots import plot_classifiers
 
     messages = load_messages(args.data_file, args.dataset_name)
     runs = open_runs(args.dirs, messages, "grouped")
-    book = open_runs([args.book], messages, "book") if args.book else []
-    group_numbers = {}
-    for text in messages.texts:
-        group_numbers.setdefault(normalize(text), len(group_numbers))
-    judged = [judge(run, group_numbers) for run in runs]
-    numbers, differences = compare(judged)
-    best = max(CLASSIFIERS, key=lambda name: numbers[name]["f1"].value)
-    tests = [mcnemar(one, best) for one in judged]
-
-    args.output_dir.mkdir(parents=True, exist_ok=True)
-    what = {
+    books = open_runs([args.book], messages, "book") if args.book else []
+    try_folder(args.output_dir)  # before minutes of work
+    background = {
         "data": [{"source": messages.source, "sha256": messages.sha256}],
         "command": command_line("-m", ["hf_gpt_scratch.evaluation.spam_benchmark", *argv]),
         "environment": environment(),
     }
-    sizes = [len(one.labels) for one in judged]
-    ResultCard(
-        task="SMS spam benchmark",
-        protocol=f"mean over {len(judged)} grouped splits of {min(sizes)} to {max(sizes)} test messages each, natural"
-        " share of spam",
-        metrics=numbers[OURS] | {"f1_above_best_linear": differences[best]["f1"]},
-        baselines={name: numbers[name] for name in CLASSIFIERS},
-        seeds=[run.split_seed for run in runs],
-        predictions="predictions.csv",
-        **what,
-    ).write(args.output_dir, "spam_benchmark")
+
+    group_numbers = number_groups(messages.texts)
+    evaluated = [evaluate(run, group_numbers) for run in runs]
+    book = [evaluate(run, group_numbers) for run in books]
+    numbers, differences = compare(evaluated)
+    result = summarize(evaluated, numbers, differences, *book)
+    card = make_card(evaluated, numbers, differences, **background)
+    write(args.output_dir, result | background, card, evaluated)
+    print(report(result, numbers))
+    print(f"benchmark.json, benchmark.png, predictions.csv and results/ are in {args.output_dir}.")
+    return result
+
+
+def summarize(
+    evaluated: Sequence[Evaluated], numbers: Mapping, differences: Mapping, book: Evaluated | None = None
+) -> dict:
+    """What benchmark.json holds of the runs, of `compare`'s two tables and of the run on the book's split."""
+    best = best_linear(numbers)
     result = {
         "runs": [
             {"folder": str(one.run.folder), "split_seed": one.run.split_seed}
-            | {name: measure(one.labels, outcome) for name, outcome in one.outcomes.items()}
-            for one in judged
+            | {name: numbers_of(one.labels, outcome) for name, outcome in one.outcomes.items()}
+            for one in evaluated
         ],
         "numbers": _plain(numbers),
         "differences": _plain(differences),
         "best_linear_model": best,
-        "mcnemar": tests,
+        "mcnemar": [mcnemar(one, best) for one in evaluated],
         "conclusion": conclusion(differences, best),
     }
-    print(table(numbers))
-    for test in tests:
-        print(
-            "split {split_seed}: {only_ours_right} messages only the GPT judged rightly, {only_theirs_right} only"
-            " {best} (McNemar p = {p_value:.2f})".format(best=best, **test)
-        )
-    print(result["conclusion"])
     if book:
-        [book_judged] = [judge(run, group_numbers) for run in book]
-        result["book"] = _book_numbers(book_judged)
-        print(f"The book's split, {len(book_judged.labels)} messages, of which some stand in its training set too:")
-        for name, row in result["book"].items():
-            low, high = row["intervals"]["accuracy"]
-            print(f"{name:30} accuracy {row['accuracy']:.4f} ({low:.3f}-{high:.3f}), F1 {row['f1']:.4f}")
-    write_json(args.output_dir / "benchmark.json", result | what)
-    _write_predictions(judged, args.output_dir / "predictions.csv")
-    plot_classifiers(
-        {
-            name: (
-                np.concatenate([one.labels for one in judged]),
-                np.concatenate([one.outcomes[name].probability for one in judged]),
-            )
-            for name in numbers
-        },
-        args.output_dir / "benchmark.png",
-    )
-    print(f"benchmark.json, benchmark.png, predictions.csv and results/ are in {args.output_dir}.")
+        measure = BinaryClassification().compute
+        result["book"] = {
+            name: measure(predictions=outcome.is_spam.astype(int), references=book.labels)
+            for name, outcome in book.outcomes.items()
+        }
     return result
 
 
@@ -272,19 +282,41 @@ def _plain(tables: Mapping[str, Mapping[str, Metric]]) -> dict:
     }
 
 
-def _book_numbers(judged: Judged) -> dict:
-    from .metrics import BinaryClassification
+def make_card(evaluated: Sequence[Evaluated], numbers: Mapping, differences: Mapping, **background) -> ResultCard:
+    """The result card of `compare`'s two tables; `background` is its data, command and environment."""
+    sizes = [len(one.labels) for one in evaluated]
+    return ResultCard(
+        task="SMS spam benchmark",
+        protocol=f"mean over {len(evaluated)} grouped splits of {min(sizes)} to {max(sizes)} test messages each,"
+        " natural share of spam, the GPT as trained: no calibration, threshold 0.5",
+        metrics=numbers[OURS] | {"f1_above_best_linear": differences[best_linear(numbers)]["f1"]},
+        baselines={name: numbers[name] for name in CLASSIFIERS},
+        seeds=[one.run.split_seed for one in evaluated],
+        predictions="predictions.csv",
+        **background,
+    )
 
-    return {
-        name: BinaryClassification().compute(predictions=outcome.is_spam.astype(int), references=judged.labels)
-        for name, outcome in judged.outcomes.items()
+
+def write(folder: Path, result: Mapping, card: ResultCard, evaluated: Sequence[Evaluated]) -> None:
+    """Writes the files, each whole or not at all, and last the card that speaks for them."""
+    from ..saving import write_json, write_whole
+    from .plots import plot_classifiers
+
+    labels = np.concatenate([one.labels for one in evaluated])
+    probabilities = {
+        name: np.concatenate([one.outcomes[name].probability for one in evaluated]) for name in result["numbers"]
     }
+    write_whole(folder / "predictions.csv", predictions(evaluated))
+    plot_classifiers({name: (labels, values) for name, values in probabilities.items()}, folder / "benchmark.png")
+    write_json(folder / "benchmark.json", result)
+    card.write(folder, "spam_benchmark")
 
 
-def _write_predictions(judged: Sequence[Judged], path: Path) -> None:
+def predictions(evaluated: Sequence[Evaluated]) -> str:
+    """Every test message of every run with its label and what each model says of it, as CSV."""
     import pandas as pd
 
-    pd.concat(
+    return pd.concat(
         pd.DataFrame(
             {
                 "split_seed": one.run.split_seed,
@@ -294,8 +326,25 @@ def _write_predictions(judged: Sequence[Judged], path: Path) -> None:
                 **{f"{name}: probability": outcome.probability for name, outcome in one.outcomes.items()},
             }
         )
-        for one in judged
-    ).to_csv(path, index=False)
+        for one in evaluated
+    ).to_csv(index=False)
+
+
+def report(result: Mapping, numbers: Mapping[str, Mapping[str, Metric]]) -> str:
+    """What `summarize` found, as text: the table, the tests, the conclusion, and the book's split."""
+    lines = [table(numbers)]
+    for test in result["mcnemar"]:
+        lines.append(
+            "split {split_seed}: {only_ours_right} messages only the GPT classified rightly, {only_theirs_right} only"
+            " {best} (McNemar p = {p_value:.2f})".format(best=result["best_linear_model"], **test)
+        )
+    lines.append(result["conclusion"])
+    if "book" in result:
+        lines.append("The book's split, of whose test messages some stand in its training set too:")
+        for name, row in result["book"].items():
+            low, high = row["intervals"]["accuracy"]
+            lines.append(f"{name:30} accuracy {row['accuracy']:.4f} ({low:.3f}-{high:.3f}), F1 {row['f1']:.4f}")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from datasets import DatasetDict
+from transformers.utils import logging
 
 from ..data import sms_spam
 from ..errors import InputError
@@ -17,18 +18,22 @@ from ..inference import SpamClassifier
 
 @dataclass(frozen=True)
 class SpamRun:
-    """A trained classifier, and the split of the messages that it was trained on."""
+    """The output folder of a training, and the split of the messages that it was on."""
 
     folder: Path
     protocol: str
     split_seed: int
-    classifier: SpamClassifier
     splits: DatasetDict
+
+    def load_classifier(self) -> SpamClassifier:
+        """The trained model; a run does not keep it, so that many runs do not fill the memory."""
+        logging.disable_progress_bar()  # transformers' own, a line for each model
+        return SpamClassifier.from_pretrained(self.folder)
 
 
 def open_run(folder: str | os.PathLike, messages: sms_spam.Messages) -> SpamRun:
     """
-    Opens the output folder of finetune_spam.py.
+    Opens the output folder of finetune_spam.py, but not yet its model.
 
     Raises:
         InputError: when it is none, or the run read other messages: measured on those, the numbers would be of
@@ -44,8 +49,7 @@ def open_run(folder: str | os.PathLike, messages: sms_spam.Messages) -> SpamRun:
         ) from None
     if sha256 != messages.sha256:
         raise InputError(f"{folder} was trained on other messages than those of {messages.source}.")
-    splits = sms_spam.split(messages, protocol, split_seed)
-    return SpamRun(folder, protocol, split_seed, SpamClassifier.from_pretrained(folder), splits)
+    return SpamRun(folder, protocol, split_seed, sms_spam.split(messages, protocol, split_seed))
 
 
 @torch.no_grad()

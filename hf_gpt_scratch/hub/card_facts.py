@@ -1,14 +1,16 @@
 """What stands in a model card: the templates' variables, each from a file of the model's folder."""
 
 import re
-import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
-from ..errors import InputError
 from ..evaluation.card import FOLDER, Metric, ResultCard, read_cards
 from ..evaluation.report import escape, markdown_table
+from .leaks import public_command, public_source, public_text
 
+CLASSIFICATION, CALIBRATION = "SMS spam classification", "SMS spam calibration"  # tasks of cards
 # Beside the package where it is installed, beside its folder in a checkout.
 TEMPLATE_FOLDERS = [Path(__file__).parents[1] / "model_cards", Path(__file__).parents[2] / "model_cards"]
 
@@ -36,42 +38,6 @@ def code_block(code: str, language: str) -> str:
     return f"{fence}{language}\n{code}\n{fence}"
 
 
-def option(command: str | None, name: str) -> str | None:
-    """The value that a recorded command gives to `--name`, if it does."""
-    words = _words(command)
-    values = [after for before, after in zip(words, words[1:]) if before == f"--{name}"]
-    values += [word.partition("=")[2] for word in words if word.startswith(f"--{name}=")]
-    return values[-1] if values else None
-
-
-def _words(command: str | None) -> list[str]:
-    try:
-        return shlex.split(command or "")
-    except ValueError as error:
-        raise InputError(f"A recorded command cannot be read ({error}): {command!r}.") from None
-
-
-# The folders before a file's name in a path that is absolute or leads out of the folder where a command ran, which
-# tell of the machine where it lay; not those of a URL.
-FOLDERS = re.compile(r"(?<![\w./\\:-])(?:file://)?(?:~?/|[A-Za-z]:[\\/]|\.\.[\\/])(?=[\w.~-])(?:[^\s,;\'\"=]+[\\/])?")
-
-
-def without_folders(text: str) -> str:
-    """The text with the names of files alone in the place of absolute paths."""
-    return FOLDERS.sub("", text)
-
-
-def source_name(source: str) -> str:
-    """What a source is called away from the machine where it lay: a file by its name, which may hold spaces."""
-    parts = (part.removeprefix("file://") for part in source.split(", "))
-    return ", ".join(part.replace("\\", "/").rpartition("/")[2] if FOLDERS.match(part) else part for part in parts)
-
-
-def public_command(command: str | None) -> str | None:
-    """A recorded command without the paths of the machine that it ran on."""
-    return shlex.join(without_folders(word) for word in _words(command)) if command else None
-
-
 def read_results(folder: Path) -> list[ResultCard]:
     """The result cards of a folder, none where it has none."""
     return list(read_cards(folder).values()) if any((folder / FOLDER).glob("*.json")) else []
@@ -86,6 +52,8 @@ def training_facts(metrics: Mapping, config: Mapping, conversion: Mapping, folde
         training["Rows"] = ", ".join(f"{name} {size:,}" for name, size in sizes.items() if size is not None)
     if hardware := metrics.get("hardware"):
         training["Hardware"] = hardware.get("gpu") or hardware.get("cpu") or hardware.get("machine") or "not recorded"
+    if settings := metrics.get("settings"):
+        training["Settings"] = ", ".join(f"{name} {_number(value)}" for name, value in settings.items())
     parameters = metrics.get("parameters")
     leaked = metrics.get("test_rows_with_a_near_copy_in_train", metrics.get("leaked_pairs"))
     return {
@@ -94,12 +62,12 @@ def training_facts(metrics: Mapping, config: Mapping, conversion: Mapping, folde
         "command": public_command(metrics.get("command")),
         "curves": "plots/training.png" if (folder / "plots" / "training.png").is_file() else None,
         "config": config,
-        "calibration": {key: _number(value) for key, value in (config.get("calibration") or {}).items()} or None,
+        "calibration": calibration_facts(config),
         "protocol": metrics.get("protocol"),
         "leaked_rows": metrics.get("test_rows_with_a_near_copy_in_train"),
         "leaked": "not recorded" if leaked is None else leaked,
         "conversion": {
-            "source": source_name(str(conversion["source"])),
+            "source": public_source(str(conversion["source"])),
             "format": conversion["format"],
             "difference": f"{conversion['max_logit_difference']:.1e}",
             "files": conversion.get("sha256", {}),
@@ -109,13 +77,23 @@ def training_facts(metrics: Mapping, config: Mapping, conversion: Mapping, folde
     }
 
 
+def calibration_facts(config: Mapping) -> dict | None:
+    """The calibration that a configuration holds, if it does."""
+    from ..inference import Calibration
+
+    if not config.get("calibration"):
+        return None
+    return {name: _number(value) for name, value in asdict(Calibration.of(SimpleNamespace(**config))).items()}
+
+
 def result_facts(cards: Sequence[ResultCard], expected: Sequence[str], name_of_data) -> dict:
     """The evaluations as tables, and the metrics one would expect that were not measured."""
+    is_calibrated = CALIBRATION in [card.task for card in cards]
     evaluations = [
         {
             "task": card.task,
-            "protocol": without_folders(card.protocol),
-            "table": markdown_table({"this model": card.metrics, **card.baselines}),
+            "protocol": public_text(card.protocol),
+            "table": markdown_table({name_of_row(card, is_calibrated): card.metrics, **card.baselines}),
             "data": [f"{name_of_data(data)} (SHA-256 {str(data['sha256'])[:12]})" for data in card.data],
             "baselines": list(card.baselines),
             "seeds": [str(seed) for seed in card.seeds],
@@ -124,13 +102,18 @@ def result_facts(cards: Sequence[ResultCard], expected: Sequence[str], name_of_d
         for card in cards
     ]
     measured = {name for card in cards for name in card.metrics}
-    sentences = comparisons(cards)
+    sentences = comparisons([card for card in cards if card.task != CALIBRATION])
     return {
         "evaluations": evaluations,
         "missing": [name for name in expected if name not in measured],
         "comparisons": sentences,
         "beats_baselines": bool(sentences) and all("better than" in sentence for sentence in sentences),
     }
+
+
+def name_of_row(card: ResultCard, is_calibrated: bool) -> str:
+    """What a card's own row is called: the model, or what it was before it was calibrated."""
+    return "as trained" if is_calibrated and card.task == CLASSIFICATION else "this model"
 
 
 def comparisons(cards: Sequence[ResultCard]) -> list[str]:

@@ -7,12 +7,11 @@ import re
 from pathlib import Path
 
 from ..errors import InputError
+from ..provenance import sha256
 from ..saving import ADAPTER_CONFIG
 from . import reference_logits
-from .files import check_files, check_texts, uploadable
+from .files import check_files, check_texts
 from .findings import Failure, Finding, find, require, table
-
-__all__ = ["Finding", "check", "compare_logits", "require", "table", "uploadable"]
 
 OTHER_WEIGHTS = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".h5", ".msgpack", ".npz"}
 SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
@@ -184,14 +183,24 @@ def check_loading(folder: Path, settings: dict) -> list[Finding]:
     ]
     if problem:
         return [*findings, Finding("logits", "failed", problem)]
+    if reference is not None:
+        findings.append(find("weights as saved", lambda: _unchanged(folder, reference["weights"])))
     if reference is None:
-        detail = (
-            f"there is no {reference_logits.FILE}, which our scripts and converter write, so whether the model answers"
-            " as it did when it was saved is not known"
-        )
+        detail = f"not recorded when it was saved; `hf-gpt-scratch check {folder} --record` does so now"
         return [*findings, Finding("logits", "skipped", detail)]
     found = answers.get(reference["auto_class"], {}).get("logits")
     return [*findings, compare_logits(found, reference["logits"])]
+
+
+def _unchanged(folder: Path, recorded: dict) -> str:
+    """Whether the weights are to the bit those that the answers were recorded with."""
+    found = {path.name: sha256(path) for path in folder.glob("*.safetensors")}
+    if changed := sorted(name for name in found | recorded if found.get(name) != recorded.get(name)):
+        raise Failure(
+            f"{', '.join(changed)}: other than when the answers were recorded; if that is meant, record them anew by"
+            f" `hf-gpt-scratch check {folder} --record`"
+        )
+    return "to the bit"
 
 
 def _model_classes(settings: dict) -> tuple[list[Finding], set[str], list[str]]:
@@ -215,9 +224,8 @@ def _adapter_classes(folder: Path) -> tuple[list[Finding], set[str], list[str]]:
     """The same for an adapter, whose base model is one that others have, or else a failure."""
     from importlib.util import find_spec
 
-    from huggingface_hub import try_to_load_from_cache
-
     from ..adapters import base_of
+    from ..conversion.source import resolve_source
 
     try:
         base = base_of(folder)
@@ -236,8 +244,11 @@ def _adapter_classes(folder: Path) -> tuple[list[Finding], set[str], list[str]]:
         return loads("failed", f"{ADAPTER_CONFIG} has the task_type {task!r}; expected {wanted}")
     if not find_spec("peft"):
         return loads("skipped", "adapters need the package peft: pip install 'hf-gpt-scratch[lora]'")
-    if not is_here and not isinstance(try_to_load_from_cache(base, "config.json"), str):
-        return loads("skipped", f"{base} is not on this machine; first download it: hf download {base}")
+    if not is_here:
+        try:
+            resolve_source(base)  # downloaded, where it was not before
+        except InputError as error:
+            return loads("skipped", str(error).rstrip("."))
     auto_class = reference_logits.ADAPTED[task][1]
     return findings, {auto_class}, [auto_class]
 
@@ -278,6 +289,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " code in the folder, so check only those whose code you trust."
     )
     parser.add_argument("dir", metavar="DIR", help="the folder of a model or an adapter")
+    parser.add_argument(
+        "--record", action="store_true", help="first keep its answers as those that later checks compare with"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -287,6 +301,8 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         InputError: when the folder holds no model, or, after the table was printed, a check failed.
     """
+    if args.record:
+        reference_logits.record(Path(args.dir))
     findings = check(Path(args.dir))
     print(table(findings))
     require(findings, Path(args.dir))

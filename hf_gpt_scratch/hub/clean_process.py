@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from huggingface_hub import get_token
+
 from ..errors import InputError
 
 SCRIPT = """
@@ -71,7 +73,10 @@ def load_elsewhere(
     """
     with tempfile.TemporaryDirectory() as scratch:
         cache = {"HF_MODULES_CACHE": f"{scratch}/modules"}
-        cache |= {"HF_HUB_OFFLINE": "1"} if Path(source).is_dir() else {"HF_HUB_CACHE": f"{scratch}/hub"}
+        if Path(source).is_dir():
+            cache["HF_HUB_OFFLINE"] = "1"
+        else:  # with the token of this process, which may be one that only Colab's notebook can read
+            cache |= {"HF_HUB_CACHE": f"{scratch}/hub", "HF_TOKEN": get_token() or ""}
         run = subprocess.run(
             [sys.executable, "-c", SCRIPT],
             input=json.dumps([source, revision, list(classes), reference]),

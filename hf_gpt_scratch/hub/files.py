@@ -2,13 +2,14 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 
 from ..saving import ADAPTER_CONFIG
 from . import reference_logits
 from .findings import Failure
+from .leaks import leaks
 
 # What belongs in a repository; the rest of a training's output stays where it is.
 UPLOADED = (
@@ -42,22 +43,6 @@ LEFT = (
     "__pycache__",
     ".ipynb_checkpoints",
     ".DS_Store",
-)
-VOCABULARY = ("tokenizer.json", "vocab.json", "merges.txt")  # words of the training text, paths maybe among them
-SECRETS = {
-    "a Hugging Face token": r"(?<![A-Za-z0-9])hf_[A-Za-z0-9]{20,}",
-    "an API key": r"(?<![A-Za-z0-9])sk-[A-Za-z0-9_-]{20,}|(?i:\bapi[_-]?key[\"']?\s*[:= ]\s*[\"']?[\w-]{16,})",
-    "a GitHub token": r"(?<![A-Za-z0-9])(?:gh[pousr]|github_pat)_[A-Za-z0-9_]{20,}",
-    "an AWS key": r"\bAKIA[0-9A-Z]{16}\b",
-    "a bearer token": r"\bBearer [A-Za-z0-9._~+/-]{16,}",
-    "a password in an address": r"://[^/\s:@]+:[^/\s:@]+@",
-}
-START = r"(?:(?<![\w.:/~-])|(?<=file://))"  # not within a longer path or an address
-TOPS = "home|Users|root|tmp|content|mnt|media|data|datasets|workspace|work|opt|var|srv|scratch|kaggle|private|Volumes"
-PATHS = (
-    rf"{START}/(?:{TOPS})/[\w.-]+",
-    # A drive's; an escaped line's end, as in "Q:\n", is no folder.
-    r"(?<![A-Za-z0-9])[A-Za-z]:(?:\\(?![nrt](?!\w*\\))|\\\\|/)[\w.-]+",
 )
 
 
@@ -114,44 +99,15 @@ def _held(folder: Path) -> Iterator[Path]:
 
 
 def check_texts(folder: Path) -> str:
-    """No token and no path of this machine in any text that would be uploaded."""
-    texts = [path for path in uploadable(folder) if path.suffix not in (".safetensors", ".png")]
-    own = {str(parent) for parent in (Path.home(), folder.absolute().parent, folder.resolve().parent)} - {"/"}
-    patterns = (*PATHS, *(rf"{START}{re.escape(path)}(?![\w-])" for path in own))
-    problems = []
-    for path in texts:
-        content = path.read_text(encoding="utf-8", errors="replace")
-        for what, pattern in SECRETS.items():
-            if match := re.search(pattern, content):
-                problems.append(f"{path.name} holds {what} ({match.group()[:4]}…); take it out and revoke it")
-        if path.name in VOCABULARY:
-            continue
-        found = {match.group(): where for where, text in _strings(path, content) for match in _all(patterns, text)}
-        problems += [
-            f"{path.name} holds the path {one!r} of this machine{where and f' in {where}'}; name it by a relative one"
-            for one, where in found.items()
-        ]
+    """No token and no path of this machine in any file that would be uploaded."""
+    files = {path.relative_to(folder).as_posix(): path for path in uploadable(folder)}
+    require_no_leaks(files, folder)
+    return f"none in {len(files)} files"
+
+
+def require_no_leaks(files: Mapping[str, Path | bytes], folder: Path) -> None:
+    """Raises `Failure` when files of a repository, by their names in it, tell what they must not."""
+    own = (Path.home(), folder.absolute().parent, folder.resolve().parent)
+    problems = [problem for name, content in files.items() for problem in leaks(name, content, own)]
     if problems:
         raise Failure("; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else ""))
-    return f"none in {len(texts)} files"
-
-
-def _all(patterns, text: str) -> Iterator[re.Match]:
-    for pattern in patterns:
-        yield from re.finditer(pattern, text)
-
-
-def _strings(path: Path, content: str) -> Iterator[tuple[str, str]]:
-    """The texts in a file and where they stand: those in JSON by their keys, of other files all at once."""
-    try:
-        pending = [("", json.loads(content))] if path.suffix == ".json" else [("", content)]
-    except (ValueError, RecursionError):
-        pending = [("", content)]
-    while pending:
-        where, value = pending.pop()
-        if isinstance(value, str):
-            yield where, value
-        elif isinstance(value, (dict, list)):
-            items = value.items() if isinstance(value, dict) else enumerate(value)
-            pending += [(f"{where}.{key}" if where else str(key), one) for key, one in items]
-            pending += [(where, key) for key in value if isinstance(value, dict)]

@@ -10,19 +10,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import InputError, UsageError
+from huggingface_hub import EvalResult, ModelCardData
+
+from ..errors import InputError
 from ..saving import ADAPTER_CONFIG
-from .card_facts import option, read_results, render, result_facts, source_name, training_facts
+from . import reference_logits
+from .card_facts import CALIBRATION, name_of_row, read_results, render, result_facts, training_facts
+from .leaks import command_words, public_source
 
 MARKER = "<!-- Written by hf-gpt-scratch from the files beside it. Without this line it is never overwritten. -->"
-KINDS = ("base", "spam", "instruct", "adapter")
-TEMPLATES = KINDS[:3]
-PIPELINES = {"base": "text-generation", "instruct": "text-generation", "spam": "text-classification"}
-TAGS = {"base": [], "spam": ["spam-detection"], "instruct": ["instruction-following"]}
+PIPELINES = {  # by the class of the model
+    "GPTScratchModel": "feature-extraction",
+    "GPTScratchForCausalLM": "text-generation",
+    "GPTScratchForSequenceClassification": "text-classification",
+    "GPTScratchForTokenClassification": "token-classification",
+}
+TAGS = {"spam": ["spam-detection"], "instruct": ["instruction-following"]}  # by template
 EXPECTED = {
     "base": ("perplexity",),
     "spam": ("f1", "precision", "recall", "mcc", "accuracy"),
     "instruct": ("response_perplexity", "perplexity", "stop_rate"),
+    "other": (),
 }
 # What the Hub calls the metrics that it knows; the others stand in the card's tables alone.
 METRIC_TYPES = {
@@ -42,6 +50,7 @@ class DataSet:
 
     Attributes:
         hub: its name on the Hub, if it is there.
+        language: of its texts, as the Hub calls it, such as "en".
     """
 
     name: str
@@ -49,13 +58,14 @@ class DataSet:
     hub: str | None = None
     url: str | None = None
     licence: str | None = None
+    language: str | None = None
     is_sms: bool = False
 
     @classmethod
     def of(cls, record: Mapping | None, command: str | None = None) -> "DataSet | None":
         """
         The one of a `{"source": ..., "sha256": ...}`, known by its hash or else called by its file's name; `None` for
-        no record. A `--dataset_name` in `command` tells that the source is on the Hub.
+        no record. `dataset` in it, or a `--dataset_name` in `command`, tells that the source is on the Hub.
         """
         if not isinstance(record, Mapping) or not record.get("source"):
             return None
@@ -63,14 +73,23 @@ class DataSet:
         if sha256 in (known := _known_data()):
             return known[sha256]
         name = source.split(", ")[0]
-        is_hub = bool(option(command, "dataset_name") == name or record.get("revision"))
+        named = record.get("dataset") or option(command, "dataset_name")
+        is_hub = bool((named == name or record.get("revision")) and is_hub_id(name))
         is_url = source.startswith(("https://", "http://"))
         return cls(
-            name if is_hub else source if is_url else source_name(source),
+            name if is_hub else source if is_url else public_source(source),
             sha256,
             hub=name if is_hub else None,
             url=f"https://huggingface.co/datasets/{name}" if is_hub else None,
         )
+
+
+def option(command: str | None, name: str) -> str | None:
+    """The value that a recorded command gives to `--name`, if it does."""
+    words = command_words(command)
+    values = [after for before, after in zip(words, words[1:]) if before == f"--{name}"]
+    values += [word.partition("=")[2] for word in words if word.startswith(f"--{name}=")]
+    return values[-1] if values else None
 
 
 def _known_data() -> dict[str, DataSet]:
@@ -84,6 +103,7 @@ def _known_data() -> dict[str, DataSet]:
             hub="ucirvine/sms_spam",
             url="https://archive.ics.uci.edu/dataset/228/sms+spam+collection",
             licence="CC BY 4.0 (Almeida and Hidalgo, 2011)",
+            language="en",
             is_sms=True,
         ),
         DataSet(
@@ -91,76 +111,103 @@ def _known_data() -> dict[str, DataSet]:
             text.VERDICT_SHA256,
             url=text.VERDICT_URL,
             licence="in the public domain in the United States",
+            language="en",
         ),
         DataSet(
             "the instructions of Build a Large Language Model (From Scratch), chapter 7",
             alpaca.SHA256,
             url=alpaca.URL,
             licence="Apache 2.0, that of the book's code",
+            language="en",
         ),
     )
     return {data.sha256: data for data in known}
 
 
-def make_card(
-    folder: str | os.PathLike, repo_id: str, license: str = "mit", language: str = "en", template: str | None = None
-):
+def is_own_card(readme: bytes) -> bool:
+    """Whether a README.md was written here, so that it may be written again."""
+    return MARKER.encode() in readme
+
+
+def make_card(folder: str | os.PathLike, repo_id: str, license: str | None = None, language: str | None = None):
     """
     The card of a model's or an adapter's folder, from its config.json or adapter_config.json, metrics.json,
     conversion.json, results/*.json and plots/training.png, as far as they are there.
 
     Args:
         repo_id: the repository of the Hub that the folder is for, which the lines of code load.
-        template: one of `TEMPLATES`; by default that which fits the folder.
+        license: of the weights; by default MIT for a model that was trained here from random weights, else "not
+            recorded".
+        language: of the texts it is for; by default that of the data it was trained on, where that is known.
 
     Returns:
         A `huggingface_hub.ModelCard`.
 
     Raises:
-        InputError: when the folder holds no model that there is a card for, or one of its files is damaged.
-        UsageError: for a template that does not exist or does not fit.
+        InputError: when the folder holds no model of this package, or one of its files is damaged.
     """
-    from huggingface_hub import ModelCard, ModelCardData
+    import jinja2
+    from huggingface_hub import ModelCard
 
-    model = _Model.read(Path(folder), template)
+    model = _Model.read(Path(folder))
+    try:
+        return ModelCard(_text(model, repo_id, license or ("mit" if model.is_from_scratch else None), language))
+    except (LookupError, TypeError, AttributeError, ValueError, jinja2.UndefinedError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"A record in {folder} (metrics.json, conversion.json or config.json) is not as it was written"
+            f" ({type(error).__name__}: {error}); measure again, or write a README.md of your own."
+        ) from None
+
+
+def _text(model: "_Model", repo_id: str, license: str | None, language: str | None) -> str:
     cards = read_results(model.folder)
-    results = [result for card in cards for result in eval_results(card, PIPELINES[model.template])]
+    is_calibrated = CALIBRATION in [card.task for card in cards]
     data = DataSet.of(model.metrics.get("data"), model.metrics.get("command"))
+    in_use = [card for card in cards if name_of_row(card, is_calibrated) == "this model"]
+    results = [result for card in in_use for result in eval_results(card, model.pipeline, data)]
     name = repo_id.split("/")[-1]
+    tags = [
+        "gpt",
+        "gpt-from-scratch",
+        "custom_code",
+        *TAGS.get(model.template, []),
+        *(["lora"] if model.adapter else []),
+    ]
     metadata = ModelCardData(
-        language=language,
+        language=language or (data.language if data else None),
         license=license,
         library_name="peft" if model.adapter else "transformers",
-        pipeline_tag=PIPELINES[model.template],
-        tags=["gpt", "gpt-from-scratch", "custom_code", *TAGS[model.template], *(["lora"] if model.adapter else [])],
+        pipeline_tag=model.pipeline,
+        tags=tags,
         base_model=model.base if is_hub_id(model.base) else model.hub_origin,
         datasets=[data.hub] if data and data.hub else None,
         metrics=list(dict.fromkeys(result.metric_type for result in results)) or None,
         model_name=name if results else None,
         eval_results=results or None,
     )
-    text = render(
+    return render(
         f"{model.template}.md",
         metadata=metadata.to_yaml(),
         marker=MARKER,
         name=name,
         license=license,
-        code=loading_code(repo_id, model.kind),
+        code=loading_code(repo_id, model.template, model.auto_class),
         data=data,
         adapter=bool(model.adapter),
-        base=source_name(model.base) if model.base else None,
+        base=public_source(model.base) if model.base else None,
         base_is_hub=is_hub_id(model.base),
         **training_facts(model.metrics, model.config, model.conversion, model.folder),
         **result_facts(cards, EXPECTED[model.template], lambda record: DataSet.of(record).name),
     )
-    return ModelCard(text)
 
 
-def eval_results(card, pipeline: str) -> list:
+def eval_results(card, pipeline: str, trained_on: DataSet | None) -> list[EvalResult]:
     """The numbers of a result card as the Hub's model-index has them: those that it knows."""
-    from huggingface_hub import EvalResult
-
     data = DataSet.of(card.data[0])
+    if trained_on and trained_on.sha256 == data.sha256:
+        data = trained_on  # of which more is recorded
     return [
         EvalResult(
             task_type=pipeline,
@@ -176,17 +223,11 @@ def eval_results(card, pipeline: str) -> list:
     ]
 
 
-def loading_code(folder_or_repo: str | os.PathLike, kind: str) -> str:
-    """
-    Python that loads a model of one of the `KINDS` and uses it, where this package need not be installed.
-
-    Raises:
-        UsageError: for another kind.
-    """
-    if kind not in KINDS:
-        raise UsageError(f"There are no lines to load a model of the kind {kind!r}; it must be {' or '.join(KINDS)}.")
+def loading_code(folder_or_repo: str | os.PathLike, template: str, auto_class: str) -> str:
+    """Python that loads a model by its Auto class and uses it, where this package need not be installed."""
     name = '"' + str(folder_or_repo).replace("\\", "\\\\").replace('"', '\\"') + '"'
-    return render("code.md", kind=kind, name=name).strip("\n")
+    is_adapter = auto_class.startswith("AutoPeft")
+    return render("code.md", kind=template, name=name, auto_class=auto_class, is_adapter=is_adapter).strip("\n")
 
 
 def is_hub_id(name: str | None) -> bool:
@@ -209,31 +250,38 @@ class _Model:
     """A folder's files, read: its settings and what was recorded of its training and conversion."""
 
     folder: Path
-    template: str
+    architecture: str
+    auto_class: str
     adapter: dict
     config: dict
     metrics: dict
     conversion: dict
 
     @classmethod
-    def read(cls, folder: Path, template: str | None) -> "_Model":
-        if template is not None and template not in TEMPLATES:
-            raise UsageError(f"There is no card template {template!r}; it must be {' or '.join(TEMPLATES)}.")
+    def read(cls, folder: Path) -> "_Model":
         adapter, config = _read_object(folder / ADAPTER_CONFIG), {}
         if not adapter or (folder / "config.json").is_file():
             from ..configuration_gpt_scratch import GPTScratchConfig
             from ..conversion.source import read_config
 
             adapter, config = {}, read_config(folder, GPTScratchConfig.model_type)
-        fitting = _fitting_templates(folder, adapter, config, _read_object(folder / "metrics.json").get("task"))
-        if template not in (None, *fitting):
-            raise UsageError(f"The card template {template!r} does not fit {folder}; {' or '.join(fitting)} does.")
         files = (_read_object(folder / name) for name in ("metrics.json", "conversion.json"))
-        return cls(folder, template or fitting[0], adapter, config, *files)
+        return cls(folder, *reference_logits.classes(folder), adapter, config, *files)
 
     @property
-    def kind(self) -> str:
-        return "adapter" if self.adapter else self.template
+    def template(self) -> str:
+        """Of model_cards/, the one that fits."""
+        if self.architecture == "GPTScratchForCausalLM":
+            if _has_chat_template(self.folder):
+                return "instruct"
+            return "other" if self.adapter else "base"
+        labels = list((self.config.get("id2label") or {}).values())
+        is_spam = self.architecture == "GPTScratchForSequenceClassification" and labels == ["ham", "spam"]
+        return "spam" if is_spam else "other"
+
+    @property
+    def pipeline(self) -> str:
+        return PIPELINES[self.architecture]
 
     @property
     def base(self) -> str | None:
@@ -242,7 +290,7 @@ class _Model:
             from ..adapters import base_of
 
             return base_of(self.folder)
-        return option(self.metrics.get("command"), "model_name_or_path")
+        return self.metrics.get("base_model") or option(self.metrics.get("command"), "model_name_or_path")
 
     @property
     def hub_origin(self) -> str | None:
@@ -250,27 +298,10 @@ class _Model:
         source = self.conversion.get("source")
         return source if isinstance(source, str) and not self.base and is_hub_id(source) else None
 
-
-def _fitting_templates(folder: Path, adapter: Mapping, config: Mapping, task: str | None) -> list[str]:
-    """The templates that a folder can have, the best first; raises `InputError` where there are none."""
-    if adapter and adapter.get("task_type") != "CAUSAL_LM":
-        raise InputError(f"{folder} holds an adapter of another model than a language model, which has no card yet.")
-    has_chat = _has_chat_template(folder)
-    if (adapter or task == "instruction following") and not has_chat:
-        raise InputError(f"{folder} has no chat template in its tokenizer's files; save the tokenizer beside it.")
-    architecture = (config.get("architectures") or ["GPTScratchModel"])[0]
-    if adapter:
-        return ["instruct"]
-    if architecture == "GPTScratchForCausalLM":
-        return ["instruct", "base"] if has_chat else ["base"]
-    if architecture != "GPTScratchForSequenceClassification":
-        raise InputError(
-            f"{folder} holds a {architecture}; there are cards for language models and spam filters only."
-        )
-    labels = list((config.get("id2label") or {}).values())
-    if labels != ["ham", "spam"]:
-        raise InputError(f"{folder} has the labels {', '.join(labels)}; there is a card for ham and spam only.")
-    return ["spam"]
+    @property
+    def is_from_scratch(self) -> bool:
+        """Whether it is known to have been trained from random weights."""
+        return bool(self.metrics.get("command")) and not (self.base or self.conversion)
 
 
 def _has_chat_template(folder: Path) -> bool:

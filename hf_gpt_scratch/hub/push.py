@@ -1,22 +1,25 @@
 """`hf-gpt-scratch push`: a checked folder with its card, in one commit to the Hub, loaded back from there."""
 
 import argparse
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import InputError, UsageError
 from . import reference_logits
-from .check import check, compare_logits, require, table, uploadable
+from .check import check, compare_logits
+from .files import require_no_leaks, uploadable
+from .findings import find, require, table
 
-# Of an earlier push, to be taken away when the new one lacks them.
+# Of an earlier push, to be taken away when the new one lacks them; the last two by a Trainer that pushed checkpoints.
 REPLACED = (
     "*.safetensors",
     "*.safetensors.index.json",
     "*.py",
     "plots/*.png",
     reference_logits.FILE,
-    "training_args.bin",  # these two by a Trainer that pushed each checkpoint
+    "training_args.bin",
     "samples.jsonl",
 )
 
@@ -28,30 +31,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("dir", metavar="DIR", help="the folder of a model or an adapter")
     parser.add_argument("repo_id", metavar="REPO_ID", help="such as you/your-model")
-    parser.add_argument("--private", action="store_true", help="only you can see a repository that is made now")
+    parser.add_argument("--private", action="store_true", default=None, help="only you can see the repository")
     parser.add_argument("--revision", metavar="BRANCH", help="push to this branch (default: main)")
     parser.add_argument("--create-pr", action="store_true", help="propose it as a pull request")
+    parser.add_argument(
+        "--license", help="of the weights, such as mit (default: mit for a model trained from scratch)"
+    )
+    parser.add_argument("--language", help="of its texts, such as en (default: that of the data, where it is known)")
     parser.add_argument("--dry-run", action="store_true", help="check, and list what would be uploaded, no more")
 
 
 def run(args: argparse.Namespace) -> None:
     """The command."""
+    terms = {"license": args.license, "language": args.language}
     if args.dry_run:
-        dry_run(Path(args.dir), args.repo_id)
+        dry_run(Path(args.dir), args.repo_id, **terms)
     else:
-        push(Path(args.dir), args.repo_id, args.private, args.revision, args.create_pr)
+        push(Path(args.dir), args.repo_id, args.private, args.revision, args.create_pr, **terms)
 
 
 def push(
-    folder: Path, repo_id: str, private: bool | None = None, branch: str | None = None, create_pr: bool = False
+    folder: Path,
+    repo_id: str,
+    private: bool | None = None,
+    branch: str | None = None,
+    create_pr: bool = False,
+    **terms: str | None,
 ) -> None:
     """
     Checks a folder, uploads it with its card in one commit, and loads the pushed revision back, printing what it does.
 
+    Args:
+        terms: `license` and `language` of `model_card.make_card`.
+
     Raises:
         InputError: when a check fails, the Hub refuses, or what was pushed is not what was saved.
+        UsageError: for a name that no repository can have.
     """
-    files = checked_files(folder, repo_id)
+    files = checked_files(folder, repo_id, **terms)
     with hub_errors(repo_id):
         url, revision = upload(files, repo_id, private, branch, create_pr)
     print(f"Pushed to {url}.")
@@ -64,25 +81,47 @@ def push_trained(args, repo_id: str) -> None:
         push(Path(args.output_dir), repo_id, args.hub_private_repo, args.hub_revision)
 
 
-def dry_run(folder: Path, repo_id: str) -> None:
+def dry_run(folder: Path, repo_id: str, **terms: str | None) -> None:
     """Checks, and lists what would be uploaded; raises `InputError` when a check fails."""
-    files = checked_files(folder, repo_id)
+    files = checked_files(folder, repo_id, **terms)
     for name, content in files.items():
         size = content.stat().st_size if isinstance(content, Path) else len(content)
         print(f"{size:>14,}  {name}")
     print(f"These {len(files)} files would be pushed to {repo_id}; nothing was.")
 
 
-def checked_files(folder: Path, repo_id: str) -> dict[str, Path | bytes]:
+def checked_files(folder: Path, repo_id: str, **terms: str | None) -> dict[str, Path | bytes]:
     """What a repository gets, after the checks, whose table is printed; raises `InputError` when one fails."""
     from huggingface_hub.utils import validate_repo_id
 
     with hub_errors(repo_id):
         validate_repo_id(repo_id)
+    if repo_id.count("/") != 1:
+        raise UsageError(f"{repo_id!r} is no name of a repository: it must be like you/your-model.")
     findings = check(folder)
+    files = contents(folder, repo_id, **terms) if all(finding.status != "failed" for finding in findings) else {}
+    if files:  # the card quotes files that stay here, and so were not looked at
+        findings.append(find("model card", lambda: _check_card(files, folder)))
     print(table(findings))
     require(findings, folder)
-    return contents(folder, repo_id)
+    return files
+
+
+def contents(folder: Path, repo_id: str, **terms: str | None) -> dict[str, Path | bytes]:
+    """What a repository gets, by name: the model's files, and the card, unless the folder's README.md is not ours."""
+    from .model_card import is_own_card, make_card
+
+    files: dict[str, Path | bytes] = {path.relative_to(folder).as_posix(): path for path in uploadable(folder)}
+    readme = files.get("README.md")
+    if readme is None or is_own_card(readme.read_bytes()):
+        files["README.md"] = str(make_card(folder, repo_id, **terms)).encode()
+    return files
+
+
+def _check_card(files: dict[str, Path | bytes], folder: Path) -> str:
+    card = files["README.md"]
+    require_no_leaks({"README.md": card}, folder)
+    return "that of the folder" if isinstance(card, Path) else "made from what was measured"
 
 
 @contextmanager
@@ -90,44 +129,55 @@ def hub_errors(repo_id: str) -> Iterator[None]:
     """Makes an `InputError` of one sentence of whatever goes wrong between here and the Hub."""
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    # Of the HTTP library that huggingface_hub is built on, httpx or httpx2 by its version.
+    # What the HTTP library under huggingface_hub raises when there is no connection: httpx's or httpx2's.
     connection_error = next(base for base in HfHubHTTPError.__mro__ if base.__name__ == "HTTPError")
     try:
         yield
     except HFValidationError as error:
-        raise InputError(f"{repo_id!r} is no name of a repository ({' '.join(str(error).split())}).") from None
+        raise UsageError(f"{repo_id!r} is no name of a repository ({' '.join(str(error).split())}).") from None
     except HfHubHTTPError as error:
-        raise InputError(refusal(error, repo_id)) from None
+        raise InputError(_refusal(error, repo_id)) from None
+    except ValueError as error:  # the Hub's opinion of a card's metadata
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"The Hub refused the card of {repo_id}: {' '.join(str(error).split())}") from None
     except (OSError, RuntimeError, connection_error) as error:  # RuntimeError: an upload to LFS, after its retries
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"The connection for {repo_id} broke off, and changed nothing there ({reason}).") from None
-
-
-def contents(folder: Path, repo_id: str) -> dict[str, Path | bytes]:
-    """What a repository gets, by name: the model's files, and the card, unless the folder's README.md is not ours."""
-    from .model_card import MARKER, make_card
-
-    files: dict[str, Path | bytes] = {path.relative_to(folder).as_posix(): path for path in uploadable(folder)}
-    readme = files.get("README.md")
-    if readme is None or MARKER in readme.read_text(encoding="utf-8"):
-        files["README.md"] = str(make_card(folder, repo_id)).encode()
-    return files
+        raise InputError(
+            f"The connection for {repo_id} broke off, and no file there was changed ({reason})."
+        ) from None
 
 
 def upload(
     files: dict[str, Path | bytes], repo_id: str, private: bool | None, branch: str | None, create_pr: bool
 ) -> tuple[str, str]:
-    """One commit of the files, which takes away what an earlier one left; returns its address and its hash."""
+    """
+    One commit of the files, which takes away what an earlier one left; returns its address and its hash.
+
+    Raises:
+        InputError: when the repository holds another model, or is public and should be private.
+    """
     from fnmatch import fnmatch
 
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
     api = HfApi()
     api.create_repo(repo_id, private=private, exist_ok=True)
+    if private and not api.model_info(repo_id).private:
+        raise InputError(f"{repo_id} is there already, and public: make it private in its settings first.")
     if branch:
         api.create_branch(repo_id, branch=branch, exist_ok=True)
     there = api.list_repo_files(repo_id, revision=branch)
-    stale = [name for name in there if name not in files and any(fnmatch(name, pattern) for pattern in REPLACED)]
+    _require_same_kind(api, repo_id, branch, there)
+    files = dict(files)
+    if "README.md" in there and isinstance(files["README.md"], bytes) and not _is_card_ours(api, repo_id, branch):
+        del files["README.md"]
+        print("The README.md there was written by hand, and stays.")
+    stale = [
+        name
+        for name in there
+        if name not in files and any(fnmatch(name, one) and name.count("/") == one.count("/") for one in REPLACED)
+    ]
     added = [CommitOperationAdd(name, content) for name, content in files.items()]
     done = api.create_commit(
         repo_id,
@@ -139,7 +189,24 @@ def upload(
     return done.pr_url or done.commit_url, done.oid
 
 
-def refusal(error, repo_id: str) -> str:
+def _require_same_kind(api, repo_id: str, branch: str | None, there: list[str]) -> None:
+    """Raises `InputError` when a repository holds another kind of model, which a push would mix with this one."""
+    if "config.json" in there:
+        path = api.hf_hub_download(repo_id, "config.json", revision=branch)
+        kind = json.loads(Path(path).read_text(encoding="utf-8")).get("model_type")
+        if kind != "gpt_scratch":
+            raise InputError(
+                f"{repo_id} holds a model of the type {kind!r}; choose another name, or delete what is there."
+            )
+
+
+def _is_card_ours(api, repo_id: str, branch: str | None) -> bool:
+    from .model_card import is_own_card
+
+    return is_own_card(Path(api.hf_hub_download(repo_id, "README.md", revision=branch)).read_bytes())
+
+
+def _refusal(error, repo_id: str) -> str:
     """The Hub's refusal in a sentence."""
     status = error.response.status_code if error.response is not None else None
     said = (getattr(error, "server_message", None) or str(error)).strip().splitlines()[0]
@@ -160,12 +227,13 @@ def load_back(folder: Path, repo_id: str, revision: str) -> str:
     from .clean_process import load_elsewhere
 
     reference = reference_logits.read(folder)
-    if reference is None:
-        return "It was not loaded back: no logits were recorded when it was saved."
-    answer = load_elsewhere(repo_id, [reference["auto_class"]], reference, revision)[reference["auto_class"]]
+    auto_class = reference["auto_class"] if reference else reference_logits.classes(folder)[1]
+    answer = load_elsewhere(repo_id, [auto_class], reference, revision)[auto_class]
     if "error" in answer:
         raise InputError(f"{repo_id} was pushed, but does not load from there: {answer['error'].rstrip('.')}.")
+    if reference is None:
+        return f"Loaded back from there by {auto_class}; no logits were recorded when it was saved."
     finding = compare_logits(answer["logits"], reference["logits"])
     if finding.status == "failed":
         raise InputError(f"{repo_id} was pushed, but its logits {finding.detail}.")
-    return f"Loaded back from there by {reference['auto_class']}: its logits {finding.detail}."
+    return f"Loaded back from there by {auto_class}: its logits {finding.detail}."

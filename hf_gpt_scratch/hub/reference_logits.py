@@ -10,7 +10,9 @@ import torch
 
 from ..conversion.proof import AUTO_CLASSES
 from ..errors import InputError
+from ..evaluation.responses import read_json
 from ..pretrained import load_pretrained
+from ..provenance import sha256
 from ..saving import ADAPTER_CONFIG, write_json
 
 FILE = "reference_logits.json"
@@ -33,14 +35,7 @@ def record(folder: Path) -> None:
     """
     from .. import modeling_gpt_scratch
 
-    if is_adapter(folder):
-        task = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8")).get("task_type")
-        if task not in ADAPTED:
-            raise InputError(f"The adapter in {folder} is of the task {task!r}; expected {' or '.join(ADAPTED)}.")
-        architecture, auto_class = ADAPTED[task]
-    else:
-        [architecture] = json.loads((folder / "config.json").read_text(encoding="utf-8"))["architectures"]
-        auto_class = AUTO_CLASSES[architecture]
+    architecture, auto_class = classes(folder)
     # The head of an adapter's classifier is in the adapter, not in the base model.
     has_new_head = is_adapter(folder) and architecture != "GPTScratchForCausalLM"
     model = load_pretrained(getattr(modeling_gpt_scratch, architecture), folder, new_head=has_new_head).float().eval()
@@ -52,13 +47,32 @@ def record(folder: Path) -> None:
     write(folder, auto_class, ids, answer)
 
 
+def classes(folder: Path) -> tuple[str, str]:
+    """
+    The class of the model in a folder, or of that which the adapter in it is for, and the Auto class that loads it.
+
+    Raises:
+        InputError: when this package has no such model.
+    """
+    name = ADAPTER_CONFIG if is_adapter(folder) else "config.json"
+    settings = read_json(folder / name)
+    if is_adapter(folder):
+        if (task := settings.get("task_type")) not in ADAPTED:
+            raise InputError(f"The adapter in {folder} is of the task {task!r}; expected {' or '.join(ADAPTED)}.")
+        return ADAPTED[task]
+    architecture = (settings.get("architectures") or [None])[0]
+    if architecture not in AUTO_CLASSES:
+        raise InputError(f"{folder} holds a {architecture}; expected one of {', '.join(AUTO_CLASSES)}.")
+    return architecture, AUTO_CLASSES[architecture]
+
+
 def is_adapter(folder: Path) -> bool:
     return (folder / ADAPTER_CONFIG).is_file() and not (folder / "config.json").is_file()
 
 
 def write(folder: Path, auto_class: str, input_ids: torch.Tensor, answer: torch.Tensor) -> None:
     """
-    Writes the record.
+    Writes the record, with the SHA-256 of the weights that answered.
 
     Args:
         auto_class: of transformers or PEFT, which loads the model, such as "AutoModelForCausalLM".
@@ -69,7 +83,8 @@ def write(folder: Path, auto_class: str, input_ids: torch.Tensor, answer: torch.
     last = answer[:, -1] if answer.ndim == 3 else answer
     columns = torch.linspace(0, last.shape[1] - 1, min(COLUMNS, last.shape[1])).long()
     values = {"input_ids": input_ids.tolist(), "columns": columns.tolist(), "logits": last[:, columns].tolist()}
-    write_json(folder / FILE, {"auto_class": auto_class, **values})
+    weights = {path.name: sha256(path) for path in sorted(folder.glob("*.safetensors"))}
+    write_json(folder / FILE, {"auto_class": auto_class, "weights": weights, **values})
 
 
 def read(folder: Path) -> dict | None:
@@ -91,6 +106,7 @@ def read(folder: Path) -> dict | None:
             shapes != (2, 1, (len(ids), len(columns)))
             or not logits.numel()
             or not isinstance(record["auto_class"], str)
+            or not isinstance(record["weights"], dict)
         ):
             raise ValueError
     except (ValueError, TypeError, LookupError, RuntimeError, RecursionError):

@@ -7,6 +7,7 @@ needs the packages gradio and selenium, and Debian's chromium and chromium-drive
 """
 
 import argparse
+import inspect
 import json
 import os
 import re
@@ -20,9 +21,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from hf_gpt_scratch.apps import compare
-from hf_gpt_scratch.apps.votes import Votes
+from hf_gpt_scratch.apps import compare, page
+from hf_gpt_scratch.apps.votes import CHOICES, Votes
 from hf_gpt_scratch.errors import InputError, UsageError
+from hf_gpt_scratch.evaluation.card import read_card
 
 UNTRUSTED = (
     "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'> **bold** # head\n"
@@ -263,7 +265,7 @@ def test_on_a_phone_answers_are_stacked_and_buttons_in_sight(browser, server):
     first, second = (page.until(f"#answer-{number}").rect for number in (1, 2))
     assert second["y"] >= first["y"] + first["height"]
     assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
-    for choice in compare.CHOICES:
+    for choice in CHOICES:
         box = browser.execute_script(
             "return document.getElementById(arguments[0]).getBoundingClientRect().toJSON()", choice
         )
@@ -322,14 +324,19 @@ def test_results_are_printed_and_written_with_their_provenance(files, tmp_path, 
     for item in range(4):
         votes.vote("anna", item, "left")
         votes.vote("ben", item, "tie")
-    (tmp_path / "judge.json").write_text(
-        json.dumps({"items": [{"instruction": f"Question 0? {UNTRUSTED}", "input": "", "winner": "tie"}]})
-    )
+    question = {"instruction": f"Question 0? {UNTRUSTED}", "input": ""}
+    answers = {f"model_response_{side}": f"{side}: {UNTRUSTED}" for side in "ab"}
+    (tmp_path / "judge.json").write_text(json.dumps({"items": [{**question, **answers, "winner": "tie"}]}))
     run(*files, "--output", output, "--results", "--judge", tmp_path / "judge.json")
     written = json.loads((tmp_path / "votes.json").read_text())
     wins = sum(votes.a_is_left("anna", item) for item in range(4))
     assert (written["wins_A"], written["wins_B"], written["ties"]) == (wins, 4 - wins, 4)
-    assert written["win_rate"] == (wins + 2) / 8
+    assert written["win_rate"] == (wins + 2) / 8 != 0.5
+    card = read_card(tmp_path / "results" / "votes.json")
+    assert card.metrics["win_rate"].value == written["win_rate"]
+    assert card.metrics["win_rate"].interval == written["win_rate_interval"]
+    assert [data["source"] for data in card.data] == files and card.predictions == "votes.json"
+    assert card.seeds == [7] and "8 votes of 2 raters on 4 of 4 questions" in card.protocol
     assert written["judge_agreement"] == 0.5
     assert written["seed"] == 7
     assert set(written["files"]) == {"A", "B", "judge"}
@@ -350,6 +357,41 @@ def test_results_without_votes_are_refused_and_nothing_is_written(files, tmp_pat
     with pytest.raises(InputError, match="no votes yet"):
         run(*files, "--output", output, "--results")
     assert [path.name for path in tmp_path.iterdir()] == ["votes.sqlite"]
+
+
+def test_results_replace_their_own_and_no_other_file(files, tmp_path):
+    a, b = (shutil.copy(file, tmp_path) for file in files)
+    card = tmp_path / "results" / "spam.json"
+    card.parent.mkdir()
+    card.write_text('{"task": "SMS spam classification"}')
+    judge = tmp_path / "judge.json"
+    judge.write_text('{"task": "comparison", "items": []}')
+    texts = {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
+    for name, kept in {"a": a, "judge": judge, "spam": card}.items():
+        output = tmp_path / f"{name}.sqlite"
+        Votes.open_or_create(output, a, b, items=4).vote("anna", 0, "left")
+        for more in (["--results", "--judge", judge], []):
+            with pytest.raises(InputError, match=f"The results would replace {kept}, which holds something else"):
+                run(a, b, "--output", output, *more)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.json")} == texts
+
+    output = tmp_path / "votes.sqlite"
+    votes = Votes.open_or_create(output, a, b, items=4)
+    for item in range(2):
+        votes.vote("anna", item, "tie")
+        run(a, b, "--output", output, "--results")
+        assert json.loads((tmp_path / "votes.json").read_text())["ties"] == item + 1
+    with pytest.raises(InputError, match="holds votes about other files than .*b.json and .*a.json, in this order"):
+        run(b, a, "--output", output, "--results")
+
+
+def test_declaring_the_arguments_does_not_import_what_needs_scipy():
+    code = (
+        "import argparse, sys; from hf_gpt_scratch.apps import compare;"
+        " compare.add_arguments(argparse.ArgumentParser());"
+        " print({'hf_gpt_scratch.apps.votes', 'hf_gpt_scratch.evaluation.intervals'} & {*sys.modules})"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
 
 def test_options_that_contradict_each_other_are_refused(files, tmp_path):
@@ -381,5 +423,6 @@ def test_an_address_that_cannot_be_listened_on_is_one_sentence(files, tmp_path):
 
 def test_the_page_asks_for_the_extra(files, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
+    monkeypatch.setattr(page, "gradio", inspect.unwrap(page.gradio))  # which remembers the package
     with pytest.raises(InputError, match=r"pip install 'hf-gpt-scratch\[apps\]'"):
         run(*files, "--output", tmp_path / "votes.sqlite")

@@ -1,5 +1,6 @@
 """The chat and spam pages: their parts, over Gradio's own client, in a real browser, and as a Space."""
 
+import base64
 import csv
 import html
 import os
@@ -16,10 +17,10 @@ import pytest
 from models import save_model
 
 from hf_gpt_scratch import GPTScratchForCausalLM, GPTScratchForSequenceClassification
-from hf_gpt_scratch.apps import spam
+from hf_gpt_scratch.apps import page, spam
 from hf_gpt_scratch.cli import main
 from hf_gpt_scratch.errors import InputError
-from hf_gpt_scratch.prompts import CHAT_TEMPLATE
+from hf_gpt_scratch.prompts import CHAT_TEMPLATE, PREAMBLE
 
 UNTRUSTED = "<script>window.hacked = 1</script> <img src=x onerror='window.hacked = 2'> **bold** &lt;b&gt;"
 
@@ -42,34 +43,57 @@ def models(tmp_path_factory) -> dict[str, Path]:
 
 @contextmanager
 def started(command, **options):
-    """The address that a process prints; it is killed in the end."""
+    """The process and the address that it prints; it is killed in the end."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **options)
     try:
         line = process.stdout.readline()
         address = re.match(r"Open (http://[\d.]+:\d+/) in a browser", line)
         assert address, line
-        yield address[1]
+        yield process, address[1]
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait(timeout=10)
         process.stdout.close()
 
 
-def program(*words) -> list[str]:
-    return [sys.executable, "-W", "ignore", "-c", "from hf_gpt_scratch.cli import run; run()", "app", *map(str, words)]
+def program(*words, before: str = "") -> list[str]:
+    """The command that shows a page, after some Python that changes the server."""
+    code = f"{before}\nfrom hf_gpt_scratch.cli import run; run()"
+    return [sys.executable, "-W", "ignore", "-c", code, "app", *map(str, words)]
 
 
 @pytest.fixture(scope="module")
 def spam_page(models):
     pytest.importorskip("gradio")
-    with started(program("spam", models["spam"])) as address:
+    with started(program("spam", models["spam"])) as (_, address):
         yield address
 
 
 @pytest.fixture(scope="module")
 def chat_page(models):
     pytest.importorskip("gradio")
-    with started(program("chat", models["chat"])) as address:
+    with started(program("chat", models["chat"])) as (_, address):
+        yield address
+
+
+# A model that writes HTML, then more and more, half a minute long.
+SLOW = """
+import time
+import hf_gpt_scratch.chat as chat
+
+def stream_text(*args, **sampling):
+    for piece in ("<script>window.hacked = 3</script> <img src=x on", "error='window.hacked = 4'>", *[" word"] * 150):
+        yield piece
+        time.sleep(0.2)
+
+chat.stream_text = stream_text
+"""
+
+
+@pytest.fixture(scope="module")
+def slow_chat_page(models):
+    pytest.importorskip("gradio")
+    with started(program("chat", models["chat"], before=SLOW)) as (_, address):
         yield address
 
 
@@ -97,12 +121,24 @@ def test_messages_of_a_file(tmp_path):
     assert spam.read_messages(table) == ["one, and\nmore", "two"]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_message_is_not_cut_at_other_line_ends(tmp_path, end):
+    message = "one \u2028 two \x85 three \f four"
+    (tmp_path / "a.txt").write_bytes(f"{message}{end}next{end}".encode())
+    (tmp_path / "a.csv").write_bytes(f"text,id{end}{message},1{end}next,2{end}".encode("utf-8-sig"))
+    assert spam.read_messages(tmp_path / "a.txt") == [message, "next"]
+    assert spam.read_messages(tmp_path / "a.csv") == [message, "next"]
+
+
 @pytest.mark.parametrize(
     "name, content, message",
     [
         ("a.txt", b"\xff\xfe", "not UTF-8"),
         ("a.txt", b"\n\n", "no messages"),
         ("a.csv", b"a,b\n1,2\n", "no column named text or message"),
+        ("a.csv", b"text\n" + b"x" * 131_073, "field larger than field limit .131072., at line 2"),
+        ("a.csv", b'text\n"one\ntwo\nthree\n', "cannot be read: unexpected end of data, at line 4"),
+        ("a.csv", b'text\n"one\n"two\n', "cannot be read: ',' expected after"),
         ("a.txt", b"x\n" * 10_001, "10,001 messages"),
         ("a.txt", b"x" * 10_000_001, "more than 10 MB"),
     ],
@@ -113,9 +149,37 @@ def test_a_file_that_cannot_be_judged(tmp_path, name, content, message):
         spam.read_messages(tmp_path / name)
 
 
-def test_no_cell_is_a_formula():
-    cells = ["=1+1", "+4", "-4", "@a", " =1", "a=b"]
-    assert [spam.without_formula(cell) for cell in cells] == ["'=1+1", "'+4", "'-4", "'@a", "' =1", "a=b"]
+@pytest.mark.parametrize("before", ["", " ", "\t", "\r", "\ufeff", "\u200b\u2060", "\x00", "\u3000\u00ad"])
+@pytest.mark.parametrize("sign", "=+-@＝＋－＠﹦")
+def test_no_cell_is_a_formula(before, sign):
+    assert spam.without_formula(f"{before}{sign}1") == f"'{before}{sign}1"
+    assert spam.without_formula(f"{before}a{sign}1") == f"{before}a{sign}1"
+
+
+def test_a_table_has_quotes_around_every_cell_and_no_formula(tmp_path):
+    path = spam.write_table([["=1", "@ham", 0.5], ['a;"=2"', "spam", 0.25]], tmp_path / "new")
+    assert Path(path).read_text(encoding="utf-8").splitlines() == [
+        '"message","label","probability"',
+        '"\'=1","\'@ham","0.5"',
+        '"a;""=2""","spam","0.25"',
+    ]
+
+
+def test_defects_are_told_on_the_page_and_traced_in_the_terminal(capsys):
+    gradio = pytest.importorskip("gradio")
+    with pytest.raises(gradio.Error, match="Something went wrong"), page.errors_on_page():
+        raise RuntimeError("a secret <path>")
+    assert "RuntimeError: a secret <path>" in capsys.readouterr().err
+    with pytest.raises(gradio.Error, match="is &lt;wrong&gt;"), page.errors_on_page():
+        raise InputError("It is <wrong>.")
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("port", ["abc", "0", "65536", "-1", "1.5"])
+def test_ports_that_are_none(capsys, port):
+    with pytest.raises(SystemExit):
+        main(["app", "spam", "DIR", f"--port={port}"])
+    assert f"must be a whole number from 1 to 65535, not {port}" in capsys.readouterr().err
 
 
 def test_a_message_over_the_wire(spam_page):
@@ -124,17 +188,57 @@ def test_a_message_over_the_wire(spam_page):
     assert "<script" not in words and words.count("<span") == len(UNTRUSTED.split())
     with pytest.raises(Exception, match="A message is empty"):
         client(spam_page).predict(" ", 0.25, api_name="/judge")
+    with pytest.raises(Exception, match="10,001 characters; the page reads 10,000"):
+        client(spam_page).predict("x" * 10_001, 0.25, api_name="/judge")
+
+
+def judge_file(address, path, threshold: float = 0.0):
+    """The table and the rows of the CSV file that the page makes of a file."""
+    from gradio_client import handle_file
+
+    table, saved = client(address).predict(handle_file(path), threshold, api_name="/judge_file")
+    with open(saved["value"] if isinstance(saved, dict) else saved, encoding="utf-8", newline="") as file:
+        return table, list(csv.reader(file))
 
 
 def test_a_file_over_the_wire(spam_page, tmp_path):
-    from gradio_client import handle_file
-
     (tmp_path / "many.txt").write_text("=win a free prize\nsee you at home\n")
-    table, saved = client(spam_page).predict(handle_file(tmp_path / "many.txt"), 0.0, api_name="/judge_file")
-    path = saved["value"] if isinstance(saved, dict) else saved
-    rows = list(csv.reader(Path(path).read_text(encoding="utf-8").splitlines()))
+    table, rows = judge_file(spam_page, tmp_path / "many.txt")
     assert rows[0] == ["message", "label", "probability"] and rows[1][:2] == ["'=win a free prize", "spam"]
     assert len(rows) == 3 and "see you at home" in str(table)
+
+
+def test_no_message_stays_on_the_disk(models, tmp_path):
+    pytest.importorskip("gradio")
+    (tmp_path / "many.txt").write_text("see you at home\n")
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+
+    def held() -> list[str]:
+        files = [path for path in temporary.rglob("*") if path.is_file()]
+        return [path.name for path in files if b"see you at home" in path.read_bytes()]
+
+    with started(program("spam", models["spam"]), env={**os.environ, "TMPDIR": str(temporary)}) as (process, address):
+        assert len(judge_file(address, tmp_path / "many.txt")[1]) == 2
+        assert len(held()) == 2  # the upload and the table
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=20)
+    assert not held()
+
+
+def test_old_files_are_deleted_while_the_page_is_shown(models):
+    route_utils = pytest.importorskip("gradio.route_utils")
+    from hf_gpt_scratch.inference import SpamClassifier
+
+    blocks = spam.make_page(SpamClassifier.from_pretrained(models["spam"]))
+    assert blocks.delete_cache == page.CACHE_SECONDS
+    [save] = [one for one in blocks.blocks.values() if one.elem_id == "download"]
+    path = Path(spam.write_table([["one", "ham", 0.5]], save.GRADIO_CACHE))
+    assert save.move_resource_to_block_cache(path) == str(path)  # no second copy
+    route_utils.delete_files_created_by_app(blocks, age=3600)
+    assert path.is_file()
+    route_utils.delete_files_created_by_app(blocks, age=0)
+    assert not path.exists()
 
 
 def test_an_answer_over_the_wire_is_that_of_the_terminal(chat_page, models, capsys, monkeypatch):
@@ -147,6 +251,24 @@ def test_an_answer_over_the_wire_is_that_of_the_terminal(chat_page, models, caps
     assert capsys.readouterr().out.strip("\n") == html.unescape(text)
     with pytest.raises(Exception, match="The question is empty"):
         client(chat_page).predict("", [], 0, 0, 8, "", False, api_name="/ask")
+
+
+def test_two_ask_at_a_time(slow_chat_page):
+    asked = [client(slow_chat_page).submit("hi", [], 0, 0, 8, "", False, api_name="/ask") for _ in range(2)]
+    wait_for(lambda: all(len(job.outputs()) > 2 for job in asked))
+    assert not any(job.done() for job in asked)
+    for job in asked:
+        job.cancel()
+
+
+def test_the_page_offers_the_sentence_of_the_training_which_changes_nothing(chat_page):
+    sentences = [one for one in client(chat_page).config["components"] if one["props"].get("value") == PREAMBLE]
+    assert len(sentences) == 1
+    asked = [
+        client(chat_page).predict("see you", [], 0, 0, 8, system, False, api_name="/ask")[0][1]["content"]
+        for system in ("", PREAMBLE, "Win a prize.")
+    ]
+    assert asked[0] == asked[1] != asked[2]
 
 
 def _answers(lines: list[str]):
@@ -169,6 +291,22 @@ def test_models_of_the_other_kind_are_refused(models, tmp_path, capsys):
     assert capsys.readouterr().err.count("error:") == 1
 
 
+@pytest.mark.parametrize("app, other", [("spam", "chat"), ("chat", "spam")])
+def test_no_space_is_written_that_would_not_run(models, tmp_path, capsys, app, other):
+    pytest.importorskip("gradio")
+    assert main(["app", app, str(models[other]), "--export-space", str(tmp_path / "space")]) == 1
+    assert capsys.readouterr().err.count("error:") == 1 and not (tmp_path / "space").exists()
+
+
+def test_no_space_is_written_of_a_model_that_is_not_fit_to_share(models, tmp_path, capsys):
+    pytest.importorskip("gradio")
+    folder = shutil.copytree(models["spam"], tmp_path / "model")
+    (folder / "secrets.txt").write_text("what nobody should see")
+    assert main(["app", "spam", str(folder), "--export-space", str(tmp_path / "space")]) == 1
+    shown = capsys.readouterr()
+    assert "secrets.txt" in shown.out and "1 of" in shown.err and not (tmp_path / "space").exists()
+
+
 @pytest.mark.browser  # minutes on a busy machine
 @pytest.mark.parametrize("app", ["spam", "chat"])
 def test_a_space_runs_by_itself(models, tmp_path, app):
@@ -179,7 +317,9 @@ def test_a_space_runs_by_itself(models, tmp_path, app):
     assert (
         re.search(r"^gradio==", requirements, re.MULTILINE) and "torch" in requirements and "extra" not in requirements
     )
-    assert "sdk: gradio" in (out / "README.md").read_text() and (out / "model" / "model.safetensors").is_file()
+    readme = (out / "README.md").read_text()
+    assert f'python_version: "{sys.version_info.major}.{sys.version_info.minor}"' in readme
+    assert "sdk: gradio" in readme and (out / "model" / "model.safetensors").is_file()
     assert not list(out.rglob("__pycache__"))
     code = (out / "app.py").read_text().replace('"0.0.0.0", 7860', '"127.0.0.1", None')
     code += "\n"
@@ -187,7 +327,7 @@ def test_a_space_runs_by_itself(models, tmp_path, app):
         "import hf_gpt_scratch, pathlib; assert pathlib.Path.cwd() in pathlib.Path(hf_gpt_scratch.__file__).parents\n"
     )
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    with started([sys.executable, "-W", "ignore", "-c", check + code], cwd=out, env=environment) as address:
+    with started([sys.executable, "-W", "ignore", "-c", check + code], cwd=out, env=environment) as (_, address):
         assert client(address).view_api(return_format="dict")["named_endpoints"]
     assert main(["app", app, str(models[app]), "--export-space", str(out)]) == 1  # it is there already
 
@@ -200,10 +340,18 @@ def browser():
     options = webdriver.ChromeOptions()
     for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
         options.add_argument(argument)
-    options.add_experimental_option("mobileEmulation", {"deviceMetrics": {"width": 360, "height": 760}})
     browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
+    resize(browser, *PHONE)
     yield browser
     browser.quit()
+
+
+PHONE, DESKTOP = (360, 760), (1280, 900)
+
+
+def resize(browser, width: int, height: int):
+    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
 
 def wait_for(condition, seconds: float = 30):
@@ -214,44 +362,165 @@ def wait_for(condition, seconds: float = 30):
     return found
 
 
-@pytest.mark.browser
-def test_the_spam_page_on_a_phone(browser, spam_page, tmp_path):
-    from selenium.webdriver.common.by import By
+class Page:
+    """A page in the browser, of which pictures go to the folder in $PAGE_PICTURES or else to `folder`."""
 
-    browser.get(spam_page)
-    box = wait_for(lambda: browser.find_elements(By.CSS_SELECTOR, "#message textarea"))[0]
+    def __init__(self, browser, address: str, folder: Path):
+        self.browser = browser
+        self.folder = Path(os.environ.get("PAGE_PICTURES", folder))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        browser.get(address)
+
+    def all(self, selector: str) -> list:
+        return self.browser.find_elements("css selector", selector)
+
+    def until(self, selector: str, has: str = ""):
+        """The first element, once it is visible and has the text."""
+
+        def find():
+            # In one go: the page replaces elements while it is written.
+            script = "return [...document.querySelectorAll(arguments[0])].find("
+            script += "one => one.checkVisibility() && (one.value || one.innerText).includes(arguments[1]))"
+            return self.browser.execute_script(script, selector, has)
+
+        return wait_for(find)
+
+    def text(self, selector: str) -> str:
+        return self.browser.execute_script("return document.querySelector(arguments[0]).innerText", selector)
+
+    def is_unharmed(self) -> bool:
+        """No untrusted text has run as a script, and no error is shown, neither ours nor Gradio's."""
+        shown = self.text("body")
+        hacked = self.browser.execute_script("return window.hacked")
+        return hacked is None and "Error" not in shown and "Not done" not in shown
+
+    def picture(self, name: str):
+        """Pictures at both sizes, on neither of which the page is too wide."""
+        for device, size in {"desktop": DESKTOP, "phone": PHONE}.items():
+            resize(self.browser, *size)
+            time.sleep(0.5)  # the lay-out moves
+            shot = self.browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
+            (self.folder / f"{name}-{device}.png").write_bytes(base64.b64decode(shot["data"]))
+            assert self.browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("app, selector", [("spam", "#judge"), ("chat", "#ask")])
+def test_a_page_is_there_soon(browser, models, tmp_path, app, selector):
+    begin = time.monotonic()
+    with started(program(app, models[app])) as (_, address):
+        Page(browser, address, tmp_path).until(selector)
+        seconds = time.monotonic() - begin
+    print(f"{app}: {seconds:.1f} s from the command to the page")  # shown by -rP
+    assert seconds < 30  # 10 on an idle machine
+
+
+@pytest.mark.browser
+def test_a_message_in_the_browser(browser, spam_page, tmp_path):
+    page = Page(browser, spam_page, tmp_path)
+    box = page.until("#message textarea")
     box.clear()
     box.send_keys(UNTRUSTED)
-    browser.find_element(By.ID, "judge").click()
-    words = wait_for(lambda: browser.find_elements(By.CSS_SELECTOR, "#words span"))
-    assert "".join(word.text for word in words).replace(" ", "") == UNTRUSTED.replace(" ", "")
-    assert browser.execute_script("return window.hacked") is None
-    wait_for(lambda: browser.find_elements(By.CSS_SELECTOR, "#curve img, #curve canvas"))
-    assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
+    page.until("#judge").click()
+    page.until("#words span")
+    words = [word.text for word in page.all("#words span")]
+    assert "".join(words).replace(" ", "") == UNTRUSTED.replace(" ", "")
+    wait_for(lambda: page.all("#curve img, #curve canvas"))
+    assert page.is_unharmed()
+    page.picture("spam-message")
+    move_threshold(page, "1")
+    page.until("#verdict", "ham (")
+    move_threshold(page, "0")
+    page.until("#verdict", "spam (")
+    assert len(page.all("#words .spam")) == len(words)
 
-    (tmp_path / "many.txt").write_text("win a free prize\nsee you at home\n")
-    next(tab for tab in browser.find_elements(By.CSS_SELECTOR, "[role=tab]") if "many" in tab.text).click()
-    browser.find_element(By.CSS_SELECTOR, "input[type=file]").send_keys(str(tmp_path / "many.txt"))
-    wait_for(lambda: "many.txt" in browser.page_source or "many" in browser.page_source)
-    time.sleep(1)  # the upload
-    browser.find_element(By.ID, "judge-all").click()
-    wait_for(lambda: "see you at home" in browser.find_element(By.TAG_NAME, "body").text)
-    wait_for(lambda: browser.find_element(By.ID, "download").is_displayed())
-    assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
+
+def move_threshold(page, value: str):
+    """By the keyboard: to the end or to the beginning."""
+    from selenium.webdriver.common.keys import Keys
+
+    page.until("#threshold input[type=range]").send_keys({"0": Keys.HOME, "1": Keys.END}[value])
 
 
 @pytest.mark.browser
-def test_the_chat_page_on_a_phone(browser, chat_page):
-    from selenium.webdriver.common.by import By
+def test_a_file_in_the_browser(browser, spam_page, tmp_path):
+    page = Page(browser, spam_page, tmp_path / "pictures")
+    downloads = {"behavior": "allow", "downloadPath": str(tmp_path / "downloads")}
+    browser.execute_cdp_cmd("Browser.setDownloadBehavior", downloads)
+    (tmp_path / "many.txt").write_text(f"=win a free prize\nsee you at home\n{UNTRUSTED}\n")
+    page.until("[role=tab]", "many").click()
+    browser.find_element("css selector", "input[type=file]").send_keys(str(tmp_path / "many.txt"))
+    page.until("#many", "many")
+    time.sleep(1)  # the upload
+    page.until("#judge-all").click()
+    page.until("#table", "see you at home")
+    assert page.is_unharmed()
+    page.picture("spam-file")
+    move_threshold(page, "1")
+    wait_for(lambda: page.text("#table").split().count("ham") == 3)
+    move_threshold(page, "0")
+    wait_for(lambda: page.text("#table").split().count("spam") == 3)
+    page.until("#download").click()
+    path = wait_for(lambda: next((tmp_path / "downloads").glob("*.csv"), None))
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = [row[:2] for row in csv.reader(file)]
+    assert rows == [
+        ["message", "label"],
+        ["'=win a free prize", "spam"],
+        ["see you at home", "spam"],
+        [UNTRUSTED, "spam"],
+    ]
 
-    browser.get(chat_page)
-    box = wait_for(lambda: browser.find_elements(By.CSS_SELECTOR, "#question textarea"))[0]
-    box.send_keys("<img src=x onerror='window.hacked = 2'>")
-    browser.find_element(By.ID, "ask").click()
-    wait_for(lambda: len(browser.find_elements(By.CSS_SELECTOR, "#conversation [data-testid=bot]")) == 1)
-    browser.find_element(By.ID, "stop").click()
-    assert browser.execute_script("return window.hacked") is None
-    assert "onerror" in browser.find_element(By.ID, "conversation").text
-    assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
-    browser.find_element(By.ID, "new").click()
-    wait_for(lambda: not browser.find_elements(By.CSS_SELECTOR, "#conversation [data-testid=bot]"))
+
+def answering(page) -> bool:
+    """Whether the answer grows, or the conversation changes in another way, within a second."""
+    before = page.text("#conversation")
+    time.sleep(1)
+    return page.text("#conversation") != before
+
+
+@pytest.mark.browser
+def test_a_chat_in_the_browser(browser, slow_chat_page, tmp_path):
+    page = Page(browser, slow_chat_page, tmp_path)
+    box = page.until("#question textarea")
+    box.send_keys("<img src=x onerror='window.hacked = 2'> **bold**")
+    page.until("#ask").click()
+    page.until("#conversation", "onerror='window.hacked = 2'> **bold**")
+    page.until("#conversation", "<script>window.hacked = 3</script> <img src=x onerror='window.hacked = 4'> word")
+    box.send_keys("What I ask next")
+    page.until("#conversation", "word word word word")
+    assert box.get_property("value") == "What I ask next" and page.is_unharmed()
+    page.picture("chat-answering")
+
+    for _ in range(3):
+        assert answering(page)
+        page.until("#stop").click()
+        wait_for(lambda: not answering(page), 8)  # by itself it goes on for longer
+        stopped = page.text("#conversation")
+        assert "word word" in stopped and page.is_unharmed()
+        box.clear()
+        box.send_keys("And what I ask next")
+        page.until("#ask").click()
+        wait_for(lambda text=stopped: page.text("#conversation").count("word") > text.count("word"))
+    for _ in range(3):
+        assert answering(page)
+        page.until("#new").click()
+        wait_for(lambda: not answering(page), 8)  # by itself it goes on for longer
+        assert page.is_unharmed() and "word" not in page.text("#conversation")
+        box.send_keys("What I ask then")
+        page.until("#ask").click()
+        page.until("#conversation", "word word")
+    page.until("#new").click()
+    page.until("#conversation", "Ask something.")
+    page.until("#settings button").click()
+    page.until("#settings textarea", PREAMBLE)
+    page.picture("chat-settings")
+
+
+@pytest.mark.browser
+def test_an_answer_that_is_cut_says_so(browser, chat_page, tmp_path):
+    page = Page(browser, chat_page, tmp_path)
+    page.until("#question textarea").send_keys("see you")
+    page.until("#ask").click()
+    page.until("#note", "cut at the most tokens")
+    page.picture("chat-cut")

@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -60,14 +61,14 @@ WRONG = {
     "no JSON": ("{", "b.json is not valid JSON"),
     "no list": ('{"items": []}', "b.json must be a list"),
     "empty": ("[]", "b.json holds no responses"),
-    "no objects": ('["text"]', "b.json, row 1: expected an object, not a str"),
+    "no objects": ('["text"]', "b.json, row 1: expected an object, not text"),
     "a missing field": (
         json.dumps([{"instruction": "Question 0?", "input": ""}]),
         "b.json, row 1: it has no field 'model_response'",
     ),
     "a number": (
         json.dumps([{"instruction": "Question 0?", "input": "", "model_response": 1}]),
-        "b.json, row 1: its model_response must be text, not a int",
+        "b.json, row 1: its model_response must be text, not a number",
     ),
     "other questions": (json.dumps(responses("b", range(1, 7))), "different questions: row 1 of the first"),
     "fewer questions": (json.dumps(responses("b", range(5))), "6 questions and .*b.json 5"),
@@ -174,6 +175,25 @@ def test_a_file_of_another_kind_is_refused_and_kept(files, tmp_path):
         assert path.read_bytes() == before
 
 
+def test_a_folder_is_told_from_a_missing_file(files, tmp_path):
+    with pytest.raises(InputError, match="is a folder, not a file of votes"):
+        Votes(tmp_path, *files)
+    with pytest.raises(InputError, match="is a folder, not a file of votes"):
+        Votes.open_or_create(tmp_path, *files, items=6)
+
+
+def test_votes_that_another_process_begins_meanwhile_are_kept(votes, files, monkeypatch):
+    votes.vote("anna", 0, "tie")
+    monkeypatch.setattr(Path, "exists", lambda path: False)  # it was asked before the other process wrote
+    again = Votes.open_or_create(votes.path, *files, items=6)
+    assert [vote[:3] for vote in again.all()] == [("anna", 0, "tie")]
+
+
+def test_a_file_whose_beginning_was_interrupted_is_begun(files, tmp_path):
+    (tmp_path / "votes.sqlite").touch()
+    assert Votes.open_or_create(tmp_path / "votes.sqlite", *files, items=6).vote("anna", 0, "tie")
+
+
 def test_a_deleted_file_is_not_begun_anew_under_a_rater(votes):
     votes.path.unlink()
     with pytest.raises(InputError, match="unable to open"):
@@ -243,17 +263,53 @@ def test_items_voted_alike_have_no_interval():
     assert statistics([("anna", item, "A", "A") for item in range(3)])["win_rate_interval"] is None
 
 
+def write_verdicts(path, pairs, winners):
+    """A judge's file about the pairs; returns its path."""
+    items = [
+        {
+            "instruction": pair.instruction,
+            "input": pair.input,
+            "model_response_a": pair.a,
+            "model_response_b": pair.b,
+            "winner": winner,
+        }
+        for pair, winner in zip(pairs, winners)
+    ]
+    path.write_text(json.dumps({"items": items}))
+    return path
+
+
+def test_verdicts_name_the_models_as_the_pairs_do(files, tmp_path):
+    winners = ["A", "B", "tie", "A", None, "B"]
+    path = write_verdicts(tmp_path / "judge.json", load_pairs(*files), winners)
+    assert load_verdicts(path, load_pairs(*files)) == {0: "A", 1: "B", 2: "tie", 3: "A", 5: "B"}
+    assert load_verdicts(path, load_pairs(*reversed(files))) == {0: "B", 1: "A", 2: "tie", 3: "B", 5: "A"}
+
+
+def test_verdicts_on_the_same_question_go_by_the_answers(files, tmp_path):
+    for path in files:
+        rows = json.loads(path.read_text())
+        for row in rows:
+            row |= {"instruction": "The same?", "input": ""}
+        path.write_text(json.dumps(rows))
+    pairs = load_pairs(*files)
+    path = write_verdicts(tmp_path / "judge.json", pairs[::-1], ["A", "B", "tie", "tie", "tie", "B"])
+    assert load_verdicts(path, pairs) == {5: "A", 4: "B", 3: "tie", 2: "tie", 1: "tie", 0: "B"}
+
+
+def test_verdicts_on_other_models_are_refused(files, tmp_path):
+    path = write_verdicts(tmp_path / "judge.json", load_pairs(*files), "AAAAAA")
+    rows = json.loads(files[1].read_text())
+    rows[3]["model_response"] = "of another model"
+    files[1].write_text(json.dumps(rows))
+    for order in (files, files[::-1]):
+        with pytest.raises(InputError, match="Item 4 of .* judges a question or answers that are not in"):
+            load_verdicts(path, load_pairs(*order))
+
+
 def test_agreement_with_the_judge(files, tmp_path):
     pairs = load_pairs(*files)
-    winners = ["A", "B", "tie", "A", None]
-    judge = {
-        "items": [
-            {"instruction": pair.instruction, "input": pair.input, "winner": winner, "reason": "text"}
-            for pair, winner in zip(pairs, winners)
-        ]
-    }
-    (tmp_path / "judge.json").write_text(json.dumps(judge))
-    verdicts = load_verdicts(tmp_path / "judge.json", pairs)
+    verdicts = load_verdicts(write_verdicts(tmp_path / "judge.json", pairs, ["A", "B", "tie", "A", None]), pairs)
     assert verdicts == {0: "A", 1: "B", 2: "tie", 3: "A"}
     given = [
         ("anna", 0, "A", "A"),
@@ -272,12 +328,21 @@ def test_agreement_with_the_judge(files, tmp_path):
     assert judge_statistics([("anna", 5, "A", "A")], verdicts)["judge_agreement"] is None
 
 
+ITEM = {
+    "instruction": "Question 0?",
+    "input": "",
+    "model_response_a": "a 0",
+    "model_response_b": "b 0",
+    "winner": "A",
+}
 WRONG_VERDICTS = {
     "no items": ([], "has no list 'items'"),
     "no winner": ({"items": [{"instruction": "Question 0?", "input": ""}]}, "Item 1 .* no 'winner'"),
-    "another winner": ({"items": [{"instruction": "Question 0?", "input": "", "winner": "C"}]}, "Item 1 .* 'winner'"),
-    "another question": ({"items": [{"instruction": "Why?", "input": "", "winner": "A"}]}, "not in the comparison"),
-    "a list for a question": ({"items": [{"instruction": [], "input": "", "winner": "A"}]}, "not in the comparison"),
+    "another winner": ({"items": [ITEM | {"winner": "C"}]}, "Item 1 .* 'winner'"),
+    "another question": ({"items": [ITEM | {"instruction": "Why?"}]}, "not in the comparison"),
+    "a question twice": ({"items": [ITEM, ITEM]}, "Item 2 .* not in the comparison"),
+    "a list for a question": ({"items": [ITEM | {"instruction": []}]}, "Item 1 .* no question and two answers"),
+    "no answers": ({"items": [{"instruction": "Why?", "input": "", "winner": "A"}]}, "no question and two answers"),
 }
 
 

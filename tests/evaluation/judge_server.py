@@ -40,16 +40,17 @@ Behaviour = Callable[[dict], "Reply"]
 
 @dataclass
 class Reply:
-    """What a server sends back; a status of 0 breaks off the connection."""
+    """What a server sends back, with a pause before each byte; a status of 0 breaks off the connection."""
 
     body: bytes
     status: int = 200
     content_type: str = "application/json"
     headers: dict[str, str] = field(default_factory=dict)
+    pause: float = 0
 
 
-def chat(text: str) -> Reply:
-    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+def chat(text, finish_reason: str = "stop") -> Reply:
+    choice = {"index": 0, "finish_reason": finish_reason, "message": {"role": "assistant", "content": text}}
     return Reply(json.dumps({"id": "1", "object": "chat.completion", "choices": [choice]}).encode())
 
 
@@ -104,7 +105,10 @@ class JudgeServer:
                     for name, value in reply.headers.items():
                         self.send_header(name.replace("_", "-"), value)
                     self.end_headers()
-                    self.wfile.write(reply.body)
+                    for byte in reply.body if reply.pause else ():
+                        time.sleep(reply.pause)
+                        self.wfile.write(bytes([byte]))
+                    self.wfile.write(b"" if reply.pause else reply.body)
                 except OSError:  # the client has gone
                     pass
 

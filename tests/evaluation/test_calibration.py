@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 from scipy.stats import binomtest
-from sklearn.metrics import log_loss
+from sklearn.metrics import accuracy_score, f1_score, log_loss, matthews_corrcoef
 
 from hf_gpt_scratch.data.sms_spam import LABELS, load_messages, split
 from hf_gpt_scratch.errors import InputError, UsageError
@@ -34,14 +34,16 @@ def test_temperature_is_recovered_and_makes_the_labels_likeliest(temperature):
     assert min(losses, key=losses.get) == 1.0
 
 
-def test_temperature_of_a_model_without_mistakes_has_an_end():
-    assert calibration.fit_temperature(np.array([-3.0, -2.0, 2.0, 3.0]), [0, 0, 1, 1]) == pytest.approx(0.05, abs=0.01)
+@pytest.mark.parametrize("n", [10, 100])
+def test_a_model_without_mistakes_is_as_sure_as_so_many_messages_allow(n):
+    found = calibration.fit_temperature(np.repeat([-6.0, 6.0], n), [0] * n + [1] * n)
+    assert expit(-6 / found) == pytest.approx(1 / (n + 2), rel=0.01)
 
 
-def test_threshold_is_the_lowest_that_keeps_the_promise():
+def test_threshold_has_the_highest_recall_that_keeps_the_promise():
     scores, labels = draw(800, 0.15)
     probabilities, share = expit(scores), labels.mean()
-    threshold, at_least = calibration.lowest_threshold(probabilities, labels, 0.9, share)
+    threshold, at_least = calibration.threshold_for_precision(probabilities, labels, 0.9, share)
 
     def bound(threshold: float) -> float:
         caught = (probabilities[labels == 1] > threshold).mean()
@@ -51,15 +53,27 @@ def test_threshold_is_the_lowest_that_keeps_the_promise():
         return share * caught / (share * caught + (1 - share) * most)
 
     assert bound(threshold) == pytest.approx(at_least) and at_least >= 0.9
-    lower = probabilities[probabilities < threshold]
-    assert all(bound(score - 1e-9) < 0.9 for score in np.sort(lower)[::-1][:50])
+
+    def caught(threshold: float) -> int:
+        return (probabilities[labels == 1] > threshold).sum()
+
+    most = max(caught(score - 1e-9) for score in probabilities if bound(score - 1e-9) >= 0.9)
+    next_higher = probabilities[probabilities > threshold].min() + 1e-9
+    assert caught(threshold) == most > caught(next_higher)
+
+
+def test_no_precision_is_given_away_where_there_is_no_more_spam_to_catch():
+    ham, spam = np.linspace(0.01, 0.2, 500), np.linspace(0.8, 0.99, 75)
+    probabilities, labels = np.concatenate([ham, spam]), [0] * 500 + [1] * 75
+    threshold, _ = calibration.threshold_for_precision(probabilities, labels, 0.9, 0.13)
+    assert threshold == pytest.approx(0.5)
 
 
 def test_the_promise_is_kept_on_other_messages():
     kept = []
     for seed in range(40):
         scores, labels = draw(900, 0.15, seed=seed)
-        threshold, _ = calibration.lowest_threshold(expit(scores), labels, 0.85, labels.mean())
+        threshold, _ = calibration.threshold_for_precision(expit(scores), labels, 0.85, labels.mean())
         others, truth = draw(60_000, 0.15, seed=1000 + seed)
         kept.append(truth[expit(others) > threshold].mean() >= 0.85)
     assert np.mean(kept) > 0.9  # with a confidence of 95 %
@@ -68,19 +82,44 @@ def test_the_promise_is_kept_on_other_messages():
 def test_a_promise_that_the_data_cannot_carry_is_refused():
     scores, labels = draw(100, 0.15)
     with pytest.raises(InputError, match=r"0.999 cannot be promised from \d+ spam and \d+ ham .* at most 0\.\d"):
-        calibration.lowest_threshold(expit(scores), labels, 0.999, labels.mean())
+        calibration.threshold_for_precision(expit(scores), labels, 0.999, labels.mean())
 
 
-def test_precision_is_that_of_the_stated_prevalence():
+def test_numbers_are_those_of_the_stated_prevalence():
     labels = np.array([1] * 10 + [0] * 90)
     probabilities = np.where(np.arange(100) < 8, 0.9, 0.1)
     probabilities[-9:] = 0.9  # 8 of 10 spam and 9 of 90 ham
-    measured = calibration.measure(probabilities, labels, 0.5, 0.01)
+    measured = calibration.metrics_at(0.5, probabilities, labels, 0.01)
+    assert list(measured) == ["f1", "precision", "recall", "mcc", "accuracy", "false_positive_rate", "ece"]
     assert measured["precision"].value == pytest.approx(0.01 * 0.8 / (0.01 * 0.8 + 0.99 * 0.1))
     assert measured["recall"].value == 0.8 and measured["false_positive_rate"].value == 0.1
-    low, high = measured["precision"].interval
-    assert low < measured["precision"].value < high
-    assert calibration.measure(probabilities, labels, 0.95, 0.01)["precision"].value == 0
+    weights = np.where(labels == 1, 0.01 / 10, 0.99 / 90)
+    for name, score in {"f1": f1_score, "mcc": matthews_corrcoef, "accuracy": accuracy_score}.items():
+        expected = score(labels, probabilities > 0.5, sample_weight=weights)
+        assert measured[name].value == pytest.approx(expected), name
+    for name in ("f1", "precision", "recall", "mcc", "accuracy", "false_positive_rate"):
+        low, high = measured[name].interval
+        assert low < measured[name].value < high
+    assert calibration.metrics_at(0.95, probabilities, labels, 0.01)["precision"].value == 0
+
+
+def test_no_mistake_among_few_messages_is_no_certainty():
+    labels = np.array([1] * 150 + [0] * 966)
+    for name, metric in calibration.metrics_at(0.5, labels * 0.9, labels, 0.13).items():
+        if name != "ece":
+            worse, best = metric.interval if metric.higher_is_better else metric.interval[::-1]
+            assert best == metric.value == float(metric.higher_is_better) and 0.0005 < abs(worse - best) < 0.03, name
+
+
+def test_precision_intervals_hold_the_truth_as_often_as_they_should():
+    rng, labels = np.random.default_rng(0), np.array([1] * 150 + [0] * 966)
+    truth = 0.13 * 0.95 / (0.13 * 0.95 + 0.87 * 0.004)
+    held = []
+    for _ in range(200):
+        said = rng.random(len(labels)) < np.where(labels == 1, 0.95, 0.004)
+        low, high = calibration.metrics_at(0.5, said * 0.9, labels, 0.13)["precision"].interval
+        held.append(low <= truth <= high)
+    assert np.mean(held) > 0.91
 
 
 @pytest.fixture
@@ -112,6 +151,10 @@ def test_the_command_keeps_it_in_the_config_and_classify_applies_it(run, spam_me
     labels = np.array(test["label"])
     assert card.metrics["recall"].value == (expected > found.threshold)[labels == 1].mean()
     assert card.baselines["as trained"]["recall"].value != card.metrics["recall"].value
+    assert list(card.metrics)[0] == "f1" and card.metrics.keys() == card.baselines["as trained"].keys()
+    counted = json.loads((run / "metrics.json").read_text())["recall"]
+    assert card.baselines["as trained"]["recall"].value == pytest.approx(counted)
+    assert card.predictions == "predictions.csv" and card.seeds == [1]
     assert "fitted on the 48 messages of the validation set" in card.protocol
     assert f"threshold {found.threshold:.4f}" in printed and (run / "plots" / "calibration.png").stat().st_size > 5000
 
@@ -126,6 +169,25 @@ def test_a_classifier_without_calibration_is_left_as_it_is(spam_runs):
     scores = log_odds(classifier, ["You have won a prize", "see you at home"])
     predictions = list(classifier.classify(["You have won a prize", "see you at home"]))
     assert [prediction.probability for prediction in predictions] == pytest.approx(expit(scores), abs=1e-5)
+
+
+@pytest.mark.parametrize("failing", ["plots.plot_reliability", "card.ResultCard.write"])
+def test_the_model_is_as_before_when_not_all_can_be_written(run, spam_messages, monkeypatch, failing):
+    def fail(*_):
+        raise OSError("the disk is full")
+
+    config = (run / "config.json").read_bytes()
+    monkeypatch.setattr(f"hf_gpt_scratch.evaluation.{failing}", fail)
+    with pytest.raises(OSError, match="the disk is full"):
+        calibration.main(options(run, spam_messages))
+    assert (run / "config.json").read_bytes() == config and not (run / "results" / "calibration.json").exists()
+
+
+def test_values_that_are_no_numbers_are_told_in_words(run, spam_messages, capsys):
+    for value, message in {"two": "must be a number, not 'two'", "2": "must be above 0 and at most 1, not 2"}.items():
+        with pytest.raises(SystemExit):
+            calibration.main(options(run, spam_messages, "--precision", value))
+        assert f"argument --precision: {message}" in capsys.readouterr().err
 
 
 def test_what_cannot_be_calibrated_is_refused_and_nothing_changed(run, spam_messages, tmp_path):

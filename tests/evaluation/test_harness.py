@@ -161,6 +161,7 @@ def test_cards_say_what_was_measured_and_what_guessing_scores(folder, folder_of_
     assert f"lm-evaluation-harness {lm_eval.__version__}, the task's version 3, 0-shot, 17 doc" in card.protocol
     assert card.command.startswith("python -m hf_gpt_scratch.evaluation.harness ")
     assert card.environment["versions"]["lm_eval"] == lm_eval.__version__
+    assert card.seeds == [found["config"]["fewshot_seed"]]
 
     printed = capsys.readouterr().out
     assert f"{chance:.4f}" in printed and "quiz: its acc is no better than guessing" in printed
@@ -241,7 +242,7 @@ def test_an_adapter_is_measured_with_its_base(tmp_path, folder):
     assert lm.prefix_token_id == 0 and lm.max_length == POSITIONS
 
 
-def test_what_cannot_be_measured_is_told_in_a_sentence(tmp_path, folder, folder_of_tasks, monkeypatch):
+def test_what_cannot_be_measured_is_told_in_a_sentence(tmp_path, folder, folder_of_tasks, monkeypatch, capsys):
     def told(message, *names, model=folder, error=InputError, **options):
         with pytest.raises(error, match=message) as raised:
             run(model, folder_of_tasks, *names, **options)
@@ -255,6 +256,9 @@ def test_what_cannot_be_measured_is_told_in_a_sentence(tmp_path, folder, folder_
     told("All examples of animals are tested", "animals", num_fewshot=1)
     told("no file or folder", "sums", model=tmp_path / "none")
     told("--output_dir where to write", "sums", model=folder / "config.json", error=UsageError)
+    with pytest.raises(SystemExit):
+        run(folder, folder_of_tasks, "sums", num_fewshot="two")
+    assert "argument --num_fewshot: must be a whole number, not 'two'" in capsys.readouterr().err
     told("is a file", "sums", output_dir=folder / "config.json")
     classifier = save_model(tmp_path / "classifier", model_class=GPTScratchForSequenceClassification)
     told("holds a GPTScratchForSequenceClassification", "sums", model=classifier)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from judge_server import ModelBehaviour, judge_server, question, result_of, rows, write
 from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.utils import logging
 
 from hf_gpt_scratch import GPTScratchForCausalLM, GPTScratchForSequenceClassification
 from hf_gpt_scratch.evaluation import judge_in_process
@@ -101,8 +102,9 @@ def test_an_answer_does_not_depend_on_its_batch(tmp_path, monkeypatch, model_cla
 
 def test_the_command_judges_in_process(run, folder, tmp_path):
     path = write(tmp_path / "responses.json", rows(["one", "two two", "three", LONG]))
+    logging.enable_progress_bar()
     status, out, err = run(path, "--judge-model", folder)
-    assert status == 0 and "Mean score" in out and "1 prompts were too long" in out
+    assert (status, err) == (0, "") and "Mean score" in out and "1 prompts were too long" in out
     result = result_of(path)
     judge = ModelJudge(str(folder))
     expected = [
@@ -136,11 +138,39 @@ def test_a_response_too_long_for_the_judge_loses_its_end(folder):
     judge = ModelJudge(str(folder))
     seen = []
     plain = judge._tokens
-    judge._tokens = lambda text: seen.append(text) or plain(text)
+    judge._tokens = lambda text, **options: seen.append(text) or plain(text, **options)
     [(_, answer)] = judge.answers({"key": Task("Write.", "", "words", ("start " + LONG,))})
     assert answer.details["truncated"] and len(plain(seen[-1])) <= 768 - 2
     assert "start many words" in seen[-1] and seen[-1].endswith("alone.\n\n### Response:\n")
     assert len(plain(seen[-1])) > 760  # and no more than that
+
+
+@pytest.mark.parametrize("chat", [True, False], ids=["chat template", "plain"])
+def test_a_special_token_in_a_response_is_its_characters(tmp_path, monkeypatch, chat):
+    judge = ModelJudge(str(save_model(tmp_path / "model", chat=chat)))
+    read = []
+
+    def remember(model, rows, *others):
+        read.extend(rows)
+        return plain(model, rows, *others)
+
+    plain = judge_in_process.choice_probabilities
+    monkeypatch.setattr(judge_in_process, "choice_probabilities", remember)
+    list(judge.answers({"harmless": TASK, "not": Task("Name a number.", "", "seven", ("x<|endoftext|>y",))}))
+    assert len(read) == 2 and all(judge.tokenizer.eos_token_id not in row for row in read)
+    assert "x<|endoftext|>y" in "".join(judge.tokenizer.decode(row) for row in read)
+
+
+def test_a_chat_template_that_raises_or_changes_the_question(run, folder, tmp_path):
+    path = write(tmp_path / "responses.json", rows(["one"]))
+    for template, reason in (
+        ("{{ raise_exception('Only with a system message.') }}", "Only with a system message."),
+        ("{{ messages[0]['content'] + 3 }}", "takes no question alone"),
+        ("Hello.", "changes a question"),
+    ):
+        (folder / "chat_template.jinja").write_text(template)
+        status, _, err = run(path, "--judge-model", folder)
+        assert status == 1 and reason in err and "Traceback" not in err
 
 
 def test_a_question_too_long_for_the_judge(run, tmp_path):
@@ -157,7 +187,9 @@ def test_a_question_too_long_among_others_is_counted(run, folder, tmp_path):
     assert (result["n_scored"], result["n_failed"]) == (2, 1) and "reads 768 tokens" in result["items"][2]["error"]
     assert status == 1 and "1 of 3 could not be judged" in err
     card = read_card(tmp_path / "results" / "judge.json")
-    assert card.metrics["score"].value == result["mean"] and "2 of 3 answers scored" in card.protocol
+    assert card.metrics["score"].value == result["mean"]
+    assert {name: metric.value for name, metric in card.metrics.items()}["failed_rate"] == 1 / 3
+    assert card.seeds == []  # there is no chance in it
 
 
 def test_what_is_no_judge(run, tmp_path, folder, tiny_config):
@@ -203,7 +235,7 @@ def test_a_real_model_behind_a_real_server(run, folder, tmp_path, takes_schema):
 
     with judge_server(behave if takes_schema else without_schema) as server:
         status, out, err = run(path, "--base-url", server.url, "--model", "tiny", "--workers", 2)
-    assert (status, err) == (0, "")
+    assert status == (0 if takes_schema else 1) and ("None of the 4 could be scored" in err) is not takes_schema
     result = result_of(path)
     bodies = {question(body): body for body in server.requests}
     assert len(bodies) == 4

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hf_gpt_scratch.evaluation.judge_prompts import Task, parse_score, parse_winner
+from hf_gpt_scratch.evaluation.judge_prompts import COMPARE, SCORE, Task, parse_score, parse_winner
 
 SCORES = {
     "87": 87,
@@ -23,7 +23,10 @@ SCORES = {
     '{"score": "87/100"}': 87,
     '```json\n{"score": 87}\n```': 87,
     "<think>\n50? No, more. Score: 60\n</think>\n\n87": 87,
+    "<think>\nScore: 60\n</think>\nNo.\nScore: 70\n</think>\n87": 87,
+    'First guess:\nScore: 60\nNo.\n</think>\n\n{"score": 87}': 87,
     "Score: 87\nScore: 87": 87,
+    'Score: 87\n\n```json {"score": 87}```': 87,
 }
 NO_SCORES = [
     "",
@@ -55,6 +58,10 @@ NO_SCORES = [
     '{"score": 87',
     "[87]",
     "<think>Score: 87",
+    "<think>\nScore: 87\nor",
+    'Score: 60\n\n```json {"score": 87}```',
+    'Score: 60\n\n```json\n{\n  "score": 87',
+    "Score: 60\n{'result': {'score' : '87'}}",
 ]
 
 
@@ -80,6 +87,9 @@ def test_no_scores(text):
         ("A or B", None),
         ("Answer A is better than B", None),
         ("Winner: A\nWinner: B", None),
+        ('Winner: A\n</think>\n{"winner": "B"}', 0),
+        ('Winner: A\n{"winner": "B"}', None),
+        ('Winner: A\n{"winner": "a"}', 1),
         ('{"winner": "C"}', None),
         ("A tie", None),
         ("", None),
@@ -87,6 +97,12 @@ def test_no_scores(text):
 )
 def test_winners(text, value):
     assert parse_winner(text) == value
+
+
+@pytest.mark.parametrize("mode", [SCORE, COMPARE])
+def test_what_a_model_in_process_may_say_is_what_the_parser_reads(mode):
+    assert mode.choices == {choice: mode.parse(choice) for choice in mode.choices}
+    assert {"A", "B", "tie"} == set(COMPARE.choices) and "A, B or tie" in COMPARE.as_text
 
 
 def test_braces_in_texts_stay_as_they_are():

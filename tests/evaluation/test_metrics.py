@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from hf_gpt_scratch.evaluation.metrics import BinaryClassification
+from hf_gpt_scratch.evaluation.metrics import BinaryClassification, f1_score, matthews_correlation
 
 
 def random_vectors(seed: int, size: int = 200) -> tuple[np.ndarray, np.ndarray]:
@@ -70,6 +70,35 @@ def test_f1_and_mcc_intervals_are_those_of_a_bootstrap_over_rows(name, score):
     rows = [rng.integers(len(labels), size=len(labels)) for _ in range(400)]
     expected = np.quantile([score(labels[i], predictions[i]) for i in rows], [0.025, 0.975])
     assert compute(predictions, labels)["intervals"][name] == pytest.approx(expected, abs=0.04)
+
+
+def test_a_faultless_classifier_is_not_certain_to_make_no_mistake():
+    labels = [1] * 20 + [0] * 130
+    few, many = compute(labels, labels)["intervals"], compute(labels * 10, labels * 10)["intervals"]
+    for name in few:
+        assert few[name][1] == many[name][1] == 1.0
+        assert few[name][0] < many[name][0] < 0.999
+    opposite = compute([1 - label for label in labels], labels)
+    assert opposite["intervals"]["mcc"][0] == opposite["mcc"] == -1 < opposite["intervals"]["mcc"][1]
+    assert opposite["intervals"]["f1"][0] == 0 < opposite["intervals"]["f1"][1]
+
+
+def test_full_correlation_is_exactly_so():
+    shares = np.linspace(0.01, 0.99, 99)
+    assert (matthews_correlation(shares, 0, 0, 1 - shares) == 1).all()
+    assert (matthews_correlation(0, shares, 1 - shares, 0) == -1).all()
+
+
+def test_intervals_hold_the_truth_as_often_as_they_should():
+    truth = np.array([0.86, 0.005, 0.01, 0.125])  # shares of true negatives, false positives, ... of a spam filter
+    f1, mcc = f1_score(*truth), matthews_correlation(*truth)
+    cells = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+    held = []
+    for four in np.random.default_rng(0).multinomial(300, truth, size=200):
+        labels, predictions = np.repeat(cells, four, axis=0).T
+        intervals = compute(predictions, labels)["intervals"]
+        held.append([low <= value <= high for (low, high), value in ((intervals["f1"], f1), (intervals["mcc"], mcc))])
+    assert (np.mean(held, axis=0) > 0.91).all()
 
 
 def test_same_vectors_give_the_same_intervals():

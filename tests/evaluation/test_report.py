@@ -351,11 +351,11 @@ def test_failure_leaves_the_former_report(tmp_path, monkeypatch):
     former, _ = compare(tmp_path / "gpt", out=out)
     pictures = (out / "sms-spam-classification.png").read_bytes()
 
-    def half(group, path):
-        path.write_bytes(b"half")
+    def half(figure, picture, **_):
+        picture.write(b"half")
         raise OSError("the disk is full")
 
-    monkeypatch.setattr(report, "plot_group", half)
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", half)
     with pytest.raises(OSError):
         compare(tmp_path / "gpt", out=out)
     assert (out / "report.md").read_text() == former

@@ -20,8 +20,7 @@ def elsewhere(hub: Hub, tmp_path):
 
     def run(*words: str, code: str = "", token: str = TOKEN) -> subprocess.CompletedProcess:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
-        environment |= {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(tmp_path / "home")}
-        environment |= {"HF_TOKEN": token} if token else {}
+        environment |= hub.environment(tmp_path / "home", token)
         code = code or "from hf_gpt_scratch.cli import run; run()"
         command = [sys.executable, "-W", "ignore", "-c", code, *words]
         return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path, timeout=300)

@@ -15,6 +15,7 @@ from hf_gpt_scratch.cli import main
 from hf_gpt_scratch.errors import InputError
 from hf_gpt_scratch.hub import check as checks
 from hf_gpt_scratch.hub import reference_logits
+from hf_gpt_scratch.hub.files import uploadable
 from hf_gpt_scratch.hub.findings import Failure
 
 
@@ -39,7 +40,7 @@ def statuses(folder: Path) -> dict[str, str]:
 def test_a_sound_folder_passes_and_the_command_says_so(sound, capsys):
     assert main(["check", str(sound)]) == 0
     printed = capsys.readouterr().out
-    assert printed.count(" ok ") == 11 and "skipped" not in printed and "failed" not in printed
+    assert printed.count(" ok ") == 12 and "skipped" not in printed and "failed" not in printed
     assert "AutoModelForTokenClassification" in printed and "differ by" in printed
 
 
@@ -57,7 +58,7 @@ def test_other_weights_are_noticed_by_their_logits(folder, capsys):
     save_file(tensors, path, metadata={"format": "pt"})
     assert main(["check", str(folder)]) == 1
     captured = capsys.readouterr()
-    assert "1 of 11 checks" in captured.err and "recorded at saving" in captured.out
+    assert "2 of 12 checks" in captured.err and "recorded at saving" in captured.out
 
 
 def test_weights_that_do_not_fit_are_named(folder):
@@ -150,7 +151,7 @@ def test_what_stays_here_is_not_uploaded(folder):
         (folder / name / "model.safetensors").touch()
     (folder / "plots").mkdir()
     (folder / "plots" / "training.png").touch()
-    assert {path.relative_to(folder).as_posix() for path in checks.uploadable(folder)} == {
+    assert {path.relative_to(folder).as_posix() for path in uploadable(folder)} == {
         "config.json",
         "configuration_gpt_scratch.py",
         "generation_config.json",

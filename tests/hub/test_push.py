@@ -71,7 +71,7 @@ def test_the_old_revision_goes_on_loading_when_an_upload_breaks_off(hub, elsewhe
     before = repo.refs["main"]
     other = save_model(tmp_path / "other", seed=1)
     hub.break_uploads_after = 0
-    assert "broke off, and changed nothing there" in sentence(elsewhere("push", str(other), "user/repo"))
+    assert "broke off, and no file there was changed" in sentence(elsewhere("push", str(other), "user/repo"))
     assert repo.refs["main"] == before
     hub.break_uploads_after = None
     assert elsewhere("push", str(other), "user/repo").returncode == 0
@@ -94,15 +94,49 @@ def test_refusals_are_one_sentence(hub, elsewhere, tmp_path, monkeypatch):
     folder = save_model(tmp_path / "model")
     assert "does not know the token" in sentence(elsewhere("push", str(folder), "user/repo", token=TOKEN[:-3] + "xyz"))
     assert "may not write to other/repo" in sentence(elsewhere("push", str(folder), "other/repo"))
-    assert "'user/re po' is no name of a repository" in sentence(elsewhere("push", str(folder), "user/re po"))
+    for name in ("user/re po", "repo"):
+        refused = elsewhere("push", str(folder), name)
+        assert refused.returncode == 2 and f"error: {name!r} is no name of a repository" in refused.stderr
     assert hub.repos == {}
+
+
+def test_what_is_there_already_is_respected(hub, elsewhere, tmp_path):
+    folder = save_model(tmp_path / "model")
+    assert elsewhere("push", str(folder), "user/repo").returncode == 0
+    repo = hub.repos["user/repo"]
+    own = {"README.md": b"by hand", "scripts/eval.py": b"1", "last/x.safetensors": b"2"}
+    repo.commit("main", repo.commits[repo.refs["main"]] | own | {"old.safetensors": b"3"})
+    assert "public" in sentence(elsewhere("push", str(folder), "user/repo", "--private"))
+    again = elsewhere("push", str(folder), "user/repo")
+    assert again.returncode == 0 and "README.md there was written by hand, and stays" in again.stdout
+    files = repo.commits[repo.refs["main"]]
+    assert own.items() <= files.items() and "old.safetensors" not in files
+
+    before = repo.commit("main", files | {"config.json": b'{"model_type": "llama"}'})
+    assert "holds a model of the type 'llama'" in sentence(elsewhere("push", str(folder), "user/repo"))
+    assert repo.refs["main"] == before
+
+
+def test_a_secret_that_only_the_card_would_tell_is_found(hub, elsewhere, tmp_path):
+    folder = save_model(tmp_path / "model")
+    (folder / "metrics.json").write_text(json.dumps({"command": f"python a.py --note {TOKEN}"}))
+    refused = elsewhere("push", str(folder), "user/repo")
+    assert "1 of 13 checks" in sentence(refused) and "README.md holds a Hugging Face token" in refused.stdout
+    assert hub.repos == {} and TOKEN not in refused.stdout + refused.stderr
+
+
+def test_metadata_that_the_hub_refuses_is_one_sentence(hub, elsewhere, tmp_path):
+    folder = save_model(tmp_path / "model")
+    (folder / "README.md").write_text("---\nlicense: none-such\n---\n# by hand")
+    hub.refused_metadata = "none-such"
+    assert "The Hub refused the card of user/repo" in sentence(elsewhere("push", str(folder), "user/repo"))
 
 
 def test_a_hub_that_is_down_is_one_sentence(hub, elsewhere, tmp_path):
     folder = save_model(tmp_path / "model")
     hub.shutdown()
     hub.server_close()
-    assert "broke off, and changed nothing there" in sentence(elsewhere("push", str(folder), "user/repo"))
+    assert "broke off, and no file there was changed" in sentence(elsewhere("push", str(folder), "user/repo"))
 
 
 TRAINER = """
@@ -196,6 +230,34 @@ from peft import AutoPeftModelForCausalLM as AutoModelForCausalLM
 from transformers import AutoTokenizer
 """,
 )
+
+
+PLAIN_ADAPTER = """
+import sys
+from peft import LoraConfig, get_peft_model
+from hf_gpt_scratch import GPTScratchForCausalLM
+from hf_gpt_scratch.hub import reference_logits
+from hf_gpt_scratch.pretrained import load_pretrained
+from hf_gpt_scratch.tokenizer import load_tokenizer
+from pathlib import Path
+model = load_pretrained(GPTScratchForCausalLM, "user/base")
+config = LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", init_lora_weights=False)
+get_peft_model(model, config).save_pretrained(sys.argv[1])
+load_tokenizer("user/base").save_pretrained(sys.argv[1])
+Path(sys.argv[1], "README.md").unlink()
+reference_logits.record(Path(sys.argv[1]))
+"""
+
+
+def test_an_adapter_is_pushed_by_the_command(hub, elsewhere, tmp_path):
+    pytest.importorskip("peft")
+    assert elsewhere("push", str(save_model(tmp_path / "model")), "user/base").returncode == 0
+    made = elsewhere(str(tmp_path / "adapter"), code=PLAIN_ADAPTER)
+    assert made.returncode == 0, made.stderr[-3000:]
+    shutil.rmtree(tmp_path / "home")  # where the base was cached
+    pushed = elsewhere("push", str(tmp_path / "adapter"), "user/tuned")
+    assert pushed.returncode == 0, pushed.stdout + pushed.stderr
+    assert "Loaded back from there by AutoPeftModelForCausalLM: its logits differ by" in pushed.stdout
 
 
 def test_an_adapter_over_a_remote_base(hub, elsewhere, tmp_path):

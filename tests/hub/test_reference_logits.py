@@ -90,7 +90,7 @@ def test_an_adapter_loads_and_answers_as_recorded(adapters):
 @pytest.mark.parametrize(
     "changes, name, status, detail",
     [
-        ({"base_model_name_or_path": "user/base"}, "loads", "skipped", "hf download user/base"),
+        ({"base_model_name_or_path": "user/base"}, "loads", "skipped", "user/base is neither"),
         ({"base_model_name_or_path": None}, "base model", "failed", "does not name the model"),
         ({"base_model_name_or_path": "user/base", "task_type": None}, "loads", "failed", "task_type None"),
     ],

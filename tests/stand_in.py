@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -52,6 +53,12 @@ class Hub(ThreadingHTTPServer):
         self.objects: dict[str, bytes] = {}
         self.requests: list[str] = []
         self.break_uploads_after: int | None = None
+        self.refused_metadata: str | None = None  # words in a card that it does not accept
+
+    def environment(self, home: Path, token: str = TOKEN) -> dict[str, str]:
+        """The only variables named HF_* of a process that takes this for the Hub; `home` is its cache."""
+        variables = {"HF_ENDPOINT": self.url, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(home)}
+        return variables | ({"HF_TOKEN": token} if token else {})
 
     def handle_error(self, request, client_address) -> None:
         """Silent: a client may go away."""
@@ -135,7 +142,11 @@ class Handler(BaseHTTPRequestHandler):
         self.reply({"type": "user", "name": USER, "auth": {"accessToken": {"role": "write"}}, "orgs": []})
 
     def validate_yaml(self, body, query) -> None:
-        self.reply({"errors": [], "warnings": []})
+        refused = self.server.refused_metadata
+        errors = (
+            [{"message": f"{refused} is not allowed"}] if refused and refused in json.loads(body)["content"] else []
+        )
+        self.reply({"errors": errors, "warnings": []}, 400 if errors else 200)
 
     def create_repo(self, body, query) -> None:
         if not self.is_user():

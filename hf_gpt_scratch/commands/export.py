@@ -1,0 +1,41 @@
+"""`hf-gpt-scratch export`: a model of this package in another format."""
+
+import argparse
+from contextlib import nullcontext
+
+from .terminal import quieten_transformers
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dir", metavar="DIR", help="a model folder, or a Hub repository")
+    parser.add_argument("out", metavar="OUT", help="the folder to make")
+    parser.add_argument("--to", required=True, choices=["hf-gpt2", "gguf"], help="hf-gpt2 is transformers' own GPT-2")
+    parser.add_argument("--dtype", choices=["f32", "f16", "q8_0"], help="of a GGUF's matrices (default: f32)")
+    parser.add_argument(
+        "--perplexity-text", metavar="FILE", help="measure a GGUF's perplexity on it, before and after"
+    )
+    parser.add_argument("--adapter", metavar="DIR", help="merge this LoRA adapter of PEFT first")
+
+
+def run(args: argparse.Namespace) -> None:
+    """The command."""
+    from ..adapters import merged_folder
+    from ..conversion import export
+    from ..conversion.gguf_export import export_gguf
+    from ..errors import UsageError
+
+    if args.to != "gguf" and (args.dtype or args.perplexity_text):
+        raise UsageError("--dtype and --perplexity-text are for --to gguf.")
+    quieten_transformers()
+    with merged_folder(args.dir, args.adapter) if args.adapter else nullcontext(args.dir) as src:
+        if args.to == "hf-gpt2":
+            done = None
+            export(str(src), args.out)
+        else:
+            done = export_gguf(str(src), args.out, args.dtype or "f32", text=args.perplexity_text)
+    print(f"Exported {args.dir} as {args.to} into {args.out}.")
+    if done is not None:
+        print(f"Its logits differ by at most {done.max_logit_difference:.1e} from the original's.")
+        if args.perplexity_text:
+            before, after = done.perplexity_before, done.perplexity_after
+            print(f"Perplexity on {args.perplexity_text}: {before:.4f} before, {after:.4f} after.")

@@ -1,0 +1,30 @@
+"""`hf-gpt-scratch generate`: a language model goes on from a prompt."""
+
+import argparse
+import sys
+from itertools import chain
+
+from .sampling import add_sampling, language_model
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dir", metavar="DIR", help="a model folder or a Hub repository, also of a stock GPT-2")
+    parser.add_argument("--prompt", default="", help="the text to go on from; without one, a new document begins")
+    add_sampling(parser, max_new_tokens=100, temperature=1.0)
+
+
+def run(args: argparse.Namespace) -> None:
+    """The command."""
+    from ..inference import stream_text
+
+    model, tokenizer, sampling = language_model(args)
+    pieces = stream_text(model, tokenizer, args.prompt, **sampling)
+    first = next(pieces, "")  # a prompt that does not fit is found here
+    written = 0
+    for piece in chain([args.prompt, first], pieces):
+        print(piece, end="", flush=True)
+        written += len(piece)
+    print()
+    if written == len(args.prompt):
+        advice = f"; it was tuned to answer: `hf-gpt-scratch chat {args.dir}`" if tokenizer.chat_template else ""
+        print(f"note: the model ended the text at once{advice}.", file=sys.stderr)
