@@ -1,12 +1,14 @@
-"""LoRA adapters of PEFT, merged into the model they were trained on."""
+"""LoRA adapters of PEFT: put on a model to be trained, and merged into the model they were trained on."""
 
 import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
+import torch
 from transformers import PreTrainedModel
 
 from . import modeling_gpt_scratch
@@ -36,6 +38,44 @@ def base_of(adapter: Path) -> str:
     if (Path(base) / ADAPTER_CONFIG).exists():
         raise InputError(f"The adapter in {adapter} was trained on another adapter, {base}; merge that one first.")
     return base
+
+
+def require_peft() -> None:
+    """Raises `InputError` where PEFT is not installed."""
+    if find_spec("peft") is None:
+        raise InputError("LoRA needs the package peft: pip install 'hf-gpt-scratch[lora]'.")
+
+
+def four_bit(compute: torch.dtype):
+    """
+    QLoRA's quantization of the base model (Dettmers et al. 2023): NF4, twice, computing in `compute`.
+
+    Raises:
+        InputError: when bitsandbytes is missing.
+    """
+    try:
+        import bitsandbytes  # noqa: F401
+        from transformers import BitsAndBytesConfig
+    except ImportError:
+        raise InputError("QLoRA needs the package bitsandbytes: pip install 'hf-gpt-scratch[qlora]'.") from None
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute,
+    )
+
+
+def add_lora(model: PreTrainedModel, rank: int, alpha: int, dropout: float, activation_checkpointing: bool):
+    """The language model with a new adapter on each linear layer, which alone is trained (Hu et al. 2021)."""
+    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+
+    if getattr(model, "is_quantized", False):
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=activation_checkpointing)
+    settings = LoraConfig(
+        task_type="CAUSAL_LM", target_modules="all-linear", r=rank, lora_alpha=alpha, lora_dropout=dropout
+    )
+    return get_peft_model(model, settings)
 
 
 def merge_adapter(model: PreTrainedModel, adapter: str | os.PathLike) -> PreTrainedModel:

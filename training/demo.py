@@ -69,6 +69,7 @@ def pretrain(folder: Path, steps: int, seed: int) -> dict:
 
     from hf_gpt_scratch import GPTScratchConfig, GPTScratchForCausalLM
     from hf_gpt_scratch.data import alpaca
+    from hf_gpt_scratch.hub import reference_logits
     from hf_gpt_scratch.inference import sample
     from hf_gpt_scratch.prompts import render_prompt
     from hf_gpt_scratch.tokenizer import train_tokenizer
@@ -121,6 +122,7 @@ def pretrain(folder: Path, steps: int, seed: int) -> dict:
     last_loss = trainer.evaluate(data)["eval_loss"]
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    reference_logits.record(folder)  # for `hf-gpt-scratch check`
     return {"before": before, "after": write(), "first_loss": first_loss, "last_loss": last_loss}
 
 

@@ -118,14 +118,11 @@ def make_trained_model(args: InstructArguments, training_args, tokenizer):
         return make_model(args, tokenizer)
     import torch
 
-    from hf_gpt_scratch.adapters import ADAPTER_CONFIG
+    from hf_gpt_scratch.adapters import ADAPTER_CONFIG, add_lora, four_bit, require_peft
     from hf_gpt_scratch.conversion.source import read_config, resolve_source
-    from hf_gpt_scratch.errors import InputError, UsageError
+    from hf_gpt_scratch.errors import UsageError
 
-    try:
-        from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
-    except ImportError:
-        raise InputError("LoRA needs the package peft: pip install 'hf-gpt-scratch[lora]'.") from None
+    require_peft()
     if not args.merge_adapter:  # the adapter will stand alone, and others must be able to use it with its base
         base = resolve_source(args.model_name_or_path)
         if (base / ADAPTER_CONFIG).exists() or read_config(base).get("model_type") != "gpt_scratch":
@@ -140,32 +137,14 @@ def make_trained_model(args: InstructArguments, training_args, tokenizer):
             )
     quantization = None
     if args.qlora:
-        try:
-            import bitsandbytes  # noqa: F401
-            from transformers import BitsAndBytesConfig
-        except ImportError:
-            raise InputError("QLoRA needs the package bitsandbytes: pip install 'hf-gpt-scratch[qlora]'.") from None
         compute = torch.bfloat16 if training_args.bf16 else torch.float16 if training_args.fp16 else torch.float32
-        quantization = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=compute,
-        )
-    model = make_model(args, tokenizer, quantization)
-    if args.qlora:
-        model = prepare_model_for_kbit_training(
-            model, use_gradient_checkpointing=training_args.activation_checkpointing
-        )
-    return get_peft_model(
-        model,
-        LoraConfig(
-            task_type="CAUSAL_LM",
-            target_modules="all-linear",
-            r=args.lora_r,
-            lora_alpha=args.lora_alpha or 2 * args.lora_r,
-            lora_dropout=args.lora_dropout,
-        ),
+        quantization = four_bit(compute)
+    return add_lora(
+        make_model(args, tokenizer, quantization),
+        rank=args.lora_r,
+        alpha=args.lora_alpha or 2 * args.lora_r,
+        dropout=args.lora_dropout,
+        activation_checkpointing=training_args.activation_checkpointing,
     )
 
 
