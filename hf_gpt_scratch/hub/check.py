@@ -177,7 +177,8 @@ def check_loading(folder: Path, settings: dict) -> list[Finding]:
         return findings
     from .clean_process import load_elsewhere
 
-    answers = load_elsewhere(str(folder.absolute()), classes, reference)
+    answers = load_elsewhere(str(folder.absolute()), ["AutoTokenizer", *classes], reference, texts=TEXTS)
+    findings.append(find("AutoTokenizer", lambda: tokenizer_loaded(folder, answers.pop("AutoTokenizer"))))
     findings += [
         find(name, lambda answer=answer, name=name: _loaded(answer, name in own)) for name, answer in answers.items()
     ]
@@ -263,6 +264,19 @@ def _loaded(answer: dict, is_own: bool) -> str:
     if is_own and (missing or other):
         raise Failure(f"the weights do not fit: {', '.join((missing + other)[:5])}")
     return f"loads; {', '.join(missing[:3])} would be new" if missing else "loads"
+
+
+def tokenizer_loaded(folder: Path, answer: dict) -> str:
+    """What to say of the tokenizer that was loaded elsewhere: it must make the same tokens of `TEXTS` as here."""
+    from ..tokenizer import load_tokenizer
+
+    if "error" in answer:
+        raise Failure(answer["error"])
+    tokenizer = load_tokenizer(str(folder))
+    for text, found in zip(TEXTS, answer["ids"], strict=True):
+        if found != (expected := tokenizer(text)["input_ids"]):
+            raise Failure(f"it makes {found} of {text!r}, and here {expected}")
+    return "loads; the same tokens as here"
 
 
 def compare_logits(found: list | None, expected: list) -> Finding:

@@ -18,7 +18,7 @@ sys.modules["hf_gpt_scratch"] = None
 import torch, transformers
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
-source, revision, classes, reference = json.loads(sys.stdin.read())
+source, revision, classes, reference, texts = json.loads(sys.stdin.read())
 where = {"trust_remote_code": True, "revision": revision or "main"}
 
 def answer(model):
@@ -31,6 +31,9 @@ def answer(model):
 def load(name):
     if name == "AutoConfig":
         return {"code": type(transformers.AutoConfig.from_pretrained(source, **where)).__module__}
+    if name == "AutoTokenizer":
+        tokenizer = transformers.AutoTokenizer.from_pretrained(source, **where)
+        return {"ids": [tokenizer(text)["input_ids"] for text in texts]}
     if name.startswith("AutoPeft"):
         import peft
         model, report = getattr(peft, name).from_pretrained(source, **where), {}
@@ -55,7 +58,11 @@ print(json.dumps(answers))
 
 
 def load_elsewhere(
-    source: str, classes: Sequence[str], reference: dict | None = None, revision: str | None = None
+    source: str,
+    classes: Sequence[str],
+    reference: dict | None = None,
+    revision: str | None = None,
+    texts: Sequence[str] = (),
 ) -> dict[str, dict]:
     """
     Loads `source` by each of the Auto classes, with a cache of its own.
@@ -63,10 +70,11 @@ def load_elsewhere(
     Args:
         source: a folder, which is loaded without a network, or a repository, which is downloaded anew.
         reference: what `reference_logits.record` wrote, to be answered by the class that it names.
+        texts: what "AutoTokenizer", where it is among the classes, shall make tokens of.
 
     Returns:
         By class: `code`, the module its class comes from, the `missing`, `unexpected` and `mismatched` keys, and
-        `logits`; or the `error` that it failed with.
+        `logits`, or of the tokenizer the `ids` of each text; or the `error` that it failed with.
 
     Raises:
         InputError: when the process itself fails.
@@ -79,7 +87,7 @@ def load_elsewhere(
             cache |= {"HF_HUB_CACHE": f"{scratch}/hub", "HF_TOKEN": get_token() or ""}
         run = subprocess.run(
             [sys.executable, "-c", SCRIPT],
-            input=json.dumps([source, revision, list(classes), reference]),
+            input=json.dumps([source, revision, list(classes), reference, list(texts)]),
             capture_output=True,
             text=True,
             env={**os.environ, **cache},

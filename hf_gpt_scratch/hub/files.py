@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
@@ -44,6 +45,8 @@ LEFT = (
     ".ipynb_checkpoints",
     ".DS_Store",
 )
+# What the model's code may import: what loading it takes in any case
+INSTALLED = {"torch", "transformers", "safetensors", "tokenizers", "huggingface_hub", "numpy"}
 
 
 def uploadable(folder: Path) -> list[Path]:
@@ -78,6 +81,7 @@ def check_files(folder: Path) -> str:
     missing = sorted(name for name in code_files(folder) if not (folder / name).is_file())
     if missing:
         raise Failure(f"{', '.join(missing)} is missing, which auto_map promises; save the model again")
+    _require_imports(folder)
     uploaded = uploadable(folder)
     names = {path.relative_to(folder).as_posix() for path in uploaded}
     held = {path.relative_to(folder).as_posix(): path for path in _held(folder)}
@@ -87,6 +91,19 @@ def check_files(folder: Path) -> str:
         more = f" and {len(stray) - 5} more" if len(stray) > 5 else ""
         raise Failure(f"{', '.join(stray[:5])}{more} does not belong in a repository; move it away")
     return f"{len(uploaded)} to upload" + (f"; {len(left)} others stay here" if left else "")
+
+
+def _require_imports(folder: Path) -> None:
+    """Raises `Failure` when the model's code needs more than whoever has transformers has installed."""
+    from transformers.dynamic_module_utils import get_imports
+
+    for name in sorted(code_files(folder)):
+        try:
+            needed = set(get_imports(folder / name))
+        except (SyntaxError, ValueError) as error:
+            raise Failure(f"{name} is no Python that can be read ({error}); save the model again") from None
+        if foreign := sorted(needed - INSTALLED - sys.stdlib_module_names):
+            raise Failure(f"{name} imports {', '.join(foreign)}, which not everyone has; do without")
 
 
 def _held(folder: Path) -> Iterator[Path]:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from ..errors import InputError, UsageError
 from . import reference_logits
-from .check import check, compare_logits
+from .check import TEXTS, check, compare_logits, tokenizer_loaded
 from .files import require_no_leaks, uploadable
-from .findings import find, require, table
+from .findings import Failure, find, require, table
 
 # Of an earlier push, to be taken away when the new one lacks them; the last two by a Trainer that pushed checkpoints.
 REPLACED = (
@@ -228,7 +228,13 @@ def load_back(folder: Path, repo_id: str, revision: str) -> str:
 
     reference = reference_logits.read(folder)
     auto_class = reference["auto_class"] if reference else reference_logits.classes(folder)[1]
-    answer = load_elsewhere(repo_id, [auto_class], reference, revision)[auto_class]
+    answers = load_elsewhere(repo_id, ["AutoTokenizer", auto_class], reference, revision, TEXTS)
+    answer = answers[auto_class]
+    try:
+        tokenizer_loaded(folder, answers["AutoTokenizer"])
+    except Failure as failure:
+        reason = str(failure).rstrip(".")
+        raise InputError(f"{repo_id} was pushed, but its tokenizer does not load from there: {reason}.") from None
     if "error" in answer:
         raise InputError(f"{repo_id} was pushed, but does not load from there: {answer['error'].rstrip('.')}.")
     if reference is None:

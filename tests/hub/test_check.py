@@ -40,7 +40,7 @@ def statuses(folder: Path) -> dict[str, str]:
 def test_a_sound_folder_passes_and_the_command_says_so(sound, capsys):
     assert main(["check", str(sound)]) == 0
     printed = capsys.readouterr().out
-    assert printed.count(" ok ") == 12 and "skipped" not in printed and "failed" not in printed
+    assert printed.count(" ok ") == 13 and "skipped" not in printed and "failed" not in printed
     assert "AutoModelForTokenClassification" in printed and "differ by" in printed
 
 
@@ -58,7 +58,7 @@ def test_other_weights_are_noticed_by_their_logits(folder, capsys):
     save_file(tensors, path, metadata={"format": "pt"})
     assert main(["check", str(folder)]) == 1
     captured = capsys.readouterr()
-    assert "2 of 12 checks" in captured.err and "recorded at saving" in captured.out
+    assert "2 of 13 checks" in captured.err and "recorded at saving" in captured.out
 
 
 def test_weights_that_do_not_fit_are_named(folder):
@@ -68,6 +68,13 @@ def test_weights_that_do_not_fit_are_named(folder):
     save_file(tensors, path, metadata={"format": "pt"})
     [finding] = [one for one in checks.check(folder) if one.name == "AutoModelForCausalLM"]
     assert finding.status == "failed" and "transformer.ln_f.weight" in finding.detail
+
+
+def test_a_tokenizer_that_loads_otherwise_elsewhere_is_noticed(sound):
+    with pytest.raises(Failure, match="makes .* here"):
+        checks.tokenizer_loaded(sound, {"ids": [[1, 2]] * len(checks.TEXTS)})
+    with pytest.raises(Failure, match="no such class"):
+        checks.tokenizer_loaded(sound, {"error": "no such class"})
 
 
 def test_a_folder_without_a_record_is_told_so(folder):
@@ -96,6 +103,16 @@ BROKEN = {
         "configuration_gpt_scratch.py is missing",
     ),
     "code of another": (lambda folder: (folder / "evil.py").touch(), "files", "evil.py does not belong"),
+    "code that needs another package": (
+        lambda folder: (folder / "modeling_gpt_scratch.py").write_text("import math, peft\nfrom .x import y\n"),
+        "files",
+        "modeling_gpt_scratch.py imports peft",
+    ),
+    "code that is none": (
+        lambda folder: (folder / "modeling_gpt_scratch.py").write_text("import ("),
+        "files",
+        "modeling_gpt_scratch.py is no Python",
+    ),
     "a link": (lambda folder: (folder / "README.md").symlink_to("/etc/hostname"), "files", "README.md"),
     "a token": (
         lambda folder: (folder / "README.md").write_text("login with hf_" + "a1" * 17),
