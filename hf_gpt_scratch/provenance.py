@@ -17,6 +17,14 @@ def sha256(path: str | os.PathLike) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def recorded_source(name_or_path: str | None) -> str | None:
+    """
+    What a model was made from, as a record keeps it: a folder or file by its whole path, as `runs/small` would be
+    taken for a repository elsewhere.
+    """
+    return os.path.abspath(name_or_path) if name_or_path and os.path.exists(name_or_path) else name_or_path
+
+
 def environment() -> dict:
     """The versions and the hardware this process runs on."""
     import torch
@@ -33,8 +41,12 @@ def environment() -> dict:
 
 
 def command_line(script: str, argv: list[str]) -> str:
-    """The command that runs `script` with `argv` again, to be pasted in a shell."""
-    return shlex.join(["python", script, *argv])
+    """
+    The command that runs `script` with `argv` again, to be pasted in a shell; with the number of threads where it was
+    set, as it changes the last bits of sums.
+    """
+    threads = os.environ.get("OMP_NUM_THREADS")
+    return shlex.join([*([f"OMP_NUM_THREADS={threads}"] if threads else []), "python", script, *argv])
 
 
 def _cpu_name() -> str:

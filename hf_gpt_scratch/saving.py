@@ -12,16 +12,23 @@ from .configuration_gpt_scratch import GPTScratchConfig
 from .errors import InputError
 
 ADAPTER_CONFIG = "adapter_config.json"
-# The weights, and what was found out about them: nothing of it holds for others.
-OF_THE_WEIGHTS = (
-    "model*.safetensors*",
-    "adapter_model.*",
+# What makes up a model or an adapter, in names that only its files have: none of it holds for another one.
+OF_THE_MODEL = (
+    "config.json",
+    "generation_config.json",
+    ADAPTER_CONFIG,
+    "model.safetensors",
+    "model-[0-9]*-of-[0-9]*.safetensors",
+    "model.safetensors.index.json",
+    "adapter_model.safetensors",
+    "configuration_gpt_scratch.py",
+    "modeling_gpt_scratch.py",
+    "chat_template.jinja",
     "reference_logits.json",
-    "conversion.json",
-    "metrics.json",
-    "results/*.json",
-    "plots/*.png",
+    *(f"plots/{name}.png" for name in ("training", "confusion_matrix", "precision_recall", "calibration")),
 )
+# What was found out about it beside the result cards, which stays where it was measured
+RECORDS = ("metrics.json", "conversion.json")
 
 
 @contextmanager
@@ -58,11 +65,21 @@ def publish_model(source: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in configs:
         (folder / name).unlink(missing_ok=True)
-    for stale in (path for pattern in OF_THE_WEIGHTS for path in folder.glob(pattern)):
-        stale.unlink()
+    stale = [path for pattern in (*OF_THE_MODEL, *RECORDS) for path in folder.glob(pattern)]
+    for path in [*stale, *filter(_is_result_card, folder.glob("results/*.json"))]:
+        path.unlink()
     for path in sorted(source.iterdir(), key=lambda path: path.name in configs):
         os.replace(path, folder / path.name)
     source.rmdir()
+
+
+def _is_result_card(path: Path) -> bool:
+    from .evaluation.card import read_card  # which saves by this module
+
+    try:
+        return bool(read_card(path))
+    except InputError:
+        return False
 
 
 def write_json(path: str | os.PathLike, value) -> None:

@@ -6,6 +6,8 @@ GPT-2's vocabulary has no token for padding, so the end token doubles as one; a 
 of its own. Either way, padding is told by the attention mask, never by the token id.
 """
 
+import hashlib
+import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -101,6 +103,12 @@ def train_tokenizer(
         model_max_length=model_max_length,
         clean_up_tokenization_spaces=False,
     )
+
+
+def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Eight digits of the SHA-256 of its vocabulary: perplexities per token can be compared where they are the same."""
+    vocabulary = json.dumps(sorted(tokenizer.get_vocab().items()))
+    return hashlib.sha256(vocabulary.encode()).hexdigest()[:8]
 
 
 def is_not_text(text: str) -> bool:

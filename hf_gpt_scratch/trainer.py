@@ -8,21 +8,26 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from huggingface_hub import HfApi
 from safetensors.torch import load_file
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.utils import PushInProgress
 
 from . import configuration_gpt_scratch, modeling_gpt_scratch
 from .errors import InputError, UsageError
 from .hub import reference_logits
-from .hub.push import hub_errors
+from .hub.files import check_texts, uploadable
+from .hub.findings import Failure
+from .hub.push import hub_errors, prepare
 from .saving import ADAPTER_CONFIG, publish_model, write_json
 from .training_arguments import complete_checkpoints
 
 
 class ModelCodeCallback(TrainerCallback):
     """
-    For any Trainer with `push_to_hub=True`: what it pushes while it trains is the weights and config.json alone
-    (`Trainer._push_from_checkpoint`); this lays the model's code beside them, so that each of those commits loads.
+    For transformers' own Trainer with `push_to_hub=True`: what it pushes while it trains is the weights and
+    config.json alone (`Trainer._push_from_checkpoint`); this lays the model's code beside them, so that each of those
+    commits loads.
     """
 
     def on_push_begin(self, args, state, control, model=None, **kwargs):
@@ -39,12 +44,47 @@ class ScratchTrainer(Trainer):
         InputError: then, naming the step and the last checkpoint; and when the Hub refuses.
     """
 
-    def __init__(self, *args, callbacks=(), **kwargs):
-        super().__init__(*args, callbacks=[*callbacks, ModelCodeCallback()], **kwargs)
-
     def init_hf_repo(self, *args, **kwargs) -> None:
+        """Besides what Trainer does, finds out before the training what a push would refuse after it."""
         with hub_errors(self.args.hub_model_id or Path(self.args.output_dir).absolute().name):
             super().init_hf_repo(*args, **kwargs)
+            if self.is_world_process_zero():
+                # An adapter may be merged in the end, and pushed as a whole model.
+                is_adapter = None if self._has_adapter() and self.args.hub_strategy == "end" else self._has_adapter()
+                prepare(self.hub_model_id, self.args.hub_private_repo, self.args.hub_revision, is_adapter)
+
+    def _has_adapter(self) -> bool:
+        return hasattr(self.model, "peft_config")
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        """
+        Pushes the model in a checkpoint in the background, unless the last push is still under way. In place of
+        Trainer's own, which pushes all that lies in `output_dir`, whoever put it there.
+        """
+        if not self.is_world_process_zero() or self.args.hub_strategy == "end":
+            return
+        if not (self.args.hub_always_push or self.push_in_progress is None or self.push_in_progress.is_done()):
+            return
+        # A copy: the checkpoint may be deleted before it has arrived.
+        copy = Path(tempfile.mkdtemp(dir=self.args.output_dir, prefix=".model."))
+        for path in uploadable(Path(checkpoint_folder)):
+            if path.name != "README.md":  # PEFT's, of empty headings
+                shutil.copy(path, copy)
+        try:
+            check_texts(copy)
+        except Failure as failure:
+            shutil.rmtree(copy)
+            print(f"note: this checkpoint was not pushed ({failure}).", file=sys.stderr)
+            return
+        pushing = HfApi().upload_folder(
+            repo_id=self.hub_model_id,
+            folder_path=copy,
+            commit_message=f"Training in progress, step {self.state.global_step}",
+            revision=self.args.hub_revision,
+            run_as_future=True,
+        )
+        pushing.add_done_callback(lambda _: shutil.rmtree(copy))
+        self.push_in_progress = PushInProgress([pushing])
 
     def training_step(self, *args, **kwargs) -> torch.Tensor:
         loss = super().training_step(*args, **kwargs)
@@ -83,7 +123,6 @@ class ScratchTrainer(Trainer):
                     reference_logits.record(output_dir)
                 except (InputError, MemoryError, RuntimeError) as error:  # the model itself is safe
                     print(f"note: its answers were not recorded ({error}); `check` can do it later.", file=sys.stderr)
-                (output_dir / "training_args.bin").unlink(missing_ok=True)  # a pickle, of pushes while it trained
         return is_main
 
 

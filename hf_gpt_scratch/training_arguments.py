@@ -34,7 +34,8 @@ class ScratchTrainingArguments(TrainingArguments):
         default="end",
         metadata={
             "help": "With --push_to_hub true. end: one push, checked and with a model card, when all is measured."
-            " every_save: besides, the model of each checkpoint as it is trained."
+            " every_save: besides, the model of each checkpoint as it is trained.",
+            "choices": ["end", "every_save"],
         },
     )
     precision: str = field(

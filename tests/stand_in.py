@@ -42,7 +42,7 @@ class Repo:
 
 
 class Hub(ThreadingHTTPServer):
-    """The server; `break_uploads_after` closes the connection of the upload that would exceed so many."""
+    """The server: `break_uploads_after` so many it closes an upload's connection, with `break_commits` each commit's."""
 
     daemon_threads = True
 
@@ -53,6 +53,7 @@ class Hub(ThreadingHTTPServer):
         self.objects: dict[str, bytes] = {}
         self.requests: list[str] = []
         self.break_uploads_after: int | None = None
+        self.break_commits = False
         self.refused_metadata: str | None = None  # words in a card that it does not accept
 
     def environment(self, home: Path, token: str = TOKEN) -> dict[str, str]:
@@ -206,6 +207,9 @@ class Handler(BaseHTTPRequestHandler):
         self.reply({})
 
     def commit(self, name, revision, body, query) -> None:
+        if self.server.break_commits:
+            self.close_connection = True
+            return self.connection.close()
         repo = self.repo(name, to_write=True)
         files = dict(repo.commits[self.revision(repo, revision)])
         for line in body.splitlines():

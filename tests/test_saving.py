@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from hf_gpt_scratch.errors import InputError
+from hf_gpt_scratch.evaluation.card import Metric, ResultCard
 from hf_gpt_scratch.saving import atomic_folder, publish_model, write_json
 
 
@@ -63,6 +64,20 @@ def test_published_model_replaces_the_older_one_and_what_was_measured_of_it(new_
     assert not new_model.exists()
     expected = {"config.json": "new", "model.safetensors": "new", "tokenizer.json": "new"}
     assert files(run) == expected
+
+
+def test_files_of_yours_stay_where_a_model_is_published(new_model):
+    run = new_model.parent
+    yours = {"plots/holiday.png", "results/mine.json", "model_backup.safetensors", "vocab.json", "modeling.py"}
+    theirs = {"plots/training.png", "chat_template.jinja", "generation_config.json", "modeling_gpt_scratch.py"}
+    for name in yours | theirs:
+        (run / name).parent.mkdir(exist_ok=True)
+        (run / name).write_text("{}")
+    card = {"task": "a", "protocol": "b", "data": [{"source": "c", "sha256": "d"}], "metrics": {"f1": Metric(0.5)}}
+    ResultCard(**card, command="e", environment={}).write(run, "spam")
+    publish_model(new_model, run)
+    assert all((run / name).exists() for name in yours)
+    assert not any((run / name).exists() for name in theirs | {"results/spam.json"})
 
 
 @pytest.mark.parametrize("interrupted_at", ["model.safetensors", "tokenizer.json", "config.json"])

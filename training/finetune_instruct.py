@@ -66,7 +66,7 @@ def make_parser():
     return parser
 
 
-def check(args: InstructArguments) -> None:
+def check(args: InstructArguments, training_args) -> None:
     """Fills in what one setting says of another; raises `UsageError` for settings that contradict each other."""
     from hf_gpt_scratch.errors import UsageError
 
@@ -78,10 +78,17 @@ def check(args: InstructArguments) -> None:
         raise UsageError(f"lora_alpha must be at least 1, not {args.lora_alpha}.")
     if not 0 <= args.lora_dropout < 1:
         raise UsageError(f"lora_dropout must be 0 or more and below 1, not {args.lora_dropout}.")
-    if args.merge_adapter and not args.lora_r:
-        raise UsageError("--merge_adapter is for --lora_r or --qlora.")
     if args.lora_r and not args.model_name_or_path:
         raise UsageError("An adapter is trained on a saved model: give --model_name_or_path, or leave out --lora_r.")
+    if args.merge_adapter and not args.lora_r:
+        raise UsageError("--merge_adapter is for --lora_r or --qlora.")
+    if args.merge_adapter and training_args.push_to_hub and training_args.hub_strategy != "end":
+        raise UsageError("--merge_adapter true pushes the whole model: leave --hub_strategy at end.")
+    if args.lora_r and not args.merge_adapter and training_args.push_to_hub and Path(args.model_name_or_path).is_dir():
+        raise UsageError(
+            f"An adapter of the folder {args.model_name_or_path} is of use to nobody else: push that folder first and"
+            " name its repository by --model_name_or_path, or add --merge_adapter true."
+        )
     if not args.repetition_penalty > 0:
         raise UsageError(f"repetition_penalty must be above 0, not {args.repetition_penalty}.")
     for name in ("max_new_tokens", "generation_batch_size", "answered_rows"):
@@ -262,9 +269,10 @@ def make_card(metrics: dict):
 
     return ResultCard(
         task=metrics["task"],
-        protocol=f"{metrics['sizes']['test']} test rows, {answered} of them answered, greedily, with a repetition"
-        f" penalty of {metrics['repetition_penalty']:g}; perplexity per token of the model's tokenizer",
-        data=[{name: metrics["data"][name] for name in ("source", "sha256")}],
+        protocol=f"split {metrics['split_seed']}: {metrics['sizes']['test']} test rows, {answered} of them answered,"
+        f" greedily, with a repetition penalty of {metrics['repetition_penalty']:g}; perplexity per token of the"
+        f" tokenizer {metrics['tokenizer']}",
+        data=[{key: value for key, value in metrics["data"].items() if value}],
         metrics=numbers(metrics),
         baselines={"before tuning": numbers(metrics["base"])},
         seeds=[metrics["seed"]],
@@ -280,7 +288,7 @@ def main(argv: list[str] | None = None) -> dict:
     from hf_gpt_scratch.training_arguments import parse_yaml_and_args, resume_checkpoint, training_settings
 
     args, training_args = parse_yaml_and_args(make_parser(), argv)
-    check(args)
+    check(args, training_args)
 
     from datasets import Dataset
     from transformers import set_seed
@@ -292,13 +300,15 @@ def main(argv: list[str] | None = None) -> dict:
     from hf_gpt_scratch.evaluation.perplexity import mean_loss, row_losses
     from hf_gpt_scratch.evaluation.plots import plot_training
     from hf_gpt_scratch.hub.push import push_trained
-    from hf_gpt_scratch.provenance import command_line
+    from hf_gpt_scratch.provenance import command_line, recorded_source
     from hf_gpt_scratch.saving import write_json
+    from hf_gpt_scratch.tokenizer import fingerprint
     from hf_gpt_scratch.trainer import early_stopping
 
     start = time.perf_counter()
     data = alpaca.load_instructions(args.data_file, args.dataset_name)
-    splits = alpaca.split(data.rows, training_args.seed if args.split_seed is None else args.split_seed)
+    split_seed = training_args.seed if args.split_seed is None else args.split_seed
+    splits = alpaca.split(data.rows, split_seed)
     tokenizer = make_tokenizer(args, splits["train"])
     set_seed(training_args.seed)
     model = make_trained_model(args, training_args, tokenizer)
@@ -364,9 +374,11 @@ def main(argv: list[str] | None = None) -> dict:
         **facts(args, state),
         "train_seconds": None if resumed else trained_for,
         "seed": training_args.seed,
+        "split_seed": split_seed,
+        "tokenizer": fingerprint(tokenizer),
         "seconds": round(time.perf_counter() - start, 1),
         "settings": training_settings(training_args),
-        "base_model": args.model_name_or_path,
+        "base_model": recorded_source(args.model_name_or_path),
         "data": {"source": data.source, "sha256": data.sha256, "dataset": args.dataset_name},
         "command": command_line("training/finetune_instruct.py", argv),
     }

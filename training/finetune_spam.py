@@ -124,7 +124,7 @@ def main(argv: list[str] | None = None) -> dict:
     from hf_gpt_scratch.data.word_dropout import WordDropout
     from hf_gpt_scratch.evaluation.metrics import BinaryClassification
     from hf_gpt_scratch.hub.push import push_trained
-    from hf_gpt_scratch.provenance import command_line, environment
+    from hf_gpt_scratch.provenance import command_line, environment, recorded_source
     from hf_gpt_scratch.trainer import early_stopping
 
     start = time.perf_counter()
@@ -179,7 +179,7 @@ def main(argv: list[str] | None = None) -> dict:
         "seed": training_args.seed,
         "split_seed": split_seed,
         "settings": training_settings(training_args),
-        "base_model": args.model_name_or_path,
+        "base_model": recorded_source(args.model_name_or_path),
         "data": {"source": messages.source, "sha256": messages.sha256, "dataset": args.dataset_name},
         "command": command_line("training/finetune_spam.py", argv),
         **environment(),
@@ -219,7 +219,7 @@ def write_results(output_dir: Path, metrics: dict, splits, test_logits, log_hist
         task=metrics["task"],
         protocol=f"{metrics['protocol']} split {metrics['split_seed']}: {len(test)} test messages, of which"
         f" {metrics['spam']['test']} are spam and {leaked} have a near-copy in the training set",
-        data=[{name: metrics["data"][name] for name in ("source", "sha256")}],
+        data=[{key: value for key, value in metrics["data"].items() if value}],
         metrics=gpt,
         baselines={STRONGEST: linear},
         seeds=[metrics["seed"]],

@@ -189,6 +189,8 @@ def sampling_callback(args: PretrainArguments, tokenizer, path: Path, seed: int)
 
 def results(trainer, layout, max_length: int) -> dict:
     """What the training came to, from Trainer's log, and the validation loss of the final weights."""
+    from hf_gpt_scratch.tokenizer import fingerprint
+
     eval_loss = trainer.evaluate()["eval_loss"]
     history = trainer.state.log_history
     last = [entry for entry in history if "loss" in entry][-1:]
@@ -202,7 +204,8 @@ def results(trainer, layout, max_length: int) -> dict:
         "train_loss_is": f"the mean over steps {first_step} to {last[0]['step']}, as logged" if last else None,
         "eval_loss": eval_loss,
         "perplexity": math.exp(eval_loss),
-        "perplexity_is": "exp(eval_loss), per token of this tokenizer, of the saved weights: the validation part in "
+        "perplexity_is": f"exp(eval_loss), per token of the tokenizer {fingerprint(trainer.processing_class)}, of the saved"
+        " weights: the validation part in "
         + (f"{windows} before it in its window" if hasattr(layout, "stride") else documents),
         "lowest_eval_loss": {key: best[key] for key in ("step", "eval_loss")},
         "steps": trainer.state.global_step,
@@ -225,7 +228,7 @@ def main(argv: list[str] | None = None) -> dict:
     from hf_gpt_scratch.evaluation.perplexity import mean_loss, row_losses
     from hf_gpt_scratch.evaluation.plots import plot_language_model
     from hf_gpt_scratch.hub.push import push_trained
-    from hf_gpt_scratch.provenance import command_line, environment
+    from hf_gpt_scratch.provenance import command_line, environment, recorded_source
     from hf_gpt_scratch.saving import write_json
     from hf_gpt_scratch.trainer import ScratchTrainer
 
@@ -273,7 +276,7 @@ def main(argv: list[str] | None = None) -> dict:
         "seconds": round(time.perf_counter() - start, 1),
         "seed": seed,
         "settings": training_settings(training_args),
-        "base_model": args.model_name_or_path,
+        "base_model": recorded_source(args.model_name_or_path),
         "data": {
             "source": text.source,
             "sha256": text.sha256,
@@ -293,7 +296,7 @@ def main(argv: list[str] | None = None) -> dict:
     ResultCard(
         task="language modelling",
         protocol=f"{measured['perplexity_is']}; {protocol}",
-        data=[{"source": text.source, "sha256": text.sha256 or f"none of a stream; revision {text.revision}"}],
+        data=[{key: value for key, value in metrics["data"].items() if value}],
         metrics={name: Metric(value, higher_is_better=False) for name, value in losses.items() if value is not None},
         seeds=[seed],
         command=metrics["command"],

@@ -93,7 +93,7 @@ def begin_anew(wish: list[str]):
 def answering(model, tokenizer):
     """
     What the page does with a question: a generator of the conversation as it grows, the question and a note, which
-    ends early once the list `wish` has "stop" or "new" in it.
+    ends early once the list `wish` has "stop" or "new" in it, or belongs to a later question.
     """
     gr = page.gradio()
     penalty = model.generation_config.repetition_penalty or 1.0
@@ -107,15 +107,18 @@ def answering(model, tokenizer):
             chat.messages = [{"role": one["role"], "content": _text(one["content"])} for one in history]
             sampling = {"temperature": temperature, "top_k": int(top_k), "repetition_penalty": penalty}
             pieces = chat.ask(text or "", int(max_new_tokens), **sampling)
-            wish.clear()
+            mine = object()
+            wish[:] = [mine]
             note = "The oldest part of the conversation found no room, and is forgotten." if chat.forgotten else ""
             shown = [*history, {"role": "user", "content": page.escape(text)}, {"role": "assistant", "content": ""}]
             yield shown, "", note
             for piece in pieces:
                 shown[-1]["content"] += page.escape(piece)
                 yield shown, gr.skip(), note  # the next question may be under way
-                if wish:
+                if wish != [mine]:
                     break
+            if mine not in wish:
+                return
             if chat.finish_reason == "length":
                 note = f"{note} The answer was cut at the most tokens it may have.".strip()
             yield ([], gr.skip(), "") if "new" in wish else (shown, gr.skip(), note)

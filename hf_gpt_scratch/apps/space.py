@@ -25,7 +25,6 @@ sdk: gradio
 sdk_version: {gradio}
 python_version: "{python}"
 app_file: app.py
-license: mit
 ---
 
 {title}: a page for the model in `model/`, made by hf-gpt-scratch.

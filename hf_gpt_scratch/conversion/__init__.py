@@ -11,7 +11,7 @@ from transformers import GenerationConfig
 
 from ..configuration_gpt_scratch import GPTScratchConfig
 from ..errors import InputError
-from ..provenance import environment, sha256
+from ..provenance import environment, recorded_source, sha256
 from ..saving import atomic_folder, save_config_and_code, write_json
 from . import hf_gpt2, proof
 from .checkpoint import Checkpoint
@@ -88,7 +88,7 @@ def convert(
         if prove:
             difference = proof.prove(source, partial)
             hashes = {file.name: sha256(file) for file in source.files}
-            record = {"source": str(src), "format": source.format, "sha256": hashes}
+            record = {"source": recorded_source(str(src)), "format": source.format, "sha256": hashes}
             write_json(partial / "conversion.json", {**record, "max_logit_difference": difference, **environment()})
     return Conversion(Path(out), source.format, difference)
 

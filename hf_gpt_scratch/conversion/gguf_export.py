@@ -21,7 +21,7 @@ from ..errors import InputError
 from ..evaluation.perplexity import token_losses
 from ..modeling_gpt_scratch import GPTScratchForCausalLM
 from ..prompts import CHAT_TEMPLATE, OLLAMA_TEMPLATE
-from ..provenance import environment, sha256
+from ..provenance import environment, recorded_source, sha256
 from ..saving import atomic_folder, write_json
 from ..tokenizer import load_tokenizer
 from .checkpoint import Checkpoint
@@ -147,7 +147,12 @@ def export_gguf(
         facts = environment()
         facts["versions"]["gguf"] = version("gguf")
         hashes = {file.name: sha256(file) for file in checkpoint.files}
-        record = {"source": str(src), "format": f"gguf {dtype}", "sha256": hashes, "max_logit_difference": difference}
+        record = {
+            "source": recorded_source(str(src)),
+            "format": f"gguf {dtype}",
+            "sha256": hashes,
+            "max_logit_difference": difference,
+        }
         if text is not None:
             record["perplexity"] = {"text_sha256": sha256(text), "before": before, "after": after}
         write_json(partial / "conversion.json", {**record, **facts})

@@ -35,7 +35,8 @@ class ResultCard:
     Attributes:
         task: such as "SMS spam classification"; cards of one task, protocol and data can be compared.
         protocol: how it was measured, in a sentence.
-        data: a `{"source": ..., "sha256": ...}` for each file or data set that was measured on.
+        data: a `{"source": ..., "sha256": ...}` for each file or data set that was measured on; for one that was
+            streamed, `revision` in place of `sha256`.
         metrics: by name, the most important first.
         baselines: the same numbers of what the model was compared with, by its name.
         seeds: of the runs behind the numbers.
@@ -91,6 +92,12 @@ def read_cards(run: str | os.PathLike) -> dict[str, ResultCard]:
     return {path.stem: read_card(path) for path in paths}
 
 
+def identity(data: Mapping, digits: int | None = None) -> str:
+    """Which data exactly: its SHA-256, or of a data set that was streamed its revision, of so many digits."""
+    kind, value = ("SHA-256", data["sha256"]) if data.get("sha256") else ("streamed, revision", data["revision"])
+    return f"{kind} {value[:digits]}"
+
+
 def _metrics(values: Mapping[str, Mapping]) -> dict[str, Metric]:
     return {name: Metric(**metric) for name, metric in values.items()}
 
@@ -102,7 +109,7 @@ def _check(card: ResultCard, path: Path) -> None:
     data = isinstance(card.data, list) and card.data
     for what, is_right in {
         "task, protocol and command must be text": all(isinstance(text, str) and text.strip() for text in texts),
-        "data must each have a source and a sha256": data and all(map(_is_data, data)),
+        "data must each have a source and a sha256 or revision": data and all(map(_is_data, data)),
         "metrics must be numbers, with two as the interval": card.metrics and all(map(_is_metric, metrics)),
         "seeds must be whole numbers": isinstance(seeds, list) and all(isinstance(seed, int) for seed in seeds),
         "environment must be an object, with versions and hardware as objects": isinstance(environment, dict)
@@ -113,7 +120,11 @@ def _check(card: ResultCard, path: Path) -> None:
 
 
 def _is_data(data) -> bool:
-    return isinstance(data, dict) and all(data.get(key) and isinstance(data[key], str) for key in ("source", "sha256"))
+    if not isinstance(data, dict):
+        return False
+    return all(
+        value and isinstance(value, str) for value in (data.get("source"), data.get("sha256") or data.get("revision"))
+    )
 
 
 def _is_metric(metric: Metric) -> bool:

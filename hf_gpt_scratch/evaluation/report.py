@@ -21,7 +21,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..saving import write_json, write_whole
-from .card import Metric, ResultCard, read_cards
+from .card import Metric, ResultCard, identity, read_cards
 
 VERSION = 1
 MISSING = "not measured"
@@ -88,7 +88,7 @@ def read_groups(runs: Iterable[str | os.PathLike]) -> list[Group]:
     grouped: dict[str, dict[tuple, list[tuple[str, Entry]]]] = {}
     for folder, run in names.items():
         for name, card in read_cards(folder).items():
-            key = card.protocol, tuple(sorted(data["sha256"] for data in card.data))
+            key = card.protocol, tuple(sorted(data.get("sha256") or identity(data) for data in card.data))
             grouped.setdefault(card.task, {}).setdefault(key, []).append((run, Entry(folder, name, card)))
     groups = []
     for task, by_key in grouped.items():
@@ -210,7 +210,7 @@ def _details(group: Group) -> list[str]:
     cards = {run: entry.card for run, entry in group.entries.items()}
     baselines = [name for name, row in group.rows.items() if row.is_baseline]
     texts = {
-        "Data": lambda card: ", ".join(f"{data['source']} (SHA-256 {data['sha256'][:12]})" for data in card.data),
+        "Data": lambda card: ", ".join(f"{data['source']} ({identity(data, 12)})" for data in card.data),
         "Seeds": lambda card: ", ".join(map(str, card.seeds)) or "not recorded",
         "Hardware": lambda card: _hardware(card.environment),
         "Versions": lambda card: _versions(card.environment),

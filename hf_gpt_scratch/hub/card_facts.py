@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
-from ..evaluation.card import FOLDER, Metric, ResultCard, read_cards
+from ..evaluation.card import FOLDER, Metric, ResultCard, identity, read_cards
 from ..evaluation.report import escape, markdown_table
 from .leaks import public_command, public_source, public_text
 
@@ -62,6 +62,7 @@ def training_facts(metrics: Mapping, config: Mapping, conversion: Mapping, folde
         "command": public_command(metrics.get("command")),
         "curves": "plots/training.png" if (folder / "plots" / "training.png").is_file() else None,
         "config": config,
+        "positions": config.get("n_positions"),
         "calibration": calibration_facts(config),
         "protocol": metrics.get("protocol"),
         "leaked_rows": metrics.get("test_rows_with_a_near_copy_in_train"),
@@ -83,7 +84,9 @@ def calibration_facts(config: Mapping) -> dict | None:
 
     if not config.get("calibration"):
         return None
-    return {name: _number(value) for name, value in asdict(Calibration.of(SimpleNamespace(**config))).items()}
+    facts = {name: _number(value) for name, value in asdict(Calibration.of(SimpleNamespace(**config))).items()}
+    prevalence = config["calibration"].get("prevalence")
+    return facts | {"prevalence": None if prevalence is None else f"{prevalence:.1%}"}
 
 
 def result_facts(cards: Sequence[ResultCard], expected: Sequence[str], name_of_data) -> dict:
@@ -94,7 +97,7 @@ def result_facts(cards: Sequence[ResultCard], expected: Sequence[str], name_of_d
             "task": card.task,
             "protocol": public_text(card.protocol),
             "table": markdown_table({name_of_row(card, is_calibrated): card.metrics, **card.baselines}),
-            "data": [f"{name_of_data(data)} (SHA-256 {str(data['sha256'])[:12]})" for data in card.data],
+            "data": [f"{name_of_data(data)} ({identity(data, 12)})" for data in card.data],
             "baselines": list(card.baselines),
             "seeds": [str(seed) for seed in card.seeds],
             "command": public_command(card.command),
@@ -102,7 +105,8 @@ def result_facts(cards: Sequence[ResultCard], expected: Sequence[str], name_of_d
         for card in cards
     ]
     measured = {name for card in cards for name in card.metrics}
-    sentences = comparisons([card for card in cards if card.task != CALIBRATION])
+    when = ", as it was trained and before its calibration," if is_calibrated else ""
+    sentences = comparisons([card for card in cards if card.task != CALIBRATION], when)
     return {
         "evaluations": evaluations,
         "missing": [name for name in expected if name not in measured],
@@ -116,7 +120,7 @@ def name_of_row(card: ResultCard, is_calibrated: bool) -> str:
     return "as trained" if is_calibrated and card.task == CLASSIFICATION else "this model"
 
 
-def comparisons(cards: Sequence[ResultCard]) -> list[str]:
+def comparisons(cards: Sequence[ResultCard], when: str = "") -> list[str]:
     """How F1 compares with each baseline's, by the intervals: apart where they do not overlap."""
     sentences = []
     for card in cards:
@@ -131,9 +135,8 @@ def comparisons(cards: Sequence[ResultCard]) -> list[str]:
                 verdict = "is worse than"
             else:
                 verdict = "cannot be told apart from"
-            sentences.append(
-                f"By F1 it {verdict} {name}: {_with_interval(ours)} against {_with_interval(theirs)} ({card.task})."
-            )
+            numbers = f"{_with_interval(ours)} against {_with_interval(theirs)}"
+            sentences.append(f"By F1{when} it {verdict} {name}: {numbers} ({card.task}).")
     return sentences
 
 

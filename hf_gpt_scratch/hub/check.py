@@ -177,7 +177,7 @@ def check_loading(folder: Path, settings: dict) -> list[Finding]:
         return findings
     from .clean_process import load_elsewhere
 
-    answers = load_elsewhere(str(folder.absolute()), ["AutoTokenizer", *classes], reference, texts=TEXTS)
+    answers = load_elsewhere(folder, ["AutoTokenizer", *classes], reference, texts=TEXTS)
     findings.append(find("AutoTokenizer", lambda: tokenizer_loaded(folder, answers.pop("AutoTokenizer"))))
     findings += [
         find(name, lambda answer=answer, name=name: _loaded(answer, name in own)) for name, answer in answers.items()

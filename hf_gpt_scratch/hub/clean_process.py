@@ -58,7 +58,7 @@ print(json.dumps(answers))
 
 
 def load_elsewhere(
-    source: str,
+    source: Path | str,
     classes: Sequence[str],
     reference: dict | None = None,
     revision: str | None = None,
@@ -68,7 +68,7 @@ def load_elsewhere(
     Loads `source` by each of the Auto classes, with a cache of its own.
 
     Args:
-        source: a folder, which is loaded without a network, or a repository, which is downloaded anew.
+        source: a folder's `Path`, which is loaded without a network, or a repository, which is downloaded anew.
         reference: what `reference_logits.record` wrote, to be answered by the class that it names.
         texts: what "AutoTokenizer", where it is among the classes, shall make tokens of.
 
@@ -81,8 +81,8 @@ def load_elsewhere(
     """
     with tempfile.TemporaryDirectory() as scratch:
         cache = {"HF_MODULES_CACHE": f"{scratch}/modules"}
-        if Path(source).is_dir():
-            cache["HF_HUB_OFFLINE"] = "1"
+        if isinstance(source, Path):
+            source, cache["HF_HUB_OFFLINE"] = str(source.absolute()), "1"
         else:  # with the token of this process, which may be one that only Colab's notebook can read
             cache |= {"HF_HUB_CACHE": f"{scratch}/hub", "HF_TOKEN": get_token() or ""}
         run = subprocess.run(
@@ -91,6 +91,7 @@ def load_elsewhere(
             capture_output=True,
             text=True,
             env={**os.environ, **cache},
+            cwd=scratch,  # where no folder has the name of a repository
         )
         if run.returncode != 0:
             reason = (run.stderr.strip().splitlines() or [f"exit status {run.returncode}"])[-1]

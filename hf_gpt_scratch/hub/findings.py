@@ -22,16 +22,10 @@ class Failure(Exception):
     """A check failed, and the message says why."""
 
 
-class Skip(Exception):
-    """A check could not be made, and the message says why."""
-
-
 def find(name: str, examine: Callable[[], str]) -> Finding:
-    """The finding of `examine`, which returns what to say of it, or raises `Failure` or `Skip`."""
+    """The finding of `examine`, which returns what to say of it, or raises `Failure`."""
     try:
         return Finding(name, "ok", examine())
-    except Skip as reason:
-        return Finding(name, "skipped", str(reason))
     except (Failure, InputError) as failure:
         return Finding(name, "failed", str(failure))
 

@@ -5,6 +5,7 @@ import json
 import re
 import shlex
 import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,16 +21,22 @@ SECRETS = {
     "a Slack token": r"(?<![A-Za-z0-9])xox[abprs]-[\w-]{10,}",
     "an AWS key": r"(?<![A-Za-z0-9])(?:AKIA|ASIA)[0-9A-Z]{16}(?![0-9A-Za-z])",
     "a bearer token": r"\bBearer [A-Za-z0-9._~+/-]{16,}",
-    "a password in an address": r"://[^/\s:@]+:[^/\s:@]+@",
-    "a secret": r"(?i:access[_-]?key|secret|password|passwd|auth[_-]?token)[\"']?\s*[:=]\s*[\"']?[\w/+.-]{12,}",
+    "a private key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----",
+    "a password in an address": r"://[^/\s:@]*:[^/\s:@{}$<>]+@",  # not one that code fills in
+    "a secret": r"(?i:access[_-]?key|secret|password|passwd|auth[_-]?token)[\"']?\s*[:=]\s*[\"']?[\w/+.-]{12,}+(?!\()",
 }
-# An absolute path of two parts or more; not within a longer path or an address, and no address's own path.
-UNIX_PATH = r"(?:(?<![\w./~-])|(?<=file://))(?!/(?:v\d+|api)/)/[\w.-]+/[\w.-]+|(?<![\w/~])~[\w.-]+/[\w.-]+"
-WINDOWS_PATH = r"(?<![A-Za-z0-9])[A-Za-z]:(?:\\+|/)(?![\\/])[\w.-]+|(?<![\w\\])\\\\[\w.-]+\\[\w$.-]+"
+# An absolute path of two parts or more; not within a longer path, an address or a link, no address's own path, and
+# none that every machine has.
+UNIX_PATH = (
+    r"(?:(?<![\w./~-])(?<!\]\()(?<!href=.)(?<!src=.)|(?<=file://))"
+    r"(?!/(?:v\d+|api|dev|etc|bin|usr|path/to)/)/[\w.-]+/[\w.-]+"
+    r"|(?<![\w/~])~[A-Za-z_][\w.-]*/[\w.-]+"
+)
+WINDOWS_PATH = r"(?<![A-Za-z0-9])(?:[A-Za-z]:\\+|[A-Z]:/)(?![\\/])[\w.-]+|(?<![\w\\])\\\\[\w.-]+\\[\w$.-]+"
 TEMPLATE = re.compile(r"\{[{%]")  # of Jinja
 LINE_END = re.compile(r"\\[nrt](?!\w*\\)")  # in code as in "Q:\n", which is no folder of a drive
 VOCABULARY = ("tokenizer.json", "vocab.json", "merges.txt")  # words of the training text, paths maybe among them
-SECRET_OPTION = re.compile(r"--?[\w-]*(?:token|key|secret|password)[\w-]*", re.IGNORECASE)
+SECRET_OPTION = re.compile(r"--?(?:[\w-]*[_-])?(?:token|key|apikey|secret|password)", re.IGNORECASE)
 PATH = re.compile(r"(?:file://)?(?:~[\w.-]*/|/|[A-Za-z]:[\\/]|\.\.[\\/]|\\\\).+", re.DOTALL)
 # The folders before a file's name in such a path within a sentence
 FOLDERS = re.compile(r"(?<![\w./\\:-])(?:file://)?(?:~?/|[A-Za-z]:[\\/]|\.\.[\\/])(?=[\w.~-])(?:[^\s,;'\"=]+[\\/])?")
@@ -47,7 +54,11 @@ def leaks(name: str, content: Path | bytes, own: tuple[Path, ...] = ()) -> list[
     """
     patterns = [UNIX_PATH, *(rf"(?<![\w./~-]){re.escape(str(path))}(?![\w-])" for path in own if str(path) != "/")]
     problems = []
-    for where, text in texts(name, content):
+    try:
+        found_texts = list(texts(name, content))
+    except UnicodeDecodeError:
+        return [f"{name} is not UTF-8, so that nothing can be looked for in it; save it as that"]
+    for where, text in found_texts:
         place = f" in {where}" if where else ""
         for what, pattern in SECRETS.items():
             if match := re.search(pattern, text):
@@ -73,7 +84,7 @@ def texts(name: str, content: Path | bytes) -> Iterator[tuple[str, str]]:
     if name.endswith(".png"):
         yield from _strings(_png_texts(data))
         return
-    text = data.decode("utf-8", errors="replace")
+    text = data.decode("utf-8")
     try:
         values = json.loads(text) if name.endswith(".json") else text
     except (ValueError, RecursionError):
@@ -82,15 +93,17 @@ def texts(name: str, content: Path | bytes) -> Iterator[tuple[str, str]]:
 
 
 def _strings(values) -> Iterator[tuple[str, str]]:
-    pending = [("", values)]
+    """The texts in JSON, those with a key behind it, as it may say what they are."""
+    pending = [("", "", values)]
     while pending:
-        where, value = pending.pop()
+        where, key, value = pending.pop()
         if isinstance(value, str):
-            yield where, value
-        elif isinstance(value, (dict, list)):
-            items = value.items() if isinstance(value, dict) else enumerate(value)
-            pending += [(f"{where}.{key}" if where else str(key), one) for key, one in items]
-            pending += [(where, key) for key in value if isinstance(value, dict)]
+            yield where, f"{key}: {value}" if key else value
+        elif isinstance(value, dict):
+            pending += [(f"{where}.{name}" if where else name, name, one) for name, one in value.items()]
+            yield from ((where, name) for name, one in value.items() if not isinstance(one, str))
+        elif isinstance(value, list):
+            pending += [(f"{where}.{i}" if where else str(i), key, one) for i, one in enumerate(value)]
 
 
 def _safetensors_metadata(content: Path | bytes) -> dict:
@@ -102,15 +115,32 @@ def _safetensors_metadata(content: Path | bytes) -> dict:
             return {}  # damaged, which is for others to say
 
 
-def _png_texts(data: bytes) -> dict:
-    from PIL import Image
+def _png_texts(data: bytes) -> dict[str, str]:
+    """What a PNG holds beside the picture, by the kind of its chunks (PNG specification, 11.3), or behind it."""
+    found, position, kind = {}, 8, b""
+    while position + 8 <= len(data) and kind != b"IEND":
+        length, kind = struct.unpack(">I4s", data[position : position + 8])
+        chunk = data[position + 8 : position + 8 + length]
+        position += 12 + length
+        if kind in (b"tEXt", b"zTXt", b"iTXt", b"eXIf"):
+            text = _inflated(kind, chunk).decode("latin-1").replace("\0", " ")
+            found[kind.decode()] = f"{found.get(kind.decode(), '')} {text}"
+    return found | ({"what follows the picture": data[position:].decode("latin-1")} if position < len(data) else {})
 
+
+def _inflated(kind: bytes, chunk: bytes) -> bytes:
+    """A chunk's text; the compressed ones' begins behind their keyword and, in iTXt, two more."""
+    keyword, _, rest = chunk.partition(b"\0")
+    if kind == b"zTXt":
+        packed = rest[1:]
+    elif kind == b"iTXt" and rest[:1] == b"\1":
+        packed = rest[2:].split(b"\0", 2)[-1]
+    else:
+        return chunk
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-            return {key: value for key, value in image.info.items() if isinstance(value, str)}
-    except (OSError, SyntaxError, ValueError):
-        return {}
+        return keyword + b" " + zlib.decompressobj().decompress(packed, 100_000_000)
+    except zlib.error:
+        return chunk
 
 
 def public_text(text: str) -> str:

@@ -6,6 +6,7 @@ What no file of the folder says is "not measured" or "not recorded" in the card.
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCardData
 
 from ..errors import InputError
+from ..prompts import CHAT_TEMPLATE
 from ..saving import ADAPTER_CONFIG
 from . import reference_logits
 from .card_facts import CALIBRATION, name_of_row, read_results, render, result_facts, training_facts
@@ -124,9 +126,10 @@ def _known_data() -> dict[str, DataSet]:
     return {data.sha256: data for data in known}
 
 
-def is_own_card(readme: bytes) -> bool:
-    """Whether a README.md was written here, so that it may be written again."""
-    return MARKER.encode() in readme
+def is_replaceable(readme: str) -> bool:
+    """Whether a README.md was written by this package, by PEFT or Trainer, or is the Hub's, with no word in it."""
+    generated = (MARKER, "[More Information Needed]", "<!-- This model card has been generated automatically")
+    return any(sign in readme for sign in generated) or not re.sub(r"\A---\n.*?\n---", "", readme, flags=re.S).strip()
 
 
 def make_card(folder: str | os.PathLike, repo_id: str, license: str | None = None, language: str | None = None):
@@ -136,8 +139,7 @@ def make_card(folder: str | os.PathLike, repo_id: str, license: str | None = Non
 
     Args:
         repo_id: the repository of the Hub that the folder is for, which the lines of code load.
-        license: of the weights; by default MIT for a model that was trained here from random weights, else "not
-            recorded".
+        license: of the weights; by default "not recorded".
         language: of the texts it is for; by default that of the data it was trained on, where that is known.
 
     Returns:
@@ -151,7 +153,7 @@ def make_card(folder: str | os.PathLike, repo_id: str, license: str | None = Non
 
     model = _Model.read(Path(folder))
     try:
-        return ModelCard(_text(model, repo_id, license or ("mit" if model.is_from_scratch else None), language))
+        return ModelCard(_text(model, repo_id, license, language))
     except (LookupError, TypeError, AttributeError, ValueError, jinja2.UndefinedError) as error:
         if isinstance(error, InputError):
             raise
@@ -206,7 +208,7 @@ def _text(model: "_Model", repo_id: str, license: str | None, language: str | No
 def eval_results(card, pipeline: str, trained_on: DataSet | None) -> list[EvalResult]:
     """The numbers of a result card as the Hub's model-index has them: those that it knows."""
     data = DataSet.of(card.data[0])
-    if trained_on and trained_on.sha256 == data.sha256:
+    if trained_on and data.sha256 and trained_on.sha256 == data.sha256:
         data = trained_on  # of which more is recorded
     return [
         EvalResult(
@@ -272,7 +274,7 @@ class _Model:
     def template(self) -> str:
         """Of model_cards/, the one that fits."""
         if self.architecture == "GPTScratchForCausalLM":
-            if _has_chat_template(self.folder):
+            if self.metrics.get("task") == "instruction following" or _chat_template(self.folder) == CHAT_TEMPLATE:
                 return "instruct"
             return "other" if self.adapter else "base"
         labels = list((self.config.get("id2label") or {}).values())
@@ -298,16 +300,12 @@ class _Model:
         source = self.conversion.get("source")
         return source if isinstance(source, str) and not self.base and is_hub_id(source) else None
 
-    @property
-    def is_from_scratch(self) -> bool:
-        """Whether it is known to have been trained from random weights."""
-        return bool(self.metrics.get("command")) and not (self.base or self.conversion)
 
-
-def _has_chat_template(folder: Path) -> bool:
-    return (folder / "chat_template.jinja").is_file() or bool(
-        _read_object(folder / "tokenizer_config.json").get("chat_template")
-    )
+def _chat_template(folder: Path) -> str | None:
+    path = folder / "chat_template.jinja"
+    if path.is_file():
+        return path.read_text(encoding="utf-8")
+    return _read_object(folder / "tokenizer_config.json").get("chat_template")
 
 
 def _read_object(path: Path) -> dict:

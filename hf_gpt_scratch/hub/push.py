@@ -2,26 +2,23 @@
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 
+from huggingface_hub import ModelCard
+
 from ..errors import InputError, UsageError
+from ..saving import ADAPTER_CONFIG, OF_THE_MODEL
 from . import reference_logits
 from .check import TEXTS, check, compare_logits, tokenizer_loaded
 from .files import require_no_leaks, uploadable
 from .findings import Failure, find, require, table
+from .model_card import is_replaceable
 
-# Of an earlier push, to be taken away when the new one lacks them; the last two by a Trainer that pushed checkpoints.
-REPLACED = (
-    "*.safetensors",
-    "*.safetensors.index.json",
-    "*.py",
-    "plots/*.png",
-    reference_logits.FILE,
-    "training_args.bin",
-    "samples.jsonl",
-)
+# Of an earlier push, to be taken away when the new one lacks them; the last by transformers' own Trainer.
+REPLACED = (*OF_THE_MODEL, "training_args.bin")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--revision", metavar="BRANCH", help="push to this branch (default: main)")
     parser.add_argument("--create-pr", action="store_true", help="propose it as a pull request")
     parser.add_argument(
-        "--license", help="of the weights, such as mit (default: mit for a model trained from scratch)"
+        "--license", help="of the weights, such as mit (default: that of the card there, if it has one)"
     )
     parser.add_argument("--language", help="of its texts, such as en (default: that of the data, where it is known)")
     parser.add_argument("--dry-run", action="store_true", help="check, and list what would be uploaded, no more")
@@ -70,7 +67,15 @@ def push(
     """
     files = checked_files(folder, repo_id, **terms)
     with hub_errors(repo_id):
-        url, revision = upload(files, repo_id, private, branch, create_pr)
+        there = prepare(repo_id, private, branch, reference_logits.is_adapter(folder))
+        if "README.md" in there and isinstance(files["README.md"], bytes):
+            card = _remote_file(repo_id, "README.md", branch).decode("utf-8", errors="replace")
+            if not is_replaceable(card):
+                del files["README.md"]
+                print("The README.md there was written by hand, and stays.")
+            elif (license := ModelCard(card, ignore_metadata_errors=True).data.license) and not terms.get("license"):
+                files["README.md"] = card_of(folder, repo_id, **{**terms, "license": license})
+        url, revision = upload(files, there, repo_id, branch, create_pr)
     print(f"Pushed to {url}.")
     print(load_back(folder, repo_id, revision))
 
@@ -109,13 +114,18 @@ def checked_files(folder: Path, repo_id: str, **terms: str | None) -> dict[str, 
 
 def contents(folder: Path, repo_id: str, **terms: str | None) -> dict[str, Path | bytes]:
     """What a repository gets, by name: the model's files, and the card, unless the folder's README.md is not ours."""
-    from .model_card import is_own_card, make_card
-
     files: dict[str, Path | bytes] = {path.relative_to(folder).as_posix(): path for path in uploadable(folder)}
     readme = files.get("README.md")
-    if readme is None or is_own_card(readme.read_bytes()):
-        files["README.md"] = str(make_card(folder, repo_id, **terms)).encode()
+    if readme is None or is_replaceable(readme.read_text(encoding="utf-8", errors="replace")):
+        files["README.md"] = card_of(folder, repo_id, **terms)
     return files
+
+
+def card_of(folder: Path, repo_id: str, **terms: str | None) -> bytes:
+    """The model card, as a file's content."""
+    from .model_card import make_card
+
+    return str(make_card(folder, repo_id, **terms)).encode()
 
 
 def _check_card(files: dict[str, Path | bytes], folder: Path) -> str:
@@ -127,7 +137,7 @@ def _check_card(files: dict[str, Path | bytes], folder: Path) -> str:
 @contextmanager
 def hub_errors(repo_id: str) -> Iterator[None]:
     """Makes an `InputError` of one sentence of whatever goes wrong between here and the Hub."""
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     # What the HTTP library under huggingface_hub raises when there is no connection: httpx's or httpx2's.
     connection_error = next(base for base in HfHubHTTPError.__mro__ if base.__name__ == "HTTPError")
@@ -141,25 +151,26 @@ def hub_errors(repo_id: str) -> Iterator[None]:
         if isinstance(error, InputError):
             raise
         raise InputError(f"The Hub refused the card of {repo_id}: {' '.join(str(error).split())}") from None
-    except (OSError, RuntimeError, connection_error) as error:  # RuntimeError: an upload to LFS, after its retries
+    except (ConnectionError, TimeoutError, LocalEntryNotFoundError, RuntimeError, connection_error) as error:
+        # RuntimeError: an upload to LFS, after its retries
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"The connection for {repo_id} broke off, and no file there was changed ({reason})."
+            f"The connection for {repo_id} broke off ({reason.rstrip('.')}). A push changes all or nothing there: push"
+            " again."
         ) from None
 
 
-def upload(
-    files: dict[str, Path | bytes], repo_id: str, private: bool | None, branch: str | None, create_pr: bool
-) -> tuple[str, str]:
+def prepare(repo_id: str, private: bool | None, branch: str | None, is_adapter: bool | None) -> list[str]:
     """
-    One commit of the files, which takes away what an earlier one left; returns its address and its hash.
+    Makes the repository and the branch where they are not there; returns the names of the files in them.
+
+    Args:
+        is_adapter: whether an adapter will be pushed, or a whole model; `None` where it is not known.
 
     Raises:
-        InputError: when the repository holds another model, or is public and should be private.
+        InputError: when the repository holds another kind of model, or is public and should be private.
     """
-    from fnmatch import fnmatch
-
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+    from huggingface_hub import HfApi
 
     api = HfApi()
     api.create_repo(repo_id, private=private, exist_ok=True)
@@ -168,18 +179,43 @@ def upload(
     if branch:
         api.create_branch(repo_id, branch=branch, exist_ok=True)
     there = api.list_repo_files(repo_id, revision=branch)
-    _require_same_kind(api, repo_id, branch, there)
-    files = dict(files)
-    if "README.md" in there and isinstance(files["README.md"], bytes) and not _is_card_ours(api, repo_id, branch):
-        del files["README.md"]
-        print("The README.md there was written by hand, and stays.")
-    stale = [
-        name
-        for name in there
-        if name not in files and any(fnmatch(name, one) and name.count("/") == one.count("/") for one in REPLACED)
-    ]
+    if "config.json" in there:
+        try:
+            config = json.loads(_remote_file(repo_id, "config.json", branch))
+        except (ValueError, RecursionError):
+            config = None
+        kind = config.get("model_type") if isinstance(config, dict) else None
+        if kind != "gpt_scratch":
+            raise InputError(
+                f"{repo_id} holds a model of the type {kind!r}; choose another name, or delete what is there."
+            )
+    holds = {"a whole model": "config.json" in there, "an adapter": ADAPTER_CONFIG in there}
+    wrong = {True: "a whole model", False: "an adapter"}.get(is_adapter)
+    if wrong and holds[wrong]:
+        raise InputError(
+            f"{repo_id} holds {wrong}, and the two would be mixed up; choose another name, or delete what is there."
+        )
+    return there
+
+
+def _remote_file(repo_id: str, name: str, branch: str | None) -> bytes:
+    from huggingface_hub import hf_hub_download
+
+    return Path(hf_hub_download(repo_id, name, revision=branch)).read_bytes()
+
+
+def upload(
+    files: dict[str, Path | bytes], there: Iterable[str], repo_id: str, branch: str | None, create_pr: bool
+) -> tuple[str, str]:
+    """
+    One commit of the files, which takes away of those that are `there` what an earlier push left; returns its address
+    and its hash.
+    """
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+
+    stale = [name for name in there if name not in files and any(fnmatch(name, one) for one in REPLACED)]
     added = [CommitOperationAdd(name, content) for name, content in files.items()]
-    done = api.create_commit(
+    done = HfApi().create_commit(
         repo_id,
         [*added, *(CommitOperationDelete(name) for name in stale)],
         commit_message="Push of a model by hf-gpt-scratch",
@@ -187,23 +223,6 @@ def upload(
         create_pr=create_pr,
     )
     return done.pr_url or done.commit_url, done.oid
-
-
-def _require_same_kind(api, repo_id: str, branch: str | None, there: list[str]) -> None:
-    """Raises `InputError` when a repository holds another kind of model, which a push would mix with this one."""
-    if "config.json" in there:
-        path = api.hf_hub_download(repo_id, "config.json", revision=branch)
-        kind = json.loads(Path(path).read_text(encoding="utf-8")).get("model_type")
-        if kind != "gpt_scratch":
-            raise InputError(
-                f"{repo_id} holds a model of the type {kind!r}; choose another name, or delete what is there."
-            )
-
-
-def _is_card_ours(api, repo_id: str, branch: str | None) -> bool:
-    from .model_card import is_own_card
-
-    return is_own_card(Path(api.hf_hub_download(repo_id, "README.md", revision=branch)).read_bytes())
 
 
 def _refusal(error, repo_id: str) -> str:

@@ -36,6 +36,7 @@ SECRETS = {
     "a secret": "aws_secret_access_key = " + "i9" * 20,
     "a bearer token": "Authorization: Bearer " + "e5" * 12,
     "a password in an address": "https://someone:f6f6f6f6@example.org/x",
+    "a private key": "-----BEGIN OPENSSH PRIVATE KEY-----",
 }
 
 
@@ -62,6 +63,27 @@ def test_a_secret_after_an_escaped_character_is_found(folder, before):
 def test_a_key_of_any_service_is_found_by_its_name(folder, text):
     put(folder, "README.md", text)
     with pytest.raises(Failure, match="README.md holds an API key"):
+        check_texts(folder)
+
+
+@pytest.mark.parametrize(
+    "settings, where",
+    [
+        ({"api_key": "abcdefghij0123456789"}, "api_key"),
+        ({"wandb": {"password": "hunter2hunter2hunter2"}}, "wandb.password"),
+        ({"aws_secret_access_key": ["abcdefghij0123456789"]}, "aws_secret_access_key.0"),
+        ({"cache": "redis://:f6f6f6f6@host:6379"}, "cache"),
+    ],
+)
+def test_a_key_beside_its_name_in_json_is_found(folder, settings, where):
+    put(folder, "config.json", json.dumps({"auto_map": AUTO_MAP, **settings}))
+    with pytest.raises(Failure, match=f"config.json holds .* in {where};"):
+        check_texts(folder)
+
+
+def test_what_cannot_be_searched_is_told(folder):
+    (folder / "README.md").write_bytes("words".encode("utf-16"))
+    with pytest.raises(Failure, match="README.md is not UTF-8"):
         check_texts(folder)
 
 
@@ -115,6 +137,8 @@ def test_the_folder_and_the_home_are_found_wherever_they_are(folder, monkeypatch
         "{{ 'Q:\\nfoo' }}",
         "Bearer $HF_TOKEN, hf_hub_download, api_key = os.environ['KEY'], task-specific-fine-tuning-data",
         "mail me@example.org; at 12:30 a:b",
+        "[a picture](/datasets/user/name), <a href='/docs/x'>, 2>/dev/null, #!/usr/bin/env, a:/b, ~50/50",
+        "password=os.environ.get('X'), secret = getpass.getpass(), https://user:{token}@host",
     ],
 )
 def test_what_only_looks_like_one_passes(folder, text):
@@ -139,6 +163,15 @@ def test_metadata_is_read_too(tmp_path):
     note.add_text("Comment", SECRETS["an API key"])
     Image.new("L", (1, 1)).save(tmp_path / "a.png", pnginfo=note)
     assert "a.png holds an API key" in leaks("plots/a.png", tmp_path / "a.png")[0]
+    picture = (tmp_path / "a.png").read_bytes()
+    assert "holds the path '/home/me'" in leaks("a.png", picture + b" /home/me/x")[0]
+    hidden = PngInfo()
+    hidden.add_text("Comment", SECRETS["an API key"], zip=True)
+    hidden.add_itxt("Comment", "/home/me/x", zip=True)
+    exif = Image.Exif()
+    exif[0x010E] = "/home/you/x"
+    Image.new("L", (1, 1)).save(tmp_path / "b.png", pnginfo=hidden, exif=exif)
+    assert len(leaks("b.png", tmp_path / "b.png")) == 3
     assert leaks("model.safetensors", b"damaged") == leaks("a.png", b"damaged") == []
 
 
@@ -170,6 +203,7 @@ def test_no_folder_of_the_machine_is_told(text, shown):
         ),
         ("judge a.json --base-url https://me:s3cret@host/v1", "judge a.json --base-url https://host/v1"),
         ("a --hub_token hf_xyz --api-key=k --key", "a --hub_token ... --api-key=... --key"),
+        ("a --train_tokenizer 1000 --max_new_tokens 50 --sample_tokens=20 --tokenizer gpt2",) * 2,
     ],
 )
 def test_a_command_is_told_without_folders_and_secrets(command, shown):

@@ -19,8 +19,9 @@ from hf_gpt_scratch import (
 from hf_gpt_scratch.data.sms_spam import SHA256
 from hf_gpt_scratch.errors import InputError
 from hf_gpt_scratch.evaluation.card import Metric, ResultCard
-from hf_gpt_scratch.hub.model_card import make_card
+from hf_gpt_scratch.hub.model_card import is_replaceable, make_card
 from hf_gpt_scratch.prompts import CHAT_TEMPLATE
+from hf_gpt_scratch.provenance import recorded_source
 from hf_gpt_scratch.tokenizer import load_tokenizer
 
 CARDS = Path(__file__).parent / "cards"
@@ -33,7 +34,7 @@ def write_folder(folder: Path, config: dict, metrics: dict | None = None, chat: 
     if metrics:
         (folder / "metrics.json").write_text(json.dumps(metrics))
     if chat:
-        (folder / "chat_template.jinja").write_text("{{ messages }}")
+        (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE)
     return folder
 
 
@@ -81,7 +82,7 @@ def spam_folder(folder: Path, ours: Metric, theirs: Metric, **config) -> Path:
 
 
 def make_spam(folder: Path) -> Path:
-    calibration = {"temperature": 1.25, "shift": 0.0, "threshold": 0.875}
+    calibration = {"temperature": 1.25, "shift": 0.0, "threshold": 0.875, "prevalence": 0.134}
     return spam_folder(folder, Metric(0.9435, [0.91, 0.96]), Metric(0.9559, [0.93, 0.97]), calibration=calibration)
 
 
@@ -117,7 +118,9 @@ def make_adapter(folder: Path) -> Path:
     folder.mkdir()
     settings = {"base_model_name_or_path": "user/base", "task_type": "CAUSAL_LM", "peft_type": "LORA"}
     (folder / "adapter_config.json").write_text(json.dumps(settings))
-    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE)
+    metrics = {"task": "instruction following", "method": "LoRA tuning", "parameters": 1234567, "leaked_pairs": 0}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
     return folder
 
 
@@ -194,12 +197,19 @@ def test_its_lines_of_code_run_where_the_package_is_not_installed(tmp_path, mode
     assert re.search(last, run_code(make_card(folder, "user/repo"), folder))
 
 
-def test_the_lines_of_an_adapters_card_run(tmp_path):
+@pytest.mark.parametrize(
+    "model_class, task, settings",
+    [
+        (GPTScratchForCausalLM, "CAUSAL_LM", {"chat": CHAT_TEMPLATE, "n_positions": 256}),
+        (GPTScratchForCausalLM, "CAUSAL_LM", {}),
+        (GPTScratchForSequenceClassification, "SEQ_CLS", OTHER_LABELS),
+    ],
+)
+def test_the_lines_of_an_adapters_card_run(tmp_path, model_class, task, settings):
     peft = pytest.importorskip("peft")
-    base = save_model(tmp_path / "base", chat=CHAT_TEMPLATE, n_positions=256)
+    base = save_model(tmp_path / "base", model_class, **settings)
     model = peft.get_peft_model(
-        GPTScratchForCausalLM.from_pretrained(base),
-        peft.LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear"),
+        model_class.from_pretrained(base), peft.LoraConfig(task_type=task, target_modules="all-linear")
     )
     model.save_pretrained(tmp_path / "adapter")
     load_tokenizer(str(base)).save_pretrained(tmp_path / "adapter")
@@ -243,4 +253,47 @@ def test_the_terms_of_a_model_made_from_another_are_not_guessed(tmp_path):
     assert made.datasets == ["someone/questions"]
     given = ModelCard(str(make_card(tmp_path / "a", "user/a", license="apache-2.0", language="fr"))).data
     assert (given.license, given.language) == ("apache-2.0", "fr")
-    assert ModelCard(str(make_card(make_spam(tmp_path / "b"), "user/b"))).data.license == "mit"
+    assert ModelCard(str(make_card(make_spam(tmp_path / "b"), "user/b"))).data.license is None
+
+
+def test_a_base_that_is_a_folder_is_taken_for_no_repository(tmp_path, monkeypatch):
+    (tmp_path / "runs" / "small").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    folder = make_instruct(tmp_path / "a")
+    (folder / "metrics.json").write_text(json.dumps({"base_model": recorded_source("runs/small")}))
+    monkeypatch.chdir(folder)
+    card = make_card(folder, "user/a")
+    assert card.data.base_model is None and "trained on from small." in str(card)
+    assert recorded_source("user/base") == "user/base" and recorded_source(None) is None
+
+
+def test_a_chat_model_of_another_template_is_not_called_ours(tmp_path):
+    folder = make_base(tmp_path / "a")
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    text = str(make_card(folder, "user/a"))
+    assert "Alpaca" not in text and "not been taught" not in text
+
+
+def test_data_that_was_streamed_is_told_by_its_revision(tmp_path):
+    data = {"source": "someone/stories, train", "dataset": "someone/stories", "revision": "ef" * 20}
+    folder = write_folder(tmp_path / "a", {"architectures": ["GPTScratchForCausalLM"]}, {"data": data})
+    perplexity = {"perplexity": Metric(9.5, higher_is_better=False)}
+    ResultCard("language modelling", "windows", [data], perplexity, "python a.py", {}).write(folder, "pretraining")
+    card = make_card(folder, "user/a")
+    assert f"someone/stories (streamed, revision {'ef' * 6})" in str(card)
+    assert card.data.eval_results[0].dataset_type == "someone/stories"
+
+
+@pytest.mark.parametrize(
+    "readme, replaceable",
+    [
+        ("---\nlicense: mit\n---\n", True),
+        ("---\nlicense: mit\n---\n\n# mine", False),
+        ("# mine", False),
+        ("", True),
+        ("# Model Card for Model ID\n[More Information Needed]", True),
+        ("---\nlicense: mit\n---\n<!-- This model card has been generated automatically according", True),
+    ],
+)
+def test_a_readme_that_nobody_wrote_may_be_replaced(readme, replaceable):
+    assert is_replaceable(readme) == replaceable

@@ -8,6 +8,9 @@ import pytest
 from models import save_model
 from stand_in import TOKEN
 
+from hf_gpt_scratch import GPTScratchForCausalLM
+from hf_gpt_scratch.hub import reference_logits
+
 pytestmark = pytest.mark.hub
 TRAINING = Path(__file__).parents[2] / "training"
 
@@ -69,13 +72,25 @@ def test_the_old_revision_goes_on_loading_when_an_upload_breaks_off(hub, elsewhe
     assert elsewhere("push", str(folder), "user/repo").returncode == 0
     repo = hub.repos["user/repo"]
     before = repo.refs["main"]
+    old = elsewhere("user/repo", "trust", code=LOAD).stdout
     other = save_model(tmp_path / "other", seed=1)
-    hub.break_uploads_after = 0
-    assert "broke off, and no file there was changed" in sentence(elsewhere("push", str(other), "user/repo"))
-    assert repo.refs["main"] == before
-    hub.break_uploads_after = None
+    model = GPTScratchForCausalLM.from_pretrained(other)
+    (other / "model.safetensors").unlink()
+    model.save_pretrained(other, max_shard_size="30KB")
+    reference_logits.record(other)
+    assert len(list(other.glob("model-*.safetensors"))) > 2
+    hub.break_uploads_after = 1
+    again = "A push changes all or nothing there: push again"
+    assert again in sentence(elsewhere("push", str(other), "user/repo"))
+    assert hub.break_uploads_after == 0 and repo.refs["main"] == before
+    hub.break_uploads_after, hub.break_commits = None, True
+    assert again in sentence(elsewhere("push", str(other), "user/repo"))
+    hub.break_commits = False
+    shutil.rmtree(tmp_path / "home")
+    assert elsewhere("user/repo", "trust", code=LOAD).stdout == old
     assert elsewhere("push", str(other), "user/repo").returncode == 0
-    assert repo.commits[repo.refs["main"]]["model.safetensors"] == (other / "model.safetensors").read_bytes()
+    files = repo.commits[repo.refs["main"]]
+    assert "model.safetensors" not in files and "model.safetensors.index.json" in files
 
 
 def test_branches_and_pull_requests_leave_main_alone(hub, elsewhere, tmp_path):
@@ -104,24 +119,40 @@ def test_what_is_there_already_is_respected(hub, elsewhere, tmp_path):
     folder = save_model(tmp_path / "model")
     assert elsewhere("push", str(folder), "user/repo").returncode == 0
     repo = hub.repos["user/repo"]
-    own = {"README.md": b"by hand", "scripts/eval.py": b"1", "last/x.safetensors": b"2"}
-    repo.commit("main", repo.commits[repo.refs["main"]] | own | {"old.safetensors": b"3"})
+    own = {"README.md": b"by hand", "scripts/eval.py": b"1", "last/x.safetensors": b"2", "handler.py": b"3"}
+    own |= {"plots/mine.png": b"4", "consolidated.safetensors": b"5"}
+    older = {"chat_template.jinja": b"6", "model-00001-of-00002.safetensors": b"7", "training_args.bin": b"8"}
+    repo.commit("main", repo.commits[repo.refs["main"]] | own | older)
     assert "public" in sentence(elsewhere("push", str(folder), "user/repo", "--private"))
     again = elsewhere("push", str(folder), "user/repo")
     assert again.returncode == 0 and "README.md there was written by hand, and stays" in again.stdout
     files = repo.commits[repo.refs["main"]]
-    assert own.items() <= files.items() and "old.safetensors" not in files
+    assert own.items() <= files.items() and not older.keys() & files.keys()
 
-    before = repo.commit("main", files | {"config.json": b'{"model_type": "llama"}'})
-    assert "holds a model of the type 'llama'" in sentence(elsewhere("push", str(folder), "user/repo"))
-    assert repo.refs["main"] == before
+    for config, kind in ((b'{"model_type": "llama"}', "'llama'"), (b"[1]", "None"), (b"{", "None")):
+        before = repo.commit("main", files | {"config.json": config})
+        assert f"holds a model of the type {kind}" in sentence(elsewhere("push", str(folder), "user/repo"))
+        assert repo.refs["main"] == before
+    repo.commit("main", {"adapter_config.json": b"{}"})
+    assert "holds an adapter" in sentence(elsewhere("push", str(folder), "user/repo"))
+
+
+def test_a_card_that_nobody_wrote_is_replaced_and_its_licence_kept(hub, elsewhere, tmp_path):
+    folder = save_model(tmp_path / "model")
+    assert elsewhere("push", str(folder), "user/repo").returncode == 0
+    repo = hub.repos["user/repo"]
+    repo.commit("main", repo.commits[repo.refs["main"]] | {"README.md": b"---\nlicense: apache-2.0\n---\n"})
+    for words in ((), ("--license", "mit")):
+        assert elsewhere("push", str(folder), "user/repo", *words).returncode == 0
+        card = repo.commits[repo.refs["main"]]["README.md"].decode()
+        assert f"license: {words[-1] if words else 'apache-2.0'}" in card and "## How to load" in card
 
 
 def test_a_secret_that_only_the_card_would_tell_is_found(hub, elsewhere, tmp_path):
     folder = save_model(tmp_path / "model")
     (folder / "metrics.json").write_text(json.dumps({"command": f"python a.py --note {TOKEN}"}))
     refused = elsewhere("push", str(folder), "user/repo")
-    assert "1 of 13 checks" in sentence(refused) and "README.md holds a Hugging Face token" in refused.stdout
+    assert "1 of 14 checks" in sentence(refused) and "README.md holds a Hugging Face token" in refused.stdout
     assert hub.repos == {} and TOKEN not in refused.stdout + refused.stderr
 
 
@@ -136,7 +167,7 @@ def test_a_hub_that_is_down_is_one_sentence(hub, elsewhere, tmp_path):
     folder = save_model(tmp_path / "model")
     hub.shutdown()
     hub.server_close()
-    assert "broke off, and no file there was changed" in sentence(elsewhere("push", str(folder), "user/repo"))
+    assert "A push changes all or nothing there: push again" in sentence(elsewhere("push", str(folder), "user/repo"))
 
 
 TRAINER = """
@@ -178,6 +209,11 @@ def train_script(script: str, out, *options: str) -> str:
     shape = "--n_embd 32 --n_layer 1 --n_head 2 --n_positions 64 --max_steps 2 --save_strategy steps --save_steps 1"
     words = f"--use_cpu true --disable_tqdm true --train_tokenizer 400 {shape} --eval_strategy no".split()
     words += ["--output_dir", str(out), "--push_to_hub", "true", "--hub_model_id", "user/scripted", *options]
+    return script_code(script, words)
+
+
+def script_code(script: str, words: list[str]) -> str:
+    """Code that runs one of the training scripts."""
     return f"""
 import sys
 sys.path.insert(0, {str(TRAINING)!r})
@@ -201,6 +237,54 @@ def test_a_script_pushes_what_it_trained(hub, elsewhere, tmp_path, strategy):
     models = [files for files in repo.commits.values() if "model.safetensors" in files]
     assert len(models) >= {"end": 1, "every_save": 2}[strategy]
     assert all("modeling_gpt_scratch.py" in files for files in models)
+
+
+def test_nothing_else_is_pushed_while_a_script_trains(hub, elsewhere, tmp_path):
+    options = ["--data_file", str(TRAINING / "demo_data" / "story.txt"), "--hub_strategy", "every_save"]
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    code = train_script("pretrain", out, *options)
+    assert elsewhere("push", str(save_model(tmp_path / "model")), "user/scripted").returncode == 0
+    repo = hub.repos["user/scripted"]
+    first = repo.refs["main"]
+    assert "public" in sentence(elsewhere(code=train_script("pretrain", out, *options, "--hub_private_repo", "true")))
+    there = repo.commits[first]
+    repo.commit("main", there | {"config.json": b'{"model_type": "llama"}'})
+    assert "'llama'" in sentence(elsewhere(code=code))
+    assert not list(out.glob("checkpoint-*"))
+    repo.refs["main"] = first
+    trained = elsewhere(code=code)
+    assert "1 of 13 checks" in sentence(trained) and "notes.txt does not belong" in trained.stdout
+    pushed = set(repo.commits[repo.refs["main"]]) - set(there)
+    assert repo.refs["main"] != first and pushed <= {"generation_config.json"}
+    assert not list(out.glob(".model.*"))
+
+
+def test_an_adapter_of_a_script_has_a_repository_of_its_own(hub, elsewhere, tmp_path):
+    pytest.importorskip("peft")
+    base = save_model(tmp_path / "model", n_positions=256)
+    assert elsewhere("push", str(base), "user/base").returncode == 0
+    rows = [{"instruction": f"Say {i}", "input": "", "output": "a boat on the sea"} for i in range(40)]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    words = (
+        f"--model_name_or_path user/base --data_file {tmp_path / 'rows.json'} --lora_r 2 --max_steps 2 --use_cpu true"
+    )
+    words = f"{words} --answered_rows 2 --disable_tqdm true --push_to_hub true --hub_strategy every_save".split()
+
+    def tuned(out: str, repo_id: str):
+        options = [*words, "--output_dir", str(tmp_path / out), "--hub_model_id", repo_id]
+        return elsewhere(code=script_code("finetune_instruct", options))
+
+    assert "holds a whole model" in sentence(tuned("over", "user/base"))
+    run = tuned("beside", "user/tuned")
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert "Loaded back from there by AutoPeftModelForCausalLM" in run.stdout
+    files = [files for files in hub.repos["user/tuned"].commits.values() if "adapter_config.json" in files]
+    assert len(files) > 1 and "model.safetensors" not in files[-1]
+    card = files[-1]["README.md"].decode()
+    assert "LoRA tuning" in card and "They need the package `peft`." in card
+    assert "holds an adapter" in sentence(elsewhere("push", str(base), "user/tuned"))
 
 
 def test_a_script_that_may_not_push_says_so_before_it_trains(hub, elsewhere, tmp_path):
@@ -244,7 +328,6 @@ model = load_pretrained(GPTScratchForCausalLM, "user/base")
 config = LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", init_lora_weights=False)
 get_peft_model(model, config).save_pretrained(sys.argv[1])
 load_tokenizer("user/base").save_pretrained(sys.argv[1])
-Path(sys.argv[1], "README.md").unlink()
 reference_logits.record(Path(sys.argv[1]))
 """
 
