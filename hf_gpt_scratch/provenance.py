@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 PACKAGES = ("hf-gpt-scratch", "torch", "transformers", "tokenizers", "datasets", "accelerate", "scikit-learn")
+ENVIRONMENT = ("python", "versions", "hardware", "torch_threads")  # the keys of `environment()`
 
 
 def sha256(path: str | os.PathLike) -> str:

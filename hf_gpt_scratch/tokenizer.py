@@ -106,7 +106,7 @@ def train_tokenizer(
 
 
 def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Eight digits of the SHA-256 of its vocabulary: perplexities per token can be compared where they are the same."""
+    """Of its vocabulary's SHA-256 eight digits: where they are the same, perplexities per token can be compared."""
     vocabulary = json.dumps(sorted(tokenizer.get_vocab().items()))
     return hashlib.sha256(vocabulary.encode()).hexdigest()[:8]
 

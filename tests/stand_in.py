@@ -42,7 +42,7 @@ class Repo:
 
 
 class Hub(ThreadingHTTPServer):
-    """The server: `break_uploads_after` so many it closes an upload's connection, with `break_commits` each commit's."""
+    """The server. It breaks off an upload `break_uploads_after` so many, and with `break_commits` every commit."""
 
     daemon_threads = True
 

@@ -21,6 +21,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))  # for the scripts beside this one
 
+STORY = HERE / "demo_data" / "story.txt"
 INSTRUCTIONS = HERE / "demo_data" / "instructions.json"
 PROMPT = "Tilly looked at the lamp and"
 
@@ -61,76 +62,54 @@ def heading(text: str) -> None:
     print(f"\n=== {text}", flush=True)
 
 
-def pretrain(folder: Path, steps: int, seed: int) -> dict:
-    """Trains a small GPT on the story and saves it; returns its losses and what it wrote before and after."""
-    import torch
-    from datasets import Dataset
-    from transformers import Trainer, set_seed
-
-    from hf_gpt_scratch import GPTScratchConfig, GPTScratchForCausalLM
+def make_tokenizer(folder: Path, seed: int) -> None:
+    """Trains a tokenizer on the story, and on the instructions that are to be learnt later."""
     from hf_gpt_scratch.data import alpaca
-    from hf_gpt_scratch.hub import reference_logits
-    from hf_gpt_scratch.inference import sample
     from hf_gpt_scratch.prompts import render_prompt
     from hf_gpt_scratch.tokenizer import train_tokenizer
-    from hf_gpt_scratch.training_arguments import ScratchTrainingArguments
 
-    set_seed(seed)
-    story = (HERE / "demo_data" / "story.txt").read_text(encoding="utf-8")
     rows = alpaca.split(alpaca.load_instructions(INSTRUCTIONS).rows, seed)["train"]
     later = [render_prompt(row["instruction"], row["input"]) + row["output"] for row in rows]
-    tokenizer = train_tokenizer([story, *later], vocab_size=800, model_max_length=128)
-    config = GPTScratchConfig(
-        vocab_size=len(tokenizer),
-        n_positions=128,
-        n_embd=128,
-        n_layer=4,
-        n_head=4,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    model = GPTScratchForCausalLM(config)
-    ids = tokenizer(story, verbose=False)["input_ids"] + [tokenizer.eos_token_id]
-    windows = [ids[start : start + 128] for start in range(0, len(ids) - 128, 16)]
-    data = Dataset.from_dict({"input_ids": windows, "labels": windows})
-
-    def write() -> str:
-        prompt = torch.tensor([tokenizer(PROMPT)["input_ids"]])
-        generator = torch.Generator().manual_seed(seed)
-        tokens = sample(model, prompt, max_new_tokens=60, temperature=0.7, top_k=20, generator=generator)
-        return PROMPT + tokenizer.decode(list(tokens))
-
-    before = write()
-    arguments = ScratchTrainingArguments(
-        output_dir=str(folder / "checkpoints"),
-        max_steps=steps,
-        per_device_train_batch_size=16,
-        learning_rate=1e-3,
-        lr_scheduler_type="cosine",
-        warmup_steps=20,
-        eval_strategy="no",
-        save_strategy="no",
-        logging_steps=50,
-        disable_tqdm=False,
-        use_cpu=True,
-        seed=seed,
-    )
-    trainer = Trainer(model=model, args=arguments, train_dataset=data)
-    first_loss = trainer.evaluate(data)["eval_loss"]
-    trainer.train()
-    last_loss = trainer.evaluate(data)["eval_loss"]
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    reference_logits.record(folder)  # for `hf-gpt-scratch check`
-    return {"before": before, "after": write(), "first_loss": first_loss, "last_loss": last_loss}
+    train_tokenizer([STORY.read_text(encoding="utf-8"), *later], 800, model_max_length=128).save_pretrained(folder)
 
 
 def run_script(name: str, **settings) -> dict:
     """Runs a training script and returns its metrics."""
-    settings |= {"logging_strategy": "epoch", "disable_tqdm": False, "use_cpu": True}
+    settings = {"logging_strategy": "epoch", "disable_tqdm": False, "use_cpu": True, **settings}
     script = importlib.import_module(name)
     return script.main([word for key, value in settings.items() for word in (f"--{key}", str(value))])
+
+
+def train_writer(folder: Path, steps: int, seed: int) -> dict:
+    """Lets a small GPT learn the story; its metrics, and what it wrote before and after."""
+    tokenizer = folder.with_name("tokenizer")
+    make_tokenizer(tokenizer, seed)
+    metrics = run_script(
+        "pretrain",
+        data_file=STORY,
+        tokenizer_name=tokenizer,
+        output_dir=folder,
+        n_positions=128,
+        n_embd=128,
+        n_layer=4,
+        n_head=4,
+        stride=16,
+        max_steps=steps,
+        per_device_train_batch_size=16,
+        learning_rate=1e-3,
+        warmup_steps=20,
+        eval_steps=steps,
+        save_strategy="no",
+        logging_strategy="steps",
+        logging_steps=50,
+        sample_every=steps,
+        sample_prompt=PROMPT,
+        temperature=0.7,
+        top_k=20,
+        seed=seed,
+    )
+    samples = (folder / "samples.jsonl").read_text(encoding="utf-8").splitlines()
+    return {"metrics": metrics, **dict(zip(("before", "after"), (json.loads(line)["text"] for line in samples)))}
 
 
 def train_follower(folder: Path, writer: Path, epochs: float, seed: int) -> dict:
@@ -183,13 +162,12 @@ def main(argv: list[str] | None = None) -> None:
 
     logging.set_verbosity_error()
     folder = Path(args.output_dir).absolute()
-    for part in ("writer", "follower", "spam"):
+    for part in ("tokenizer", "writer", "follower", "spam"):
         shutil.rmtree(folder / part, ignore_errors=True)
 
     heading("1. A GPT learns to write from a story of 2,700 words")
-    writer = pretrain(folder / "writer", args.pretrain_steps, args.seed)
-    print(f"\nbefore (loss {writer['first_loss']:.2f}):\n  {' '.join(writer['before'].split())}")
-    print(f"after (loss {writer['last_loss']:.2f}):\n  {' '.join(writer['after'].split())}")
+    writer = train_writer(folder / "writer", args.pretrain_steps, args.seed)
+    print(f"\nbefore:\n  {' '.join(writer['before'].split())}\nafter:\n  {' '.join(writer['after'].split())}")
 
     heading("2. It learns to follow instructions, from 450 of them")
     follower = train_follower(folder / "follower", folder / "writer", args.instruct_epochs, args.seed)
@@ -217,7 +195,7 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(f"error: the reloaded classifier's answer differs by {difference}.")
 
     summary = {
-        "story loss": f"{writer['first_loss']:.2f} before, {writer['last_loss']:.2f} after training",
+        "story loss": "{train_loss:.2f} on what it read, {eval_loss:.2f} on the rest".format(**writer["metrics"]),
         "instructions followed": f"{follower['right']} of {len(follower['answers'])} that it was never shown",
         "spam F1 on unseen messages": f"{metrics['f1']:.3f}, a linear model's {metrics['baseline']['f1']:.3f}",
         "reloaded without the package": f"same answer, difference {difference:.1e}",
@@ -228,7 +206,7 @@ def main(argv: list[str] | None = None) -> None:
         "what they are": "toys: training/finetune_instruct.py and finetune_spam.py make ones of use",
         "time": f"{time.perf_counter() - start:.0f} s",
     }
-    details = {"writer_text": writer, "follower_metrics": follower["metrics"], "spam_metrics": metrics}
+    details = {"writer": writer, "follower_metrics": follower["metrics"], "spam_metrics": metrics}
     write_json(folder / "summary.json", {**summary, "seed": args.seed, **details})
     heading("What was done")
     for name, value in summary.items():

@@ -197,7 +197,7 @@ def write_results(output_dir: Path, metrics: dict, splits, test_logits, log_hist
     from hf_gpt_scratch.data.sms_spam import LABELS
     from hf_gpt_scratch.evaluation.baseline import STRONGEST, baseline_scores
     from hf_gpt_scratch.evaluation.card import Metric, ResultCard
-    from hf_gpt_scratch.evaluation.metrics import BinaryClassification
+    from hf_gpt_scratch.evaluation.metrics import BinaryClassification, f1_difference
     from hf_gpt_scratch.evaluation.plots import plot_confusion_matrix, plot_precision_recall, plot_training
     from hf_gpt_scratch.provenance import environment
     from hf_gpt_scratch.saving import write_json
@@ -214,14 +214,16 @@ def write_results(output_dir: Path, metrics: dict, splits, test_logits, log_hist
     ).to_csv(output_dir / "predictions.csv", index=False)
     names = ("f1", "precision", "recall", "mcc", "accuracy")
     gpt, linear = ({name: Metric(row[name], row["intervals"][name]) for name in names} for row in (metrics, measured))
+    above = f1_difference(test["label"], probabilities > 0.5, scores > 0)
+    compared = {"f1_above_baseline": Metric(*above)}, {"f1_above_baseline": Metric(0.0)}
     leaked = metrics["test_rows_with_a_near_copy_in_train"]
     card = ResultCard(
         task=metrics["task"],
         protocol=f"{metrics['protocol']} split {metrics['split_seed']}: {len(test)} test messages, of which"
         f" {metrics['spam']['test']} are spam and {leaked} have a near-copy in the training set",
         data=[{key: value for key, value in metrics["data"].items() if value}],
-        metrics=gpt,
-        baselines={STRONGEST: linear},
+        metrics=gpt | compared[0],
+        baselines={STRONGEST: linear | compared[1]},
         seeds=[metrics["seed"]],
         command=metrics["command"],
         environment=environment(),

@@ -204,8 +204,8 @@ def results(trainer, layout, max_length: int) -> dict:
         "train_loss_is": f"the mean over steps {first_step} to {last[0]['step']}, as logged" if last else None,
         "eval_loss": eval_loss,
         "perplexity": math.exp(eval_loss),
-        "perplexity_is": f"exp(eval_loss), per token of the tokenizer {fingerprint(trainer.processing_class)}, of the saved"
-        " weights: the validation part in "
+        "perplexity_is": f"exp(eval_loss), per token of the tokenizer {fingerprint(trainer.processing_class)}, of the"
+        " saved weights: the validation part in "
         + (f"{windows} before it in its window" if hasattr(layout, "stride") else documents),
         "lowest_eval_loss": {key: best[key] for key in ("step", "eval_loss")},
         "steps": trainer.state.global_step,

@@ -6,7 +6,8 @@ Writes the README's tables of results from result cards, so that no number in th
 
 The cards are kept in training/results/, as RUN.CARD.json and without the folders of the machine. In a README a table
 stands between `<!-- results: RUN.CARD ... | the name of the model's row | the columns, all without them -->` and
-`<!-- end of results -->`; with several cards, a row's name begins with its run's.
+`<!-- end of results -->`; with several cards, a row's name begins with its run's, and the best of a column is bold
+among the rows of one task, protocol and data alone.
 """
 
 import argparse
@@ -48,17 +49,21 @@ def tables(text: str) -> str:
 
     def table(match: re.Match) -> str:
         begin, names, label, columns, end = match.groups()
-        cards = {name.partition(".")[0]: read_card(CARDS / f"{name}.json") for name in names.split()}
-        rows = {}
-        for run, card in cards.items():
-            before = f"{run}: " if len(cards) > 1 else ""
-            rows |= {before + row: metrics for row, metrics in {label: card.metrics, **card.baselines}.items()}
+        cards = {name: read_card(CARDS / f"{name}.json") for name in names.split()}
+        rows, groups = {}, {}
+        for name, card in cards.items():
+            before = f"{name.partition('.')[0]}: " if len(cards) > 1 else ""
+            added = {before + row: metrics for row, metrics in {label: card.metrics, **card.baselines}.items()}
+            if added.keys() & rows.keys():
+                raise InputError(f"Two of the cards {names} are of the same run: name one of them.")
+            rows |= added
+            groups |= dict.fromkeys(added, (card.task, card.protocol, str(card.data)))
         known = list(dict.fromkeys(name for metrics in rows.values() for name in metrics))
         wanted = columns.split() if columns else known
         if unknown := set(wanted) - set(known):
             raise InputError(f"No card of {names} has {', '.join(sorted(unknown))}; they have {', '.join(known)}.")
         chosen = {row: {name: metrics[name] for name in wanted if name in metrics} for row, metrics in rows.items()}
-        return f"{begin}\n{markdown_table(chosen)}\n\n{end}"
+        return f"{begin}\n{markdown_table(chosen, groups)}\n\n{end}"
 
     return TABLE.sub(table, text)
 

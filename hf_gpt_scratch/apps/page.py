@@ -70,7 +70,7 @@ def free_port(host: str, port: int | None) -> int:
         except OSError as error:
             reason = str(error.strerror).partition(" (")[0]  # without Python's addition
     place = f"{host}:{port}" if port else host
-    raise InputError(f"The page cannot listen on {place} ({reason}); choose another --host or --port.")
+    raise InputError(f"The page cannot listen on {place} ({reason}); choose another host or port.")
 
 
 def blocks(title: str):

@@ -15,9 +15,12 @@ from ..saving import atomic_folder
 
 APP = """\"\"\"{title}. `pip install -r requirements.txt`, then `python app.py`.\"\"\"
 
-from hf_gpt_scratch.apps.{app} import serve
+import sys
 
-serve("model", "0.0.0.0", 7860)
+from hf_gpt_scratch.apps.{app} import serve
+from hf_gpt_scratch.errors import run_reporting_errors
+
+sys.exit(run_reporting_errors(lambda: serve("model", "0.0.0.0", 7860)))
 """
 README = """---
 title: {title}
@@ -27,7 +30,12 @@ python_version: "{python}"
 app_file: app.py
 ---
 
-{title}: a page for the model in `model/`, made by hf-gpt-scratch.
+{title}: a page for the model in `model/`, made by hf-gpt-scratch. On a machine of your own:
+
+```bash
+pip install -r requirements.txt
+python app.py
+```
 """
 TITLES = {"spam": "Spam, word by word", "chat": "Chat with a GPT"}
 
@@ -63,4 +71,7 @@ def export_space(folder: str | os.PathLike, out: str | os.PathLike, app: str, lo
             target = partial / "model" / path.relative_to(folder)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
-    print(f"{out} holds the page; `python app.py` in it starts it, and `hf upload --repo-type space` publishes it.")
+    print(
+        f"{out} holds the page. To start it: cd {out}; pip install -r requirements.txt; python app.py. To publish it:"
+        f" hf upload you/your-space {out} --repo-type space."
+    )

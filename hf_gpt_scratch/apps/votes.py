@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ..errors import InputError, UsageError
-from ..evaluation.intervals import bootstrap_mean
+from ..evaluation.intervals import bootstrap_mean, wilson
 from ..evaluation.responses import QUESTION, RESPONSE, read_json, read_pairs
 from ..provenance import sha256
 
@@ -302,12 +302,14 @@ def _by_item(votes) -> dict[int, list[str]]:
 
 
 def _mean_with_interval(name: str, clusters: list[list[float]], seed: int) -> dict:
-    """The mean of all values, and its interval; none where all clusters are alike, which says nothing of the next."""
-    means = {_mean(values) for values in clusters}
-    return {
-        name: _mean([value for values in clusters for value in values]),
-        f"{name}_interval": bootstrap_mean(clusters, seed) if len(means) > 1 else None,
-    }
+    """
+    The mean of all values, and its interval by resampling clusters. Where all are alike, nothing can be resampled:
+    then it is that of a share among so many clusters.
+    """
+    mean = _mean([value for values in clusters for value in values])
+    if len({_mean(values) for values in clusters}) > 1:
+        return {name: mean, f"{name}_interval": bootstrap_mean(clusters, seed)}
+    return {name: mean, f"{name}_interval": wilson(mean * len(clusters), len(clusters)) if clusters else None}
 
 
 def _share(values: Sequence[str], value: str) -> float:

@@ -42,7 +42,8 @@ def run(args: argparse.Namespace) -> None:
     reset = RESET if colours[0] else ""
     threshold = classifier.calibration.threshold
     typed = not (args.text or args.file) and sys.stdin.isatty()  # then each line is answered at once
-    predictions = classifier.classify(_messages(args), batch_size=1 if typed else args.batch_size)
+    messages = list(_messages(args)) if args.file else _messages(args)  # a fault in a file is told before any result
+    predictions = classifier.classify(messages, batch_size=1 if typed else args.batch_size)
     for number, prediction in enumerate(predictions, start=1):
         if prediction.truncated:
             limit = classifier.model.config.n_positions
@@ -86,5 +87,7 @@ def _messages(args: argparse.Namespace) -> Iterator[str]:
                         f"Line {number} of {args.file or 'the input'} is empty; expected a message a line."
                     )
                 yield line.rstrip("\r\n")
+            if args.file and not os.path.getsize(args.file):
+                raise InputError(f"{args.file} is empty; expected a message a line.")
         except UnicodeDecodeError as error:
             raise InputError(f"{args.file or 'The input'} is not UTF-8 text ({error.reason}).") from None

@@ -71,14 +71,20 @@ def download_openai(size: str, folder: str | os.PathLike) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise InputError(f"{folder} is a file; expected a folder to download into.") from None
-    with requests.Session() as session:
-        session.headers["Accept-Encoding"] = "identity"  # the lengths are those of the files themselves
-        for name in FILES:
-            expected, path = SHA256[size].get(name), folder / name
-            if not path.exists():
-                _fetch(session, f"{size}/{name}", path, expected)
-            elif expected and sha256(path) != expected:
-                raise InputError(f"{path} is not the file of GPT-2 {size} (its SHA-256 is another); delete it first.")
+    try:
+        with requests.Session() as session:
+            session.headers["Accept-Encoding"] = "identity"  # the lengths are those of the files themselves
+            for name in FILES:
+                expected, path = SHA256[size].get(name), folder / name
+                if not path.exists():
+                    _fetch(session, f"{size}/{name}", path, expected)
+                elif expected and sha256(path) != expected:
+                    raise InputError(
+                        f"{path} is not the file of GPT-2 {size} (its SHA-256 is another); delete it first."
+                    )
+    finally:
+        if not any(folder.iterdir()):
+            folder.rmdir()
     return [folder / name for name in FILES]
 
 

@@ -20,6 +20,7 @@ import torch
 from scipy.optimize import minimize_scalar
 from scipy.special import logit
 from scipy.stats import beta
+from sklearn.metrics import log_loss
 
 from ..argument_types import probability
 from ..errors import InputError, UsageError
@@ -33,7 +34,7 @@ from .metrics import (
     matthews_correlation,
     precision_score,
 )
-from .spam_runs import SpamRun, log_odds, open_run
+from .spam_runs import SpamRun, load_messages, log_odds, open_run
 
 BEFORE, AFTER = "as trained", "calibrated"
 
@@ -139,6 +140,7 @@ def metrics_at(
         "mcc": metric(matthews_correlation),
         "accuracy": metric(accuracy_score),
         "false_positive_rate": Metric(mistaken / ham, wilson(mistaken, ham), higher_is_better=False),
+        "log_loss": Metric(float(log_loss(labels, probabilities, sample_weight=weights)), higher_is_better=False),
         "ece": Metric(expected_calibration_error(labels, probabilities, weights), higher_is_better=False),
     }
 
@@ -188,7 +190,7 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("dir", metavar="DIR", help="an output folder of training/finetune_spam.py")
-    parser.add_argument("--data_file", help="the messages it was trained on, if not downloaded")
+    parser.add_argument("--data_file", help="the messages it was trained on (default: the file that it read)")
     parser.add_argument("--dataset_name", help="the same from the Hub")
     parser.add_argument("--precision", type=probability, help="that the threshold shall keep; else it is 0.5")
     parser.add_argument("--prevalence", type=probability, help="share of spam (default: that of the validation set)")
@@ -201,10 +203,9 @@ def main(argv: list[str] | None = None) -> Calibration:
     if args.prevalence == 1 or args.precision == 1:
         raise UsageError("--precision and --prevalence must be below 1.")
 
-    from ..data.sms_spam import load_messages
     from ..provenance import command_line, environment
 
-    messages = load_messages(args.data_file, args.dataset_name)
+    messages = load_messages(args.dir, args.data_file, args.dataset_name)
     run = open_run(args.dir, messages)
     classifier = run.load_classifier()
     validation, test = (run.splits[name] for name in ("validation", "test"))
@@ -222,7 +223,8 @@ def main(argv: list[str] | None = None) -> Calibration:
     card = ResultCard(
         task="SMS spam calibration",
         protocol=f"{run.protocol} split {run.split_seed}, fitted on the {len(validation)} messages of the validation"
-        f" set, measured on the {len(test)} of the test set, as if {prevalence:.1%} of them were spam",
+        f" set, measured on the {len(test)} of the test set, as if {prevalence:.1%} of them were spam"
+        + (f"; for a precision of at least {args.precision:g}" if args.precision else ""),
         data=[{"source": messages.source, "sha256": messages.sha256}],
         metrics=numbers[AFTER],
         baselines={BEFORE: numbers[BEFORE]},

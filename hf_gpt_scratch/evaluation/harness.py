@@ -342,13 +342,13 @@ def _guessing(item, metric: str, results: dict, guessing: dict[str, Guessing | N
 
 
 def _source(task) -> str:
-    """Where a task's documents come from: the data set, its configuration and split, its files."""
+    """Where a task's documents, which `_digest` is of, come from: data set, configuration, split, files."""
     config = task.config
     split = config.test_split if task.has_test_docs() else config.validation_split
     files = (config.dataset_kwargs or {}).get("data_files")
     files = files.get(split, files) if isinstance(files, dict) else files
     parts = [config.dataset_path or task.task_name, config.dataset_name, split, files]
-    return ", ".join(str(part) for part in parts if part is not None)
+    return "documents of " + ", ".join(str(part) for part in parts if part is not None)
 
 
 def _digest(documents: list) -> str:

@@ -91,10 +91,11 @@ def run(args: argparse.Namespace) -> None:
     if result["n_failed"]:
         answers = [one for item in result["items"] for one in item.get("orders", [item])]
         error = next(one["error"] for one in answers if "error" in one)
-        raise InputError(
-            f"{result['n_failed']} of {result['n']} could not be judged, as the judge {error}; the same command asks"
-            " for these again."
-        )
+        reason = f"{result['n_failed']} of {result['n']} could not be judged, as the judge {error}"
+        if args.judge_model:  # it would fail at the same again
+            journal.unlink(missing_ok=True)
+            raise InputError(f"{reason}.")
+        raise InputError(f"{reason}; the same command asks for these again.")
     journal.unlink(missing_ok=True)
     if not result["n_scored"]:
         was_cut = any(one.get("finish_reason") == "length" for one in untold(result))
@@ -136,8 +137,6 @@ def write(result: dict, judge: str, output: Path) -> None:
 def _check_usage(args: argparse.Namespace, files: Sequence[Path]) -> None:
     if len(files) > 2:
         raise UsageError("Give one file of responses, or two to compare.")
-    if len(files) == 2 and all(path.exists() for path in files) and files[0].samefile(files[1]):
-        raise UsageError("Both files of responses are the same one; give those of two models.")
     if args.judge_model and (args.base_url or args.model):
         raise UsageError("Give --base-url and --model for an endpoint or --judge-model for a model here, not both.")
     if not args.judge_model and not (args.base_url and args.model):

@@ -79,10 +79,11 @@ def _find(text: str, name: str, pattern: str) -> str | None:
     whole = re.fullmatch(rf"[*_`\"' ]*{pattern}[*_`\"'. ]*", text, re.IGNORECASE)
     if whole:
         return whole.group(1)
-    labelled = rf"^[*_#> ]*(?:final |overall )?{name}[*_ ]*[:=][*_ ]*(.*)$"
-    lines = re.findall(labelled, text, re.IGNORECASE | re.MULTILINE)
+    colon = r"[*_ ]*(?:\([^)\n]*\))?[*_ ]*[:=][*_ ]*\n?[*_ ]*"  # perhaps after (0-100)
+    lines = re.findall(rf"^[*_#> -]*(?:final |overall )?{name}{colon}(.*)$", text, re.IGNORECASE | re.MULTILINE)
     if not lines:
         return None
+    lines += re.findall(rf"\w[*_ ]+{name}{colon}(.*)$", text, re.IGNORECASE | re.MULTILINE)  # "style score: 3"
     lines += re.findall(rf"[\"']{name}[\"']\s*:\s*[\"']?([^\"',}}\n]*)", text, re.IGNORECASE)
     values = [re.fullmatch(rf"{pattern}[*_. ]*", line.strip(), re.IGNORECASE) for line in lines]
     different = {value and value.group(1).lower() for value in values}
@@ -92,10 +93,13 @@ def _find(text: str, name: str, pattern: str) -> str | None:
 def parse_score(text: str) -> float | None:
     """
     The score in `87`, `87/100`, `Score: 87` (a line of its own, perhaps among others) or `{"score": 87}`. `None` for
-    anything else: no number, one outside 0 to 100, or several that differ. Thoughts up to `</think>` do not count.
+    anything else: no number, one outside 0 to 100, several that differ, or one like 0.9, perhaps of 1. Thoughts up to
+    `</think>` do not count.
     """
     found = _find(text, "score", NUMBER)
-    return float(found) if found is not None and float(found) <= 100 else None
+    if found is None or float(found) > 100 or ("." in found and float(found) <= 1):
+        return None
+    return float(found)
 
 
 def parse_winner(text: str) -> float | None:

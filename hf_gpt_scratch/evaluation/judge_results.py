@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..provenance import ENVIRONMENT
 from .card import Metric, ResultCard
 from .intervals import bootstrap_mean, wilson
 from .judge_prompts import Task
@@ -27,8 +28,9 @@ COMPARING = {
     "score": "what A gets for a question, 1, 0.5 for a tie or 0, averaged over both orders; by a judge in process the"
     " expectation of that over the probabilities of A, B and tie as its answer",
     "win_rate": "the mean of the scores, that of A; B's is 1 minus it",
-    "interval": "of the win rate, 95 %: Wilson's, wider than need be where there are ties",
-    "wins": "questions of which A gets more than 0.5; losses: less; ties: just as much",
+    "interval": "of the win rate, 95 %: Wilson's, wider than need be where there are ties; of a judge in process,"
+    " whose scores are no wins, percentiles of a bootstrap over the questions",
+    "wins": "questions of which A gets more than 0.5 in both orders; losses: less in both; ties: all others",
     "consistency": "share of the questions for which both orders give the same winner, or both a tie",
     "first_position_rate": "what the response that stands first gets on average; 0.5 for a judge without a bias to it",
     "n_unparsed": "questions without a score because an answer is none that can be told; it is in items",
@@ -50,9 +52,9 @@ def summarize(tasks: Sequence[Sequence[Task]], outcomes: Sequence[Sequence[Answe
         "n_scored": len(scores),
         "n_unparsed": len(items) - len(scores) - n_failed,
         "n_failed": n_failed,
-        **(_comparison(items, scores) if is_comparison else _scores(scores)),
     }
     masses = [answer.details["probability_mass"] for answer in answers if "probability_mass" in answer.details]
+    result |= _comparison(items, scores, is_expectation=bool(masses)) if is_comparison else _scores(scores)
     if masses:  # a judge in process
         result["n_truncated"] = sum(answer.details["truncated"] for answer in answers)
         result["mean_probability_mass"] = sum(masses) / len(masses)
@@ -90,16 +92,16 @@ def _pair_item(number: int, tasks: Sequence[Task], outcomes: Sequence[Answer | F
         "model_response_a": response_a,
         "model_response_b": response_b,
         "score": score,
-        "winner": _winner(score),
+        "winner": _winner(both),
         "orders": [a_first, b_first],
     }
 
 
-def _winner(score: float | None) -> str | None:
-    """What `app compare` takes for the judge's verdict."""
-    if score is None:
+def _winner(scores: Sequence[float | None]) -> str | None:
+    """The one that both orders prefer (Zheng et al. 2023, section 3.4): else it may be the place that won."""
+    if None in scores:
         return None
-    return "tie" if score == 0.5 else "A" if score > 0.5 else "B"
+    return "A" if min(scores) > 0.5 else "B" if max(scores) < 0.5 else "tie"
 
 
 def _scores(scores: list[float]) -> dict:
@@ -110,17 +112,16 @@ def _scores(scores: list[float]) -> dict:
     }
 
 
-def _comparison(items: list[dict], scores: list[float]) -> dict:
+def _comparison(items: list[dict], scores: list[float], is_expectation: bool) -> dict:
     pairs = [[order["score"] for order in item["orders"]] for item in items if item["score"] is not None]
     same = [np.sign(a_first - 0.5) == np.sign(b_first - 0.5) for a_first, b_first in pairs]
     first = [value for a_first, b_first in pairs for value in (a_first, 1 - b_first)]
-    win_rate = sum(scores) / len(scores) if scores else None
+    winners = [item["winner"] for item in items]
+    interval = bootstrap_mean([[score] for score in scores]) if is_expectation else wilson(sum(scores), len(scores))
     return {
-        "win_rate": win_rate,
-        "interval": wilson(sum(scores), len(scores)),
-        "wins": sum(score > 0.5 for score in scores),
-        "ties": sum(score == 0.5 for score in scores),
-        "losses": sum(score < 0.5 for score in scores),
+        "win_rate": sum(scores) / len(scores) if scores else None,
+        "interval": interval,
+        **{name: winners.count(winner) for name, winner in (("wins", "A"), ("ties", "tie"), ("losses", "B"))},
         "consistency": float(np.mean(same)) if same else None,
         "first_position_rate": float(np.mean(first)) if first else None,
     }
@@ -155,10 +156,12 @@ def make_card(result: dict, judge: str, folder: Path) -> ResultCard:
     """
     is_comparison = result["task"] == "comparison"
     value, n = result["win_rate"] if is_comparison else result["mean"], result["n"]
+    if files := result["judge"].get("files"):  # a model on disk is told by its weights, whatever its folder is called
+        judge = f"in process, {hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:8]}"
+    mass = result.get("mean_probability_mass")
     answers, *opponents = result["data"]
     questions = {"source": f"{n} questions and reference answers", "sha256": _questions_hash(result["items"])}
     shares = {f"{name}_rate": result[f"n_{name}"] for name in ("unparsed", "failed")}
-    environment = ("python", "versions", "hardware", "torch_threads")
     return ResultCard(
         task=TASKS[result["task"]],
         protocol=f"judge {judge}, {'win rate of A, both orders' if is_comparison else 'mean of 0 to 100'}",
@@ -166,12 +169,20 @@ def make_card(result: dict, judge: str, folder: Path) -> ResultCard:
         metrics={
             "win_rate" if is_comparison else "score": Metric(value, result["interval"]),
             **{name: Metric(count / n, wilson(count, n), False) for name, count in shares.items()},
+            **({} if mass is None else {"probability_mass": Metric(mass)}),
         },
+        baselines={"B": {"win_rate": Metric(1 - value, result["interval"] and _of_the_other(result["interval"]))}}
+        if is_comparison
+        else {},
         command=result["command"],
-        environment={name: result[name] for name in environment},
+        environment={name: result[name] for name in ENVIRONMENT},
         seeds=[result["judge"]["seed"]] if "seed" in result["judge"] else [],
         predictions=os.path.relpath(answers["file"], folder),
     )
+
+
+def _of_the_other(interval: Sequence[float]) -> list[float]:
+    return [1 - end for end in reversed(interval)]
 
 
 def _questions_hash(items: Sequence[dict]) -> str:
@@ -186,8 +197,13 @@ def report(result: dict, judge: str) -> str:
     lines = [
         f"{result['n']} {'pairs' if result['task'] == 'comparison' else 'responses'} judged by {judge}: {counts}."
     ]
+    if "mean_probability_mass" in result:
+        mass = f"{result['mean_probability_mass']:.1%}"
+        lines.append(
+            f"Before the scores are made of them, the answers asked for have a probability of {mass} together."
+        )
     if result.get("n_truncated"):
-        lines.append(f"{result['n_truncated']} prompts were too long for the judge, so their responses were cut.")
+        lines.append(f"{_counted(result['n_truncated'], 'prompt')} too long for the judge, so the responses were cut.")
     if result["n_unparsed"]:
         answers = untold(result)
         example = _short(answers[0]["answer"])
@@ -199,8 +215,9 @@ def report(result: dict, judge: str) -> str:
     low, high = result["interval"] or (None, None)
     if result["task"] == "comparison":
         lines += [
-            f"A wins {result['win_rate']:.1%} (95 % interval {low:.1%} to {high:.1%}): {result['wins']} wins,"
-            f" {result['ties']} ties, {result['losses']} losses.",
+            f"A gets {result['win_rate']:.1%}"
+            + (f" (95 % interval {low:.1%} to {high:.1%})" if result["interval"] else "")
+            + f". Wins in both orders: A {result['wins']}, B {result['losses']}, neither {result['ties']}.",
             f"Both orders agree on {result['consistency']:.1%}; the first position gets"
             f" {result['first_position_rate']:.1%}.",
         ]
@@ -215,6 +232,10 @@ def report(result: dict, judge: str) -> str:
         question, response = _short(f"{item['instruction']} {item['input']}"), _short(item["model_response"])
         lines.append(f"{item['score']:6.1f}  {question}  ->  {response}")
     return "\n".join(lines)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what} was" if number == 1 else f"{number} {what}s were"
 
 
 def untold(result: dict) -> list[dict]:

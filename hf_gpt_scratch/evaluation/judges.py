@@ -157,7 +157,8 @@ class EndpointJudge:
             for batch in (keys[:1], keys[1:]):
                 for key, outcome in _in_parallel(lambda key: self._answer(tasks[key]), batch, self.workers):
                     if isinstance(outcome, Failure):
-                        in_a_row += 1
+                        # A refused question says nothing of the others, once there was an answer.
+                        in_a_row += not (self.works and outcome.status in UNFIT)
                         patience = PATIENCE if self.works or outcome.status in UNFIT else 1
                         if outcome.fatal or in_a_row >= patience:
                             raise InputError(f"The judge at {self.base_url} {outcome}.")
@@ -230,6 +231,9 @@ class EndpointJudge:
             choice = output.choices[0]
             text = _text(choice.message.content)
         except (AttributeError, IndexError, KeyError, TypeError) as error:
+            if isinstance(output, Mapping) and output.get("error"):  # some refuse with the status of a success
+                said = output["error"].get("message") if isinstance(output["error"], Mapping) else output["error"]
+                raise Failure(f"refused ({self._for_people(str(said))}); check --model") from error
             raise _not_openai("answered JSON without choices[0].message.content") from error
         reason = getattr(choice, "finish_reason", None)
         return text, {"finish_reason": whole_characters(reason)} if isinstance(reason, str) else {}

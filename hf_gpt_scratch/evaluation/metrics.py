@@ -69,8 +69,28 @@ def f1_score(tn, fp, fn, tp):
 
 
 def matthews_correlation(tn, fp, fn, tp):
+    tn, fp, fn, tp = (np.asarray(count, dtype=float) for count in (tn, fp, fn, tp))  # products pass int64's limit
     # Multiplied in this order it is exactly 1 or -1 where it should be.
     return _ratio(tp * tn - fp * fn, np.sqrt(((tp + fp) * (tn + fn)) * ((tp + fn) * (tn + fp))))
+
+
+def f1_difference(labels: np.ndarray, ours: np.ndarray, theirs: np.ndarray) -> tuple[float, list[float]]:
+    """
+    The F1 of one model's predictions less that of another's of the same rows, and its interval: two models mostly err
+    on the same rows, so that their own intervals would hide differences.
+    """
+    cells = np.bincount(4 * np.asarray(labels) + 2 * np.asarray(ours) + np.asarray(theirs), minlength=8)
+
+    def difference(shares):
+        label, first, second = np.unravel_index(np.arange(8), (2, 2, 2))
+        mine, other = (
+            f1_score(*(shares[(label == a) & (said == b)].sum(axis=0) for a, b in ((0, 0), (0, 1), (1, 0), (1, 1))))
+            for said in (first, second)
+        )
+        return mine - other
+
+    value = float(difference(cells))
+    return value, percentiles(difference(posterior(cells, np.random.default_rng(0))), value)
 
 
 def _ratio(numerator, denominator):
@@ -82,6 +102,18 @@ def _ratio(numerator, denominator):
 def bin_numbers(probabilities: np.ndarray, bins: int) -> np.ndarray:
     """Which of `bins` bins of equal width, from 0 on, each probability is in; 1 is in the last."""
     return np.minimum((probabilities * bins).astype(int), bins - 1)
+
+
+def ece_by_chance(probabilities: np.ndarray, draws: int = 200) -> float:
+    """
+    The mean calibration error of labels that are drawn by the probabilities themselves: what chance alone makes of a
+    model without any error.
+    """
+    rng, probabilities = np.random.default_rng(0), np.asarray(probabilities, dtype=float)
+    drawn = (
+        expected_calibration_error(rng.random(len(probabilities)) < probabilities, probabilities) for _ in range(draws)
+    )
+    return float(np.mean(list(drawn)))
 
 
 def expected_calibration_error(labels, probabilities, weights=None, bins: int = 10) -> float:

@@ -96,9 +96,9 @@ def _draw_precision_recall(axis, models: dict[str, tuple[Sequence[int], Sequence
 
 
 def _draw_reliability(axis, counts_axis, models: dict[str, tuple[Sequence[int], Sequence[float]]], bins=10) -> None:
-    axis.plot([0, 1], [0, 1], color="grey", linestyle=":", label="as it should be")
-    from .metrics import bin_numbers
+    from .metrics import bin_numbers  # which imports datasets
 
+    axis.plot([0, 1], [0, 1], color="grey", linestyle=":", label="as it should be")
     for name, (labels, probabilities) in models.items():
         labels, probabilities = np.asarray(labels, dtype=float), np.asarray(probabilities, dtype=float)
         bin_of = bin_numbers(probabilities, bins)
@@ -108,11 +108,11 @@ def _draw_reliability(axis, counts_axis, models: dict[str, tuple[Sequence[int], 
             np.bincount(bin_of, values, minlength=bins)[filled] / rows[filled] for values in (probabilities, labels)
         )
         axis.plot(*means, marker="o", markersize=4, label=name)
-        counts_axis.stairs(rows, np.linspace(0, 1, bins + 1), label=name)
-    axis.set(ylabel="share of class 1", xlim=(0, 1), ylim=(0, 1))
-    counts_axis.set(xlabel="predicted probability of class 1", ylabel="messages", yscale="log")
+        counts_axis.stairs(rows, np.linspace(0, 1, bins + 1), linewidth=1.5, alpha=0.7, label=name)
+    axis.set(ylabel="share that is spam", xlim=(0, 1), ylim=(0, 1))
+    counts_axis.set(xlabel="predicted probability of spam", ylabel="messages", yscale="log")
     axis.grid(alpha=0.3)
-    axis.legend(loc="upper left")
+    axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize="small", frameon=False)
 
 
 def save_figure(figure: Figure, path: str | os.PathLike) -> None:

@@ -134,33 +134,36 @@ def _columns(rows: Mapping[str, Mapping[str, Metric]]) -> dict[str, bool]:
     return columns
 
 
-def markdown_table(rows: Mapping[str, Mapping[str, Metric]]) -> str:
+def markdown_table(rows: Mapping[str, Mapping[str, Metric]], groups: Mapping[str, object] | None = None) -> str:
     """
     A Markdown table of a row for each model and a column for each metric: the value, then its 95 % interval in
     brackets, the best of a column in bold.
 
     Args:
         rows: the metrics of each model or baseline, by their names; a metric that one lacks is "not measured".
+        groups: of each row, those which it can be compared with, where these are not all.
 
     Raises:
         InputError: when two rows disagree about which way a metric is better.
     """
     columns = _columns(rows)
-    cells = [[escape(name), *_cells([metrics.get(name) for metrics in rows.values()])] for name in columns]
+    kinds = [groups[row] if groups else None for row in rows]
+    cells = [[escape(name), *_cells([metrics.get(name) for metrics in rows.values()], kinds)] for name in columns]
     header, *body = [f"| {' | '.join(line)} |" for line in zip(["", *map(escape, rows)], *cells)]
     return "\n".join([header, "|---" * (1 + len(columns)) + "|", *body])
 
 
-def _cells(column: Sequence[Metric | None]) -> list[str]:
-    """The texts of a column. What is as good as the best in the digits shown is as bold."""
+def _cells(column: Sequence[Metric | None], groups: Sequence[object]) -> list[str]:
+    """The texts of a column. What is as good as the best of its group in the digits shown is as bold."""
     spec = _format_spec([metric.value for metric in column if metric])
     texts = [format(metric.value, spec) if metric else MISSING for metric in column]
-    measured = [metric for metric in column if metric]
-    ranked = [metric.value for metric in measured if math.isfinite(metric.value)]
-    best = None
-    if len(measured) > 1 and ranked:
-        best = format(max(ranked) if measured[0].higher_is_better else min(ranked), spec)
-    values = [f"**{text}**" if text == best else text for text in texts]
+    best = {}
+    for group in groups:
+        measured = [metric for metric, own in zip(column, groups) if metric and own == group]
+        ranked = [metric.value for metric in measured if math.isfinite(metric.value)]
+        if len(measured) > 1 and ranked:
+            best[group] = format(max(ranked) if measured[0].higher_is_better else min(ranked), spec)
+    values = [f"**{text}**" if text == best.get(group) else text for text, group in zip(texts, groups)]
     ends = [[format(end, spec) for end in metric.interval or ()] if metric else [] for metric in column]
     return [f"{value} [{', '.join(pair)}]" if pair else value for value, pair in zip(values, ends)]
 

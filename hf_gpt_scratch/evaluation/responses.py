@@ -5,7 +5,7 @@ import os
 from collections import defaultdict
 from pathlib import Path
 
-from ..errors import InputError
+from ..errors import InputError, UsageError
 from ..tokenizer import is_not_text
 
 QUESTION = ("instruction", "input")
@@ -69,7 +69,10 @@ def read_pairs(
 
     Raises:
         InputError: as `read_responses`, or when one file has a question, or a reference, that the other has not.
+        UsageError: when both are the same file.
     """
+    if os.path.exists(a_path) and os.path.exists(b_path) and os.path.samefile(a_path, b_path):
+        raise UsageError("Both files of responses are the same one; give those of two models.")
     a_rows, b_rows = (read_responses(path, needs_reference) for path in (a_path, b_path))
     if len(a_rows) != len(b_rows):
         raise InputError(

@@ -9,9 +9,10 @@ aside, so that the numbers are the same before and after one.
 
 Numbers are means over the runs; their intervals (95 %) are percentiles of a bootstrap over the messages, where a
 message is drawn with its near-copies, for all runs and models at once. How much the training's own chance moves the
-numbers, benchmark.json shows by those of the single runs. `--book DIR` adds a run on the book's split, in a table of
-its own, as its numbers are of other messages and some of them leak. Writes benchmark.json, predictions.csv,
-benchmark.png and a card in results/ into `--output_dir`.
+numbers, benchmark.json shows by those of the single runs. `ece_by_chance` is the calibration error that a model which
+is right about its probabilities would show on so few messages. `--book DIR` adds a run on the book's split, in a table
+and a card of its own, as its numbers are of other messages and some of them leak. Writes benchmark.json,
+predictions.csv, benchmark.png and results/ into `--output_dir`.
 """
 
 import argparse
@@ -33,18 +34,25 @@ from .baseline import CLASSIFIERS, scores_by_model
 from .card import Metric, ResultCard
 from .intervals import percentiles
 from .metrics import (
-    BinaryClassification,
+    accuracy_score,
     counts,
+    ece_by_chance,
     expected_calibration_error,
     f1_score,
     matthews_correlation,
     precision_score,
     recall_score,
 )
-from .spam_runs import SpamRun, log_odds, open_run
+from .spam_runs import SpamRun, load_messages, log_odds, open_run
 
 OURS = "GPT"
-COUNTED = {"f1": f1_score, "precision": precision_score, "recall": recall_score, "mcc": matthews_correlation}
+COUNTED = {
+    "f1": f1_score,
+    "precision": precision_score,
+    "recall": recall_score,
+    "mcc": matthews_correlation,
+    "accuracy": accuracy_score,
+}
 METRICS = (*COUNTED, "pr_auc", "ece")
 
 
@@ -131,6 +139,9 @@ def compare(evaluated: Sequence[Evaluated], resamples: int = 1000, seed: int = 0
 
     names = list(evaluated[0].outcomes)
     numbers = {name: as_metrics(found[i], drawn[:, i]) for i, name in enumerate(names)}
+    for name, metrics in numbers.items():
+        by_chance = np.mean([ece_by_chance(one.outcomes[name].probability) for one in evaluated])
+        metrics["ece_by_chance"] = Metric(float(by_chance), higher_is_better=False)
     differences = {
         name: as_metrics(found[0] - found[i], drawn[:, 0] - drawn[:, i]) for i, name in enumerate(names) if i
     }
@@ -172,7 +183,7 @@ def conclusion(differences: Mapping[str, Mapping[str, Metric]], best: str) -> st
 
 def table(numbers: Mapping[str, Mapping[str, Metric]]) -> str:
     """A line for each model, its numbers above their intervals."""
-    lines = [f"{'':30}" + "".join(f"{name:>18}" for name in METRICS)]
+    lines = [f"{'':30}" + "".join(f"{name:>18}" for name in next(iter(numbers.values())))]
     for model, row in numbers.items():
         cells = (f"{metric.value:.4f}" for metric in row.values())
         spans = ("{:.3f} to {:.3f}".format(*metric.interval) if metric.interval else "-" for metric in row.values())
@@ -189,7 +200,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("dirs", metavar="DIR", nargs="+", help="output folders of training/finetune_spam.py")
     parser.add_argument("--book", metavar="DIR", help="one with --protocol book")
-    parser.add_argument("--data_file", help="the messages they were trained on, if not downloaded")
+    parser.add_argument("--data_file", help="the messages they were trained on (default: the file the first read)")
     parser.add_argument("--dataset_name", help="the same from the Hub")
     parser.add_argument("--output_dir", type=Path, default=Path("runs/spam_benchmark"), help="default: %(default)s")
     return parser
@@ -224,10 +235,9 @@ def main(argv: list[str] | None = None) -> dict:
     if len(args.dirs) < 2:
         raise UsageError("Give at least two runs: one cannot tell how much the numbers depend on the split.")
 
-    from ..data.sms_spam import load_messages
     from ..provenance import command_line, environment
 
-    messages = load_messages(args.data_file, args.dataset_name)
+    messages = load_messages(args.dirs[0], args.data_file, args.dataset_name)
     runs = open_runs(args.dirs, messages, "grouped")
     books = open_runs([args.book], messages, "book") if args.book else []
     try_folder(args.output_dir)  # before minutes of work
@@ -241,20 +251,23 @@ def main(argv: list[str] | None = None) -> dict:
     evaluated = [evaluate(run, group_numbers) for run in runs]
     book = [evaluate(run, group_numbers) for run in books]
     numbers, differences = compare(evaluated)
-    result = summarize(evaluated, numbers, differences, *book)
-    card = make_card(evaluated, numbers, differences, **background)
-    write(args.output_dir, result | background, card, evaluated)
+    result = summarize(evaluated, numbers, differences)
+    cards = {"spam_benchmark": make_card(evaluated, numbers, differences, **background)}
     print(report(result, numbers))
+    if book:
+        numbers, _ = compare(book)
+        result["book"] = _plain(numbers)
+        cards["spam_benchmark_book"] = make_book_card(*book, numbers, **background)
+        print(f"{cards['spam_benchmark_book'].protocol}:\n{table(numbers)}")
+    write(args.output_dir, result | background, cards, evaluated)
     print(f"benchmark.json, benchmark.png, predictions.csv and results/ are in {args.output_dir}.")
     return result
 
 
-def summarize(
-    evaluated: Sequence[Evaluated], numbers: Mapping, differences: Mapping, book: Evaluated | None = None
-) -> dict:
-    """What benchmark.json holds of the runs, of `compare`'s two tables and of the run on the book's split."""
+def summarize(evaluated: Sequence[Evaluated], numbers: Mapping, differences: Mapping) -> dict:
+    """What benchmark.json holds of the runs and of `compare`'s two tables."""
     best = best_linear(numbers)
-    result = {
+    return {
         "runs": [
             {"folder": str(one.run.folder), "split_seed": one.run.split_seed}
             | {name: numbers_of(one.labels, outcome) for name, outcome in one.outcomes.items()}
@@ -266,13 +279,6 @@ def summarize(
         "mcnemar": [mcnemar(one, best) for one in evaluated],
         "conclusion": conclusion(differences, best),
     }
-    if book:
-        measure = BinaryClassification().compute
-        result["book"] = {
-            name: measure(predictions=outcome.is_spam.astype(int), references=book.labels)
-            for name, outcome in book.outcomes.items()
-        }
-    return result
 
 
 def _plain(tables: Mapping[str, Mapping[str, Metric]]) -> dict:
@@ -284,21 +290,38 @@ def _plain(tables: Mapping[str, Mapping[str, Metric]]) -> dict:
 
 def make_card(evaluated: Sequence[Evaluated], numbers: Mapping, differences: Mapping, **background) -> ResultCard:
     """The result card of `compare`'s two tables; `background` is its data, command and environment."""
-    sizes = [len(one.labels) for one in evaluated]
+    sizes = sorted({len(one.labels) for one in evaluated})
+    seeds = [one.run.split_seed for one in evaluated]
     return ResultCard(
         task="SMS spam benchmark",
-        protocol=f"mean over {len(evaluated)} grouped splits of {min(sizes)} to {max(sizes)} test messages each,"
-        " natural share of spam, the GPT as trained: no calibration, threshold 0.5",
+        protocol=f"mean over the grouped splits of the seeds {', '.join(map(str, seeds))}, each of"
+        f" {' to '.join(map(str, sizes[:: max(1, len(sizes) - 1)]))} test messages, natural share of spam, the GPT as"
+        " trained: no calibration, threshold 0.5",
         metrics=numbers[OURS] | {"f1_above_best_linear": differences[best_linear(numbers)]["f1"]},
         baselines={name: numbers[name] for name in CLASSIFIERS},
-        seeds=[one.run.split_seed for one in evaluated],
+        seeds=seeds,
         predictions="predictions.csv",
         **background,
     )
 
 
-def write(folder: Path, result: Mapping, card: ResultCard, evaluated: Sequence[Evaluated]) -> None:
-    """Writes the files, each whole or not at all, and last the card that speaks for them."""
+def make_book_card(book: Evaluated, numbers: Mapping, **background) -> ResultCard:
+    """The result card of the run on the book's split."""
+    from ..data.sms_spam import leaked_rows
+
+    return ResultCard(
+        task="SMS spam benchmark",
+        protocol=f"the book's split {book.run.split_seed}: {len(book.labels)} test messages, half of them spam;"
+        f" {leaked_rows(book.run.splits)} have a near-copy in the training set",
+        metrics=numbers[OURS],
+        baselines={name: numbers[name] for name in CLASSIFIERS},
+        seeds=[book.run.split_seed],
+        **background,
+    )
+
+
+def write(folder: Path, result: Mapping, cards: Mapping[str, ResultCard], evaluated: Sequence[Evaluated]) -> None:
+    """Writes the files, each whole or not at all, and last the cards that speak for them."""
     from ..saving import write_json, write_whole
     from .plots import plot_classifiers
 
@@ -309,7 +332,8 @@ def write(folder: Path, result: Mapping, card: ResultCard, evaluated: Sequence[E
     write_whole(folder / "predictions.csv", predictions(evaluated))
     plot_classifiers({name: (labels, values) for name, values in probabilities.items()}, folder / "benchmark.png")
     write_json(folder / "benchmark.json", result)
-    card.write(folder, "spam_benchmark")
+    for name, card in cards.items():
+        card.write(folder, name)
 
 
 def predictions(evaluated: Sequence[Evaluated]) -> str:
@@ -331,7 +355,7 @@ def predictions(evaluated: Sequence[Evaluated]) -> str:
 
 
 def report(result: Mapping, numbers: Mapping[str, Mapping[str, Metric]]) -> str:
-    """What `summarize` found, as text: the table, the tests, the conclusion, and the book's split."""
+    """What `summarize` found, as text: the table, the tests and the conclusion."""
     lines = [table(numbers)]
     for test in result["mcnemar"]:
         lines.append(
@@ -339,11 +363,6 @@ def report(result: Mapping, numbers: Mapping[str, Mapping[str, Metric]]) -> str:
             " {best} (McNemar p = {p_value:.2f})".format(best=result["best_linear_model"], **test)
         )
     lines.append(result["conclusion"])
-    if "book" in result:
-        lines.append("The book's split, of whose test messages some stand in its training set too:")
-        for name, row in result["book"].items():
-            low, high = row["intervals"]["accuracy"]
-            lines.append(f"{name:30} accuracy {row['accuracy']:.4f} ({low:.3f}-{high:.3f}), F1 {row['f1']:.4f}")
     return "\n".join(lines)
 
 

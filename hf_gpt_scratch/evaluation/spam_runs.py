@@ -31,6 +31,34 @@ class SpamRun:
         return SpamClassifier.from_pretrained(self.folder)
 
 
+def load_messages(folder: str | os.PathLike, data_file: str | None, dataset_name: str | None) -> sms_spam.Messages:
+    """
+    The messages that are named, or else those that the run in `folder` was trained on: the local file that it read, or
+    the download.
+
+    Raises:
+        InputError: when there is no such run, or the messages cannot be read.
+    """
+    source = read_metrics(folder)["data"].get("source")
+    if not (data_file or dataset_name) and source and Path(source).is_file():
+        data_file = source
+    return sms_spam.load_messages(data_file, dataset_name)
+
+
+def read_metrics(folder: str | os.PathLike) -> dict:
+    """What finetune_spam.py measured; raises `InputError` when it did not write this folder."""
+    if not Path(folder).is_dir():
+        raise InputError(f"There is no folder {folder}.")
+    try:
+        metrics = json.loads((Path(folder) / "metrics.json").read_text(encoding="utf-8"))
+        _ = metrics["protocol"], metrics["data"]["sha256"], metrics["split_seed"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(
+            f"{folder} has no metrics.json of training/finetune_spam.py that tells the split; train it again."
+        ) from None
+    return metrics
+
+
 def open_run(folder: str | os.PathLike, messages: sms_spam.Messages) -> SpamRun:
     """
     Opens the output folder of finetune_spam.py, but not yet its model.
@@ -39,17 +67,11 @@ def open_run(folder: str | os.PathLike, messages: sms_spam.Messages) -> SpamRun:
         InputError: when it is none, or the run read other messages: measured on those, the numbers would be of
             messages that it was trained on.
     """
-    folder = Path(folder)
-    try:
-        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        protocol, sha256, split_seed = metrics["protocol"], metrics["data"]["sha256"], metrics["split_seed"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(
-            f"{folder} has no metrics.json of training/finetune_spam.py that tells the split; train it again."
-        ) from None
-    if sha256 != messages.sha256:
+    metrics = read_metrics(folder)
+    if metrics["data"]["sha256"] != messages.sha256:
         raise InputError(f"{folder} was trained on other messages than those of {messages.source}.")
-    return SpamRun(folder, protocol, split_seed, sms_spam.split(messages, protocol, split_seed))
+    protocol, split_seed = metrics["protocol"], metrics["split_seed"]
+    return SpamRun(Path(folder), protocol, split_seed, sms_spam.split(messages, protocol, split_seed))
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
-from ..evaluation.card import FOLDER, Metric, ResultCard, identity, read_cards
+from ..evaluation.card import FOLDER, ResultCard, identity, read_cards
 from ..evaluation.report import escape, markdown_table
 from .leaks import public_command, public_source, public_text
 
@@ -111,7 +111,7 @@ def result_facts(cards: Sequence[ResultCard], expected: Sequence[str], name_of_d
         "evaluations": evaluations,
         "missing": [name for name in expected if name not in measured],
         "comparisons": sentences,
-        "beats_baselines": bool(sentences) and all("better than" in sentence for sentence in sentences),
+        "beats_baselines": bool(sentences) and all("it is better" in sentence for sentence in sentences),
     }
 
 
@@ -121,27 +121,20 @@ def name_of_row(card: ResultCard, is_calibrated: bool) -> str:
 
 
 def comparisons(cards: Sequence[ResultCard], when: str = "") -> list[str]:
-    """How F1 compares with each baseline's, by the intervals: apart where they do not overlap."""
+    """How F1 compares with that of a baseline on the same messages, by the interval of the difference."""
     sentences = []
     for card in cards:
-        ours = card.metrics.get("f1")
-        for name, metrics in card.baselines.items():
-            theirs = metrics.get("f1")
-            if not (ours and theirs and ours.interval and theirs.interval):
-                continue
-            if ours.interval[0] > theirs.interval[1]:
-                verdict = "is better than"
-            elif ours.interval[1] < theirs.interval[0]:
-                verdict = "is worse than"
-            else:
-                verdict = "cannot be told apart from"
-            numbers = f"{_with_interval(ours)} against {_with_interval(theirs)}"
-            sentences.append(f"By F1{when} it {verdict} {name}: {numbers} ({card.task}).")
+        above = card.metrics.get("f1_above_baseline")
+        if not (above and above.interval and len(card.baselines) == 1):
+            continue
+        low, high = (100 * end for end in above.interval)
+        verdict = "it is better" if low > 0 else "it is worse" if high < 0 else "the two cannot be told apart"
+        side, [name] = "above" if above.value >= 0 else "below", card.baselines
+        sentences.append(
+            f"Its F1{when} is {100 * abs(above.value):.2f} points {side} that of {name} on the same messages, 95 %"
+            f" interval {low:+.2f} to {high:+.2f}: {verdict}."
+        )
     return sentences
-
-
-def _with_interval(metric: Metric) -> str:
-    return "{:.4f} [{:.4f}, {:.4f}]".format(metric.value, *metric.interval)
 
 
 def _number(value) -> str:

@@ -65,7 +65,10 @@ def check_weights(folder: Path) -> str:
 
     other = sorted(path.name for path in folder.iterdir() if path.suffix in OTHER_WEIGHTS)
     if other:
-        raise Failure(f"{', '.join(other)}: weights belong in safetensors, which run no code; delete or convert these")
+        raise Failure(
+            f"{', '.join(other)}: weights belong in safetensors, which run no code; save the model again by"
+            " save_pretrained, which writes those, and move these away"
+        )
     found, expected = {path.name for path in folder.glob("*.safetensors")}, _weight_files(folder)
     if not found:
         raise Failure("there is no *.safetensors; save the model again")

@@ -89,7 +89,8 @@ def check_files(folder: Path) -> str:
     stray = sorted(name for name, path in held.items() if path.is_symlink() or name not in names | left)
     if stray:
         more = f" and {len(stray) - 5} more" if len(stray) > 5 else ""
-        raise Failure(f"{', '.join(stray[:5])}{more} does not belong in a repository; move it away")
+        belong, them = ("does not belong", "it") if len(stray) == 1 else ("do not belong", "them")
+        raise Failure(f"{', '.join(stray[:5])}{more} {belong} in a repository; move {them} away")
     return f"{len(uploaded)} to upload" + (f"; {len(left)} others stay here" if left else "")
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, get_token
 
 from ..errors import InputError, UsageError
 from ..saving import ADAPTER_CONFIG, OF_THE_MODEL
@@ -65,6 +65,10 @@ def push(
         InputError: when a check fails, the Hub refuses, or what was pushed is not what was saved.
         UsageError: for a name that no repository can have.
     """
+    if get_token() is None:
+        raise InputError(
+            "A push needs a token of the Hub: run `hf auth login`, or put one into the environment's HF_TOKEN."
+        )
     files = checked_files(folder, repo_id, **terms)
     with hub_errors(repo_id):
         there = prepare(repo_id, private, branch, reference_logits.is_adapter(folder))
@@ -99,10 +103,10 @@ def checked_files(folder: Path, repo_id: str, **terms: str | None) -> dict[str, 
     """What a repository gets, after the checks, whose table is printed; raises `InputError` when one fails."""
     from huggingface_hub.utils import validate_repo_id
 
-    with hub_errors(repo_id):
-        validate_repo_id(repo_id)
     if repo_id.count("/") != 1:
         raise UsageError(f"{repo_id!r} is no name of a repository: it must be like you/your-model.")
+    with hub_errors(repo_id):
+        validate_repo_id(repo_id)
     findings = check(folder)
     files = contents(folder, repo_id, **terms) if all(finding.status != "failed" for finding in findings) else {}
     if files:  # the card quotes files that stay here, and so were not looked at
@@ -144,7 +148,8 @@ def hub_errors(repo_id: str) -> Iterator[None]:
     try:
         yield
     except HFValidationError as error:
-        raise UsageError(f"{repo_id!r} is no name of a repository ({' '.join(str(error).split())}).") from None
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise UsageError(f"{repo_id!r} is no name of a repository ({reason}).") from None
     except HfHubHTTPError as error:
         raise InputError(_refusal(error, repo_id)) from None
     except ValueError as error:  # the Hub's opinion of a card's metadata

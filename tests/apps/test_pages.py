@@ -17,10 +17,12 @@ import pytest
 from models import save_model
 
 from hf_gpt_scratch import GPTScratchForCausalLM, GPTScratchForSequenceClassification
-from hf_gpt_scratch.apps import page, spam
+from hf_gpt_scratch.apps import chat, page, spam
 from hf_gpt_scratch.cli import main
 from hf_gpt_scratch.errors import InputError
+from hf_gpt_scratch.pretrained import load_pretrained
 from hf_gpt_scratch.prompts import CHAT_TEMPLATE, PREAMBLE
+from hf_gpt_scratch.tokenizer import load_tokenizer
 
 UNTRUSTED = "<script>window.hacked = 1</script> <img src=x onerror='window.hacked = 2'> **bold** &lt;b&gt;"
 
@@ -251,6 +253,19 @@ def test_an_answer_over_the_wire_is_that_of_the_terminal(chat_page, models, caps
     assert capsys.readouterr().out.strip("\n") == html.unescape(text)
     with pytest.raises(Exception, match="The question is empty"):
         client(chat_page).predict("", [], 0, 0, 8, "", False, api_name="/ask")
+
+
+def test_an_answer_that_a_later_question_overtook_stays_away(models, monkeypatch):
+    model, tokenizer = load_pretrained(GPTScratchForCausalLM, models["chat"]), load_tokenizer(str(models["chat"]))
+    monkeypatch.setattr("hf_gpt_scratch.chat.stream_text", lambda *_, **__: iter(["one", " two", " three"]))
+    answer, wish = chat.answering(model, tokenizer), []
+    settings = (0, 0, 8, "", False, wish)
+    first = answer("early", [], *settings)
+    assert [next(first)[0][-1]["content"] for _ in range(2)][-1] == "one"
+    assert chat.begin_anew(wish)[0] == []
+    second = answer("late", [], *settings)
+    assert next(second)[0][0]["content"] == "late"
+    assert list(first) == [] and list(second)[-1][0][-1]["content"] == "one two three"
 
 
 def test_two_ask_at_a_time(slow_chat_page):

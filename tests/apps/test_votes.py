@@ -20,6 +20,7 @@ from hf_gpt_scratch.apps.votes import (
     statistics,
 )
 from hf_gpt_scratch.errors import InputError, UsageError
+from hf_gpt_scratch.evaluation.intervals import wilson
 
 
 def responses(model: str, questions=range(6)) -> list[dict]:
@@ -259,8 +260,9 @@ def test_interval_is_that_of_the_mean_and_counts_items_not_votes():
     assert high - low < half / 2
 
 
-def test_items_voted_alike_have_no_interval():
-    assert statistics([("anna", item, "A", "A") for item in range(3)])["win_rate_interval"] is None
+def test_items_voted_alike_have_the_interval_of_a_share():
+    assert statistics([("anna", item, "A", "A") for item in range(60)])["win_rate_interval"] == wilson(60, 60)
+    assert statistics([])["win_rate_interval"] is None
 
 
 def write_verdicts(path, pairs, winners):

@@ -90,10 +90,15 @@ def test_numbers_are_those_of_the_stated_prevalence():
     probabilities = np.where(np.arange(100) < 8, 0.9, 0.1)
     probabilities[-9:] = 0.9  # 8 of 10 spam and 9 of 90 ham
     measured = calibration.metrics_at(0.5, probabilities, labels, 0.01)
-    assert list(measured) == ["f1", "precision", "recall", "mcc", "accuracy", "false_positive_rate", "ece"]
+    assert list(measured) == ["f1", "precision", "recall", "mcc", "accuracy", "false_positive_rate", "log_loss", "ece"]
     assert measured["precision"].value == pytest.approx(0.01 * 0.8 / (0.01 * 0.8 + 0.99 * 0.1))
     assert measured["recall"].value == 0.8 and measured["false_positive_rate"].value == 0.1
     weights = np.where(labels == 1, 0.01 / 10, 0.99 / 90)
+    shares = {0.1: (0.01 * 0.2, 0.99 * 0.9), 0.9: (0.01 * 0.8, 0.99 * 0.1)}  # spam and ham among each probability
+    expected = sum(abs(p * (spam + ham) - spam) for p, (spam, ham) in shares.items())
+    assert measured["ece"].value == pytest.approx(expected)
+    losses = -np.log(np.where(labels == 1, probabilities, 1 - probabilities))
+    assert measured["log_loss"].value == pytest.approx((weights * losses).sum())
     for name, score in {"f1": f1_score, "mcc": matthews_corrcoef, "accuracy": accuracy_score}.items():
         expected = score(labels, probabilities > 0.5, sample_weight=weights)
         assert measured[name].value == pytest.approx(expected), name
@@ -106,7 +111,7 @@ def test_numbers_are_those_of_the_stated_prevalence():
 def test_no_mistake_among_few_messages_is_no_certainty():
     labels = np.array([1] * 150 + [0] * 966)
     for name, metric in calibration.metrics_at(0.5, labels * 0.9, labels, 0.13).items():
-        if name != "ece":
+        if name not in ("ece", "log_loss"):
             worse, best = metric.interval if metric.higher_is_better else metric.interval[::-1]
             assert best == metric.value == float(metric.higher_is_better) and 0.0005 < abs(worse - best) < 0.03, name
 

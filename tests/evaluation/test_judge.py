@@ -102,7 +102,7 @@ def test_what_the_endpoint_is_asked(run, responses):
     first = server.requests[0]
     assert (first["model"], first["temperature"], first["seed"], first["max_tokens"]) == ("llama3", 0, 7, 99)
     form = first["response_format"]  # as OpenAI's interface has it, which Ollama, vLLM and llama.cpp know
-    assert form["type"] == "json_schema"
+    assert form["type"] == "json_schema" and form["json_schema"]["strict"] is True
     assert form["json_schema"]["schema"]["properties"]["score"] == {"type": "integer", "minimum": 0, "maximum": 100}
     for part in ("Name the number 0.", "in words 0", "reference 0", "worth 80", "0 (", "100 ("):
         assert part in question(first)
@@ -287,6 +287,26 @@ def test_answers_that_are_no_score_are_kept_and_counted(run, responses):
     card = read_card(responses.parent / "results" / "judge.json")
     assert card.metrics["unparsed_rate"] == Metric(1 / 6, wilson(1, 6), False)
     assert card.metrics["failed_rate"].value == 0
+
+
+def test_questions_that_are_refused_do_not_keep_others_from_being_asked(run, tmp_path):
+    path = write(tmp_path / "responses.json", rows([f"worth {number}" for number in range(20)]))
+
+    def behave(body):
+        refused = 5 <= int(responses_in(body)[0].split()[-1]) < 12
+        return error(400, "context length exceeded") if refused else number_in_response(body)
+
+    with judge_server(behave) as server:
+        for _ in range(2):
+            status, _, err = run(path, *endpoint(server, "--workers", 1))
+            assert status == 1 and "7 of 20 could not be judged" in one_sentence(err)
+    assert result_of(path)["n_scored"] == 13
+
+
+def test_a_refusal_with_the_status_of_a_success_is_quoted(run, responses):
+    with judge_server(lambda body: Reply(b'{"error": {"message": "model not loaded"}}')) as server:
+        status, _, err = run(responses, *endpoint(server))
+    assert status == 1 and "refused (model not loaded); check --model" in one_sentence(err)
 
 
 def test_no_answer_at_all_can_be_told(run, responses):
@@ -692,7 +712,7 @@ def test_comparison(run, two_files):
     assert (first["model_response_a"], first["model_response_b"]) == ("long answer", "short")
     assert [json.loads(order["answer"])["winner"] for order in first["orders"]] == ["A", "B"]
     assert result["worst"][0]["model_response_a"] == "x"
-    assert "A wins 70.0%" in out and "3 wins, 1 ties, 1 losses" in out
+    assert "A gets 70.0% (" in out and "Wins in both orders: A 3, B 1, neither 1." in out
     with Image.open(two_files[0].with_name("judge.png")) as picture:
         assert picture.format == "PNG"
 

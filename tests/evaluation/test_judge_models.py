@@ -15,8 +15,11 @@ from transformers.utils import logging
 from hf_gpt_scratch import GPTScratchForCausalLM, GPTScratchForSequenceClassification
 from hf_gpt_scratch.evaluation import judge_in_process
 from hf_gpt_scratch.evaluation.card import read_card
+from hf_gpt_scratch.evaluation.intervals import bootstrap_mean
 from hf_gpt_scratch.evaluation.judge_in_process import ModelJudge
 from hf_gpt_scratch.evaluation.judge_prompts import Task
+from hf_gpt_scratch.evaluation.judge_results import summarize
+from hf_gpt_scratch.evaluation.judges import Answer
 from hf_gpt_scratch.prompts import CHAT_TEMPLATE
 
 TASK = Task("Name a number.", "in words", "seven", ("eight",))
@@ -104,7 +107,10 @@ def test_the_command_judges_in_process(run, folder, tmp_path):
     path = write(tmp_path / "responses.json", rows(["one", "two two", "three", LONG]))
     logging.enable_progress_bar()
     status, out, err = run(path, "--judge-model", folder)
-    assert (status, err) == (0, "") and "Mean score" in out and "1 prompts were too long" in out
+    assert (status, err) == (0, "") and "Mean score" in out and "1 prompt was too long" in out
+    assert "have a probability of" in out
+    card = read_card(path.parent / "results" / "judge.json")
+    assert card.protocol.startswith("judge in process, ") and 0 < card.metrics["probability_mass"].value < 1
     result = result_of(path)
     judge = ModelJudge(str(folder))
     expected = [
@@ -126,12 +132,24 @@ def test_the_command_compares_in_process(run, folder, tmp_path):
     result = result_of(a)
     for item in result["items"]:
         orders = [order["score"] for order in item["orders"]]
+        assert (item["winner"] == "tie") == (min(orders) <= 0.5 <= max(orders))
         assert item["score"] == pytest.approx(sum(orders) / 2) and 0 < item["score"] < 1
     judge = ModelJudge(str(folder))
     row = json.loads(a.read_text())[1]
     task = Task(row["instruction"], row["input"], row["output"], ("due due", "two"))
     assert result["items"][1]["orders"][1]["score"] == pytest.approx(1 - spelled_out(judge, task)[0], rel=1e-4)
-    assert result["items"][2]["score"] == 0.5 and result["ties"] == 1
+    assert result["items"][2]["score"] == 0.5 and result["items"][2]["winner"] == "tie"
+    assert result["interval"] == bootstrap_mean([[item["score"]] for item in result["items"]])
+
+
+def test_a_position_that_a_judge_prefers_makes_no_winner():
+    def judged(a_first: float, b_first: float) -> str:
+        answers = [Answer("A", a_first, {"probability_mass": 1.0, "truncated": False})]
+        answers.append(Answer("A", b_first, {"probability_mass": 1.0, "truncated": False}))
+        return summarize([[PAIR, PAIR]], [answers])["items"][0]["winner"]
+
+    assert judged(0.52, 0.51) == "tie"  # whoever stands first
+    assert judged(0.52, 0.49) == "A" and judged(0.2, 0.9) == "B"
 
 
 def test_a_response_too_long_for_the_judge_loses_its_end(folder):
@@ -185,6 +203,7 @@ def test_a_question_too_long_among_others_is_counted(run, folder, tmp_path):
     status, _, err = run(path, "--judge-model", folder)
     result = json.loads((tmp_path / "judge.json").read_text())
     assert (result["n_scored"], result["n_failed"]) == (2, 1) and "reads 768 tokens" in result["items"][2]["error"]
+    assert not list(tmp_path.glob("*.partial.jsonl"))
     assert status == 1 and "1 of 3 could not be judged" in err
     card = read_card(tmp_path / "results" / "judge.json")
     assert card.metrics["score"].value == result["mean"]

@@ -26,6 +26,8 @@ SCORES = {
     "<think>\nScore: 60\n</think>\nNo.\nScore: 70\n</think>\n87": 87,
     'First guess:\nScore: 60\nNo.\n</think>\n\n{"score": 87}': 87,
     "Score: 87\nScore: 87": 87,
+    "- Score: 87": 87,
+    "**Score (0-100):**\n87": 87,
     'Score: 87\n\n```json {"score": 87}```': 87,
 }
 NO_SCORES = [
@@ -40,6 +42,9 @@ NO_SCORES = [
     "Score: 80 or 90",
     "Score: 80\nScore: 90",
     "Score: 8/10",
+    "0.9",
+    '{"score": 1.0}',
+    "Overall score: 87\nAccuracy score: 90",
     "8/10",
     "87%",
     "87 90",

@@ -102,8 +102,9 @@ def test_every_interval_holds_its_value_and_none_is_given_where_nothing_varies()
     numbers, differences = spam_benchmark.compare(runs, resamples=100)
     for row in (*numbers.values(), *differences.values()):
         for name, metric in row.items():
-            assert metric.interval[0] <= metric.value <= metric.interval[1], name
+            assert name == "ece_by_chance" or metric.interval[0] <= metric.value <= metric.interval[1], name
     assert numbers[OURS]["ece"].interval[0] == numbers[OURS]["ece"].value
+    assert numbers[OURS]["ece_by_chance"].value == pytest.approx(numbers[OURS]["ece"].value, abs=0.015)
     numbers, differences = spam_benchmark.compare([evaluated(seed, errors=(0, 0)) for seed in range(2)], resamples=20)
     assert numbers[OURS]["f1"].value == 1 and numbers[OURS]["f1"].interval is None
     assert "cannot be told apart" in spam_benchmark.conclusion(differences, "linear")
@@ -167,10 +168,11 @@ def test_the_command_measures_the_saved_models_and_the_linear_ones(measured, spa
     linear = result["numbers"]["TF-IDF + LinearSVC"]["f1"]["value"]
     assert linear == pytest.approx(np.mean([run["baseline"]["f1"] for run in runs]))
     book = json.loads((spam_runs["book"] / "metrics.json").read_text())
-    assert result["book"][OURS]["accuracy"] == book["accuracy"]
-    for row in result["numbers"].values():
+    assert result["book"][OURS]["accuracy"]["value"] == pytest.approx(book["accuracy"])
+    assert result["numbers"]["TF-IDF + LinearSVC"]["ece"]["value"] < 0.2  # of probabilities, as its scores are made
+    for row in (*result["numbers"].values(), *result["book"].values()):
         for name, metric in row.items():
-            low, high = metric["interval"]
+            low, high = metric["interval"] or [metric["value"]] * 2
             assert 0 <= low <= metric["value"] <= high <= 1, name
 
 
@@ -185,6 +187,9 @@ def test_the_command_leaves_its_files(measured):
     card = read_card(folder / "results" / "spam_benchmark.json")
     assert card.seeds == [1, 2] and card.predictions == "predictions.csv" and set(card.baselines) == set(CLASSIFIERS)
     assert not card.metrics["ece"].higher_is_better and "the GPT as trained: no calibration" in card.protocol
+    assert "of the seeds 1, 2, each of 96 test messages" in card.protocol
+    book = read_card(folder / "results" / "spam_benchmark_book.json")
+    assert book.protocol.startswith("the book's split") and "accuracy" in book.baselines["TF-IDF + LinearSVC"]
     with Image.open(folder / "benchmark.png") as picture:
         assert picture.width > 1000
 

@@ -38,7 +38,8 @@ def write_folder(folder: Path, config: dict, metrics: dict | None = None, chat: 
     return folder
 
 
-def spam_folder(folder: Path, ours: Metric, theirs: Metric, **config) -> Path:
+def spam_folder(folder: Path, above: Metric, **config) -> Path:
+    ours, theirs = Metric(0.9435, [0.91, 0.96]), Metric(0.9559, [0.93, 0.97])
     data = {"source": "/home/someone/SMSSpamCollection", "sha256": SHA256}
     command = "python training/finetune_spam.py --data_file /home/someone/SMSSpamCollection --output_dir runs/spam"
     metrics = {
@@ -61,8 +62,8 @@ def spam_folder(folder: Path, ours: Metric, theirs: Metric, **config) -> Path:
         task="SMS spam classification",
         protocol="grouped split 5",
         data=[data],
-        metrics={"f1": ours, "precision": Metric(0.9512)},
-        baselines={"TF-IDF + LinearSVC": {"f1": theirs}},
+        metrics={"f1": ours, "precision": Metric(0.9512), "f1_above_baseline": above},
+        baselines={"TF-IDF + LinearSVC": {"f1": theirs, "f1_above_baseline": Metric(0.0)}},
         seeds=[5],
         command=command,
         environment={},
@@ -83,7 +84,7 @@ def spam_folder(folder: Path, ours: Metric, theirs: Metric, **config) -> Path:
 
 def make_spam(folder: Path) -> Path:
     calibration = {"temperature": 1.25, "shift": 0.0, "threshold": 0.875, "prevalence": 0.134}
-    return spam_folder(folder, Metric(0.9435, [0.91, 0.96]), Metric(0.9559, [0.93, 0.97]), calibration=calibration)
+    return spam_folder(folder, Metric(-0.0124, [-0.0351, 0.0085]), calibration=calibration)
 
 
 def make_base(folder: Path) -> Path:
@@ -164,17 +165,18 @@ def test_the_hub_reads_the_results(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "ours, theirs, said",
+    "above, said",
     [
-        ([0.97, 0.99], [0.90, 0.96], "is better than TF-IDF + LinearSVC"),
-        ([0.90, 0.96], [0.97, 0.99], "is worse than TF-IDF + LinearSVC"),
-        ([0.90, 0.96], [0.95, 0.99], "cannot be told apart from TF-IDF + LinearSVC"),
+        (Metric(0.02, [0.01, 0.03]), "2.00 points above that of TF-IDF + LinearSVC on the same messages"),
+        (Metric(0.02, [0.01, 0.03]), "+1.00 to +3.00: it is better"),
+        (Metric(-0.02, [-0.03, -0.01]), "2.00 points below"),
+        (Metric(-0.02, [-0.03, -0.01]), "it is worse"),
+        (Metric(0.01, [-0.01, 0.03]), "the two cannot be told apart"),
     ],
 )
-def test_the_comparison_follows_the_intervals(tmp_path, ours, theirs, said):
-    folder = spam_folder(tmp_path / "model", Metric(sum(ours) / 2, ours), Metric(sum(theirs) / 2, theirs))
-    text = str(make_card(folder, "user/spam"))
-    assert said in text and ("smaller and faster by far" in text) == ("better" not in said)
+def test_the_comparison_follows_the_interval_of_the_difference(tmp_path, above, said):
+    text = str(make_card(spam_folder(tmp_path / "model", above), "user/spam"))
+    assert said in text and ("smaller and faster by far" in text) == (above.interval[0] <= 0)
 
 
 SPAM_LABELS = {"id2label": {0: "ham", 1: "spam"}, "label2id": {"ham": 0, "spam": 1}}
