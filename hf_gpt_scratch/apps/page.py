@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 
+from ..commands.terminal import quieten_transformers
 from ..errors import InputError
 
 MOST_CHARACTERS = 10_000  # of one text; reading megabytes would keep everyone else waiting
@@ -42,6 +43,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, help: str) -> None:
 
 def run(args: argparse.Namespace, app: str, load: Callable, css: str) -> None:
     """Serves the page `app` of a model, which `load` makes of its folder, or writes it as a Space."""
+    quieten_transformers()
     if args.export_space:
         from .space import export_space
 

@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from judge_server import SCORES, rows, write
 
 from hf_gpt_scratch.errors import run_reporting_errors
-from hf_gpt_scratch.evaluation import judge
+from hf_gpt_scratch.evaluation import judge, judges
 
 TRAINING = Path(__file__).parents[2] / "training"
 MESSAGES = TRAINING / "demo_data" / "messages.tsv"
@@ -59,3 +60,22 @@ def spam_runs(tmp_path_factory) -> dict[str, Path]:
 @pytest.fixture(scope="session")
 def spam_messages() -> Path:
     return MESSAGES
+
+
+@pytest.fixture
+def without_keys(monkeypatch):
+    """No key of the user's, and no long waits before a request is sent again."""
+    monkeypatch.setattr(judges, "BACK_OFF", 0.01)
+    for name in ("OPENAI_API_KEY", "HF_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def responses(tmp_path) -> Path:
+    return write(tmp_path / "responses.json", rows([f"worth {score}" for score in SCORES]))
+
+
+@pytest.fixture
+def two_files(tmp_path) -> tuple[Path, Path]:
+    a, b = ["long answer", "longer", "x", "same", "yes indeed"], ["short", "long", "longest", "also", "no"]
+    return write(tmp_path / "a.json", rows(a)), write(tmp_path / "b.json", rows(b))

@@ -179,3 +179,31 @@ class ModelBehaviour:
         start, ids = self.tokenizer(prompt)["input_ids"], self.tokenizer(prompt + text)["input_ids"]
         logits = self.model(torch.tensor([ids])).logits[0].log_softmax(-1)
         return sum(logits[i - 1, ids[i]].item() for i in range(len(start), len(ids)))
+
+
+SCORES = [80, 10, 100, 0, 55, 73]
+HTML = Reply(b"<!DOCTYPE html><html><body>Welcome!</body></html>", content_type="text/html")
+
+
+def endpoint(server, *options) -> tuple:
+    return ("--base-url", server.url, "--model", "llama3", *options)
+
+
+def left_over(path: Path) -> list[str]:
+    """The files beside the responses that are neither the result nor its picture."""
+    return sorted(
+        p.name for p in path.parent.iterdir() if p.name not in ("judge.json", "judge.png", "results", path.name)
+    )
+
+
+def one_sentence(stderr: str) -> str:
+    lines = [line for line in stderr.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1 and "Traceback" not in stderr
+    assert lines[0].endswith(".")
+    return lines[0]
+
+
+def longer(body) -> Reply:
+    """A judge that likes the longer response better and knows ties."""
+    a, b = map(len, responses_in(body))
+    return chat(json.dumps({"winner": "tie" if a == b else "A" if a > b else "B"}))
