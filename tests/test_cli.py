@@ -288,10 +288,11 @@ def test_failure_ends_with_status_1_and_one_sentence(run, monkeypatch, args, dam
     assert not Path("out").exists()
 
 
-def test_lines_before_an_empty_one_are_judged(run):
-    status, printed, said = run("classify", "classifier", "--file", "gap.txt")
-    assert (status, len(printed.splitlines())) == (1, 1)
-    assert "Line 2 of gap.txt is empty" in said
+def test_a_fault_in_a_file_is_told_before_any_result(run):
+    Path("none.txt").touch()
+    for file, complaint in {"gap.txt": "Line 2 of gap.txt is empty", "none.txt": "none.txt is empty"}.items():
+        status, printed, said = run("classify", "classifier", "--file", file)
+        assert (status, printed) == (1, "") and complaint in said
 
 
 def test_version_is_the_installed_one(capsys):

@@ -67,6 +67,7 @@ def download_openai(size: str, folder: str | os.PathLike) -> list[Path]:
     if size not in SIZES:
         raise UsageError(f"There is no GPT-2 of size {size}; OpenAI published {', '.join(SIZES)}.")
     folder = Path(folder)
+    is_new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
@@ -83,7 +84,7 @@ def download_openai(size: str, folder: str | os.PathLike) -> list[Path]:
                         f"{path} is not the file of GPT-2 {size} (its SHA-256 is another); delete it first."
                     )
     finally:
-        if not any(folder.iterdir()):
+        if is_new and not any(folder.iterdir()):
             folder.rmdir()
     return [folder / name for name in FILES]
 

@@ -13,15 +13,14 @@ import logging
 import math
 import re
 import sys
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from ..argument_types import count, positive
 from ..errors import InputError, UsageError
 from .card import Metric, ResultCard
+from .guessing import Guessing
 
 MODULE = "hf_gpt_scratch.evaluation.harness"
 ACCURACIES = ("acc", "acc_norm", "acc_bytes", "acc_mutual_info")  # shares of documents whose best choice is right
@@ -222,50 +221,6 @@ def run_tasks(lm, chosen: list, num_fewshot: int | None = None, limit: int | Non
         ) from None
     results.pop("pretty_env_info", None)  # of the whole machine; provenance.environment() says what matters
     return json.loads(json.dumps(results, default=handle_non_serializable))
-
-
-@dataclass(frozen=True)
-class Guessing:
-    """
-    What needs no question to be read.
-
-    Attributes:
-        documents: how many there are.
-        chance: the expected accuracy of choosing blindly.
-        shares: by a choice's place (0, 1...), the accuracy of always choosing it.
-    """
-
-    documents: int
-    chance: float
-    shares: Counter
-
-    @classmethod
-    def of_documents(cls, task, documents: Sequence) -> "Guessing | None":
-        """From the choices of a task's documents; `None` unless it is of multiple choice with the usual accuracy."""
-        from lm_eval.api.task import ConfigurableTask
-
-        is_usual = type(task).process_results is ConfigurableTask.process_results
-        if task.OUTPUT_TYPE != "multiple_choice" or not is_usual or task.config.process_results is not None:
-            return None
-        chance, shares = 0.0, Counter()
-        for document in documents:
-            choices = task.doc_to_choice(document)
-            right = task.doc_to_text(document) if task.multiple_input else task.doc_to_target(document)
-            right = right if isinstance(right, list) else [choices.index(right) if right in choices else right]
-            right = {place for place in right if place in range(len(choices))}
-            chance += len(right) / len(choices) / len(documents)
-            shares.update({place: 1 / len(documents) for place in right})
-        return cls(len(documents), chance, shares)
-
-    @classmethod
-    def of_parts(cls, parts: Sequence["Guessing"], weight_by_size: bool) -> "Guessing":
-        """Of a group of tasks, as the harness averages their accuracies."""
-        weights = [part.documents if weight_by_size else 1 for part in parts]
-        shares = Counter()
-        for part, weight in zip(parts, weights):
-            shares.update({place: share * weight / sum(weights) for place, share in part.shares.items()})
-        chance = sum(part.chance * weight for part, weight in zip(parts, weights)) / sum(weights)
-        return cls(sum(part.documents for part in parts), chance, shares)
 
 
 def make_cards(chosen: list, results: dict, lm, limit: int | None, **background) -> list[ResultCard]:

@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from scipy.special import expit
 from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, f1_score, log_loss, matthews_corrcoef
@@ -162,6 +163,30 @@ def test_the_command_keeps_it_in_the_config_and_classify_applies_it(run, spam_me
     assert card.predictions == "predictions.csv" and card.seeds == [1]
     assert "fitted on the 48 messages of the validation set" in card.protocol
     assert f"threshold {found.threshold:.4f}" in printed and (run / "plots" / "calibration.png").stat().st_size > 5000
+
+
+def test_the_messages_are_those_that_the_run_read(run, spam_messages):
+    found = calibration.main([str(run), "--precision", "0.6", "--prevalence", "0.2"])
+    assert found == calibration.main(options(run, spam_messages, "--precision", "0.6", "--prevalence", "0.2"))
+    card = read_card(run / "results" / "calibration.json")
+    assert "; for a precision of at least 0.6" in card.protocol and card.data[0]["source"] == str(spam_messages)
+    with pytest.raises(InputError, match="There is no folder"):
+        calibration.main([str(run / "none")])
+
+
+def test_a_promise_for_another_share_of_spam_holds_on_other_messages():
+    rng, broken = np.random.default_rng(0), 0
+
+    def draw(share: float, n: int):
+        labels = (rng.random(n) < share).astype(int)
+        return rng.normal(np.where(labels == 1, 2.5, -2.5), 1.5), labels
+
+    for _ in range(40):
+        fitted, promised = calibration.fit(*draw(0.5, 1000), prevalence=0.1, precision=0.8)
+        scores, labels = draw(0.1, 100_000)
+        said = fitted.of_log_odds(torch.from_numpy(scores)).numpy() > fitted.threshold
+        broken += labels[said].mean() < 0.8 <= promised
+    assert broken <= 4 and fitted.shift == pytest.approx(np.log(0.1 / 0.9), abs=0.2)
 
 
 def test_it_is_measured_from_the_logits_however_often_it_is_fitted(run, spam_messages):

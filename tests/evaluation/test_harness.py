@@ -18,7 +18,7 @@ from hf_gpt_scratch.conversion import export
 from hf_gpt_scratch.errors import InputError, UsageError
 from hf_gpt_scratch.evaluation import harness
 from hf_gpt_scratch.evaluation.card import Metric, ResultCard, read_cards
-from hf_gpt_scratch.evaluation.harness import Guessing
+from hf_gpt_scratch.evaluation.guessing import Guessing
 from hf_gpt_scratch.tokenizer import load_tokenizer
 
 lm_eval = pytest.importorskip("lm_eval", reason="pip install 'hf-gpt-scratch[eval]'")
@@ -153,13 +153,13 @@ def test_cards_say_what_was_measured_and_what_guessing_scores(folder, folder_of_
     assert most_frequent == pytest.approx((2 + 5) / 17)  # the first choice is right in 2 sums and for 5 animals
     assert not cards["texts"].baselines
 
-    digests = {entry["source"]: entry["sha256"] for entry in card.data}
+    digests = {entry["source"].removeprefix("documents of "): entry["sha256"] for entry in card.data}
     for name in ("sums", "animals"):
         text = json.dumps(rows(name), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         source = f"json, test, {folder_of_tasks / name}.jsonl"
         assert digests[source] == hashlib.sha256(text.encode()).hexdigest()
     assert f"lm-evaluation-harness {lm_eval.__version__}, the task's version 3, 0-shot, 17 doc" in card.protocol
-    assert card.command.startswith("python -m hf_gpt_scratch.evaluation.harness ")
+    assert card.command.removeprefix("OMP_NUM_THREADS=1 ").startswith("python -m hf_gpt_scratch.evaluation.harness ")
     assert card.environment["versions"]["lm_eval"] == lm_eval.__version__
     assert card.seeds == [found["config"]["fewshot_seed"]]
 
@@ -311,7 +311,7 @@ def test_mmlu_and_wikitext_as_the_harness_defines_them(folder, tmp_path, monkeyp
     cards = harness.main([str(folder), "--tasks", "mmlu", "wikitext", "--num_fewshot", "5", "--device", "cpu"])
     assert set(cards) == {"mmlu", "wikitext"}
     card = cards["mmlu"]
-    assert len(card.data) == 57 and card.data[0]["source"].startswith("cais/mmlu, ")
+    assert len(card.data) == 57 and card.data[0]["source"].startswith("documents of cais/mmlu, ")
     assert "5-shot, 59 documents" in card.protocol and "236 of 236 prompts cut" in card.protocol
     assert card.baselines["chance"]["acc"].value == pytest.approx(0.25)
     assert card.baselines["most frequent answer"]["acc"].value == pytest.approx(56 / 59)
@@ -333,3 +333,15 @@ def test_the_yaml_for_a_text_of_ones_own(folder, tmp_path, monkeypatch):
         math.log(numbers["byte_perplexity"]) * bytes_, rel=0.01
     )
     assert numbers["bits_per_byte"] == pytest.approx(math.log2(numbers["byte_perplexity"]))
+
+
+def test_a_standard_error_of_nothing_is_no_interval():
+    values = {
+        "alias": "quiz",
+        "acc,none": 1.0,
+        "acc_stderr,none": 0.0,
+        "acc_norm,none": 0.5,
+        "acc_norm_stderr,none": 0.1,
+    }
+    found = harness._metrics(values, [{"acc": True, "acc_norm": True}])
+    assert found["acc"].interval is None and found["acc_norm"].interval == pytest.approx([0.304, 0.696])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from hf_gpt_scratch.evaluation.metrics import BinaryClassification, f1_score, matthews_correlation
+from hf_gpt_scratch.evaluation.metrics import BinaryClassification, f1_difference, f1_score, matthews_correlation
 
 
 def random_vectors(seed: int, size: int = 200) -> tuple[np.ndarray, np.ndarray]:
@@ -87,6 +87,27 @@ def test_full_correlation_is_exactly_so():
     shares = np.linspace(0.01, 0.99, 99)
     assert (matthews_correlation(shares, 0, 0, 1 - shares) == 1).all()
     assert (matthews_correlation(0, shares, 1 - shares, 0) == -1).all()
+
+
+def test_large_sets_have_a_correlation_too():
+    assert matthews_correlation(90_000, 10_000, 10_000, 90_000) == pytest.approx(0.8)
+    assert matthews_correlation(200_000, 0, 0, 200_000) == 1
+
+
+def test_a_difference_of_f1_is_of_the_same_rows():
+    rng, labels = np.random.default_rng(0), np.array([1] * 150 + [0] * 966)
+    theirs = np.where(rng.random(1116) < 0.03, 1 - labels, labels)
+    ours = theirs.copy()
+    ours[:12] = 0  # spam that only the other one finds, or neither
+    value, (low, high) = f1_difference(labels, ours, theirs)
+    assert value == pytest.approx(reference.f1_score(labels, ours) - reference.f1_score(labels, theirs))
+    drawn = []
+    for _ in range(2000):
+        rows = rng.integers(0, 1116, 1116)
+        drawn.append(reference.f1_score(labels[rows], ours[rows]) - reference.f1_score(labels[rows], theirs[rows]))
+    assert [low, high] == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.006) and high < 0
+    value, (low, high) = f1_difference(labels, theirs, theirs)
+    assert value == 0 and low < 0 < high
 
 
 def test_intervals_hold_the_truth_as_often_as_they_should():

@@ -163,6 +163,11 @@ def test_metadata_that_the_hub_refuses_is_one_sentence(hub, elsewhere, tmp_path)
     assert "The Hub refused the card of user/repo" in sentence(elsewhere("push", str(folder), "user/repo"))
 
 
+def test_a_push_without_a_token_is_refused_at_once(hub, elsewhere, tmp_path):
+    refused = elsewhere("push", str(save_model(tmp_path / "model")), "user/repo", token="")
+    assert "A push needs a token of the Hub" in sentence(refused) and hub.requests == []
+
+
 def test_a_hub_that_is_down_is_one_sentence(hub, elsewhere, tmp_path):
     folder = save_model(tmp_path / "model")
     hub.shutdown()
