@@ -164,20 +164,6 @@ def merge(folder: Path, args: InstructArguments, tokenizer) -> None:
         path.unlink()
 
 
-def encode_splits(splits, tokenizer, max_length: int, mask_prompt: bool):
-    """The splits as tokens, and how many prompts and responses of each had to be cut."""
-    from hf_gpt_scratch.data import alpaca
-
-    encoded = splits.map(lambda row: alpaca.encode(row, tokenizer, max_length, mask_prompt), desc="Tokenizing")
-    cut = {
-        name: {"prompts": sum(rows["cut_prompt"]), "responses": sum(rows["cut_response"])}
-        for name, rows in encoded.items()
-    }
-    if any(sum(counts.values()) for counts in cut.values()):
-        print(f"Prompts and responses cut to {max_length} tokens together: {cut}")
-    return encoded, cut
-
-
 def measure(model, tokenizer, rows, args: InstructArguments, quiet: bool) -> tuple[dict, list]:
     """The numbers of `evaluation.instruction.DEFINITIONS` on encoded rows, and the answers."""
     from tqdm import tqdm
@@ -282,6 +268,27 @@ def make_card(metrics: dict):
     )
 
 
+def write_results(output_dir: Path, metrics: dict, log_history: list[dict]) -> None:
+    """Writes the numbers, the card and the picture, and prints a table of the numbers before and after."""
+    from hf_gpt_scratch.evaluation.plots import plot_training
+    from hf_gpt_scratch.saving import write_json
+
+    write_json(output_dir / "metrics.json", metrics)
+    make_card(metrics).write(output_dir, "instructions")
+    (output_dir / "plots").mkdir(exist_ok=True)
+    plot_training(log_history, output_dir / "plots" / "training.png", metric="perplexity")
+    keys = ("perplexity", "response_perplexity", "stop_rate", "repetition_rate", "tokens_per_second")
+    print(f"{'':8}" + "".join(f"{key:>21}" for key in keys))
+    for name, row in (("base", metrics["base"]), ("trained", metrics)):
+        print(f"{name:8}" + "".join(f"{row[key]:21.4g}" for key in keys))
+    masked = ", which mask_prompt keeps the model from learning" if metrics["mask_prompt"] else ""
+    answered, rows = metrics["answered_rows"], metrics["sizes"]["test"]
+    print(
+        f"The rates are of {answered} answers, the perplexities of {rows} test rows, the first with prompts{masked}."
+    )
+    print(f"The model, responses.json, metrics.json, results/instructions.json and plots/ are in {output_dir}.")
+
+
 def main(argv: list[str] | None = None) -> dict:
     argv = sys.argv[1:] if argv is None else argv
     from hf_gpt_scratch.errors import UsageError
@@ -298,7 +305,6 @@ def main(argv: list[str] | None = None) -> dict:
     from hf_gpt_scratch.data.sampling import LengthGroupedTrainer
     from hf_gpt_scratch.evaluation.instruction import DEFINITIONS
     from hf_gpt_scratch.evaluation.perplexity import mean_loss, row_losses
-    from hf_gpt_scratch.evaluation.plots import plot_training
     from hf_gpt_scratch.hub.push import push_trained
     from hf_gpt_scratch.provenance import command_line, recorded_source
     from hf_gpt_scratch.saving import write_json
@@ -316,7 +322,7 @@ def main(argv: list[str] | None = None) -> dict:
     max_length = limit if args.max_length is None else args.max_length
     if not 2 <= max_length <= limit:
         raise UsageError(f"max_length must be 2 to {limit}, the most that the model reads, not {max_length}.")
-    encoded, cut = encode_splits(splits, tokenizer, max_length, args.mask_prompt)
+    encoded, cut = alpaca.encode_splits(splits, tokenizer, max_length, args.mask_prompt)
     train_rows = encoded["train"]
     if args.packing:
         train_rows = Dataset.from_list(pack(train_rows, max_length, training_args.seed))
@@ -357,7 +363,6 @@ def main(argv: list[str] | None = None) -> dict:
         }
         for row, answer in zip(splits["test"], answers)
     ]
-    write_json(output_dir / "responses.json", responses)
     metrics = {
         "task": "instruction following",
         "measured_on": "test",
@@ -382,19 +387,8 @@ def main(argv: list[str] | None = None) -> dict:
         "data": {"source": data.source, "sha256": data.sha256, "dataset": args.dataset_name},
         "command": command_line("training/finetune_instruct.py", argv),
     }
-    write_json(output_dir / "metrics.json", metrics)
-    make_card(metrics).write(output_dir, "instructions")
-    (output_dir / "plots").mkdir(exist_ok=True)
-    plot_training(state.log_history, output_dir / "plots" / "training.png", metric="perplexity")
-    keys = ("perplexity", "response_perplexity", "stop_rate", "repetition_rate", "tokens_per_second")
-    print(f"{'':8}" + "".join(f"{key:>21}" for key in keys))
-    for name, row in (("base", base), ("trained", metrics)):
-        print(f"{name:8}" + "".join(f"{row[key]:21.4g}" for key in keys))
-    print(
-        f"The rates are of {len(answers)} answers; the perplexities of {len(splits['test'])} test rows, the first with"
-    )
-    print("their prompts" + (", which mask_prompt keeps the model from learning." if args.mask_prompt else "."))
-    print(f"The model, responses.json, metrics.json, results/instructions.json and plots/ are in {output_dir}.")
+    write_json(output_dir / "responses.json", responses)
+    write_results(output_dir, metrics, state.log_history)
     push_trained(training_args, repo_id)
     return metrics
 

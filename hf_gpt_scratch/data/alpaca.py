@@ -239,3 +239,15 @@ def _from_hub(name: str) -> Instructions:
         raise InputError(f"The data set {name} has no row with an instruction and an output.")
     digest = hashlib.sha256("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()).hexdigest()
     return Instructions(rows, name, digest, dropped=len(table) - len(rows))
+
+
+def encode_splits(splits, tokenizer, max_length: int, mask_prompt: bool):
+    """The splits as tokens, and how many prompts and responses of each had to be cut, which is printed."""
+    encoded = splits.map(lambda row: encode(row, tokenizer, max_length, mask_prompt), desc="Tokenizing")
+    cut = {
+        name: {"prompts": sum(rows["cut_prompt"]), "responses": sum(rows["cut_response"])}
+        for name, rows in encoded.items()
+    }
+    if any(sum(counts.values()) for counts in cut.values()):
+        print(f"Prompts and responses cut to {max_length} tokens together: {cut}")
+    return encoded, cut

@@ -97,7 +97,11 @@ def test_it_learns_and_writes_everything(trained):
     assert metrics["response_perplexity"] * 20 < metrics["base"]["response_perplexity"]
     assert metrics["stop_rate"] == 1 and metrics["base"]["stop_rate"] == 0
     assert metrics["method"] == "full tuning" and metrics["trained_parameters"] == metrics["parameters"]
-    assert metrics["command"].startswith("python training/finetune_instruct.py --data_file")
+    assert (
+        metrics["command"]
+        .removeprefix("OMP_NUM_THREADS=1 ")
+        .startswith("python training/finetune_instruct.py --data_file")
+    )
     assert {"seed", "versions", "hardware"} <= metrics.keys() and len(metrics["data"]["sha256"]) == 64
     with Image.open(trained / "plots" / "training.png") as picture:
         assert len(picture.convert("RGB").getcolors(maxcolors=10**6)) > 10
@@ -306,5 +310,5 @@ def test_the_configs_name_options_that_exist(finetune_instruct, monkeypatch, tmp
         args, training_args = parse_yaml_and_args(
             finetune_instruct.make_parser(), [str(config), "--output_dir", str(tmp_path), "--use_cpu", "true"]
         )
-        finetune_instruct.check(args)
+        finetune_instruct.check(args, training_args)
         assert training_args.num_train_epochs >= 2 and args.model_name_or_path
