@@ -71,10 +71,12 @@ def tables(text: str) -> str:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", metavar="RUN", nargs="*", type=Path, help="folders with results/*.json to take first")
+    from hf_gpt_scratch.saving import write_whole
+
     for run in parser.parse_args(argv).runs:
         take_cards(run)
     for page in PAGES:
-        page.write_text(tables(page.read_text(encoding="utf-8")), encoding="utf-8")
+        write_whole(page, tables(page.read_text(encoding="utf-8")))
     print(f"The tables in {' and '.join(str(page.relative_to(ROOT)) for page in PAGES)} are those of the cards.")
 
 
