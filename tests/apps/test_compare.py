@@ -417,7 +417,7 @@ def test_other_questions_leave_the_votes_as_they_are(files, tmp_path):
 
 def test_an_address_that_cannot_be_listened_on_is_one_sentence(files, tmp_path):
     pytest.importorskip("gradio")
-    with pytest.raises(InputError, match=r"cannot listen on 192\.0\.2\.1 \(.*\); choose another --host or --port"):
+    with pytest.raises(InputError, match=r"cannot listen on 192\.0\.2\.1 \(.*\); choose another host or port"):
         run(*files, "--output", tmp_path / "votes.sqlite", "--host", "192.0.2.1")  # reserved for documentation
 
 
