@@ -118,7 +118,12 @@ def _held(folder: Path) -> Iterator[Path]:
 
 def check_texts(folder: Path) -> str:
     """No token and no path of this machine in any file that would be uploaded."""
+    from .model_card import is_replaceable
+
     files = {path.relative_to(folder).as_posix(): path for path in uploadable(folder)}
+    readme = files.get("README.md")
+    if readme and is_replaceable(readme.read_text(encoding="utf-8", errors="replace")):
+        del files["README.md"]  # a card of this package takes its place, and is looked at then
     require_no_leaks(files, folder)
     return f"none in {len(files)} files"
 
