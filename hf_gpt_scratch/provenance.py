@@ -1,6 +1,7 @@
 """What a number needs beside it to be trusted: the data's hash, the versions, the hardware and the command."""
 
 import hashlib
+import json
 import os
 import platform
 import shlex
@@ -16,6 +17,11 @@ def sha256(path: str | os.PathLike) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def json_sha256(value) -> str:
+    """The SHA-256 of a value as JSON, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def recorded_source(name_or_path: str | None) -> str | None:

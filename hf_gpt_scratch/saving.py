@@ -27,7 +27,7 @@ OF_THE_MODEL = (
     "reference_logits.json",
     *(f"plots/{name}.png" for name in ("training", "confusion_matrix", "precision_recall", "calibration")),
 )
-# What was found out about it beside the result cards, which stays where it was measured
+# What was found out about it, besides the result cards; none of it is ever pushed
 RECORDS = ("metrics.json", "conversion.json")
 
 

@@ -6,8 +6,6 @@ GPT-2's vocabulary has no token for padding, so the end token doubles as one; a 
 of its own. Either way, padding is told by the attention mask, never by the token id.
 """
 
-import hashlib
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +14,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, GPT2Tokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from .errors import InputError
+from .provenance import json_sha256
 
 END_TOKEN = "<|endoftext|>"
 PAD_TOKEN = "<|pad|>"
@@ -107,8 +106,7 @@ def train_tokenizer(
 
 def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     """Of its vocabulary's SHA-256 eight digits: where they are the same, perplexities per token can be compared."""
-    vocabulary = json.dumps(sorted(tokenizer.get_vocab().items()))
-    return hashlib.sha256(vocabulary.encode()).hexdigest()[:8]
+    return json_sha256(sorted(tokenizer.get_vocab().items()))[:8]
 
 
 def is_not_text(text: str) -> bool:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from clean_process import TEXT, load_elsewhere
+from clean_process import TEXT, load_all_elsewhere, load_elsewhere
 from datasets import Dataset
 from transformers import Trainer, TrainingArguments
 
 import hf_gpt_scratch
+from hf_gpt_scratch import GPTScratchConfig
 from hf_gpt_scratch.tokenizer import train_tokenizer
 
 AUTO_CLASSES = {
@@ -39,28 +40,39 @@ def answer(model, tokenizer) -> torch.Tensor:
         return model(**tokenizer(TEXT, return_tensors="pt"))[0].flatten()
 
 
+@pytest.fixture(scope="module")
+def saved_twice(tmp_path_factory, tokenizer) -> dict[str, tuple]:
+    """By architecture: the folder it was saved in, that of a clean process, and the answers of all three."""
+    folder, expected = tmp_path_factory.mktemp("saved"), {}
+    for architecture in AUTO_CLASSES:
+        config = GPTScratchConfig(n_positions=64, n_embd=32, n_layer=2, n_head=4, bos_token_id=0, eos_token_id=0)
+        model = make(architecture, config, tokenizer)
+        model.save_pretrained(folder / f"{architecture}-first")
+        tokenizer.save_pretrained(folder / f"{architecture}-first")
+        expected[architecture] = answer(model, tokenizer)
+    first = [(folder / f"{name}-first", auto, folder / f"{name}-second") for name, auto in AUTO_CLASSES.items()]
+    second = [(again, auto_class, "") for _, auto_class, again in first]
+    answers = zip(expected.values(), load_all_elsewhere(first), load_all_elsewhere(second))
+    return {name: (job[0], job[2], *found) for name, job, found in zip(AUTO_CLASSES, first, answers)}
+
+
 @pytest.mark.parametrize("architecture", AUTO_CLASSES)
-def test_saved_and_saved_again_by_a_clean_process(architecture, tiny_config, tokenizer, tmp_path):
-    model = make(architecture, tiny_config, tokenizer)
-    model.save_pretrained(tmp_path / "first")
-    tokenizer.save_pretrained(tmp_path / "first")
-    expected = answer(model, tokenizer)
-    auto_class = AUTO_CLASSES[architecture]
-    first = load_elsewhere(tmp_path / "first", auto_class, resave=tmp_path / "second")
+def test_saved_and_saved_again_by_a_clean_process(architecture, saved_twice):
+    first_folder, second_folder, expected, first, second = saved_twice[architecture]
     torch.testing.assert_close(first, expected, atol=1e-6, rtol=0)
-    torch.testing.assert_close(load_elsewhere(tmp_path / "second", auto_class), expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(second, expected, atol=1e-6, rtol=0)
     for name in ("configuration_gpt_scratch.py", "modeling_gpt_scratch.py"):
-        assert (tmp_path / "second" / name).read_text() == (tmp_path / "first" / name).read_text()
-    config = json.loads((tmp_path / "second" / "config.json").read_text())
-    assert config["auto_map"] == json.loads((tmp_path / "first" / "config.json").read_text())["auto_map"]
+        assert (second_folder / name).read_text() == (first_folder / name).read_text()
+    config = json.loads((second_folder / "config.json").read_text())
+    assert config["auto_map"] == json.loads((first_folder / "config.json").read_text())["auto_map"]
     assert len(config["auto_map"]) == 5
 
 
 def test_a_folder_loads_as_every_class_its_auto_map_names(tiny_config, tokenizer, tmp_path):
     make("GPTScratchForCausalLM", tiny_config, tokenizer).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    for auto_class in AUTO_CLASSES.values():
-        assert load_elsewhere(tmp_path, auto_class).isfinite().all()
+    answers = load_all_elsewhere([(tmp_path, auto_class, "") for auto_class in AUTO_CLASSES.values()])
+    assert len(answers) == len(AUTO_CLASSES) and all(values.isfinite().all() for values in answers)
 
 
 def test_a_trainer_checkpoint_loads(tiny_config, tokenizer, tmp_path):

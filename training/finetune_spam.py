@@ -214,16 +214,16 @@ def write_results(output_dir: Path, metrics: dict, splits, test_logits, log_hist
     ).to_csv(output_dir / "predictions.csv", index=False)
     names = ("f1", "precision", "recall", "mcc", "accuracy")
     gpt, linear = ({name: Metric(row[name], row["intervals"][name]) for name in names} for row in (metrics, measured))
-    above = f1_difference(test["label"], probabilities > 0.5, scores > 0)
-    compared = {"f1_above_baseline": Metric(*above)}, {"f1_above_baseline": Metric(0.0)}
+    gpt["f1_above_baseline"] = Metric(*f1_difference(test["label"], probabilities > 0.5, scores > 0))
+    linear["f1_above_baseline"] = Metric(0.0)
     leaked = metrics["test_rows_with_a_near_copy_in_train"]
     card = ResultCard(
         task=metrics["task"],
         protocol=f"{metrics['protocol']} split {metrics['split_seed']}: {len(test)} test messages, of which"
         f" {metrics['spam']['test']} are spam and {leaked} have a near-copy in the training set",
         data=[{key: value for key, value in metrics["data"].items() if value}],
-        metrics=gpt | compared[0],
-        baselines={STRONGEST: linear | compared[1]},
+        metrics=gpt,
+        baselines={STRONGEST: linear},
         seeds=[metrics["seed"]],
         command=metrics["command"],
         environment=environment(),
@@ -237,7 +237,7 @@ def write_results(output_dir: Path, metrics: dict, splits, test_logits, log_hist
     plot_precision_recall(test["label"], {"GPT": probabilities, STRONGEST: scores}, plots / "precision_recall.png")
     print(f"{'':20}" + "".join(f"{name:>10}" for name in names))
     for name, row in (("GPT", gpt), (STRONGEST, linear)):
-        print(f"{name:20}" + "".join(f"{metric.value:10.4f}" for metric in row.values()))
+        print(f"{name:20}" + "".join(f"{row[name].value:10.4f}" for name in names))
     print(f"The model, metrics.json, results/spam.json, predictions.csv and plots/ are in {output_dir}.")
 
 

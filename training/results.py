@@ -69,10 +69,10 @@ def tables(text: str) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", metavar="RUN", nargs="*", type=Path, help="folders with results/*.json to take first")
     from hf_gpt_scratch.saving import write_whole
 
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", metavar="RUN", nargs="*", type=Path, help="folders with results/*.json to take first")
     for run in parser.parse_args(argv).runs:
         take_cards(run)
     for page in PAGES:

@@ -128,16 +128,14 @@ def make_card(results: dict, predictions: str) -> ResultCard:
     from ..evaluation.card import Metric, ResultCard
     from ..provenance import ENVIRONMENT
 
-    interval = results["win_rate_interval"]
+    win_rate = Metric(results["win_rate"], results["win_rate_interval"])
     return ResultCard(
         task=CARD_TASK,
         protocol=f"win rate of A, blind, random sides; {results['votes']} votes of {len(results['raters'])} raters on"
         f" {results['items_voted_on']} of {results['items']} questions",
         data=[{"source": file["path"], "sha256": file["sha256"]} for file in map(results["files"].get, "AB")],
-        metrics={"win_rate": Metric(results["win_rate"], interval)},
-        baselines={
-            "B": {"win_rate": Metric(1 - results["win_rate"], interval and [1 - end for end in interval[::-1]])}
-        },
+        metrics={"win_rate": win_rate},
+        baselines={"B": {"win_rate": win_rate.complement()}},
         command=results["command"],
         environment={name: results[name] for name in ENVIRONMENT},
         seeds=[results["seed"]],

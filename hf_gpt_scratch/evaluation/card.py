@@ -26,6 +26,11 @@ class Metric:
     interval: Sequence[float] | None = None
     higher_is_better: bool = True
 
+    def complement(self) -> "Metric":
+        """What is left of 1, such as the other one's share of the wins."""
+        interval = self.interval and [1 - end for end in reversed(self.interval)]
+        return Metric(1 - self.value, interval, self.higher_is_better)
+
 
 @dataclass(frozen=True)
 class ResultCard:

@@ -6,7 +6,6 @@ whole question: a run that was stopped goes on there, and answers of another jud
 """
 
 import argparse
-import hashlib
 import json
 import os
 import shlex
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from ..argument_types import above_0, count, positive
 from ..errors import InputError, UsageError
+from ..provenance import environment, json_sha256, sha256
 from ..tokenizer import is_not_text
 from .judge_prompts import Task
 from .responses import QUESTION, REFERENCE, RESPONSE, read_json, read_pairs, read_responses
@@ -73,7 +73,6 @@ def run(args: argparse.Namespace) -> None:
         InputError: for what is wrong with the files or the judge; also, when all is written, where the judge failed
             on some of the responses or gave no answer that could be told.
     """
-    from ..provenance import sha256
     from .judge_results import report, untold
 
     files = [Path(name) for name in args.responses]
@@ -83,7 +82,7 @@ def run(args: argparse.Namespace) -> None:
     output = _check_output(files, args.output)
     judge = _make_judge(args)
     _check_same_judge(output, judge, "comparison" if len(files) == 2 else "scores")
-    journal = output.with_name(f"{output.stem}.{_digest(judge.identity)[:8]}.partial.jsonl")
+    journal = output.with_name(f"{output.stem}.{json_sha256(judge.identity)[:8]}.partial.jsonl")
     result = measure(judge, rows, journal, {"data": data, "command": _command(args, judge)})
     write(result, judge.name, output)
     print(report(result, judge.name))
@@ -108,7 +107,6 @@ def run(args: argparse.Namespace) -> None:
 
 def measure(judge, rows: Sequence[Sequence[Mapping[str, str]]], journal: Path, facts: Mapping) -> dict:
     """All that `judge.json` holds, of rows of one response or of two to compare; `facts` are added to it."""
-    from ..provenance import environment
     from .judge_results import summarize
 
     tasks = [[Task(*_question(row[0]), tuple(one[RESPONSE] for one in row))] for row in rows]
@@ -220,10 +218,6 @@ def _make_judge(args: argparse.Namespace):
     return EndpointJudge(args.base_url, args.model, **{name: getattr(args, name) for name in DEFAULTS})
 
 
-def _digest(value) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
 def collect(judge, tasks: list[list[Task]], journal: Path) -> list[list]:
     """
     The judge's `Answer` to each task, or its `Failure`, in the same lists; answers in the journal are not asked again.
@@ -235,7 +229,7 @@ def collect(judge, tasks: list[list[Task]], journal: Path) -> list[list]:
 
     from .judges import Answer
 
-    keys = [[_digest([judge.identity, task.message(judge.form(task))]) for task in row] for row in tasks]
+    keys = [[json_sha256([judge.identity, task.message(judge.form(task))]) for task in row] for row in tasks]
     by_key = {key: task for key_row, row in zip(keys, tasks) for key, task in zip(key_row, row)}
     outcomes = {key: answer for key, answer in _read_journal(journal).items() if key in by_key}
     waiting = {key: task for key, task in by_key.items() if key not in outcomes}

@@ -1,14 +1,12 @@
 """What a judge's answers come to: items, numbers with intervals, a picture and a few lines for the terminal."""
 
-import hashlib
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ..provenance import ENVIRONMENT
+from ..provenance import ENVIRONMENT, json_sha256
 from .card import Metric, ResultCard
 from .intervals import bootstrap_mean, wilson
 from .judge_prompts import Task
@@ -155,9 +153,9 @@ def make_card(result: dict, judge: str, folder: Path) -> ResultCard:
     the answers of B, so that the cards of other models' answers can be compared with it.
     """
     is_comparison = result["task"] == "comparison"
-    value, n = result["win_rate"] if is_comparison else result["mean"], result["n"]
+    score, n = Metric(result["win_rate" if is_comparison else "mean"], result["interval"]), result["n"]
     if files := result["judge"].get("files"):  # a model on disk is told by its weights, whatever its folder is called
-        judge = f"in process, {hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:8]}"
+        judge = f"in process, {json_sha256(files)[:8]}"
     mass = result.get("mean_probability_mass")
     answers, *opponents = result["data"]
     questions = {"source": f"{n} questions and reference answers", "sha256": _questions_hash(result["items"])}
@@ -167,13 +165,11 @@ def make_card(result: dict, judge: str, folder: Path) -> ResultCard:
         protocol=f"judge {judge}, {'win rate of A, both orders' if is_comparison else 'mean of 0 to 100'}",
         data=[questions, *({"source": one["file"], "sha256": one["sha256"]} for one in opponents)],
         metrics={
-            "win_rate" if is_comparison else "score": Metric(value, result["interval"]),
+            "win_rate" if is_comparison else "score": score,
             **{name: Metric(count / n, wilson(count, n), False) for name, count in shares.items()},
             **({} if mass is None else {"probability_mass": Metric(mass)}),
         },
-        baselines={"B": {"win_rate": Metric(1 - value, result["interval"] and _of_the_other(result["interval"]))}}
-        if is_comparison
-        else {},
+        baselines={"B": {"win_rate": score.complement()}} if is_comparison else {},
         command=result["command"],
         environment={name: result[name] for name in ENVIRONMENT},
         seeds=[result["judge"]["seed"]] if "seed" in result["judge"] else [],
@@ -181,14 +177,9 @@ def make_card(result: dict, judge: str, folder: Path) -> ResultCard:
     )
 
 
-def _of_the_other(interval: Sequence[float]) -> list[float]:
-    return [1 - end for end in reversed(interval)]
-
-
 def _questions_hash(items: Sequence[dict]) -> str:
     """The SHA-256 of the questions and reference answers, whatever their order in the file."""
-    questions = sorted([item[name] for name in ("instruction", "input", "output")] for item in items)
-    return hashlib.sha256(json.dumps(questions).encode()).hexdigest()
+    return json_sha256(sorted([item[name] for name in ("instruction", "input", "output")] for item in items))
 
 
 def report(result: dict, judge: str) -> str:

@@ -63,14 +63,14 @@ def plot_confusion_matrix(matrix: Sequence[Sequence[int]], labels: Sequence[str]
 
 
 def plot_precision_recall(labels: Sequence[int], scores: dict[str, Sequence[float]], path: Path) -> None:
-    """The precision-recall curve of each model, by name, whose `scores` rise with the probability of class 1."""
+    """The precision-recall curve of each model, by name, whose `scores` rise with the probability of spam."""
     figure = Figure(figsize=(5, 4.2), layout="constrained")
     _draw_precision_recall(figure.subplots(), {name: (labels, values) for name, values in scores.items()})
     save_figure(figure, path)
 
 
 def plot_reliability(models: dict[str, tuple[Sequence[int], Sequence[float]]], path: Path) -> None:
-    """By model (labels, probabilities): the share of class 1 at each predicted probability, and how many rows."""
+    """By model (labels, probabilities): the share of spam at each predicted probability, and how many rows."""
     figure = Figure(figsize=(5, 5.2), layout="constrained")
     _draw_reliability(*figure.subplots(2, 1, sharex=True, height_ratios=(3, 1)), models)
     save_figure(figure, path)

@@ -51,7 +51,7 @@ def read_metrics(folder: str | os.PathLike) -> dict:
         raise InputError(f"There is no folder {folder}.")
     try:
         metrics = json.loads((Path(folder) / "metrics.json").read_text(encoding="utf-8"))
-        _ = metrics["protocol"], metrics["data"]["sha256"], metrics["split_seed"]
+        _ = metrics["protocol"], metrics["data"]["sha256"], metrics["split_seed"]  # no run of that script lacks these
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(
             f"{folder} has no metrics.json of training/finetune_spam.py that tells the split; train it again."

@@ -105,13 +105,13 @@ def result_facts(cards: Sequence[ResultCard], expected: Sequence[str], name_of_d
         for card in cards
     ]
     measured = {name for card in cards for name in card.metrics}
+    compared = [card for card in cards if "f1_above_baseline" in card.metrics]
     when = ", as it was trained and before its calibration," if is_calibrated else ""
-    sentences = comparisons([card for card in cards if card.task != CALIBRATION], when)
     return {
         "evaluations": evaluations,
         "missing": [name for name in expected if name not in measured],
-        "comparisons": sentences,
-        "beats_baselines": bool(sentences) and all("it is better" in sentence for sentence in sentences),
+        "comparisons": [comparison(card, when) for card in compared],
+        "beats_baselines": all(card.metrics["f1_above_baseline"].interval[0] > 0 for card in compared),
     }
 
 
@@ -120,21 +120,14 @@ def name_of_row(card: ResultCard, is_calibrated: bool) -> str:
     return "as trained" if is_calibrated and card.task == CLASSIFICATION else "this model"
 
 
-def comparisons(cards: Sequence[ResultCard], when: str = "") -> list[str]:
-    """How F1 compares with that of a baseline on the same messages, by the interval of the difference."""
-    sentences = []
-    for card in cards:
-        above = card.metrics.get("f1_above_baseline")
-        if not (above and above.interval and len(card.baselines) == 1):
-            continue
-        low, high = (100 * end for end in above.interval)
-        verdict = "it is better" if low > 0 else "it is worse" if high < 0 else "the two cannot be told apart"
-        side, [name] = "above" if above.value >= 0 else "below", card.baselines
-        sentences.append(
-            f"Its F1{when} is {100 * abs(above.value):.2f} points {side} that of {name} on the same messages, 95 %"
-            f" interval {low:+.2f} to {high:+.2f}: {verdict}."
-        )
-    return sentences
+def comparison(card: ResultCard, when: str) -> str:
+    """How F1 compares with that of the card's baseline on the same messages, by the interval of the difference."""
+    above, [name] = card.metrics["f1_above_baseline"], card.baselines
+    low, high = (100 * end for end in above.interval)
+    verdict = "it is better" if low > 0 else "it is worse" if high < 0 else "the two cannot be told apart"
+    side = "above" if above.value >= 0 else "below"
+    difference = f"{100 * abs(above.value):.2f} points {side} that of {name} on the same messages"
+    return f"Its F1{when} is {difference}, 95 % interval {low:+.2f} to {high:+.2f}: {verdict}."
 
 
 def _number(value) -> str:

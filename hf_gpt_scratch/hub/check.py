@@ -9,13 +9,13 @@ from pathlib import Path
 from ..errors import InputError
 from ..provenance import sha256
 from ..saving import ADAPTER_CONFIG
-from . import reference_logits
+from . import clean_process, reference_logits
+from .clean_process import TEXTS
 from .files import check_files, check_texts
 from .findings import Failure, Finding, find, require, table
 
 OTHER_WEIGHTS = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".h5", ".msgpack", ".npz"}
 SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
-TEXTS = ("plain words", "Café naïve, 1234 €", "  two spaces\nand a line", "emoji 😀 and tabs\t.")
 
 
 def check(folder: Path) -> list[Finding]:
@@ -178,9 +178,7 @@ def check_loading(folder: Path, settings: dict) -> list[Finding]:
     findings, own, classes = _adapter_classes(folder) if not settings else _model_classes(settings)
     if not classes:
         return findings
-    from .clean_process import load_elsewhere
-
-    answers = load_elsewhere(folder, ["AutoTokenizer", *classes], reference, texts=TEXTS)
+    answers = clean_process.load_elsewhere(folder, classes, reference)
     findings.append(find("AutoTokenizer", lambda: tokenizer_loaded(folder, answers.pop("AutoTokenizer"))))
     findings += [
         find(name, lambda answer=answer, name=name: _loaded(answer, name in own)) for name, answer in answers.items()

@@ -12,6 +12,8 @@ from huggingface_hub import get_token
 
 from ..errors import InputError
 
+# Read by the tokenizer there and here, which must make the same tokens of them
+TEXTS = ("plain words", "Café naïve, 1234 €", "  two spaces\nand a line", "emoji 😀 and tabs\t.")
 SCRIPT = """
 import json, sys
 sys.modules["hf_gpt_scratch"] = None
@@ -48,7 +50,7 @@ def load(name):
     return {"code": code, **kinds, "logits": answer(model) if is_reference else None}
 
 answers = {}
-for name in classes:
+for name in ["AutoTokenizer", *classes]:
     try:
         answers[name] = load(name)
     except BaseException as error:
@@ -58,23 +60,18 @@ print(json.dumps(answers))
 
 
 def load_elsewhere(
-    source: Path | str,
-    classes: Sequence[str],
-    reference: dict | None = None,
-    revision: str | None = None,
-    texts: Sequence[str] = (),
+    source: Path | str, classes: Sequence[str], reference: dict | None = None, revision: str | None = None
 ) -> dict[str, dict]:
     """
-    Loads `source` by each of the Auto classes, with a cache of its own.
+    Loads `source` by AutoTokenizer and each of the other Auto classes, with a cache of its own.
 
     Args:
         source: a folder's `Path`, which is loaded without a network, or a repository, which is downloaded anew.
         reference: what `reference_logits.record` wrote, to be answered by the class that it names.
-        texts: what "AutoTokenizer", where it is among the classes, shall make tokens of.
 
     Returns:
         By class: `code`, the module its class comes from, the `missing`, `unexpected` and `mismatched` keys, and
-        `logits`, or of the tokenizer the `ids` of each text; or the `error` that it failed with.
+        `logits`; of AutoTokenizer the `ids` of each of `TEXTS`; or the `error` that it failed with.
 
     Raises:
         InputError: when the process itself fails.
@@ -87,7 +84,7 @@ def load_elsewhere(
             cache |= {"HF_HUB_CACHE": f"{scratch}/hub", "HF_TOKEN": get_token() or ""}
         run = subprocess.run(
             [sys.executable, "-c", SCRIPT],
-            input=json.dumps([source, revision, list(classes), reference, list(texts)]),
+            input=json.dumps([source, revision, list(classes), reference, TEXTS]),
             capture_output=True,
             text=True,
             env={**os.environ, **cache},

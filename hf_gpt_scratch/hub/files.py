@@ -11,6 +11,7 @@ from ..saving import ADAPTER_CONFIG
 from . import reference_logits
 from .findings import Failure
 from .leaks import leaks
+from .model_card import is_replaceable
 
 # What belongs in a repository; the rest of a training's output stays where it is.
 UPLOADED = (
@@ -118,8 +119,6 @@ def _held(folder: Path) -> Iterator[Path]:
 
 def check_texts(folder: Path) -> str:
     """No token and no path of this machine in any file that would be uploaded."""
-    from .model_card import is_replaceable
-
     files = {path.relative_to(folder).as_posix(): path for path in uploadable(folder)}
     readme = files.get("README.md")
     if readme and is_replaceable(readme.read_text(encoding="utf-8", errors="replace")):

@@ -12,10 +12,10 @@ from huggingface_hub import ModelCard, get_token
 from ..errors import InputError, UsageError
 from ..saving import ADAPTER_CONFIG, OF_THE_MODEL
 from . import reference_logits
-from .check import TEXTS, check, compare_logits, tokenizer_loaded
+from .check import check, compare_logits, tokenizer_loaded
 from .files import require_no_leaks, uploadable
 from .findings import Failure, find, require, table
-from .model_card import is_replaceable
+from .model_card import is_replaceable, make_card
 
 # Of an earlier push, to be taken away when the new one lacks them; the last by transformers' own Trainer.
 REPLACED = (*OF_THE_MODEL, "training_args.bin")
@@ -73,15 +73,20 @@ def push(
     with hub_errors(repo_id):
         there = prepare(repo_id, private, branch, reference_logits.is_adapter(folder))
         if "README.md" in there and isinstance(files["README.md"], bytes):
-            card = _remote_file(repo_id, "README.md", branch).decode("utf-8", errors="replace")
-            if not is_replaceable(card):
-                del files["README.md"]
-                print("The README.md there was written by hand, and stays.")
-            elif (license := ModelCard(card, ignore_metadata_errors=True).data.license) and not terms.get("license"):
-                files["README.md"] = card_of(folder, repo_id, **{**terms, "license": license})
+            files |= _card_over(_remote_file(repo_id, "README.md", branch), folder, repo_id, **terms)
         url, revision = upload(files, there, repo_id, branch, create_pr)
     print(f"Pushed to {url}.")
     print(load_back(folder, repo_id, revision))
+
+
+def _card_over(there: bytes, folder: Path, repo_id: str, **terms: str | None) -> dict[str, bytes]:
+    """The README.md to push over the one that is there: with its licence, or, where somebody wrote it, itself."""
+    card = there.decode("utf-8", errors="replace")
+    if not is_replaceable(card):
+        print("The README.md there was written by hand, and stays.")
+        return {"README.md": there}
+    license = terms.get("license") or ModelCard(card, ignore_metadata_errors=True).data.license
+    return {"README.md": card_of(folder, repo_id, **{**terms, "license": license})}
 
 
 def push_trained(args, repo_id: str) -> None:
@@ -127,8 +132,6 @@ def contents(folder: Path, repo_id: str, **terms: str | None) -> dict[str, Path 
 
 def card_of(folder: Path, repo_id: str, **terms: str | None) -> bytes:
     """The model card, as a file's content."""
-    from .model_card import make_card
-
     return str(make_card(folder, repo_id, **terms)).encode()
 
 
@@ -252,7 +255,7 @@ def load_back(folder: Path, repo_id: str, revision: str) -> str:
 
     reference = reference_logits.read(folder)
     auto_class = reference["auto_class"] if reference else reference_logits.classes(folder)[1]
-    answers = load_elsewhere(repo_id, ["AutoTokenizer", auto_class], reference, revision, TEXTS)
+    answers = load_elsewhere(repo_id, [auto_class], reference, revision)
     answer = answers[auto_class]
     try:
         tokenizer_loaded(folder, answers["AutoTokenizer"])

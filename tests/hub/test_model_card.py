@@ -185,48 +185,61 @@ SPAM_LABELS = {"id2label": {0: "ham", 1: "spam"}, "label2id": {"ham": 0, "spam":
 OTHER_LABELS = {"id2label": {0: "good", 1: "bad"}, "label2id": {"good": 0, "bad": 1}}
 
 
-@pytest.mark.parametrize(
-    "model_class, settings, last",
-    [
-        (GPTScratchForSequenceClassification, SPAM_LABELS, r"(ham|spam)$"),
-        (GPTScratchForSequenceClassification, OTHER_LABELS, r"\['(good|bad)'\]$"),
-        (GPTScratchForTokenClassification, OTHER_LABELS, r"\['(good|bad)', .*\]$"),
-        (GPTScratchForCausalLM, {}, r"^Every effort moves you"),
-        (GPTScratchForCausalLM, {"chat": CHAT_TEMPLATE, "n_positions": 256}, r""),
-        (GPTScratchModel, {}, r"torch.Size\(\[1, \d+, 32\]\)$"),
-    ],
-)
-def test_its_lines_of_code_run_where_the_package_is_not_installed(tmp_path, model_class, settings, last):
-    folder = save_model(tmp_path / "model", model_class, **settings)
-    assert re.search(last, run_code(make_card(folder, "user/repo"), folder))
+MODELS = {
+    "spam": (GPTScratchForSequenceClassification, SPAM_LABELS, r"(ham|spam)$"),
+    "classes": (GPTScratchForSequenceClassification, OTHER_LABELS, r"\['(good|bad)'\]$"),
+    "tokens": (GPTScratchForTokenClassification, OTHER_LABELS, r"\['(good|bad)', .*\]$"),
+    "text": (GPTScratchForCausalLM, {}, r"^Every effort moves you"),
+    "chat": (GPTScratchForCausalLM, {"chat": CHAT_TEMPLATE, "n_positions": 256}, r""),
+    "states": (GPTScratchModel, {}, r"torch.Size\(\[1, \d+, 32\]\)$"),
+}
+ADAPTERS = {
+    "chat": (GPTScratchForCausalLM, "CAUSAL_LM", {"chat": CHAT_TEMPLATE, "n_positions": 256}, r""),
+    "text": (GPTScratchForCausalLM, "CAUSAL_LM", {}, r"^Every effort moves you"),
+    "classes": (GPTScratchForSequenceClassification, "SEQ_CLS", OTHER_LABELS, r"\['(good|bad)'\]$"),
+}
 
 
-@pytest.mark.parametrize(
-    "model_class, task, settings",
-    [
-        (GPTScratchForCausalLM, "CAUSAL_LM", {"chat": CHAT_TEMPLATE, "n_positions": 256}),
-        (GPTScratchForCausalLM, "CAUSAL_LM", {}),
-        (GPTScratchForSequenceClassification, "SEQ_CLS", OTHER_LABELS),
-    ],
-)
-def test_the_lines_of_an_adapters_card_run(tmp_path, model_class, task, settings):
+@pytest.fixture(scope="module")
+def printed_by_models(tmp_path_factory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("models")
+    saved = [save_model(folder / name, model_class, **settings) for name, (model_class, settings, _) in MODELS.items()]
+    return dict(zip(MODELS, run_codes(saved)))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_its_lines_of_code_run_where_the_package_is_not_installed(printed_by_models, name):
+    assert re.search(MODELS[name][-1], printed_by_models[name])
+
+
+@pytest.fixture(scope="module")
+def printed_by_adapters(tmp_path_factory) -> dict[str, str]:
     peft = pytest.importorskip("peft")
-    base = save_model(tmp_path / "base", model_class, **settings)
-    model = peft.get_peft_model(
-        model_class.from_pretrained(base), peft.LoraConfig(task_type=task, target_modules="all-linear")
-    )
-    model.save_pretrained(tmp_path / "adapter")
-    load_tokenizer(str(base)).save_pretrained(tmp_path / "adapter")
-    run_code(make_card(tmp_path / "adapter", "user/repo"), tmp_path / "adapter")
+    folder, saved = tmp_path_factory.mktemp("adapters"), []
+    for name, (model_class, task, settings, _) in ADAPTERS.items():
+        base = save_model(folder / f"{name}-base", model_class, **settings)
+        lora = peft.LoraConfig(task_type=task, target_modules="all-linear")
+        saved.append(folder / f"{name}-adapter")
+        peft.get_peft_model(model_class.from_pretrained(base), lora).save_pretrained(saved[-1])
+        load_tokenizer(str(base)).save_pretrained(saved[-1])
+    return dict(zip(ADAPTERS, run_codes(saved)))
 
 
-def run_code(card, folder: Path) -> str:
-    """What the card's lines print, with the folder in place of the repository."""
-    [code] = re.findall(r"```python\n(.*?)```", str(card), re.DOTALL)
-    code = "import sys\nsys.modules['hf_gpt_scratch'] = None\n" + code.replace('"user/repo"', repr(str(folder)))
-    run = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True)
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_the_lines_of_an_adapters_card_run(printed_by_adapters, name):
+    assert re.search(ADAPTERS[name][-1], printed_by_adapters[name])
+
+
+def run_codes(folders: list[Path]) -> list[str]:
+    """What the lines of each folder's card print, one after the other in a process without this package."""
+    script, mark = ["import sys", "sys.modules['hf_gpt_scratch'] = None"], "-- the next card --"
+    for folder in folders:
+        [code] = re.findall(r"```python\n(.*?)```", str(make_card(folder, "user/repo")), re.DOTALL)
+        code = code.replace('"user/repo"', repr(str(folder)))
+        script += [f"exec({code!r}, {{}})", f"print({mark!r})"]
+    run = subprocess.run([sys.executable, "-W", "ignore", "-c", "\n".join(script)], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-2000:]
-    return run.stdout.strip()
+    return [printed.strip() for printed in run.stdout.split(mark)[: len(folders)]]
 
 
 def test_what_has_no_card(tmp_path):
@@ -295,7 +308,8 @@ def test_data_that_was_streamed_is_told_by_its_revision(tmp_path):
         ("---\nlicense: mit\n---\n\n# mine", False),
         ("# mine", False),
         ("", True),
-        ("# Model Card for Model ID\n[More Information Needed]", True),
+        ("# Model Card for Model ID\n" + "[More Information Needed]\n" * 39, True),
+        ("# My model\nIt writes.\n" + "[More Information Needed]\n" * 9, False),
         ("---\nlicense: mit\n---\n<!-- This model card has been generated automatically according", True),
     ],
 )

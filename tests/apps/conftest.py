@@ -1,0 +1,103 @@
+"""The pages as their tests need them: served, and a browser to open them in."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from in_browser import ANSWERS, MARKUP, UNTRUSTED, program, started
+from models import save_model
+
+from hf_gpt_scratch import GPTScratchForCausalLM, GPTScratchForSequenceClassification
+from hf_gpt_scratch.apps.votes import Votes
+from hf_gpt_scratch.prompts import CHAT_TEMPLATE
+
+
+def save(folder: Path, model_class, **settings) -> Path:
+    texts = ["win a free prize now", "see you at home", UNTRUSTED] * 5
+    return save_model(folder, model_class, 1, texts, n_positions=256, initializer_range=0.3, **settings)
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("models")
+    names = {"id2label": {0: "ham", 1: "spam"}, "label2id": {"ham": 0, "spam": 1}}
+    calibration = {"calibration": {"temperature": 1.0, "shift": 0.0, "threshold": 0.25}}
+    return {
+        "spam": save(folder / "spam", GPTScratchForSequenceClassification, **names, **calibration),
+        "chat": save(folder / "chat", GPTScratchForCausalLM, chat=CHAT_TEMPLATE),
+    }
+
+
+@pytest.fixture(scope="module")
+def spam_page(models):
+    pytest.importorskip("gradio")
+    with started(program("spam", models["spam"])) as (_, address):
+        yield address
+
+
+@pytest.fixture(scope="module")
+def chat_page(models):
+    pytest.importorskip("gradio")
+    with started(program("chat", models["chat"])) as (_, address):
+        yield address
+
+
+# A model that writes HTML, then more and more, half a minute long.
+SLOW = """
+import time
+import hf_gpt_scratch.chat as chat
+
+def stream_text(*args, **sampling):
+    for piece in ("<script>window.hacked = 3</script> <img src=x on", "error='window.hacked = 4'>", *[" word"] * 150):
+        yield piece
+        time.sleep(0.2)
+
+chat.stream_text = stream_text
+"""
+
+
+@pytest.fixture(scope="module")
+def slow_chat_page(models):
+    pytest.importorskip("gradio")
+    with started(program("chat", models["chat"], before=SLOW)) as (_, address):
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if not (shutil.which("chromium") and shutil.which("chromedriver")):
+        pytest.skip("needs Debian's chromium and chromium-driver")
+    webdriver = pytest.importorskip("selenium.webdriver")
+    options = webdriver.ChromeOptions()
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})  # which addresses a page asks
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
+    yield browser
+    browser.quit()
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("responses")
+    paths = folder / "a.json", folder / "b.json"
+    for path in paths:
+        rows = [
+            {
+                "instruction": f"Question {number}? {MARKUP}",
+                "input": "An input\nof two lines" if number % 2 else "",
+                "model_response": f"{path.stem}: {text}" if text else "",
+            }
+            for number, text in enumerate(ANSWERS)
+        ]
+        path.write_text(json.dumps(rows))
+    return [str(path) for path in paths]
+
+
+@pytest.fixture(scope="module")
+def server(files, tmp_path_factory):
+    pytest.importorskip("gradio")
+    output = tmp_path_factory.mktemp("votes") / "votes.sqlite"
+    with started(program("compare", *files, "--output", output)) as (_, address):
+        yield address, Votes(output, *files)
