@@ -16,12 +16,16 @@ def hub():
 
 @pytest.fixture
 def elsewhere(hub: Hub, tmp_path):
-    """Runs Python with the stand-in as the Hub: code, or the command with arguments."""
+    """
+    Runs Python with the stand-in as the Hub: code, or the command with arguments. Tests of what the Hub says have the
+    folder's checks, some seconds each, left out by `checked=False`.
+    """
 
-    def run(*words: str, code: str = "", token: str = TOKEN) -> subprocess.CompletedProcess:
+    def run(*words: str, code: str = "", token: str = TOKEN, checked: bool = True) -> subprocess.CompletedProcess:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
         environment |= hub.environment(tmp_path / "home", token)
-        code = code or "from hf_gpt_scratch.cli import run; run()"
+        unchecked = "import hf_gpt_scratch.hub.push as push; push.check = lambda folder: []\n"
+        code = code or f"{'' if checked else unchecked}from hf_gpt_scratch.cli import run; run()"
         command = [sys.executable, "-W", "ignore", "-c", code, *words]
         return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path, timeout=300)
 

@@ -81,10 +81,10 @@ def test_the_old_revision_goes_on_loading_when_an_upload_breaks_off(hub, elsewhe
     assert len(list(other.glob("model-*.safetensors"))) > 2
     hub.break_uploads_after = 1
     again = "A push changes all or nothing there: push again"
-    assert again in sentence(elsewhere("push", str(other), "user/repo"))
+    assert again in sentence(elsewhere("push", str(other), "user/repo", checked=False))
     assert hub.break_uploads_after == 0 and repo.refs["main"] == before
     hub.break_uploads_after, hub.break_commits = None, True
-    assert again in sentence(elsewhere("push", str(other), "user/repo"))
+    assert again in sentence(elsewhere("push", str(other), "user/repo", checked=False))
     hub.break_commits = False
     shutil.rmtree(tmp_path / "home")
     assert elsewhere("user/repo", "trust", code=LOAD).stdout == old
@@ -99,7 +99,7 @@ def test_branches_and_pull_requests_leave_main_alone(hub, elsewhere, tmp_path):
     repo = hub.repos["user/repo"]
     assert "model.safetensors" not in repo.commits[repo.refs["main"]]
     assert "model.safetensors" in repo.commits[repo.refs["trial"]]
-    proposed = elsewhere("push", str(folder), "user/repo", "--create-pr")
+    proposed = elsewhere("push", str(folder), "user/repo", "--create-pr", checked=False)
     assert proposed.returncode == 0 and "/discussions/1" in proposed.stdout
     assert "model.safetensors" not in repo.commits[repo.refs["main"]]
     assert "model.safetensors" in repo.commits[repo.refs["refs/pr/1"]]
@@ -107,8 +107,10 @@ def test_branches_and_pull_requests_leave_main_alone(hub, elsewhere, tmp_path):
 
 def test_refusals_are_one_sentence(hub, elsewhere, tmp_path, monkeypatch):
     folder = save_model(tmp_path / "model")
-    assert "does not know the token" in sentence(elsewhere("push", str(folder), "user/repo", token=TOKEN[:-3] + "xyz"))
-    assert "may not write to other/repo" in sentence(elsewhere("push", str(folder), "other/repo"))
+    assert "does not know the token" in sentence(
+        elsewhere("push", str(folder), "user/repo", token=TOKEN[:-3] + "xyz", checked=False)
+    )
+    assert "may not write to other/repo" in sentence(elsewhere("push", str(folder), "other/repo", checked=False))
     for name in ("user/re po", "repo"):
         refused = elsewhere("push", str(folder), name)
         assert refused.returncode == 2 and f"error: {name!r} is no name of a repository" in refused.stderr
@@ -123,27 +125,29 @@ def test_what_is_there_already_is_respected(hub, elsewhere, tmp_path):
     own |= {"plots/mine.png": b"4", "consolidated.safetensors": b"5"}
     older = {"chat_template.jinja": b"6", "model-00001-of-00002.safetensors": b"7", "training_args.bin": b"8"}
     repo.commit("main", repo.commits[repo.refs["main"]] | own | older)
-    assert "public" in sentence(elsewhere("push", str(folder), "user/repo", "--private"))
-    again = elsewhere("push", str(folder), "user/repo")
+    assert "public" in sentence(elsewhere("push", str(folder), "user/repo", "--private", checked=False))
+    again = elsewhere("push", str(folder), "user/repo", checked=False)
     assert again.returncode == 0 and "README.md there was written by hand, and stays" in again.stdout
     files = repo.commits[repo.refs["main"]]
     assert own.items() <= files.items() and not older.keys() & files.keys()
 
     for config, kind in ((b'{"model_type": "llama"}', "'llama'"), (b"[1]", "None"), (b"{", "None")):
         before = repo.commit("main", files | {"config.json": config})
-        assert f"holds a model of the type {kind}" in sentence(elsewhere("push", str(folder), "user/repo"))
+        assert f"holds a model of the type {kind}" in sentence(
+            elsewhere("push", str(folder), "user/repo", checked=False)
+        )
         assert repo.refs["main"] == before
     repo.commit("main", {"adapter_config.json": b"{}"})
-    assert "holds an adapter" in sentence(elsewhere("push", str(folder), "user/repo"))
+    assert "holds an adapter" in sentence(elsewhere("push", str(folder), "user/repo", checked=False))
 
 
 def test_a_card_that_nobody_wrote_is_replaced_and_its_licence_kept(hub, elsewhere, tmp_path):
     folder = save_model(tmp_path / "model")
-    assert elsewhere("push", str(folder), "user/repo").returncode == 0
+    assert elsewhere("push", str(folder), "user/repo", checked=False).returncode == 0
     repo = hub.repos["user/repo"]
     repo.commit("main", repo.commits[repo.refs["main"]] | {"README.md": b"---\nlicense: apache-2.0\n---\n"})
     for words in ((), ("--license", "mit")):
-        assert elsewhere("push", str(folder), "user/repo", *words).returncode == 0
+        assert elsewhere("push", str(folder), "user/repo", *words, checked=False).returncode == 0
         card = repo.commits[repo.refs["main"]]["README.md"].decode()
         assert f"license: {words[-1] if words else 'apache-2.0'}" in card and "## How to load" in card
 
@@ -160,7 +164,9 @@ def test_metadata_that_the_hub_refuses_is_one_sentence(hub, elsewhere, tmp_path)
     folder = save_model(tmp_path / "model")
     (folder / "README.md").write_text("---\nlicense: none-such\n---\n# by hand")
     hub.refused_metadata = "none-such"
-    assert "The Hub refused the card of user/repo" in sentence(elsewhere("push", str(folder), "user/repo"))
+    assert "The Hub refused the card of user/repo" in sentence(
+        elsewhere("push", str(folder), "user/repo", checked=False)
+    )
 
 
 def test_a_push_without_a_token_is_refused_at_once(hub, elsewhere, tmp_path):
@@ -172,7 +178,9 @@ def test_a_hub_that_is_down_is_one_sentence(hub, elsewhere, tmp_path):
     folder = save_model(tmp_path / "model")
     hub.shutdown()
     hub.server_close()
-    assert "A push changes all or nothing there: push again" in sentence(elsewhere("push", str(folder), "user/repo"))
+    assert "A push changes all or nothing there: push again" in sentence(
+        elsewhere("push", str(folder), "user/repo", checked=False)
+    )
 
 
 TRAINER = """
@@ -250,7 +258,7 @@ def test_nothing_else_is_pushed_while_a_script_trains(hub, elsewhere, tmp_path):
     out.mkdir()
     (out / "notes.txt").write_text("mine")
     code = train_script("pretrain", out, *options)
-    assert elsewhere("push", str(save_model(tmp_path / "model")), "user/scripted").returncode == 0
+    assert elsewhere("push", str(save_model(tmp_path / "model")), "user/scripted", checked=False).returncode == 0
     repo = hub.repos["user/scripted"]
     first = repo.refs["main"]
     assert "public" in sentence(elsewhere(code=train_script("pretrain", out, *options, "--hub_private_repo", "true")))
@@ -269,7 +277,7 @@ def test_nothing_else_is_pushed_while_a_script_trains(hub, elsewhere, tmp_path):
 def test_an_adapter_of_a_script_has_a_repository_of_its_own(hub, elsewhere, tmp_path):
     pytest.importorskip("peft")
     base = save_model(tmp_path / "model", n_positions=256)
-    assert elsewhere("push", str(base), "user/base").returncode == 0
+    assert elsewhere("push", str(base), "user/base", checked=False).returncode == 0
     rows = [{"instruction": f"Say {i}", "input": "", "output": "a boat on the sea"} for i in range(40)]
     (tmp_path / "rows.json").write_text(json.dumps(rows))
     words = (
@@ -289,7 +297,7 @@ def test_an_adapter_of_a_script_has_a_repository_of_its_own(hub, elsewhere, tmp_
     assert len(files) > 1 and "model.safetensors" not in files[-1]
     card = files[-1]["README.md"].decode()
     assert "LoRA tuning" in card and "They need the package `peft`." in card
-    assert "holds an adapter" in sentence(elsewhere("push", str(base), "user/tuned"))
+    assert "holds an adapter" in sentence(elsewhere("push", str(base), "user/tuned", checked=False))
 
 
 def test_a_script_that_may_not_push_says_so_before_it_trains(hub, elsewhere, tmp_path):
@@ -339,7 +347,7 @@ reference_logits.record(Path(sys.argv[1]))
 
 def test_an_adapter_is_pushed_by_the_command(hub, elsewhere, tmp_path):
     pytest.importorskip("peft")
-    assert elsewhere("push", str(save_model(tmp_path / "model")), "user/base").returncode == 0
+    assert elsewhere("push", str(save_model(tmp_path / "model")), "user/base", checked=False).returncode == 0
     made = elsewhere(str(tmp_path / "adapter"), code=PLAIN_ADAPTER)
     assert made.returncode == 0, made.stderr[-3000:]
     shutil.rmtree(tmp_path / "home")  # where the base was cached
@@ -350,7 +358,7 @@ def test_an_adapter_is_pushed_by_the_command(hub, elsewhere, tmp_path):
 
 def test_an_adapter_over_a_remote_base(hub, elsewhere, tmp_path):
     pytest.importorskip("peft")
-    assert elsewhere("push", str(save_model(tmp_path / "model")), "user/base").returncode == 0
+    assert elsewhere("push", str(save_model(tmp_path / "model")), "user/base", checked=False).returncode == 0
     adapted = elsewhere(code=ADAPTER)
     assert adapted.returncode == 0, adapted.stderr[-3000:]
     config = json.loads(
