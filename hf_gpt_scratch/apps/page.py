@@ -15,6 +15,7 @@ from functools import cache
 
 from ..commands.terminal import quieten_transformers
 from ..errors import InputError
+from ..hub.check import add_trust
 
 MOST_CHARACTERS = 10_000  # of one text; reading megabytes would keep everyone else waiting
 CACHE_SECONDS = (600, 3600)  # how often Gradio looks for files of users to delete, and from which age on
@@ -38,6 +39,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, help: str) -> None:
     """Those of a page for one model, whose `DIR` is what `help` says."""
     parser.add_argument("dir", metavar="DIR", help=help)
     parser.add_argument("--export-space", metavar="OUT", help="write a folder that runs by itself, as a Space too")
+    add_trust(parser)
     add_address_arguments(parser)
 
 
@@ -47,7 +49,7 @@ def run(args: argparse.Namespace, app: str, load: Callable, css: str) -> None:
     if args.export_space:
         from .space import export_space
 
-        export_space(args.dir, args.export_space, app, load)
+        export_space(args.dir, args.export_space, app, load, args.trust_remote_code)
     else:
         serve(load(args.dir), args.host, args.port, css)
 

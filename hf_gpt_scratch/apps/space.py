@@ -40,12 +40,15 @@ python app.py
 TITLES = {"spam": "Spam, word by word", "chat": "Chat with a GPT"}
 
 
-def export_space(folder: str | os.PathLike, out: str | os.PathLike, app: str, load: Callable) -> None:
+def export_space(
+    folder: str | os.PathLike, out: str | os.PathLike, app: str, load: Callable, trust_remote_code: bool = False
+) -> None:
     """
     Writes app.py, requirements.txt, README.md, the model's files and this package's own into `out`.
 
     Args:
         load: makes the page of `folder`, as app.py will.
+        trust_remote_code: run the folder's code even where it is not this package's own.
 
     Raises:
         InputError: when `folder` holds no model, one that the page cannot show or that is not fit to share, after the
@@ -58,10 +61,10 @@ def export_space(folder: str | os.PathLike, out: str | os.PathLike, app: str, lo
     python = f"{sys.version_info.major}.{sys.version_info.minor}"  # a Space's own default is too old for us
     facts = {"title": TITLES[app], "gradio": version("gradio"), "python": python}
     with atomic_folder(out) as partial:
-        load(folder)
-        findings = check(folder)
+        findings = check(folder, trust_remote_code)
         print(table(findings))
         require(findings, folder)
+        load(folder)
         (partial / "app.py").write_text(APP.format(title=TITLES[app], app=app))
         (partial / "README.md").write_text(README.format(**facts))
         (partial / "requirements.txt").write_text("\n".join([*needed, f"gradio=={version('gradio')}"]) + "\n")

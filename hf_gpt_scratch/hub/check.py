@@ -4,23 +4,30 @@ import argparse
 import json
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InputError
+from ..model_folder import clean_process
+from ..model_folder.code import require_own_code
 from ..provenance import sha256
 from ..saving import ADAPTER_CONFIG
-from . import clean_process, reference_logits
-from .clean_process import TEXTS
+from . import reference_logits
 from .files import check_files, check_texts
 from .findings import Failure, Finding, find, require, table
 
 OTHER_WEIGHTS = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".h5", ".msgpack", ".npz"}
+# Read by the tokenizer in the clean process and here, which must make the same tokens of them
+TEXTS = ("plain words", "Café naïve, 1234 €", "  two spaces\nand a line", "emoji 😀 and tabs\t.")
 SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
-def check(folder: Path) -> list[Finding]:
+def check(folder: Path, trust_remote_code: bool = False) -> list[Finding]:
     """
-    All findings about a folder of a model or an adapter. The code in it is run, in a process of its own.
+    All findings about a folder of a model or an adapter. It is loaded in a clean process.
+
+    Args:
+        trust_remote_code: run the folder's code even where it is not this package's own.
 
     Raises:
         InputError: when it is neither.
@@ -34,14 +41,16 @@ def check(folder: Path) -> list[Finding]:
         find("files", lambda: check_files(folder)),
         find("secrets and paths", lambda: check_texts(folder)),
         find("tokenizer", lambda: check_tokenizer(folder, settings)),
+        find("code", lambda: check_code(folder, trust_remote_code)),
     ]
     if any("Classification" in name for name in architectures):
         findings.append(find("label names", lambda: check_labels(settings)))
     if "GPTScratchForCausalLM" in architectures:
         findings.append(find("generation config", lambda: check_generation_config(folder, settings)))
-    if findings[0].status == "failed":
-        return [*findings, Finding("loads", "skipped", "it is tried when the weights are right")]
-    return findings + check_loading(folder, settings)
+    for needed in ("weights", "code"):
+        if any(finding.name == needed and finding.status == "failed" for finding in findings):
+            return [*findings, Finding("loads", "skipped", f"it is tried when the {needed} check passes")]
+    return findings + check_loading(folder, settings, trust_remote_code)
 
 
 def _read_settings(folder: Path) -> dict:
@@ -56,6 +65,12 @@ def _read_settings(folder: Path) -> dict:
         reason = " ".join(str(error).split())
         raise InputError(f"{folder / 'config.json'} cannot be of a model ({reason.rstrip('.')}).") from None
     return {name: getattr(config, name) for name in ("vocab_size", *SPECIAL)} | settings
+
+
+def check_code(folder: Path, trust_remote_code: bool = False) -> str:
+    """Loading the folder runs no code but this package's own, or what the user trusts."""
+    trusted = require_own_code(folder, trust_remote_code)
+    return f"trusted by you: {', '.join(trusted)}" if trusted else "this package's own, byte for byte"
 
 
 def check_weights(folder: Path) -> str:
@@ -169,16 +184,20 @@ def check_generation_config(folder: Path, settings: dict) -> str:
     return f"ends at token {generation.eos_token_id}"
 
 
-def check_loading(folder: Path, settings: dict) -> list[Finding]:
+def check_loading(folder: Path, settings: dict, trust_remote_code: bool = False) -> list[Finding]:
     """A finding for each Auto class that loads the folder where this package is not installed, and for its logits."""
     try:
         reference, problem = reference_logits.read(folder), None
     except InputError as error:
         reference, problem = None, str(error)
-    findings, own, classes = _adapter_classes(folder) if not settings else _model_classes(settings)
+    base = None
+    if settings:
+        findings, own, classes = _model_classes(settings)
+    else:
+        findings, own, classes, base = _adapter_classes(folder)
     if not classes:
         return findings
-    answers = clean_process.load_elsewhere(folder, classes, reference)
+    answers, logits = load_elsewhere(folder, classes, reference, trust_remote_code, base)
     findings.append(find("AutoTokenizer", lambda: tokenizer_loaded(folder, answers.pop("AutoTokenizer"))))
     findings += [
         find(name, lambda answer=answer, name=name: _loaded(answer, name in own)) for name, answer in answers.items()
@@ -190,8 +209,30 @@ def check_loading(folder: Path, settings: dict) -> list[Finding]:
     if reference is None:
         detail = f"not recorded when it was saved; `hf-gpt-scratch check {folder} --record` does so now"
         return [*findings, Finding("logits", "skipped", detail)]
-    found = answers.get(reference["auto_class"], {}).get("logits")
-    return [*findings, compare_logits(found, reference["logits"])]
+    return [*findings, compare_logits(logits, reference["logits"])]
+
+
+def load_elsewhere(
+    folder: Path,
+    classes: Sequence[str],
+    reference: dict | None = None,
+    trust_remote_code: bool = False,
+    base: Path | None = None,
+) -> tuple[dict[str, dict], list | None]:
+    """
+    What the clean process answers of AutoTokenizer and of each of the other Auto classes, by name, and the logits that
+    the class of `reference` gives, as they were recorded.
+    """
+    jobs = [{"auto_class": "AutoTokenizer", "texts": TEXTS}, *({"auto_class": name} for name in classes)]
+    for job in jobs:
+        if reference is not None and job["auto_class"] == reference["auto_class"]:
+            job["input_ids"] = reference["input_ids"]
+    results, answers = clean_process.run_jobs(folder, jobs, trust_remote_code, base)
+    logits = None
+    for answer in answers.values():
+        last = answer[:, -1] if answer.ndim == 3 else answer
+        logits = last[:, reference["columns"]].tolist() if max(reference["columns"]) < last.shape[1] else last.tolist()
+    return {job["auto_class"]: result for job, result in zip(jobs, results, strict=True)}, logits
 
 
 def _unchanged(folder: Path, recorded: dict) -> str:
@@ -222,37 +263,38 @@ def _model_classes(settings: dict) -> tuple[list[Finding], set[str], list[str]]:
     return [], own, list(auto_map)
 
 
-def _adapter_classes(folder: Path) -> tuple[list[Finding], set[str], list[str]]:
-    """The same for an adapter, whose base model is one that others have, or else a failure."""
+def _adapter_classes(folder: Path) -> tuple[list[Finding], set[str], list[str], Path | None]:
+    """The same for an adapter, whose base model is one that others have, or else a failure; and the base's folder."""
     from importlib.util import find_spec
 
     from ..adapters import base_of
-    from ..conversion.source import resolve_source
+    from ..configuration_gpt_scratch import GPTScratchConfig
+    from ..conversion.source import read_config, resolve_source
 
     try:
         base = base_of(folder)
         task = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8")).get("task_type")
     except InputError as error:
-        return [Finding("base model", "failed", str(error))], set(), []
+        return [Finding("base model", "failed", str(error))], set(), [], None
     is_here = os.path.isabs(base) or Path(base).is_dir()
     detail = f"its base model is the folder {base}, which nobody else has; push that and name its repository"
     findings = [Finding("base model", "failed", detail) if is_here else Finding("base model", "ok", base)]
 
     def loads(status: str, detail: str):
-        return [*findings, Finding("loads", status, detail)], set(), []
+        return [*findings, Finding("loads", status, detail)], set(), [], None
 
     if task not in reference_logits.ADAPTED:
         wanted = " or ".join(reference_logits.ADAPTED)
         return loads("failed", f"{ADAPTER_CONFIG} has the task_type {task!r}; expected {wanted}")
     if not find_spec("peft"):
         return loads("skipped", "adapters need the package peft: pip install 'hf-gpt-scratch[lora]'")
-    if not is_here:
-        try:
-            resolve_source(base)  # downloaded, where it was not before
-        except InputError as error:
-            return loads("skipped", str(error).rstrip("."))
+    try:
+        base_folder = resolve_source(base)  # downloaded, where it was not before
+        read_config(base_folder, GPTScratchConfig.model_type)
+    except InputError as error:
+        return loads("failed" if is_here else "skipped", str(error).rstrip("."))
     auto_class = reference_logits.ADAPTED[task][1]
-    return findings, {auto_class}, [auto_class]
+    return findings, {auto_class}, [auto_class], base_folder
 
 
 def _loaded(answer: dict, is_own: bool) -> str:
@@ -300,12 +342,21 @@ def compare_logits(found: list | None, expected: list) -> Finding:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Checks that a model's folder loads where this package is not installed, and is fit to share. It runs the"
-        " code in the folder, so check only those whose code you trust."
+        "Checks that a model's folder loads where this package is not installed, and is fit to share. Code in the"
+        " folder runs only if it is this package's own."
     )
     parser.add_argument("dir", metavar="DIR", help="the folder of a model or an adapter")
     parser.add_argument(
         "--record", action="store_true", help="first keep its answers as those that later checks compare with"
+    )
+    add_trust(parser)
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--trust-remote-code",
+        action="store_true",
+        help="run the code in the folder even where it is not this package's own: look at it first",
     )
 
 
@@ -318,6 +369,6 @@ def run(args: argparse.Namespace) -> None:
     """
     if args.record:
         reference_logits.record(Path(args.dir))
-    findings = check(Path(args.dir))
+    findings = check(Path(args.dir), args.trust_remote_code)
     print(table(findings))
     require(findings, Path(args.dir))

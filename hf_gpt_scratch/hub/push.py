@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
@@ -12,7 +13,7 @@ from huggingface_hub import ModelCard, get_token
 from ..errors import InputError, UsageError
 from ..saving import ADAPTER_CONFIG, OF_THE_MODEL
 from . import reference_logits
-from .check import check, compare_logits, tokenizer_loaded
+from .check import add_trust, check, compare_logits, load_elsewhere, tokenizer_loaded
 from .files import require_no_leaks, uploadable
 from .findings import Failure, find, require, table
 from .model_card import is_replaceable, make_card
@@ -36,15 +37,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--language", help="of its texts, such as en (default: that of the data, where it is known)")
     parser.add_argument("--dry-run", action="store_true", help="check, and list what would be uploaded, no more")
+    add_trust(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """The command."""
     terms = {"license": args.license, "language": args.language}
     if args.dry_run:
-        dry_run(Path(args.dir), args.repo_id, **terms)
+        dry_run(Path(args.dir), args.repo_id, args.trust_remote_code, **terms)
     else:
-        push(Path(args.dir), args.repo_id, args.private, args.revision, args.create_pr, **terms)
+        target = (args.private, args.revision, args.create_pr, args.trust_remote_code)
+        push(Path(args.dir), args.repo_id, *target, **terms)
 
 
 def push(
@@ -53,12 +56,14 @@ def push(
     private: bool | None = None,
     branch: str | None = None,
     create_pr: bool = False,
+    trust_remote_code: bool = False,
     **terms: str | None,
 ) -> None:
     """
     Checks a folder, uploads it with its card in one commit, and loads the pushed revision back, printing what it does.
 
     Args:
+        trust_remote_code: run the folder's code even where it is not this package's own.
         terms: `license` and `language` of `model_card.make_card`.
 
     Raises:
@@ -69,14 +74,14 @@ def push(
         raise InputError(
             "A push needs a token of the Hub: run `hf auth login`, or put one into the environment's HF_TOKEN."
         )
-    files = checked_files(folder, repo_id, **terms)
+    files = checked_files(folder, repo_id, trust_remote_code, **terms)
     with hub_errors(repo_id):
         there = prepare(repo_id, private, branch, reference_logits.is_adapter(folder))
         if "README.md" in there and isinstance(files["README.md"], bytes):
             files |= _card_over(_remote_file(repo_id, "README.md", branch), folder, repo_id, **terms)
         url, revision = upload(files, there, repo_id, branch, create_pr)
     print(f"Pushed to {url}.")
-    print(load_back(folder, repo_id, revision))
+    print(load_back(folder, repo_id, revision, trust_remote_code))
 
 
 def _card_over(there: bytes, folder: Path, repo_id: str, **terms: str | None) -> dict[str, bytes]:
@@ -95,16 +100,18 @@ def push_trained(args, repo_id: str) -> None:
         push(Path(args.output_dir), repo_id, args.hub_private_repo, args.hub_revision)
 
 
-def dry_run(folder: Path, repo_id: str, **terms: str | None) -> None:
+def dry_run(folder: Path, repo_id: str, trust_remote_code: bool = False, **terms: str | None) -> None:
     """Checks, and lists what would be uploaded; raises `InputError` when a check fails."""
-    files = checked_files(folder, repo_id, **terms)
+    files = checked_files(folder, repo_id, trust_remote_code, **terms)
     for name, content in files.items():
         size = content.stat().st_size if isinstance(content, Path) else len(content)
         print(f"{size:>14,}  {name}")
     print(f"These {len(files)} files would be pushed to {repo_id}; nothing was.")
 
 
-def checked_files(folder: Path, repo_id: str, **terms: str | None) -> dict[str, Path | bytes]:
+def checked_files(
+    folder: Path, repo_id: str, trust_remote_code: bool = False, **terms: str | None
+) -> dict[str, Path | bytes]:
     """What a repository gets, after the checks, whose table is printed; raises `InputError` when one fails."""
     from huggingface_hub.utils import validate_repo_id
 
@@ -112,7 +119,7 @@ def checked_files(folder: Path, repo_id: str, **terms: str | None) -> dict[str, 
         raise UsageError(f"{repo_id!r} is no name of a repository: it must be like you/your-model.")
     with hub_errors(repo_id):
         validate_repo_id(repo_id)
-    findings = check(folder)
+    findings = check(folder, trust_remote_code)
     files = contents(folder, repo_id, **terms) if all(finding.status != "failed" for finding in findings) else {}
     if files:  # the card quotes files that stay here, and so were not looked at
         findings.append(find("model card", lambda: _check_card(files, folder)))
@@ -244,18 +251,25 @@ def _refusal(error, repo_id: str) -> str:
     return f"The Hub refused {repo_id} ({said})."
 
 
-def load_back(folder: Path, repo_id: str, revision: str) -> str:
+def load_back(folder: Path, repo_id: str, revision: str, trust_remote_code: bool = False) -> str:
     """
-    Loads the pushed revision in a process without this package and says how far its logits are from those recorded.
+    Downloads the pushed revision anew, loads it in a clean process, and says how far its logits are from those
+    recorded.
 
     Raises:
         InputError: when it does not load or answers otherwise.
     """
-    from .clean_process import load_elsewhere
+    from huggingface_hub import snapshot_download
+
+    from ..adapters import base_of
+    from ..conversion.source import resolve_source
 
     reference = reference_logits.read(folder)
     auto_class = reference["auto_class"] if reference else reference_logits.classes(folder)[1]
-    answers = load_elsewhere(repo_id, [auto_class], reference, revision)
+    base = resolve_source(base_of(folder)) if reference_logits.is_adapter(folder) else None
+    with tempfile.TemporaryDirectory() as cache:
+        pushed = Path(snapshot_download(repo_id, revision=revision, cache_dir=cache))
+        answers, logits = load_elsewhere(pushed, [auto_class], reference, trust_remote_code, base)
     answer = answers[auto_class]
     try:
         tokenizer_loaded(folder, answers["AutoTokenizer"])
@@ -266,7 +280,7 @@ def load_back(folder: Path, repo_id: str, revision: str) -> str:
         raise InputError(f"{repo_id} was pushed, but does not load from there: {answer['error'].rstrip('.')}.")
     if reference is None:
         return f"Loaded back from there by {auto_class}; no logits were recorded when it was saved."
-    finding = compare_logits(answer["logits"], reference["logits"])
+    finding = compare_logits(logits, reference["logits"])
     if finding.status == "failed":
         raise InputError(f"{repo_id} was pushed, but its logits {finding.detail}.")
     return f"Loaded back from there by {auto_class}: its logits {finding.detail}."

@@ -21,7 +21,9 @@ def main() -> None:
     FOLDER.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=FOLDER.parent) as partial:
         options = ["--no-deps", "--no-binary", "transformers", "--dest", partial, "--quiet"]
-        subprocess.run([sys.executable, "-m", "pip", "download", *options, f"transformers=={VERSION}"], check=True)
+        subprocess.run(
+            [sys.executable, "-P", "-m", "pip", "download", *options, f"transformers=={VERSION}"], check=True
+        )
         with tarfile.open(next(Path(partial).glob("*.tar.gz"))) as archive:
             members = [name for name in archive.getnames() if "/tests/" in name]
             archive.extractall(partial, members, filter="data")

@@ -40,7 +40,7 @@ def statuses(folder: Path) -> dict[str, str]:
 def test_a_sound_folder_passes_and_the_command_says_so(sound, capsys):
     assert main(["check", str(sound)]) == 0
     printed = capsys.readouterr().out
-    assert printed.count(" ok ") == 13 and "skipped" not in printed and "failed" not in printed
+    assert printed.count(" ok ") == 14 and "skipped" not in printed and "failed" not in printed
     assert "AutoModelForTokenClassification" in printed and "differ by" in printed
 
 
@@ -58,7 +58,7 @@ def test_other_weights_are_noticed_by_their_logits(folder, capsys):
     save_file(tensors, path, metadata={"format": "pt"})
     assert main(["check", str(folder)]) == 1
     captured = capsys.readouterr()
-    assert "2 of 13 checks" in captured.err and "recorded at saving" in captured.out
+    assert "2 of 14 checks" in captured.err and "recorded at saving" in captured.out
 
 
 def test_weights_that_do_not_fit_are_named(folder):

@@ -160,18 +160,14 @@ def test_labels_that_are_no_tables_of_each_other_are_told(labels):
     ],
 )
 def test_an_auto_map_must_promise_the_model_itself(sound, monkeypatch, changes, detail):
-    monkeypatch.setattr(
-        "hf_gpt_scratch.hub.clean_process.load_elsewhere", lambda *_, **__: {"AutoTokenizer": {"error": "not tried"}}
-    )
+    monkeypatch.setattr(checks, "load_elsewhere", lambda *_: ({"AutoTokenizer": {"error": "not tried"}}, None))
     settings = json.loads((sound / "config.json").read_text()) | changes
     finding = checks.check_loading(sound, settings)[0]
     assert (finding.name, finding.status) == ("loads", "failed") and detail in finding.detail
 
 
 def test_a_damaged_record_fails_the_logits(folder, monkeypatch):
-    monkeypatch.setattr(
-        "hf_gpt_scratch.hub.clean_process.load_elsewhere", lambda *_, **__: {"AutoTokenizer": {"error": "not tried"}}
-    )
+    monkeypatch.setattr(checks, "load_elsewhere", lambda *_: ({"AutoTokenizer": {"error": "not tried"}}, None))
     (folder / "reference_logits.json").write_text("{")
     finding = checks.check_loading(folder, json.loads((folder / "config.json").read_text()))[-1]
     assert (finding.name, finding.status) == ("logits", "failed") and "damaged" in finding.detail

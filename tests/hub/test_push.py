@@ -156,7 +156,7 @@ def test_a_secret_that_only_the_card_would_tell_is_found(hub, elsewhere, tmp_pat
     folder = save_model(tmp_path / "model")
     (folder / "metrics.json").write_text(json.dumps({"command": f"python a.py --note {TOKEN}"}))
     refused = elsewhere("push", str(folder), "user/repo")
-    assert "1 of 14 checks" in sentence(refused) and "README.md holds a Hugging Face token" in refused.stdout
+    assert "1 of 15 checks" in sentence(refused) and "README.md holds a Hugging Face token" in refused.stdout
     assert hub.repos == {} and TOKEN not in refused.stdout + refused.stderr
 
 

@@ -1,0 +1,121 @@
+"""
+A model's folder loaded in a clean process: this package cannot be imported there, the working directory is empty, and
+the environment holds no token. Nothing but this package's own code runs in it, unless the user trusts the folder's.
+"""
+
+import json
+import os
+import re
+import shutil
+import site
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from ..errors import InputError
+from ..saving import ADAPTER_CONFIG
+from .code import CODE_FILES, package_code, require_own_code
+
+MAIN = Path(__file__).with_name("clean_process_main.py")
+# What a process needs to find its interpreter, libraries and threads; all else, such as tokens, stays here.
+KEPT = re.compile(
+    r"PATH|LANG|LC_\w+|TMPDIR|TEMP|TMP|SYSTEMROOT|WINDIR|COMSPEC|VIRTUAL_ENV|(PYTHON|LD_|DYLD_|OMP_|GOMP_|KMP_|MKL_"
+    r"|OPENBLAS_|CUDA_|TORCH)\w*",
+    re.IGNORECASE,
+)
+
+
+def run_jobs(
+    folder: Path, jobs: Sequence[dict], trust_remote_code: bool = False, base: Path | None = None
+) -> tuple[list[dict], dict[str, torch.Tensor]]:
+    """
+    Loads `folder` by the Auto class of each job; what a job and its result are says `clean_process_main.py`.
+
+    Args:
+        trust_remote_code: run the folder's code even where it is not this package's own.
+        base: the folder of the model that the adapter in `folder` is for; it is loaded by this package's own code.
+
+    Returns:
+        The jobs' results, and the tensors that they answered, `answer.N` for job N.
+
+    Raises:
+        InputError: when the folder's code may not run, or the process itself fails.
+    """
+    with tempfile.TemporaryDirectory() as scratch, _staged(folder, trust_remote_code, base) as staged:
+        exchange = Path(scratch, "exchange.safetensors")
+        empty = Path(scratch, "empty")  # the working directory, where nothing can be imported by mistake
+        empty.mkdir()
+        request = {"jobs": [{"folder": str(staged), **job} for job in jobs]}
+        run = subprocess.run(
+            [sys.executable, "-P", str(MAIN)],
+            input=json.dumps({**request, "exchange": str(exchange), "scratch": scratch}),
+            capture_output=True,
+            text=True,
+            env=_environment(scratch),
+            cwd=empty,
+        )
+        if run.returncode != 0:
+            reason = (run.stderr.strip().splitlines() or [f"exit status {run.returncode}"])[-1]
+            raise InputError(f"The process that was to load {folder} failed ({reason}).")
+        results = json.loads(run.stdout.strip().splitlines()[-1])
+        # Errors of the libraries name the copy, which is gone by the time they are read.
+        for result in results:
+            if "error" in result:
+                result["error"] = result["error"].replace(str(staged), str(folder))
+        return results, load_file(exchange)
+
+
+def _environment(scratch: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if KEPT.fullmatch(name)}
+    return {
+        **kept,
+        "HOME": scratch,
+        "USERPROFILE": scratch,
+        "PYTHONUSERBASE": site.getuserbase(),  # which Python looks for in HOME
+        "HF_HOME": f"{scratch}/huggingface",
+        "HF_HUB_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
+
+
+@contextmanager
+def _staged(folder: Path, trust_remote_code: bool, base: Path | None) -> Iterator[Path]:
+    """A folder of copies of the code, which is looked at after the copying, and of links to everything else."""
+    with tempfile.TemporaryDirectory() as scratch:
+        staged = Path(scratch, "model")
+        _copy(folder, staged)
+        if trust_remote_code and (folder / "custom_generate").is_dir():
+            shutil.copytree(folder / "custom_generate", staged / "custom_generate")
+        if base is None:
+            require_own_code(staged, trust_remote_code, shown=folder)
+        else:
+            require_own_code(staged, shown=folder)
+            _copy(base, Path(scratch, "base"))
+            for name in CODE_FILES:
+                shutil.copyfile(package_code(name), Path(scratch, "base", name))
+            require_own_code(Path(scratch, "base"), shown=base)
+            config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+            (staged / ADAPTER_CONFIG).unlink()
+            config["base_model_name_or_path"] = str(Path(scratch, "base"))
+            (staged / ADAPTER_CONFIG).write_text(json.dumps(config), encoding="utf-8")
+        yield staged
+
+
+def _copy(folder: Path, target: Path) -> None:
+    target.mkdir()
+    for path in folder.iterdir():
+        if not path.is_file():
+            continue
+        if path.suffix in (".py", ".json"):
+            shutil.copyfile(path, target / path.name)
+            continue
+        try:
+            (target / path.name).symlink_to(path.resolve())
+        except OSError:  # Windows lets only administrators link
+            shutil.copyfile(path, target / path.name)

@@ -1,0 +1,91 @@
+"""
+What `clean_process.py` runs, in a process that cannot import this package: models loaded by their Auto classes.
+
+Reads from standard input a JSON object: `jobs` and `exchange`, the safetensors file for tensors. Prints as its last
+line a list of results, one for each job. A job has a `folder` and an `auto_class`, and maybe
+- `texts` for AutoTokenizer, whose token ids are the result's `ids`;
+- `input_ids` or `text` for a model, whose first output is the tensor `answer.N` of job N in the exchange;
+- `text` and `generate`, the arguments of `generate`, whose decoded output is the result's `text`.
+The result of a model also has `code`, the module of its class, and the `missing`, `unexpected` and `mismatched` keys;
+that of a job that failed has `error` alone.
+"""
+
+import json
+import sys
+
+sys.modules["hf_gpt_scratch"] = None  # importing it fails from here on
+
+import torch  # noqa: E402
+import transformers  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
+
+REPORT = ("missing", "unexpected", "mismatched")
+
+
+def load_tokenizer(folder):
+    return transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
+
+
+def load_model(folder: str, auto_class: str, scratch: str):
+    """The model in fp32, the module that its class is of, and transformers' report."""
+    if auto_class.startswith("AutoPeft"):
+        import peft
+
+        model = getattr(peft, auto_class).from_pretrained(folder, trust_remote_code=True)
+        return model.float(), type(model.get_base_model()).__module__, {}
+    model, report = getattr(transformers, auto_class).from_pretrained(
+        folder,
+        trust_remote_code=True,
+        output_loading_info=True,
+        dtype=torch.float32,
+        # Weights beyond 1 GB stay on disk until their turn comes.
+        device_map="auto",
+        max_memory={"cpu": 10**9},
+        offload_folder=scratch,
+    )
+    return model, type(model).__module__, report
+
+
+def do(job: dict, number: int, tensors: dict, scratch: str) -> dict:
+    folder, auto_class = job["folder"], job["auto_class"]
+    if auto_class == "AutoConfig":
+        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=True)
+        return {"code": type(config).__module__}
+    if auto_class == "AutoTokenizer":
+        tokenizer = load_tokenizer(folder)
+        return {"ids": [tokenizer(text)["input_ids"] for text in job["texts"]]}
+    model, code, report = load_model(folder, auto_class, scratch)
+    model.eval()
+    result = {"code": code, **{kind: sorted(map(str, report.get(f"{kind}_keys", ()))) for kind in REPORT}}
+    ids = job.get("input_ids")
+    if "text" in job:
+        tokenizer = load_tokenizer(folder)
+        ids = [tokenizer(job["text"])["input_ids"]]
+    if ids is None:
+        return result
+    ids = torch.tensor(ids)
+    if "generate" in job:
+        torch.manual_seed(0)
+        output = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **job["generate"])
+        return {**result, "text": tokenizer.decode(output[0])}
+    with torch.no_grad():
+        answer = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)[0]
+    tensors[f"answer.{number}"] = answer.contiguous()
+    return result
+
+
+def main() -> None:
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    request = json.loads(sys.stdin.read())
+    results, tensors = [], {}
+    for number, job in enumerate(request["jobs"]):
+        try:
+            results.append(do(job, number, tensors, request["scratch"]))
+        except BaseException as error:
+            results.append({"error": (str(error).strip().splitlines() or [type(error).__name__])[0]})
+    save_file(tensors, request["exchange"])
+    print(json.dumps(results))
+
+
+main()
