@@ -1,39 +1,94 @@
-"""A GPT written from scratch that is a real Hugging Face model; importing the package registers its Auto classes."""
+"""
+A GPT written from scratch that is a real Hugging Face model.
 
-import os
+Importing the package registers its Auto classes. Besides the five classes of the model it has `convert` and `export`
+(checkpoints of the GPT-2 family), `load` (any of them), `TextClassifier`, `Chat`, `check` and `push` (the Hub), which
+are imported when they are first used.
+"""
 
-# PyTorch's threads (GNU OpenMP) wait for each other by spinning. Beside other work on the same cores, steps of a small
-# model then take 15 times as long as with a short spin, which costs nothing on idle ones. Torch reads it as it loads.
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from transformers import (  # noqa: E402
-    AutoConfig,
-    AutoModel,
-    AutoModelForCausalLM,
-    AutoModelForSequenceClassification,
-    AutoModelForTokenClassification,
-)
+if TYPE_CHECKING:
+    from .classification.classifier import TextClassifier
+    from .configuration_gpt_scratch import GPTScratchConfig
+    from .conversion.convert import convert
+    from .conversion.export import export
+    from .generation.chat import Chat
+    from .hub.check import check
+    from .hub.push import push
+    from .modeling_gpt_scratch import (
+        GPTScratchForCausalLM,
+        GPTScratchForSequenceClassification,
+        GPTScratchForTokenClassification,
+        GPTScratchModel,
+    )
+    from .pretrained import load
 
-from .configuration_gpt_scratch import GPTScratchConfig
-from .modeling_gpt_scratch import (
-    GPTScratchForCausalLM,
-    GPTScratchForSequenceClassification,
-    GPTScratchForTokenClassification,
-    GPTScratchModel,
-)
+__version__ = "0.2.0"
 
-AutoConfig.register("gpt_scratch", GPTScratchConfig)
-AutoModel.register(GPTScratchConfig, GPTScratchModel)
-AutoModelForCausalLM.register(GPTScratchConfig, GPTScratchForCausalLM)
-AutoModelForSequenceClassification.register(GPTScratchConfig, GPTScratchForSequenceClassification)
-AutoModelForTokenClassification.register(GPTScratchConfig, GPTScratchForTokenClassification)
-
-__version__ = "0.1.0"
+# Where each public name is; what is not imported yet costs no time.
+_HOME = {
+    "GPTScratchConfig": "configuration_gpt_scratch",
+    "GPTScratchForCausalLM": "modeling_gpt_scratch",
+    "GPTScratchForSequenceClassification": "modeling_gpt_scratch",
+    "GPTScratchForTokenClassification": "modeling_gpt_scratch",
+    "GPTScratchModel": "modeling_gpt_scratch",
+    "Chat": "generation.chat",
+    "TextClassifier": "classification.classifier",
+    "check": "hub.check",
+    "convert": "conversion.convert",
+    "export": "conversion.export",
+    "load": "pretrained",
+    "push": "hub.push",
+}
 
 __all__ = [
+    "Chat",
     "GPTScratchConfig",
     "GPTScratchForCausalLM",
     "GPTScratchForSequenceClassification",
     "GPTScratchForTokenClassification",
     "GPTScratchModel",
+    "TextClassifier",
+    "check",
+    "convert",
+    "export",
+    "load",
+    "push",
 ]
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def register() -> None:
+    """Registers the Auto classes: `AutoModelForCausalLM.from_pretrained` then needs no `trust_remote_code`."""
+    import transformers
+
+    from . import modeling_gpt_scratch as model
+    from .configuration_gpt_scratch import GPTScratchConfig
+
+    transformers.AutoConfig.register(GPTScratchConfig.model_type, GPTScratchConfig, exist_ok=True)
+    for auto_class, model_class in {
+        transformers.AutoModel: model.GPTScratchModel,
+        transformers.AutoModelForCausalLM: model.GPTScratchForCausalLM,
+        transformers.AutoModelForSequenceClassification: model.GPTScratchForSequenceClassification,
+        transformers.AutoModelForTokenClassification: model.GPTScratchForTokenClassification,
+    }.items():
+        auto_class.register(GPTScratchConfig, model_class, exist_ok=True)
+
+
+# The command line answers --help and wrong usage without torch, and registers when it begins to work.
+if "hf_gpt_scratch_cli" not in sys.modules:
+    register()

@@ -1,6 +1,5 @@
 """LoRA adapters of PEFT: put on a model to be trained, and merged into the model they were trained on."""
 
-import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -13,31 +12,10 @@ from transformers import PreTrainedModel
 
 from . import modeling_gpt_scratch
 from .configuration_gpt_scratch import GPTScratchConfig
-from .conversion.source import read_config, resolve_source
 from .conversion.tokenizers import copy_tokenizer
-from .errors import InputError
-from .pretrained import load_model
-from .saving import ADAPTER_CONFIG
-
-
-def base_of(adapter: Path) -> str:
-    """
-    The folder or Hub repository of the model that the adapter in this folder was trained on.
-
-    Raises:
-        InputError: when its adapter_config.json does not say.
-    """
-    try:
-        base = json.loads((adapter / ADAPTER_CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"]
-    except FileNotFoundError:
-        raise InputError(f"{adapter} is not an adapter folder: it has no {ADAPTER_CONFIG}.") from None
-    except (ValueError, KeyError, TypeError, RecursionError):
-        base = None
-    if not (base and isinstance(base, str)):
-        raise InputError(f"{adapter / ADAPTER_CONFIG} does not name the model that the adapter was trained on.")
-    if (Path(base) / ADAPTER_CONFIG).exists():
-        raise InputError(f"The adapter in {adapter} was trained on another adapter, {base}; merge that one first.")
-    return base
+from .model_folder.contents import ADAPTER_CONFIG, read_config, resolve_source
+from .model_folder.loading import load_model
+from .utils.errors import InputError
 
 
 def require_peft() -> None:

@@ -1,10 +1,13 @@
-"""The command `hf-gpt-scratch`: its parser, made of the modules that each command has for itself."""
+"""The parser of the command `hf-gpt-scratch`, made of the modules in `commands/`, none of which imports torch."""
 
 import argparse
 import sys
-from functools import partial
 from importlib.metadata import version
-from types import ModuleType
+
+import hf_gpt_scratch
+
+from .commands import COMMANDS
+from .utils.errors import run_reporting_errors
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -23,50 +26,44 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def make_parser() -> argparse.ArgumentParser:
-    from .apps import chat as chat_page
-    from .apps import compare
-    from .apps import spam as spam_page
-    from .commands import chat, classify, convert, export, generate
-    from .evaluation import judge
-    from .hub import check, push
-
     parser = argparse.ArgumentParser(
-        prog="hf-gpt-scratch", description="A GPT written from scratch, for Hugging Face."
+        prog="hf-gpt-scratch",
+        description="A GPT written from scratch, for Hugging Face.",
+        epilog="Example: hf-gpt-scratch generate openai-community/gpt2 --prompt 'Every effort moves you'",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('hf_gpt_scratch')}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=CommandParser)
-    add = partial(_add_command, commands)
-    add("convert", convert, "make a model of this package from another GPT-2")
-    add("export", export, "write a model of this package in another format")
-    add("generate", generate, "let a language model go on from a prompt")
-    add("chat", chat, "talk with an instruction-tuned model")
-    add("classify", classify, "tell spam from ham: each message's label and its probability of being spam")
-    add("judge", judge, "let a larger language model score the answers of a model")
-    app = commands.add_parser("app", help="pages in the browser")
-    add_page = partial(_add_command, app.add_subparsers(dest="app", required=True, metavar="APP"))
-    add_page("chat", chat_page, "chat with an instruction follower")
-    add_page("spam", spam_page, "watch a spam filter read, word by word")
-    add_page("compare", compare, "vote blindly between two models' answers")
-    add("check", check, "whether a model's folder loads for anyone, anywhere")
-    add("push", push, "a model's folder, with its card, to the Hub")
+    add_commands(parser, "command", "COMMAND", COMMANDS)
     return parser
 
 
-def _add_command(commands, name: str, module: ModuleType, help: str) -> None:
-    """A command whose arguments and work are `add_arguments` and `run` of a module."""
-    command = commands.add_parser(name, help=help)
-    module.add_arguments(command)
-    command.set_defaults(run=module.run)
+def add_commands(parser: argparse.ArgumentParser, dest: str, metavar: str, table: dict) -> None:
+    """
+    A command for each row of `table`: its name, its help, and a module of `add_arguments` and `run`, or another table
+    of commands.
+    """
+    subparsers = parser.add_subparsers(dest=dest, required=True, metavar=metavar, parser_class=CommandParser)
+    for name, (help, home) in table.items():
+        command = subparsers.add_parser(
+            name, help=help, description=help, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        if isinstance(home, dict):
+            add_commands(command, name, name.upper(), home)
+            continue
+        home.add_arguments(command)
+        command.set_defaults(run=home.run)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command and returns its exit status: 0, or 1 when it failed; bad usage exits with 2."""
     args = make_parser().parse_args(argv)
-    from .errors import run_reporting_errors
 
-    return run_reporting_errors(lambda: args.run(args))
+    def work() -> int | None:
+        hf_gpt_scratch.register()
+        return args.run(args)
+
+    return run_reporting_errors(work)
 
 
 def run() -> None:
-    """The console script."""
+    """The console script of version 0.1."""
     sys.exit(main())

@@ -8,71 +8,19 @@ import tempfile
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
+from . import modeling_gpt_scratch
+from .adapters import merge_adapter
 from .configuration_gpt_scratch import GPTScratchConfig
-from .conversion import convert
-from .conversion.source import read_config, resolve_source
-from .errors import InputError
+from .conversion.convert import convert
+from .conversion.hf_gpt2 import ARCHITECTURES
+from .model_folder import reference_logits
+from .model_folder.contents import AUTO_CLASSES, base_of, classes, is_adapter, read_config, resolve_source
+from .model_folder.loading import load_model
 from .modeling_gpt_scratch import GPTScratchPreTrainedModel
-from .saving import ADAPTER_CONFIG
-
-HEADS = ("score.", "lm_head.")  # what their weights' names begin with
-
-
-def load_model(
-    model_class: type[GPTScratchPreTrainedModel],
-    folder: str | os.PathLike,
-    new_head: bool = False,
-    quantization=None,
-    **config_settings,
-) -> GPTScratchPreTrainedModel:
-    """
-    Loads a local folder of this package's model as `model_class`, in fp32.
-
-    Args:
-        new_head: whether a head that the folder lacks, or has for another number of labels, may start from random
-            weights, and one that it has instead be left.
-        quantization: a `BitsAndBytesConfig`, to hold the matrices in fewer bits.
-        config_settings: settings to change, such as `id2label` or a dropout.
-
-    Raises:
-        InputError: when the folder holds no such model, or its weights are damaged, missing or too many, naming them.
-    """
-    read_config(Path(folder), GPTScratchConfig.model_type)
-    try:
-        config = GPTScratchConfig.from_pretrained(folder)
-        for name, value in config_settings.items():
-            setattr(config, name, value)
-        config.validate_architecture()
-        model, report = model_class.from_pretrained(
-            folder,
-            config=config,
-            dtype=torch.float32,
-            quantization_config=quantization,
-            local_files_only=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # reported below, all of them, rather than raised
-        )
-    except Exception as error:  # safetensors, torch and transformers each have their own for damaged files
-        raise InputError(f"The weights in {folder} cannot be loaded ({' '.join(str(error).split())}).") from None
-    mismatched = {key[0] if isinstance(key, tuple) else key for key in report["mismatched_keys"]}
-    problems = [
-        (kind, key)
-        for kind, keys in (
-            ("missing", report["missing_keys"]),
-            ("unknown", report["unexpected_keys"]),
-            ("of another shape", mismatched),
-        )
-        for key in sorted(keys)
-        if not (new_head and key.startswith(HEADS))
-    ]
-    if problems:
-        held = (config.architectures or [model_class.__name__])[0]
-        if held != model_class.__name__ and all(key.startswith(HEADS) for _, key in problems):
-            raise InputError(f"{folder} holds a {held}, which cannot be used as a {model_class.__name__}.")
-        named = ", ".join(" ".join(problem) for problem in problems)
-        raise InputError(f"The weights in {folder} do not fit its config.json: {named}.")
-    return model
+from .tokenizer import load_tokenizer
+from .utils.errors import InputError
 
 
 def load_pretrained(
@@ -89,9 +37,7 @@ def load_pretrained(
     """
     folder = resolve_source(str(name_or_path))
     arguments = {"new_head": new_head, "quantization": quantization, **config_settings}
-    if (folder / ADAPTER_CONFIG).is_file() and not (folder / "config.json").is_file():
-        from .adapters import base_of, merge_adapter
-
+    if is_adapter(folder):
         try:
             base = load_pretrained(model_class, base_of(folder), **arguments)
         except InputError as error:
@@ -105,3 +51,50 @@ def load_pretrained(
             model = load_model(model_class, ours, **arguments)
     model.name_or_path = str(name_or_path)
     return model
+
+
+def record_reference_logits(folder: Path) -> None:
+    """
+    Writes the answers of the model or adapter that was saved in `folder`, in fp32 on the CPU, to some fixed tokens.
+
+    Raises:
+        InputError: when it cannot be loaded, or the adapter is of a task that this package has no model for.
+    """
+    architecture, auto_class = classes(folder)
+    # The head of an adapter's classifier is in the adapter, not in the base model.
+    has_new_head = is_adapter(folder) and architecture != "GPTScratchForCausalLM"
+    model = load_pretrained(getattr(modeling_gpt_scratch, architecture), folder, new_head=has_new_head).float().eval()
+    generator = torch.Generator().manual_seed(0)
+    length = min(reference_logits.TOKENS, model.config.n_positions)
+    ids = torch.randint(model.config.vocab_size, (2, length), generator=generator)
+    with torch.no_grad():
+        answer = model(ids, attention_mask=torch.ones_like(ids), use_cache=False)[0]
+    reference_logits.write(folder, auto_class, ids, answer)
+
+
+def load(name_or_path: str | os.PathLike) -> tuple[GPTScratchPreTrainedModel, PreTrainedTokenizerBase]:
+    """
+    Loads any model of the GPT-2 family, in fp32, as the class that it was saved from, and its tokenizer.
+
+    Args:
+        name_or_path: a folder or a Hub repository of this package's model, of a stock GPT-2, or of a LoRA adapter.
+
+    Raises:
+        InputError: when it holds no such model, or no tokenizer.
+
+    Example:
+        >>> from hf_gpt_scratch import load
+        >>> model, tokenizer = load("openai-community/gpt2")  # doctest: +SKIP
+    """
+    folder = resolve_source(str(name_or_path))
+    if is_adapter(folder):
+        architecture = classes(folder)[0]
+    else:
+        held = (read_config(folder).get("architectures") or ["GPT2LMHeadModel"])[0]
+        architecture = ARCHITECTURES.get(held, held)
+        if architecture not in AUTO_CLASSES:
+            raise InputError(
+                f"{name_or_path} holds a {held}; expected one of {', '.join((*AUTO_CLASSES, *ARCHITECTURES))}."
+            )
+    model = load_pretrained(getattr(modeling_gpt_scratch, architecture), folder, new_head=is_adapter(folder))
+    return model.eval(), load_tokenizer(folder)

@@ -13,8 +13,9 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, GPT2Tokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from .errors import InputError
-from .provenance import json_sha256
+from .utils.errors import InputError
+from .utils.files import is_missing_folder
+from .utils.provenance import json_sha256
 
 END_TOKEN = "<|endoftext|>"
 PAD_TOKEN = "<|pad|>"
@@ -61,13 +62,6 @@ def load_tokenizer(name_or_path: str | os.PathLike) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def is_missing_folder(name_or_path: str | os.PathLike) -> bool:
-    """Whether this can be nothing but a local folder, which is not there: `runs/x` where `runs` is a folder."""
-    path, parent = Path(name_or_path), Path(name_or_path).parent
-    is_local = str(name_or_path).startswith((".", "/")) or len(path.parts) > 2
-    return not path.exists() and (is_local or (parent != Path(".") and parent.is_dir()))
-
-
 def train_tokenizer(
     texts: Iterable[str], vocab_size: int, individual_digits: bool = False, model_max_length: int = 1024
 ) -> PreTrainedTokenizerFast:
@@ -107,8 +101,3 @@ def train_tokenizer(
 def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     """Of its vocabulary's SHA-256 eight digits: where they are the same, perplexities per token can be compared."""
     return json_sha256(sorted(tokenizer.get_vocab().items()))[:8]
-
-
-def is_not_text(text: str) -> bool:
-    """Whether it holds bytes that Python could not decode, as what comes from a shell may."""
-    return any("\ud800" <= character <= "\udfff" for character in text)

@@ -5,7 +5,6 @@ import json
 
 import pytest
 import torch
-from clean_process import TEXT, load_elsewhere
 from datasets import Dataset
 from peft import (
     AutoPeftModelForCausalLM,
@@ -18,6 +17,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig, Trainer, Trai
 
 from hf_gpt_scratch import GPTScratchForCausalLM, GPTScratchForSequenceClassification
 from hf_gpt_scratch.tokenizer import train_tokenizer
+from support.clean_process import TEXT, load_elsewhere
 
 HEADS = {
     "CAUSAL_LM": (GPTScratchForCausalLM, AutoPeftModelForCausalLM, "AutoModelForCausalLM"),

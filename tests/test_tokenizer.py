@@ -9,15 +9,9 @@ import tiktoken
 from tiktoken.load import data_gym_to_mergeable_bpe_ranks
 from transformers import AutoTokenizer, GPT2Config
 
-from hf_gpt_scratch.errors import InputError
-from hf_gpt_scratch.tokenizer import (
-    END_TOKEN,
-    PAD_TOKEN,
-    gpt2_tokenizer,
-    is_missing_folder,
-    load_tokenizer,
-    train_tokenizer,
-)
+from hf_gpt_scratch.tokenizer import END_TOKEN, PAD_TOKEN, gpt2_tokenizer, load_tokenizer, train_tokenizer
+from hf_gpt_scratch.utils.errors import InputError
+from hf_gpt_scratch.utils.files import is_missing_folder
 
 # The regular expression of OpenAI's release, github.com/openai/gpt-2/blob/master/src/encoder.py
 GPT2_PATTERN = r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""

@@ -154,8 +154,8 @@ def fetch(source: dict, folder: str | Path) -> Path:
     Raises:
         InputError: when it cannot be had, or is not the one that it was.
     """
-    from hf_gpt_scratch.errors import InputError
-    from hf_gpt_scratch.provenance import sha256
+    from hf_gpt_scratch.utils.errors import InputError
+    from hf_gpt_scratch.utils.provenance import sha256
 
     package = "{registry}'s {name} {version}".format(**source)
     target = Path(tempfile.mkdtemp(dir=folder))
@@ -189,10 +189,10 @@ def documents_of(source: dict, package: Path) -> Iterator[tuple[str, str]]:
 def main(argv: list[str] | None = None) -> dict:
     import yaml
 
-    from hf_gpt_scratch.errors import InputError
-    from hf_gpt_scratch.provenance import command_line, sha256
-    from hf_gpt_scratch.saving import atomic_folder, write_json
     from hf_gpt_scratch.tokenizer import END_TOKEN
+    from hf_gpt_scratch.utils.errors import InputError
+    from hf_gpt_scratch.utils.files import atomic_folder, write_json
+    from hf_gpt_scratch.utils.provenance import command_line, sha256
 
     argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -235,6 +235,6 @@ def main(argv: list[str] | None = None) -> dict:
 
 
 if __name__ == "__main__":
-    from hf_gpt_scratch.errors import run_reporting_errors
+    from hf_gpt_scratch.utils.errors import run_reporting_errors
 
     sys.exit(run_reporting_errors(lambda: main() and None))

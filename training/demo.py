@@ -18,8 +18,6 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))  # for the scripts beside this one
-
 STORY = HERE / "demo_data" / "story.txt"
 INSTRUCTIONS = HERE / "demo_data" / "instructions.json"
 PROMPT = "Tilly looked at the lamp and"
@@ -53,7 +51,7 @@ def make_tokenizer(folder: Path, seed: int) -> None:
 def run_script(name: str, **settings) -> dict:
     """Runs a training script and returns its metrics."""
     settings = {"logging_strategy": "epoch", "disable_tqdm": False, "use_cpu": True, **settings}
-    script = importlib.import_module(name)
+    script = importlib.import_module(f"hf_gpt_scratch.training.{name}")
     return script.main([word for key, value in settings.items() for word in (f"--{key}", str(value))])
 
 
@@ -92,7 +90,7 @@ def train_writer(folder: Path, steps: int, seed: int) -> dict:
 def train_follower(folder: Path, writer: Path, epochs: float, seed: int) -> dict:
     """Teaches the writer the instructions of `demo_data`; its metrics, its answers, and how many are right."""
     metrics = run_script(
-        "finetune_instruct",
+        "instruct",
         model_name_or_path=writer,
         data_file=INSTRUCTIONS,
         output_dir=folder,
@@ -114,7 +112,7 @@ def train_follower(folder: Path, writer: Path, epochs: float, seed: int) -> dict
 def train_classifier(folder: Path, epochs: float, seed: int) -> dict:
     """Runs the spam script on the messages of `demo_data` and returns its metrics."""
     return run_script(
-        "finetune_spam",
+        "spam",
         data_file=HERE / "demo_data" / "messages.tsv",
         output_dir=folder,
         train_tokenizer=600,
@@ -134,9 +132,9 @@ def main(argv: list[str] | None = None) -> None:
     start = time.perf_counter()
     from transformers.utils import logging
 
-    from hf_gpt_scratch.inference import SpamClassifier
+    from hf_gpt_scratch.classification.classifier import TextClassifier
     from hf_gpt_scratch.model_folder.clean_process import run_jobs
-    from hf_gpt_scratch.saving import write_json
+    from hf_gpt_scratch.utils.files import write_json
 
     logging.set_verbosity_error()
     folder = Path(args.output_dir).absolute()
@@ -157,7 +155,7 @@ def main(argv: list[str] | None = None) -> None:
     metrics = train_classifier(folder / "spam", args.spam_epochs, args.seed)
 
     heading("4. The probability of spam, word by word")
-    classifier = SpamClassifier.from_pretrained(folder / "spam")
+    classifier = TextClassifier.from_pretrained(folder / "spam")
     message = "Hi, are you free on Friday? Reply YES now to claim your prize of 500 in cash"
     for word, probability in classifier.word_probabilities(message):
         print(f"{probability:7.1%} {'█' * round(20 * probability):20} {word.strip()}")
@@ -203,6 +201,6 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    from hf_gpt_scratch.errors import run_reporting_errors
+    from hf_gpt_scratch.utils.errors import run_reporting_errors
 
     sys.exit(run_reporting_errors(main))

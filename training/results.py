@@ -26,8 +26,8 @@ TABLE = re.compile(
 
 def take_cards(run: Path) -> None:
     """Copies the result cards of a run's folder, without the folders of the machine in them."""
-    from hf_gpt_scratch.evaluation.card import read_cards
-    from hf_gpt_scratch.hub.leaks import public_command, public_source, public_text
+    from hf_gpt_scratch.hub.secrets import public_command, public_source, public_text
+    from hf_gpt_scratch.utils.result_card import read_cards
 
     CARDS.mkdir(exist_ok=True)
     for name, card in read_cards(run).items():
@@ -43,9 +43,9 @@ def tables(text: str) -> str:
     Raises:
         InputError: when one names a card or a column that is not there.
     """
-    from hf_gpt_scratch.errors import InputError
-    from hf_gpt_scratch.evaluation.card import read_card
-    from hf_gpt_scratch.evaluation.report import markdown_table
+    from hf_gpt_scratch.utils.errors import InputError
+    from hf_gpt_scratch.utils.markdown import markdown_table
+    from hf_gpt_scratch.utils.result_card import read_card
 
     def table(match: re.Match) -> str:
         begin, names, label, columns, end = match.groups()
@@ -69,7 +69,7 @@ def tables(text: str) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    from hf_gpt_scratch.saving import write_whole
+    from hf_gpt_scratch.utils.files import write_whole
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", metavar="RUN", nargs="*", type=Path, help="folders with results/*.json to take first")
@@ -81,6 +81,6 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    from hf_gpt_scratch.errors import run_reporting_errors
+    from hf_gpt_scratch.utils.errors import run_reporting_errors
 
     sys.exit(run_reporting_errors(main))

@@ -4,7 +4,7 @@ import argparse
 import html
 import os
 
-from ..chat import Chat
+from ..generation.chat import Chat
 from ..prompts import PREAMBLE
 from . import page
 

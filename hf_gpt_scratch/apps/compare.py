@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import InputError, UsageError
+from ..utils.errors import InputError, UsageError
 from . import page
 
 if TYPE_CHECKING:  # where it is used it is imported late, as it needs scipy, and `hf-gpt-scratch --help` does not
-    from ..evaluation.card import ResultCard
-    from .votes import Pair, Votes
+    from ..evaluation.preference import Pair, Votes
+    from ..utils.result_card import ResultCard
 
 TASK, CARD_TASK = "human preference", "answers compared by people"
 BUTTONS = ("1 is better", "2 is better", "Tie", "Both bad")  # in the order of votes.CHOICES
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
         InputError: for files that cannot be used, or that the results would replace; the votes so far stay as they
             are.
     """
-    from .votes import Votes, load_pairs
+    from ..evaluation.preference import Votes, load_pairs
 
     output = Path(args.output) if args.output else Path(args.a).with_name("preferences.sqlite")
     if output.suffix == ".json":
@@ -95,9 +95,9 @@ def _require_own(path: Path, task: str) -> None:
 
 def show_results(args: argparse.Namespace, pairs: list[Pair], output: Path) -> None:
     """Prints the statistics of the votes in `output` and writes them with their provenance beside it."""
-    from ..provenance import environment, sha256
-    from ..saving import write_json
-    from .votes import DEFINITIONS, Votes, judge_statistics, load_verdicts, statistics
+    from ..evaluation.preference import DEFINITIONS, Votes, judge_statistics, load_verdicts, statistics
+    from ..utils.files import write_json
+    from ..utils.provenance import environment, sha256
 
     votes = Votes(output, args.a, args.b)
     given = votes.all()
@@ -125,8 +125,8 @@ def show_results(args: argparse.Namespace, pairs: list[Pair], output: Path) -> N
 
 def make_card(results: dict, predictions: str) -> ResultCard:
     """The result card of what `show_results` wrote into the file named `predictions`."""
-    from ..evaluation.card import Metric, ResultCard
-    from ..provenance import ENVIRONMENT
+    from ..utils.provenance import ENVIRONMENT
+    from ..utils.result_card import Metric, ResultCard
 
     win_rate = Metric(results["win_rate"], results["win_rate_interval"])
     return ResultCard(
@@ -192,12 +192,12 @@ class Voting:
         self.pairs, self.votes = pairs, votes
 
     def begin(self, name: str) -> dict:
-        from .votes import rater_name
+        from ..evaluation.preference import rater_name
 
         return self._show(rater_name(name))
 
     def vote(self, ticket: str, choice: str) -> dict:
-        from .votes import CHOICES
+        from ..evaluation.preference import CHOICES
 
         rater, item = _read_ticket(ticket)
         if choice not in CHOICES:
@@ -233,7 +233,7 @@ class Voting:
 
 def _read_ticket(text: str) -> tuple[str, int]:
     """The rater and the item that the browser showed."""
-    from .votes import rater_name
+    from ..evaluation.preference import rater_name
 
     try:
         content = json.loads(text)
@@ -244,7 +244,7 @@ def _read_ticket(text: str) -> tuple[str, int]:
 
 def make_page(pairs: Sequence[Pair], votes: Votes):
     """The Gradio page on which raters vote."""
-    from .votes import CHOICES
+    from ..evaluation.preference import CHOICES
 
     gr, does = page.gradio(), Voting(pairs, votes)
     with page.blocks("Which answer is better?") as blocks:

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 
-from ..commands.terminal import quieten_transformers
-from ..errors import InputError
 from ..hub.check import add_trust
+from ..utils.errors import InputError
+from ..utils.terminal import quieten_transformers
 
 MOST_CHARACTERS = 10_000  # of one text; reading megabytes would keep everyone else waiting
 CACHE_SECONDS = (600, 3600)  # how often Gradio looks for files of users to delete, and from which age on

@@ -7,18 +7,18 @@ from collections.abc import Callable
 from importlib.metadata import requires, version
 from pathlib import Path
 
-from ..errors import InputError
 from ..hub.check import check
 from ..hub.files import uploadable
 from ..hub.findings import require, table
-from ..saving import atomic_folder
+from ..utils.errors import InputError
+from ..utils.files import atomic_folder
 
 APP = """\"\"\"{title}. `pip install -r requirements.txt`, then `python app.py`.\"\"\"
 
 import sys
 
 from hf_gpt_scratch.apps.{app} import serve
-from hf_gpt_scratch.errors import run_reporting_errors
+from hf_gpt_scratch.utils.errors import run_reporting_errors
 
 sys.exit(run_reporting_errors(lambda: serve("model", "0.0.0.0", 7860)))
 """

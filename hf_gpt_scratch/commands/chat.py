@@ -1,8 +1,12 @@
 """`hf-gpt-scratch chat`: a conversation with an instruction-tuned model, in the terminal."""
 
 import argparse
+import re
+import sys
 
-from .sampling import add_sampling, language_model
+from ..generation.chat import Chat
+from ..utils.errors import InputError
+from .generation_options import add_sampling, language_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +27,59 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """The command."""
-    from ..chat import Chat, converse
+    from ..generation.chat import Chat
 
     model, tokenizer, sampling = language_model(args)
     converse(Chat(model, tokenizer, args.system, history=not args.no_history), **sampling)
+
+
+HELP = "Ctrl-C stops an answer, /new begins anew, Ctrl-D ends."
+
+
+def converse(chat: Chat, max_new_tokens: int, **sampling) -> None:
+    """Reads questions from standard input, one a line, and prints the answers as they are written, until it ends."""
+    typed = sys.stdin.isatty()
+    if typed:
+        import readline  # noqa: F401 (gives input() its line editing)
+
+        print(HELP, file=sys.stderr)
+    while True:
+        try:
+            text = input("> " if typed else "")
+        except EOFError:
+            break
+        except KeyboardInterrupt:
+            print("\nCtrl-D ends.", file=sys.stderr)
+            continue
+        except UnicodeDecodeError:
+            raise InputError("The question is not UTF-8 text.") from None
+        if text.strip() == "/new":
+            chat.begin_anew()
+            if typed:
+                print("A new conversation.", file=sys.stderr)
+        elif re.fullmatch(r"/[a-z]+", text.strip()):
+            print(f"error: There is no command {text.strip()}. {HELP}", file=sys.stderr)
+        elif text.strip():
+            _show_answer(chat, text, max_new_tokens, sampling, typed)
+    if typed:
+        print()
+
+
+def _show_answer(chat: Chat, text: str, max_new_tokens: int, sampling: dict, typed: bool) -> None:
+    try:
+        before = chat.forgotten
+        answer = chat.ask(text, max_new_tokens, **sampling)
+        if chat.forgotten and not before:
+            print("note: the conversation is too long: from here on its oldest part is forgotten.", file=sys.stderr)
+        for piece in answer:
+            print(piece, end="", flush=True)
+        print()
+    except KeyboardInterrupt:
+        print()
+    except InputError as error:
+        if not typed:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return
+    if chat.finish_reason == "length":
+        print("note: the answer was cut at the most tokens it may have.", file=sys.stderr)

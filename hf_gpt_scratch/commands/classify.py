@@ -6,8 +6,8 @@ import os
 import sys
 from collections.abc import Iterator
 
-from ..argument_types import positive
-from .terminal import quieten_transformers
+from ..utils.terminal import quieten_transformers
+from .arguments import positive
 
 RED, GREEN, RESET = "\033[31m", "\033[32m", "\033[0m"
 
@@ -34,10 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """The command."""
-    from ..inference import SpamClassifier
+    from ..classification.classifier import TextClassifier
 
     quieten_transformers()
-    classifier = SpamClassifier.from_pretrained(args.dir)
+    classifier = TextClassifier.from_pretrained(args.dir)
     colours = (GREEN, RED) if sys.stdout.isatty() and "NO_COLOR" not in os.environ else ("", "")
     reset = RESET if colours[0] else ""
     threshold = classifier.calibration.threshold
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _messages(args: argparse.Namespace) -> Iterator[str]:
     """The messages to classify, from the command line, a file or standard input; an empty line is an error."""
-    from ..errors import InputError, UsageError
+    from ..utils.errors import InputError, UsageError
 
     if args.text and args.file:
         raise UsageError("Give messages or --file, not both.")

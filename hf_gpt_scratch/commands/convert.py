@@ -2,8 +2,8 @@
 
 import argparse
 
-from ..argument_types import positive
-from .terminal import quieten_transformers
+from ..utils.terminal import quieten_transformers
+from .arguments import positive
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,12 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """The command."""
-    from ..conversion import convert
+    from ..conversion.convert import convert
 
     quieten_transformers()
     if args.size:
         from ..conversion.download import download_openai
-        from ..errors import UsageError
+        from ..utils.errors import UsageError
 
         if args.format not in ("auto", "openai-tf"):
             raise UsageError(f"--size does not apply to {args.format}; OpenAI published it as openai-tf.")

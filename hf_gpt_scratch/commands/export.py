@@ -3,7 +3,7 @@
 import argparse
 from contextlib import nullcontext
 
-from .terminal import quieten_transformers
+from ..utils.terminal import quieten_transformers
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,9 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """The command."""
     from ..adapters import merged_folder
-    from ..conversion import export
+    from ..conversion.export import export
     from ..conversion.gguf_export import export_gguf
-    from ..errors import UsageError
+    from ..utils.errors import UsageError
 
     if args.to != "gguf" and (args.dtype or args.perplexity_text):
         raise UsageError("--dtype and --perplexity-text are for --to gguf.")

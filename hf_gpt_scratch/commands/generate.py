@@ -4,7 +4,7 @@ import argparse
 import sys
 from itertools import chain
 
-from .sampling import add_sampling, language_model
+from .generation_options import add_sampling, language_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """The command."""
-    from ..inference import stream_text
+    from ..generation.sampling import stream_text
 
     model, tokenizer, sampling = language_model(args)
     pieces = stream_text(model, tokenizer, args.prompt, **sampling)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
-from ..errors import InputError
+from ..utils.errors import InputError
 from .safetensors_file import DTYPES
 from .torch_file import TorchTensors, load_torch
 

@@ -21,8 +21,8 @@ from pathlib import Path
 import requests
 from tqdm import tqdm
 
-from ..errors import InputError, UsageError
-from ..provenance import sha256
+from ..utils.errors import InputError, UsageError
+from ..utils.provenance import sha256
 from .openai_tf import FILES
 
 SIZES = ("124M", "355M", "774M", "1558M")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ..errors import InputError, UsageError
+from ..utils.errors import InputError, UsageError
 from . import hf_gpt2, llms_from_scratch, nanogpt, openai_tf
 from .source import Source
 from .torch_file import load_torch

@@ -17,17 +17,17 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from ..configuration_gpt_scratch import GPTScratchConfig
-from ..errors import InputError
-from ..evaluation.perplexity import token_losses
+from ..data.losses import token_losses
+from ..model_folder.contents import resolve_source
 from ..modeling_gpt_scratch import GPTScratchForCausalLM
 from ..prompts import CHAT_TEMPLATE, OLLAMA_TEMPLATE
-from ..provenance import environment, recorded_source, sha256
-from ..saving import atomic_folder, write_json
 from ..tokenizer import load_tokenizer
+from ..utils.errors import InputError
+from ..utils.files import atomic_folder, write_json
+from ..utils.provenance import environment, recorded_source, sha256
 from .checkpoint import Checkpoint
-from .ours import open_ours
-from .rules import QKV, Rule, expand
-from .source import resolve_source
+from .key_map import QKV, Rule, expand
+from .native import open_ours
 
 FILE = "model.gguf"
 # Each dtype's file type, by its name in the gguf package, and that of the matrices; all else stays F32.
@@ -89,7 +89,7 @@ def export_gguf(
         InputError: when `src` is no language model that GGUF's "gpt2" can express, the gguf package is missing, or
             what was written does not read back the same; then nothing is left.
     """
-    from ..pretrained import load_model  # it imports this package
+    from ..model_folder.loading import load_model
 
     try:
         import gguf

@@ -14,11 +14,12 @@ from transformers import GPT2Config
 from transformers.activations import ACT2FN
 
 from ..configuration_gpt_scratch import GPTScratchConfig
-from ..errors import InputError
+from ..model_folder.contents import read_config
+from ..utils.errors import InputError
 from .checkpoint import Checkpoint
-from .reference import Arithmetic
-from .rules import QKV, Rule, expand
-from .source import Renamed, Source, check_depth, key_of_names, read_config, strip_wrappers
+from .independent_forward import Arithmetic
+from .key_map import QKV, Rule, expand
+from .source import Renamed, Source, check_depth, key_of_names, strip_wrappers
 
 NAME = "stock transformers GPT-2"
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
-from ..errors import InputError, UsageError
-from .reference import Arithmetic
-from .rules import Rule, expand
+from ..utils.errors import InputError, UsageError
+from .independent_forward import Arithmetic
+from .key_map import Rule, expand
 from .source import Renamed, Source, Tensors, check_depth, key_of_names, make_config, weight_name
 from .torch_file import TorchTensors
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from transformers.activations import ACT2FN
 
-from ..errors import InputError
+from ..utils.errors import InputError
 from . import hf_gpt2
-from .rules import expand
+from .key_map import expand
 from .source import Renamed, Source, Tensors, check_depth, key_of_names, make_config, weight_name
 from .torch_file import TorchTensors
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
-from ..errors import InputError
-from .reference import Arithmetic
-from .rules import QKV, Rule, expand
+from ..utils.errors import InputError
+from .independent_forward import Arithmetic
+from .key_map import QKV, Rule, expand
 from .source import Renamed, Source, Tensors, check_depth, key_of_names, make_config
 
 NAME = "GPT-2 of OpenAI in TensorFlow"

@@ -4,18 +4,12 @@ from pathlib import Path
 
 import torch
 
-from ..errors import InputError
 from ..model_folder.clean_process import run_jobs
-from . import reference
+from ..model_folder.contents import AUTO_CLASSES
+from ..model_folder.reference_logits import TOLERANCE
+from ..utils.errors import InputError
+from . import independent_forward as reference
 from .source import Source
-
-AUTO_CLASSES = {
-    "GPTScratchModel": "AutoModel",
-    "GPTScratchForCausalLM": "AutoModelForCausalLM",
-    "GPTScratchForSequenceClassification": "AutoModelForSequenceClassification",
-    "GPTScratchForTokenClassification": "AutoModelForTokenClassification",
-}
-TOLERANCE = 2e-5  # of the largest logit; fp32 sums in another order differ by a tenth of it
 
 
 def prove(source: Source, folder: Path) -> float:
@@ -26,7 +20,7 @@ def prove(source: Source, folder: Path) -> float:
     Raises:
         InputError: when the folder does not load there, or the difference is more than rounding makes.
     """
-    from ..hub import reference_logits  # which imports the table above
+    from ..model_folder import reference_logits
 
     config = source.config
     generator = torch.Generator().manual_seed(0)

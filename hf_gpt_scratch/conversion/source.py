@@ -1,19 +1,16 @@
 """A checkpoint to convert: where it comes from, what it is, and which of its tensors are which of ours."""
 
-import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import torch
-from huggingface_hub import HfApi, constants, snapshot_download
 
 from ..configuration_gpt_scratch import GPTScratchConfig
-from ..errors import InputError
-from ..tokenizer import is_missing_folder
-from .reference import Arithmetic
-from .rules import Rule
+from ..utils.errors import InputError
+from .independent_forward import Arithmetic
+from .key_map import Rule
 
 
 class Tensors(Protocol):
@@ -113,56 +110,3 @@ def check_depth(path: Path, n_layer: int, tensors: Tensors) -> None:
     """Raises `InputError` for more blocks than there are tensors, before a table of their names fills the memory."""
     if n_layer > len(tensors.shapes):
         raise InputError(f"{path} promises {n_layer} blocks, but holds {len(tensors.shapes)} tensors.")
-
-
-def resolve_source(src: str) -> Path:
-    """
-    The local file or folder `src`; or the Hub repository `src`, its weights, configuration and tokenizer downloaded.
-
-    Raises:
-        InputError: when there is neither.
-    """
-    if Path(src).exists():
-        return Path(src)
-    if is_missing_folder(src):
-        raise InputError(f"There is no file or folder {src}.")
-    try:
-        if constants.HF_HUB_OFFLINE:  # what was downloaded before
-            return Path(snapshot_download(src, local_files_only=True))
-        names = HfApi().list_repo_files(src)
-        weights = "*.safetensors*" if any(name.endswith(".safetensors") for name in names) else "pytorch_model*"
-        patterns = ["*.json", "*.txt", "*.py", weights]  # the code is not run here, but an adapter is loaded by it
-        # Only the top folder: repositories keep conversions for other frameworks in sub-folders.
-        return Path(snapshot_download(src, allow_patterns=patterns, ignore_patterns=["*/*"]))
-    except Exception as error:  # of the Hub, of its HTTP client, of the disk
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{src} is neither a folder nor a Hub repository that can be read ({reason}).") from None
-
-
-def read_config(folder: Path, model_type: str | None = None) -> dict:
-    """The settings in a folder's `config.json`; raises `InputError` when they are not a `model_type`'s, if given."""
-    try:
-        settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        if not folder.exists():
-            raise InputError(f"There is no model folder {str(folder)!r}.") from None
-        raise InputError(f"{folder} is not a model folder: it has no config.json.") from None
-    except NotADirectoryError:
-        raise InputError(f"{folder} is a file; expected a model folder.") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{folder / 'config.json'} is not valid JSON ({error}).") from None
-    if not isinstance(settings, dict):
-        raise InputError(f"{folder / 'config.json'} holds no settings.")
-    architectures = settings.get("architectures")
-    if architectures is not None and not (
-        isinstance(architectures, list) and all(isinstance(name, str) for name in architectures)
-    ):
-        raise InputError(f"The architectures in {folder / 'config.json'} must be a list of names.")
-    if model_type is not None and settings.get("model_type") != model_type:
-        advice = (
-            ": make it one of this package's first, by `hf-gpt-scratch convert`" if model_type == "gpt_scratch" else ""
-        )
-        raise InputError(
-            f"{folder} holds a model of type {settings.get('model_type')!r}; expected {model_type!r}{advice}."
-        )
-    return settings

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from ..errors import InputError
 from ..tokenizer import TOKENIZER_FILES, gpt2_tokenizer, load_tokenizer
+from ..utils.errors import InputError
 from . import openai_tf
 from .source import Source
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..errors import InputError
+from ..utils.errors import InputError
 
 
 def load_torch(path: Path) -> Any:

@@ -19,10 +19,10 @@ from pathlib import Path
 from datasets import Dataset, DatasetDict
 from transformers import PreTrainedTokenizerBase
 
-from ..errors import InputError, UsageError
 from ..prompts import render_prompt
-from ..provenance import sha256
-from ..tokenizer import is_not_text
+from ..utils.errors import InputError, UsageError
+from ..utils.provenance import sha256
+from ..utils.text import has_lone_surrogates
 from .download import download, rows_from_hub
 from .packing import IGNORED
 
@@ -205,7 +205,7 @@ def _problem_of(row) -> str | None:
             return f"it has no field {name!r}" + (" (it may be empty, but must be there)" if name == "input" else "")
         if not isinstance(row[name], str) and not (name == "input" and row[name] is None):
             return f"its {name} must be text, not a {type(row[name]).__name__}"
-        if is_not_text(row[name] or ""):
+        if has_lone_surrogates(row[name] or ""):
             return f"its {name} holds half a character, which is no text"
         if name != "input" and not row[name].strip():
             return f"its {name} is empty"

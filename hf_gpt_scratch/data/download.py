@@ -4,8 +4,8 @@ from pathlib import Path
 
 from datasets import Dataset, DownloadManager, load_dataset
 
-from ..errors import InputError
-from ..provenance import sha256
+from ..utils.errors import InputError
+from ..utils.provenance import sha256
 
 
 def download(url: str, expected_sha256: str | None = None, advice: str = "give a local copy by --data_file") -> Path:

@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 from transformers import PreTrainedTokenizerBase
 
-from ..errors import InputError, UsageError
+from ..utils.errors import InputError, UsageError
 from .packing import pack
 from .text import Part, tokenize
 

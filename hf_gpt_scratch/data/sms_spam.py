@@ -19,7 +19,7 @@ import pandas as pd
 from datasets import Dataset, DatasetDict
 from sklearn.model_selection import StratifiedGroupKFold
 
-from ..errors import InputError, UsageError
+from ..utils.errors import InputError, UsageError
 from .download import download, rows_from_hub
 
 URL = "https://archive.ics.uci.edu/static/public/228/sms+spam+collection.zip"

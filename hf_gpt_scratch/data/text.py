@@ -20,8 +20,8 @@ from datasets import IterableDataset as HubRows
 from datasets import load_dataset_builder
 from transformers import PreTrainedTokenizerBase
 
-from ..errors import InputError, UsageError
 from ..tokenizer import END_TOKEN
+from ..utils.errors import InputError, UsageError
 from .download import download
 
 VERDICT_URL = (

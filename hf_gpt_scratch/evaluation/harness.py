@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
-from ..argument_types import count, positive
-from ..errors import InputError, UsageError
-from .card import Metric, ResultCard
+from ..commands.arguments import count, positive
+from ..utils.errors import InputError, UsageError
+from ..utils.result_card import Metric, ResultCard
 from .guessing import Guessing
 
 MODULE = "hf_gpt_scratch.evaluation.harness"
@@ -60,8 +60,8 @@ def main(argv: list[str] | None = None) -> dict[str, ResultCard]:
     if args.include_path and not Path(args.include_path).is_dir():
         raise InputError(f"There is no folder {args.include_path} to find tasks in.")
     output = _output_folder(args)
-    from ..provenance import command_line, environment
-    from ..saving import write_json
+    from ..utils.files import write_json
+    from ..utils.provenance import command_line, environment
 
     lm = load_language_model(args.dir, args.batch_size, args.device)
     chosen = load_tasks(args.tasks, args.include_path, args.num_fewshot)
@@ -90,7 +90,7 @@ def _check_installed() -> None:
 
 
 def _output_folder(args: argparse.Namespace) -> Path:
-    from ..conversion.source import resolve_source
+    from ..model_folder.contents import resolve_source
 
     if not args.output_dir and not Path(args.dir).is_dir():
         resolve_source(args.dir)  # a folder that is missing is told first
@@ -111,7 +111,7 @@ def load_language_model(name_or_path: str, batch_size: int = 8, device: str | No
     from lm_eval.models.huggingface import HFLM
     from transformers.utils import logging as transformers_logging
 
-    from ..conversion.source import resolve_source
+    from ..model_folder.contents import resolve_source
     from ..modeling_gpt_scratch import GPTScratchForCausalLM
     from ..pretrained import load_pretrained
     from ..tokenizer import load_tokenizer
@@ -351,6 +351,6 @@ def report(cards: Sequence[ResultCard]) -> str:
 
 
 if __name__ == "__main__":
-    from ..errors import run_reporting_errors
+    from ..utils.errors import run_reporting_errors
 
     sys.exit(run_reporting_errors(lambda: main() and None))

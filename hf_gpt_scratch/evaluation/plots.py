@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
-from ..saving import write_whole
+from ..utils.files import write_whole
 
 LOSSES = {"loss": "training loss", "eval_loss": "validation loss"}
 
@@ -96,7 +96,7 @@ def _draw_precision_recall(axis, models: dict[str, tuple[Sequence[int], Sequence
 
 
 def _draw_reliability(axis, counts_axis, models: dict[str, tuple[Sequence[int], Sequence[float]]], bins=10) -> None:
-    from .metrics import bin_numbers  # which imports datasets
+    from .metrics import bin_numbers
 
     axis.plot([0, 1], [0, 1], color="grey", linestyle=":", label="as it should be")
     for name, (labels, probabilities) in models.items():

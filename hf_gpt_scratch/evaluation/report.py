@@ -19,15 +19,13 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
-from ..errors import InputError
-from ..saving import write_json, write_whole
-from .card import Metric, ResultCard, identity, read_cards
+from ..utils.files import write_json, write_whole
+from ..utils.markdown import MISSING, escape, markdown_table, metric_columns
+from ..utils.result_card import Metric, ResultCard, identity, read_cards
 
 VERSION = 1
-MISSING = "not measured"
 MOST_PANELS = 4
 KINDS = (("run", "C0", "o"), ("baseline", "C1", "s"))  # with matplotlib's colour and marker
-SPECIAL = re.compile(r"[\\`*|<\[\]~$]|(?<!\w)_|_(?!\w)")  # Markdown leaves a _ within a word alone
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,7 @@ def read_groups(runs: Iterable[str | os.PathLike]) -> list[Group]:
                 label = run if runs_found.count(run) == 1 else f"{run} ({entry.name})"
                 entries[_unused(label, entries, " (again)")] = entry
             groups.append(Group(task, protocol, hashes, entries))
-            _columns(groups[-1].metrics)
+            metric_columns(groups[-1].metrics)
     return groups
 
 
@@ -119,68 +117,6 @@ def _unused(label: str, taken: Mapping, suffix: str) -> str:
     while label in taken:
         label += suffix
     return label
-
-
-def _columns(rows: Mapping[str, Mapping[str, Metric]]) -> dict[str, bool]:
-    """Every metric of the rows, in order, and whether higher is better; raises `InputError` when they disagree."""
-    columns: dict[str, bool] = {}
-    for row, metrics in rows.items():
-        for name, metric in metrics.items():
-            if columns.setdefault(name, metric.higher_is_better) != metric.higher_is_better:
-                raise InputError(
-                    f"The result cards disagree whether a higher {name} is better, first that of {row}; correct one"
-                    " and measure again."
-                )
-    return columns
-
-
-def markdown_table(rows: Mapping[str, Mapping[str, Metric]], groups: Mapping[str, object] | None = None) -> str:
-    """
-    A Markdown table of a row for each model and a column for each metric: the value, then its 95 % interval in
-    brackets, the best of a column in bold.
-
-    Args:
-        rows: the metrics of each model or baseline, by their names; a metric that one lacks is "not measured".
-        groups: of each row, those which it can be compared with, where these are not all.
-
-    Raises:
-        InputError: when two rows disagree about which way a metric is better.
-    """
-    columns = _columns(rows)
-    kinds = [groups[row] if groups else None for row in rows]
-    cells = [[escape(name), *_cells([metrics.get(name) for metrics in rows.values()], kinds)] for name in columns]
-    header, *body = [f"| {' | '.join(line)} |" for line in zip(["", *map(escape, rows)], *cells)]
-    return "\n".join([header, "|---" * (1 + len(columns)) + "|", *body])
-
-
-def _cells(column: Sequence[Metric | None], groups: Sequence[object]) -> list[str]:
-    """The texts of a column. What is as good as the best of its group in the digits shown is as bold."""
-    spec = _format_spec([metric.value for metric in column if metric])
-    texts = [format(metric.value, spec) if metric else MISSING for metric in column]
-    best = {}
-    for group in groups:
-        measured = [metric for metric, own in zip(column, groups) if metric and own == group]
-        ranked = [metric.value for metric in measured if math.isfinite(metric.value)]
-        if len(measured) > 1 and ranked:
-            best[group] = format(max(ranked) if measured[0].higher_is_better else min(ranked), spec)
-    values = [f"**{text}**" if text == best.get(group) else text for text, group in zip(texts, groups)]
-    ends = [[format(end, spec) for end in metric.interval or ()] if metric else [] for metric in column]
-    return [f"{value} [{', '.join(pair)}]" if pair else value for value, pair in zip(values, ends)]
-
-
-def _format_spec(values: Iterable[float]) -> str:
-    """Four decimals for a column within -1 and 1, as of proportions; one or two for perplexities and points."""
-    sizes = [abs(value) for value in values if math.isfinite(value)]
-    if not sizes or max(sizes) <= 1:
-        return ".2e" if sizes and 0 < max(sizes) < 0.001 else ".4f"
-    if max(sizes) >= 1e6:
-        return ".4g"
-    return ".2f" if min(sizes) < 100 else ".1f"
-
-
-def escape(text: str) -> str:
-    """`text` on one line, in which Markdown sees no marks."""
-    return SPECIAL.sub(lambda match: f"\\{match[0]}", " ".join(text.split()))
 
 
 def report_text(groups: Sequence[Group], pictures: Sequence[str]) -> str:
@@ -262,7 +198,7 @@ def plot_group(group: Group, path: str | os.PathLike) -> None:
 
     from .plots import save_figure
 
-    columns = list(_columns(group.metrics).items())[:MOST_PANELS]
+    columns = list(metric_columns(group.metrics).items())[:MOST_PANELS]
     labels = [textwrap.fill(_one_line(name), 36).replace("$", r"\$") for name in group.rows]
     height = 1.3 + sum(0.25 + 0.17 * (1 + label.count("\n")) for label in labels)
     figure = Figure(figsize=(3 + 2.8 * len(columns), height), layout="constrained")
@@ -309,7 +245,7 @@ def report_values(groups: Sequence[Group], pictures: Sequence[str]) -> dict:
             "protocol": group.protocol,
             "data_sha256": group.hashes,
             "picture": picture,
-            "metrics": [{"name": name, "higher_is_better": up} for name, up in _columns(group.metrics).items()],
+            "metrics": [{"name": name, "higher_is_better": up} for name, up in metric_columns(group.metrics).items()],
             "rows": [{"name": name, **asdict(row)} for name, row in group.rows.items()],
             "runs": {run: asdict(entry) for run, entry in group.entries.items()},
         }
@@ -356,6 +292,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    from ..errors import run_reporting_errors
+    from ..utils.errors import run_reporting_errors
 
     sys.exit(run_reporting_errors(main))

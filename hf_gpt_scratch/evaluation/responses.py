@@ -1,31 +1,15 @@
 """Files of responses, as training/finetune_instruct.py writes them: read and checked, and two of them paired."""
 
-import json
 import os
 from collections import defaultdict
-from pathlib import Path
 
-from ..errors import InputError, UsageError
-from ..tokenizer import is_not_text
+from ..utils.errors import InputError, UsageError
+from ..utils.files import read_json
+from ..utils.text import has_lone_surrogates
 
 QUESTION = ("instruction", "input")
 REFERENCE = "output"
 RESPONSE = "model_response"
-
-
-def read_json(path: str | os.PathLike):
-    """What a JSON file holds; raises `InputError` when it is missing or none."""
-    if Path(path).is_dir():
-        raise InputError(f"{path} is a folder; name a file in it.")
-    if not Path(path).is_file():
-        what = "is no file that can be read to its end" if Path(path).exists() else "does not exist"
-        raise InputError(f"The file {path} {what}.")
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text ({error.reason}).") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not valid JSON ({error}).") from None
 
 
 def _kind(value) -> str:
@@ -56,7 +40,7 @@ def read_responses(path: str | os.PathLike, needs_reference: bool = True) -> lis
                 raise InputError(f"{path}, row {number}: it has no field {name!r}.")
             if not isinstance(row[name], str):
                 raise InputError(f"{path}, row {number}: its {name} must be text, not {_kind(row[name])}.")
-            if is_not_text(row[name]):
+            if has_lone_surrogates(row[name]):
                 raise InputError(f"{path}, row {number}: its {name} holds half a character, which is no text.")
     return rows
 

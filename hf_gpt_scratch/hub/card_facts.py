@@ -6,9 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
-from ..evaluation.card import FOLDER, ResultCard, identity, read_cards
-from ..evaluation.report import escape, markdown_table
-from .leaks import public_command, public_source, public_text
+from ..utils.markdown import escape, markdown_table
+from ..utils.result_card import FOLDER, ResultCard, identity, read_cards
+from .secrets import public_command, public_source, public_text
 
 CLASSIFICATION, CALIBRATION = "SMS spam classification", "SMS spam calibration"  # tasks of cards
 # Beside the package where it is installed, beside its folder in a checkout.
@@ -80,7 +80,7 @@ def training_facts(metrics: Mapping, config: Mapping, conversion: Mapping, folde
 
 def calibration_facts(config: Mapping) -> dict | None:
     """The calibration that a configuration holds, if it does."""
-    from ..inference import Calibration
+    from ..classification.calibration import Calibration
 
     if not config.get("calibration"):
         return None

@@ -7,12 +7,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import InputError
-from ..model_folder import clean_process
+from ..model_folder import clean_process, reference_logits
 from ..model_folder.code import require_own_code
-from ..provenance import sha256
-from ..saving import ADAPTER_CONFIG
-from . import reference_logits
+from ..model_folder.contents import ADAPTED, ADAPTER_CONFIG, is_adapter
+from ..pretrained import record_reference_logits
+from ..utils.errors import InputError
+from ..utils.provenance import sha256
 from .files import check_files, check_texts
 from .findings import Failure, Finding, find, require, table
 
@@ -34,7 +34,7 @@ def check(folder: Path, trust_remote_code: bool = False) -> list[Finding]:
     """
     if not any((folder / name).is_file() for name in ("config.json", ADAPTER_CONFIG)):
         raise InputError(f"{folder} is no folder of a model or an adapter: it has no config.json or {ADAPTER_CONFIG}.")
-    settings = {} if reference_logits.is_adapter(folder) else _read_settings(folder)
+    settings = {} if is_adapter(folder) else _read_settings(folder)
     architectures = settings.get("architectures") or ()
     findings = [
         find("weights", lambda: check_weights(folder)),
@@ -56,7 +56,7 @@ def check(folder: Path, trust_remote_code: bool = False) -> list[Finding]:
 def _read_settings(folder: Path) -> dict:
     """What config.json holds, with the defaults of what the checks look at."""
     from ..configuration_gpt_scratch import GPTScratchConfig
-    from ..conversion.source import read_config
+    from ..model_folder.contents import read_config
 
     settings = read_config(folder, GPTScratchConfig.model_type)
     try:
@@ -107,7 +107,7 @@ def check_weights(folder: Path) -> str:
 
 def _weight_files(folder: Path) -> set[str]:
     """The names of the files that `from_pretrained` would read."""
-    stem = "adapter_model" if reference_logits.is_adapter(folder) else "model"
+    stem = "adapter_model" if is_adapter(folder) else "model"
     index = folder / f"{stem}.safetensors.index.json"
     if (folder / f"{stem}.safetensors").is_file() or not index.is_file():
         return {f"{stem}.safetensors"}
@@ -248,7 +248,7 @@ def _unchanged(folder: Path, recorded: dict) -> str:
 
 def _model_classes(settings: dict) -> tuple[list[Finding], set[str], list[str]]:
     """Findings, the Auto classes that must find all their weights in the folder, and all to load it by."""
-    from ..conversion.proof import AUTO_CLASSES
+    from ..model_folder.contents import AUTO_CLASSES
 
     auto_map = settings.get("auto_map")
     if not (isinstance(auto_map, dict) and auto_map):
@@ -267,9 +267,8 @@ def _adapter_classes(folder: Path) -> tuple[list[Finding], set[str], list[str], 
     """The same for an adapter, whose base model is one that others have, or else a failure; and the base's folder."""
     from importlib.util import find_spec
 
-    from ..adapters import base_of
     from ..configuration_gpt_scratch import GPTScratchConfig
-    from ..conversion.source import read_config, resolve_source
+    from ..model_folder.contents import base_of, read_config, resolve_source
 
     try:
         base = base_of(folder)
@@ -283,8 +282,8 @@ def _adapter_classes(folder: Path) -> tuple[list[Finding], set[str], list[str], 
     def loads(status: str, detail: str):
         return [*findings, Finding("loads", status, detail)], set(), [], None
 
-    if task not in reference_logits.ADAPTED:
-        wanted = " or ".join(reference_logits.ADAPTED)
+    if task not in ADAPTED:
+        wanted = " or ".join(ADAPTED)
         return loads("failed", f"{ADAPTER_CONFIG} has the task_type {task!r}; expected {wanted}")
     if not find_spec("peft"):
         return loads("skipped", "adapters need the package peft: pip install 'hf-gpt-scratch[lora]'")
@@ -293,7 +292,7 @@ def _adapter_classes(folder: Path) -> tuple[list[Finding], set[str], list[str], 
         read_config(base_folder, GPTScratchConfig.model_type)
     except InputError as error:
         return loads("failed" if is_here else "skipped", str(error).rstrip("."))
-    auto_class = reference_logits.ADAPTED[task][1]
+    auto_class = ADAPTED[task][1]
     return findings, {auto_class}, [auto_class], base_folder
 
 
@@ -326,7 +325,7 @@ def compare_logits(found: list | None, expected: list) -> Finding:
     """Whether logits `(B, C)` are those recorded, but for rounding."""
     import torch
 
-    from ..conversion.proof import TOLERANCE
+    from ..model_folder.reference_logits import TOLERANCE
 
     if found is None:
         return Finding("logits", "failed", "the class that they were recorded with does not load")
@@ -368,7 +367,7 @@ def run(args: argparse.Namespace) -> None:
         InputError: when the folder holds no model, or, after the table was printed, a check failed.
     """
     if args.record:
-        reference_logits.record(Path(args.dir))
+        record_reference_logits(Path(args.dir))
     findings = check(Path(args.dir), args.trust_remote_code)
     print(table(findings))
     require(findings, Path(args.dir))

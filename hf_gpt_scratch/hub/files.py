@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 
-from ..saving import ADAPTER_CONFIG
-from . import reference_logits
+from ..model_folder import reference_logits
+from ..model_folder.contents import ADAPTER_CONFIG
 from .findings import Failure
-from .leaks import leaks
 from .model_card import is_replaceable
+from .secrets import leaks
 
 # What belongs in a repository; the rest of a training's output stays where it is.
 UPLOADED = (

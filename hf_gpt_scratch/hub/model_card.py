@@ -13,12 +13,11 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from ..errors import InputError
+from ..model_folder.contents import ADAPTER_CONFIG, classes
 from ..prompts import CHAT_TEMPLATE
-from ..saving import ADAPTER_CONFIG
-from . import reference_logits
+from ..utils.errors import InputError
 from .card_facts import CALIBRATION, name_of_row, read_results, render, result_facts, training_facts
-from .leaks import command_words, public_source
+from .secrets import command_words, public_source
 
 MARKER = "<!-- Written by hf-gpt-scratch from the files beside it. Without this line it is never overwritten. -->"
 PIPELINES = {  # by the class of the model
@@ -237,7 +236,7 @@ def is_hub_id(name: str | None) -> bool:
     """Whether it can be a repository of the Hub, of the form user/name, and is no folder here."""
     from huggingface_hub.utils import HFValidationError, validate_repo_id
 
-    from ..tokenizer import is_missing_folder
+    from ..utils.files import is_missing_folder
 
     if not name or name.count("/") != 1 or Path(name).exists() or is_missing_folder(name):
         return False
@@ -265,11 +264,11 @@ class _Model:
         adapter, config = _read_object(folder / ADAPTER_CONFIG), {}
         if not adapter or (folder / "config.json").is_file():
             from ..configuration_gpt_scratch import GPTScratchConfig
-            from ..conversion.source import read_config
+            from ..model_folder.contents import read_config
 
             adapter, config = {}, read_config(folder, GPTScratchConfig.model_type)
         files = (_read_object(folder / name) for name in ("metrics.json", "conversion.json"))
-        return cls(folder, *reference_logits.classes(folder), adapter, config, *files)
+        return cls(folder, *classes(folder), adapter, config, *files)
 
     @property
     def template(self) -> str:
@@ -290,7 +289,7 @@ class _Model:
     def base(self) -> str | None:
         """What it was trained on from: a repository, or else a folder."""
         if self.adapter:
-            from ..adapters import base_of
+            from ..model_folder.contents import base_of
 
             return base_of(self.folder)
         return self.metrics.get("base_model") or option(self.metrics.get("command"), "model_name_or_path")
@@ -311,7 +310,7 @@ def _chat_template(folder: Path) -> str | None:
 
 def _read_object(path: Path) -> dict:
     """What a JSON file holds, `{}` where there is none; raises `InputError` where it is damaged."""
-    from ..evaluation.responses import read_json
+    from ..utils.files import read_json
 
     values = read_json(path) if path.is_file() else {}
     if not isinstance(values, dict):

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from huggingface_hub import ModelCard, get_token
 
-from ..errors import InputError, UsageError
-from ..saving import ADAPTER_CONFIG, OF_THE_MODEL
-from . import reference_logits
+from ..model_folder import reference_logits
+from ..model_folder.contents import ADAPTER_CONFIG, OF_THE_MODEL, classes, is_adapter
+from ..utils.errors import InputError, UsageError
 from .check import add_trust, check, compare_logits, load_elsewhere, tokenizer_loaded
 from .files import require_no_leaks, uploadable
 from .findings import Failure, find, require, table
@@ -76,7 +76,7 @@ def push(
         )
     files = checked_files(folder, repo_id, trust_remote_code, **terms)
     with hub_errors(repo_id):
-        there = prepare(repo_id, private, branch, reference_logits.is_adapter(folder))
+        there = prepare(repo_id, private, branch, is_adapter(folder))
         if "README.md" in there and isinstance(files["README.md"], bytes):
             files |= _card_over(_remote_file(repo_id, "README.md", branch), folder, repo_id, **terms)
         url, revision = upload(files, there, repo_id, branch, create_pr)
@@ -261,12 +261,11 @@ def load_back(folder: Path, repo_id: str, revision: str, trust_remote_code: bool
     """
     from huggingface_hub import snapshot_download
 
-    from ..adapters import base_of
-    from ..conversion.source import resolve_source
+    from ..model_folder.contents import base_of, resolve_source
 
     reference = reference_logits.read(folder)
-    auto_class = reference["auto_class"] if reference else reference_logits.classes(folder)[1]
-    base = resolve_source(base_of(folder)) if reference_logits.is_adapter(folder) else None
+    auto_class = reference["auto_class"] if reference else classes(folder)[1]
+    base = resolve_source(base_of(folder)) if is_adapter(folder) else None
     with tempfile.TemporaryDirectory() as cache:
         pushed = Path(snapshot_download(repo_id, revision=revision, cache_dir=cache))
         answers, logits = load_elsewhere(pushed, [auto_class], reference, trust_remote_code, base)

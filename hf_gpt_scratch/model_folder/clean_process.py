@@ -18,9 +18,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from ..errors import InputError
-from ..saving import ADAPTER_CONFIG
+from ..utils.errors import InputError
 from .code import CODE_FILES, package_code, require_own_code
+from .contents import ADAPTER_CONFIG
 
 MAIN = Path(__file__).with_name("clean_process_main.py")
 # What a process needs to find its interpreter, libraries and threads; all else, such as tokens, stays here.

@@ -6,8 +6,8 @@ commands do that only where every such file is, byte for byte, one that this pac
 import json
 from pathlib import Path
 
-from ..errors import InputError
-from ..provenance import sha256
+from ..utils.errors import InputError
+from ..utils.provenance import sha256
 
 CODE_FILES = ("configuration_gpt_scratch.py", "modeling_gpt_scratch.py")
 # The SHA-256 of the files of released versions; those of this version are beside this package.

@@ -5,12 +5,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from in_browser import ANSWERS, MARKUP, UNTRUSTED, program, started
-from models import save_model
 
 from hf_gpt_scratch import GPTScratchForCausalLM, GPTScratchForSequenceClassification
-from hf_gpt_scratch.apps.votes import Votes
+from hf_gpt_scratch.evaluation.preference import Votes
 from hf_gpt_scratch.prompts import CHAT_TEMPLATE
+from support.in_browser import ANSWERS, MARKUP, UNTRUSTED, program, started
+from support.models import save_model
 
 
 def save(folder: Path, model_class, **settings) -> Path:
@@ -46,7 +46,7 @@ def chat_page(models):
 # A model that writes HTML, then more and more, half a minute long.
 SLOW = """
 import time
-import hf_gpt_scratch.chat as chat
+import hf_gpt_scratch.generation.chat as chat
 
 def stream_text(*args, **sampling):
     for piece in ("<script>window.hacked = 3</script> <img src=x on", "error='window.hacked = 4'>", *[" word"] * 150):

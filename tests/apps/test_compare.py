@@ -8,12 +8,12 @@ import subprocess
 import sys
 
 import pytest
-from in_browser import MARKUP
 
 from hf_gpt_scratch.apps import compare, page
-from hf_gpt_scratch.apps.votes import Votes
-from hf_gpt_scratch.errors import InputError, UsageError
-from hf_gpt_scratch.evaluation.card import read_card
+from hf_gpt_scratch.evaluation.preference import Votes
+from hf_gpt_scratch.utils.errors import InputError, UsageError
+from hf_gpt_scratch.utils.result_card import read_card
+from support.in_browser import MARKUP
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_declaring_the_arguments_does_not_import_what_needs_scipy():
     code = (
         "import argparse, sys; from hf_gpt_scratch.apps import compare;"
         " compare.add_arguments(argparse.ArgumentParser());"
-        " print({'hf_gpt_scratch.apps.votes', 'hf_gpt_scratch.evaluation.intervals'} & {*sys.modules})"
+        " print({'hf_gpt_scratch.evaluation.preference', 'hf_gpt_scratch.evaluation.intervals'} & {*sys.modules})"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 

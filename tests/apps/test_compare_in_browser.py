@@ -6,9 +6,9 @@ import sqlite3
 import time
 
 import pytest
-from in_browser import DESKTOP, MARKUP, Page, program, started
 
-from hf_gpt_scratch.apps.votes import CHOICES
+from hf_gpt_scratch.evaluation.preference import CHOICES
+from support.in_browser import DESKTOP, MARKUP, Page, program, started
 
 pytestmark = pytest.mark.browser
 

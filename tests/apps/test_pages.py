@@ -10,15 +10,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from in_browser import UNTRUSTED, program, started, wait_for
 
 from hf_gpt_scratch import GPTScratchForCausalLM
-from hf_gpt_scratch.apps import chat, page, spam
+from hf_gpt_scratch.apps import chat, page
+from hf_gpt_scratch.apps import classify as spam
 from hf_gpt_scratch.cli import main
-from hf_gpt_scratch.errors import InputError
 from hf_gpt_scratch.pretrained import load_pretrained
 from hf_gpt_scratch.prompts import PREAMBLE
 from hf_gpt_scratch.tokenizer import load_tokenizer
+from hf_gpt_scratch.utils.errors import InputError
+from support.in_browser import UNTRUSTED, program, started, wait_for
 
 
 def client(address):
@@ -152,9 +153,9 @@ def test_no_message_stays_on_the_disk(models, tmp_path):
 
 def test_old_files_are_deleted_while_the_page_is_shown(models):
     route_utils = pytest.importorskip("gradio.route_utils")
-    from hf_gpt_scratch.inference import SpamClassifier
+    from hf_gpt_scratch.classification.classifier import TextClassifier
 
-    blocks = spam.make_page(SpamClassifier.from_pretrained(models["spam"]))
+    blocks = spam.make_page(TextClassifier.from_pretrained(models["spam"]))
     assert blocks.delete_cache == page.CACHE_SECONDS
     [save] = [one for one in blocks.blocks.values() if one.elem_id == "download"]
     path = Path(spam.write_table([["one", "ham", 0.5]], save.GRADIO_CACHE))
@@ -179,7 +180,7 @@ def test_an_answer_over_the_wire_is_that_of_the_terminal(chat_page, models, caps
 
 def test_an_answer_that_a_later_question_overtook_stays_away(models, monkeypatch):
     model, tokenizer = load_pretrained(GPTScratchForCausalLM, models["chat"]), load_tokenizer(str(models["chat"]))
-    monkeypatch.setattr("hf_gpt_scratch.chat.stream_text", lambda *_, **__: iter(["one", " two", " three"]))
+    monkeypatch.setattr("hf_gpt_scratch.generation.chat.stream_text", lambda *_, **__: iter(["one", " two", " three"]))
     answer, wish = chat.answering(model, tokenizer), []
     settings = (0, 0, 8, "", False, wish)
     first = answer("early", [], *settings)

@@ -4,9 +4,9 @@ import csv
 import time
 
 import pytest
-from in_browser import UNTRUSTED, Page, program, started, wait_for
 
 from hf_gpt_scratch.prompts import PREAMBLE
+from support.in_browser import UNTRUSTED, Page, program, started, wait_for
 
 pytestmark = pytest.mark.browser
 

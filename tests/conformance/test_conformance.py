@@ -6,10 +6,7 @@ A test may skip itself only where the same test, on a stock GPT-2 of the same sh
 
 import unittest
 
-import fetch
-import pipelines
 import pytest
-import shared_tests
 import torch
 from transformers import (
     GPT2Config,
@@ -26,12 +23,15 @@ from hf_gpt_scratch import (
     GPTScratchForTokenClassification,
     GPTScratchModel,
 )
+from support import conformance_pipelines as pipelines
+from support import conformance_shared as shared_tests
+from support import fetch_conformance as fetch
 
 pytestmark = pytest.mark.conformance
 
 if not fetch.FOLDER.is_dir():
     pytest.skip(
-        f"transformers {fetch.VERSION}'s shared tests are not here; run `python tests/conformance/fetch.py`",
+        f"transformers {fetch.VERSION}'s shared tests are not here; run `python tests/support/fetch_conformance.py`",
         allow_module_level=True,
     )
 

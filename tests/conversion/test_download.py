@@ -13,7 +13,7 @@ import pytest
 
 from hf_gpt_scratch.conversion import download
 from hf_gpt_scratch.conversion.openai_tf import FILES
-from hf_gpt_scratch.errors import InputError, UsageError
+from hf_gpt_scratch.utils.errors import InputError, UsageError
 
 DATA = "model.ckpt.data-00000-of-00001"
 CONTENTS = {name: random.Random(name).randbytes(300_000 if name == DATA else 1000) for name in FILES}

@@ -11,10 +11,10 @@ from hf_gpt_scratch import GPTScratchConfig, GPTScratchForCausalLM, GPTScratchFo
 from hf_gpt_scratch.adapters import merged_folder
 from hf_gpt_scratch.conversion import gguf_export
 from hf_gpt_scratch.conversion.gguf_export import PROBE, export_gguf
-from hf_gpt_scratch.errors import InputError
 from hf_gpt_scratch.prompts import CHAT_TEMPLATE, OLLAMA_TEMPLATE, render_prompt
-from hf_gpt_scratch.provenance import sha256
 from hf_gpt_scratch.tokenizer import gpt2_tokenizer, train_tokenizer
+from hf_gpt_scratch.utils.errors import InputError
+from hf_gpt_scratch.utils.provenance import sha256
 
 gguf = pytest.importorskip("gguf", reason="pip install -e '.[convert]'")
 TEXT = "It's a story of 1908: they'd written 12 letters, and \"nobody\" answered.\n\n  Not one of them did!\n"

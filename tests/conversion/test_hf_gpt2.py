@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoints import pickled, random_weights, rewrite, set_config, sharded, stock_gpt2
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, GenerationConfig, GPT2LMHeadModel, PreTrainedModel
 
 import hf_gpt_scratch
 from hf_gpt_scratch import GPTScratchForCausalLM
-from hf_gpt_scratch.conversion import convert, export
+from hf_gpt_scratch.conversion.convert import convert
+from hf_gpt_scratch.conversion.export import export
 from hf_gpt_scratch.conversion.hf_gpt2 import ARCHITECTURES
 from hf_gpt_scratch.tokenizer import train_tokenizer
+from support.checkpoints import pickled, random_weights, rewrite, set_config, sharded, stock_gpt2
 
 INPUT_IDS = torch.randint(3, 100, (2, 16), generator=torch.Generator().manual_seed(0))
 

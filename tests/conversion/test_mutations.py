@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoints import SAMPLES, Sample, make_sample
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
 from hf_gpt_scratch import GPTScratchForCausalLM
-from hf_gpt_scratch.conversion import reference
+from hf_gpt_scratch.conversion import independent_forward as reference
 from hf_gpt_scratch.conversion.formats import open_source
-from hf_gpt_scratch.errors import InputError
-from hf_gpt_scratch.pretrained import load_model
+from hf_gpt_scratch.model_folder.loading import load_model
+from hf_gpt_scratch.utils.errors import InputError
+from support.checkpoints import SAMPLES, Sample, make_sample
 
 IDS = torch.tensor([[1, 5, 7, 2], [0, 3, 3, 6]])
 

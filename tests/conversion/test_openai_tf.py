@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoints import as_openai_tf, save_variables, stock_gpt2
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from hf_gpt_scratch.conversion import convert, openai_tf
-from hf_gpt_scratch.errors import InputError
-from hf_gpt_scratch.provenance import sha256
+from hf_gpt_scratch.conversion import openai_tf
+from hf_gpt_scratch.conversion.convert import convert
+from hf_gpt_scratch.utils.errors import InputError
+from hf_gpt_scratch.utils.provenance import sha256
+from support.checkpoints import as_openai_tf, save_variables, stock_gpt2
 
 IDS = torch.randint(100, (2, 16), generator=torch.Generator().manual_seed(0))
 HPARAMS = {"n_vocab": 100, "n_ctx": 32, "n_embd": 32, "n_head": 4, "n_layer": 2}

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoints import assert_refused, rewrite, set_config, stock_gpt2
 
 from hf_gpt_scratch import GPTScratchForCausalLM, GPTScratchModel
-from hf_gpt_scratch.conversion import convert, export
+from hf_gpt_scratch.conversion.convert import convert
+from hf_gpt_scratch.conversion.export import export
 from hf_gpt_scratch.tokenizer import train_tokenizer
+from support.checkpoints import assert_refused, rewrite, set_config, stock_gpt2
 
 
 def save_stock(folder: Path, **settings) -> None:

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoints import as_nanogpt, random_weights, stock_gpt2
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, GPT2LMHeadModel
 
-from hf_gpt_scratch.conversion import convert
-from hf_gpt_scratch.errors import InputError, UsageError
-from hf_gpt_scratch.provenance import sha256
+from hf_gpt_scratch.conversion.convert import convert
 from hf_gpt_scratch.tokenizer import train_tokenizer
+from hf_gpt_scratch.utils.errors import InputError, UsageError
+from hf_gpt_scratch.utils.provenance import sha256
+from support.checkpoints import as_nanogpt, random_weights, stock_gpt2
 
 IDS = torch.randint(100, (2, 16), generator=torch.Generator().manual_seed(0))
 CONFIG = {
@@ -113,7 +113,7 @@ def test_spam_classifier_of_the_book(book, tmp_path, change, options):
 
 @pytest.mark.parametrize("qkv_bias", [False, True])
 def test_language_model_of_the_book_becomes_stock_gpt2(book, tmp_path, qkv_bias):
-    from hf_gpt_scratch.conversion import export
+    from hf_gpt_scratch.conversion.export import export
 
     file, expected = book(qkv_bias=qkv_bias)
     ours = convert(str(file), tmp_path / "ours", tokenizer="none", n_head=4).folder
@@ -125,7 +125,7 @@ def test_language_model_of_the_book_becomes_stock_gpt2(book, tmp_path, qkv_bias)
 def test_classifier_bias_survives_the_export_to_stock_gpt2(book, tmp_path):
     from transformers import GPT2ForSequenceClassification
 
-    from hf_gpt_scratch.conversion import export
+    from hf_gpt_scratch.conversion.export import export
 
     file, expected = book(change=spam_head)
     ours = convert(str(file), tmp_path / "ours", tokenizer="none", n_head=4).folder
@@ -295,7 +295,7 @@ def test_damaged_file_of_the_book_is_refused(book, tmp_path, damage, complaint):
 
 def test_classifier_bias_that_stock_gpt2_cannot_express_is_refused(tiny_config, tmp_path):
     from hf_gpt_scratch import GPTScratchForSequenceClassification
-    from hf_gpt_scratch.conversion import export
+    from hf_gpt_scratch.conversion.export import export
 
     tiny_config.classifier_bias = True
     model = GPTScratchForSequenceClassification(tiny_config)

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from checkpoints import (
+
+from support.checkpoints import (
     SAMPLES,
     Sample,
     assert_refused,

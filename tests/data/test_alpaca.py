@@ -7,9 +7,9 @@ import pytest
 from datasets import Dataset
 
 from hf_gpt_scratch.data import alpaca, download
-from hf_gpt_scratch.errors import InputError
 from hf_gpt_scratch.prompts import CHAT_TEMPLATE, render_prompt, user_message
 from hf_gpt_scratch.tokenizer import gpt2_tokenizer, train_tokenizer
+from hf_gpt_scratch.utils.errors import InputError
 
 GOOD = {"instruction": "Name a colour.", "input": "", "output": "Blue."}
 

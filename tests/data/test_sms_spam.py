@@ -6,7 +6,7 @@ import pytest
 from datasets import Dataset
 
 from hf_gpt_scratch.data.sms_spam import MEMBER, SHA256, Messages, leaked_rows, load_messages, normalize, split
-from hf_gpt_scratch.errors import InputError
+from hf_gpt_scratch.utils.errors import InputError
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader
 from hf_gpt_scratch.data import text
 from hf_gpt_scratch.data.rows import PackedDocuments, StreamedRows, Windows
 from hf_gpt_scratch.data.text import load_text, split, tokenize
-from hf_gpt_scratch.errors import InputError, UsageError
 from hf_gpt_scratch.tokenizer import END_TOKEN, gpt2_tokenizer, train_tokenizer
+from hf_gpt_scratch.utils.errors import InputError, UsageError
 
 STORY = Path(__file__).parents[2] / "training" / "demo_data" / "story.txt"
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
-import train
-from clean_process import TEXT, load_all_elsewhere
 
 import hf_gpt_scratch
 from hf_gpt_scratch import GPTScratchForCausalLM
 from hf_gpt_scratch.tokenizer import train_tokenizer
+from support import distributed_train as train
+from support.clean_process import TEXT, load_all_elsewhere
 
 CONFIGS = train.TRAINING / "configs" / "accelerate"
 ACCELERATE = "accelerate.commands.launch", "--main_process_port", "0", "--num_processes", "2", "--config_file"

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from hf_gpt_scratch.data.text import Part, load_text
-from hf_gpt_scratch.errors import InputError
 from hf_gpt_scratch.tokenizer import END_TOKEN
+from hf_gpt_scratch.utils.errors import InputError
 
 TRAINING = Path(__file__).parents[2] / "training"
 PROSE = "The old clock on the wall of the kitchen had stopped, and nobody in the house could say when it was."

@@ -3,7 +3,6 @@
 import json
 import math
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,13 +13,14 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from hf_gpt_scratch import GPTScratchForCausalLM, cli
-from hf_gpt_scratch.errors import InputError
+from hf_gpt_scratch.data.losses import perplexities
 from hf_gpt_scratch.evaluation.instruction import repetition_rate
-from hf_gpt_scratch.evaluation.perplexity import perplexities
+from hf_gpt_scratch.model_folder.saving import replace_model
 from hf_gpt_scratch.pretrained import load_pretrained
 from hf_gpt_scratch.prompts import CHAT_TEMPLATE, render_prompt, user_message
-from hf_gpt_scratch.saving import publish_model
 from hf_gpt_scratch.tokenizer import load_tokenizer, train_tokenizer
+from hf_gpt_scratch.training import instruct
+from hf_gpt_scratch.utils.errors import InputError
 
 TRAINING = Path(__file__).parents[2] / "training"
 COLOURS = ("red", "blue", "green", "black", "white", "grey")
@@ -52,10 +52,7 @@ FROM_MODEL = {"train_tokenizer": None, "num_train_epochs": 1}
 
 @pytest.fixture(scope="module")
 def finetune_instruct():
-    sys.path.insert(0, str(TRAINING))
-    import finetune_instruct
-
-    return finetune_instruct
+    return instruct
 
 
 @pytest.fixture(scope="module")
@@ -228,17 +225,17 @@ def test_an_adapter_needs_a_base_that_stops(run, trained, tmp_path):
 
 
 def test_a_model_and_an_adapter_take_each_others_place(tmp_path):
-    def publish(*names: str) -> set[str]:
+    def save_final(*names: str) -> set[str]:
         (tmp_path / "new").mkdir()
         for name in names:
             (tmp_path / "new" / name).touch()
-        publish_model(tmp_path / "new", tmp_path / "out")
+        replace_model(tmp_path / "new", tmp_path / "out")
         return {path.name for path in (tmp_path / "out").iterdir()}
 
     model, adapter = {"config.json", "model.safetensors"}, {"adapter_config.json", "adapter_model.safetensors"}
-    assert publish(*model) == model
-    assert publish(*adapter) == adapter
-    assert publish(*model) == model
+    assert save_final(*model) == model
+    assert save_final(*adapter) == adapter
+    assert save_final(*model) == model
 
 
 def test_an_adapter_without_its_base_says_so(tmp_path):
@@ -299,7 +296,7 @@ def test_wrong_settings_end_in_one_sentence_and_write_no_model(run, changes, rea
 
 
 def test_the_configs_name_options_that_exist(finetune_instruct, monkeypatch, tmp_path):
-    from hf_gpt_scratch.training_arguments import parse_yaml_and_args
+    from hf_gpt_scratch.training.arguments import parse_yaml_and_args
 
     configs = sorted((TRAINING / "configs" / "instruct").glob("*.yaml"))
     assert len(configs) == 5

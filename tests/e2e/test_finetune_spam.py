@@ -14,9 +14,9 @@ from PIL import Image
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, GPT2Config, GPT2LMHeadModel
 
-from hf_gpt_scratch.errors import InputError
-from hf_gpt_scratch.inference import SpamClassifier
+from hf_gpt_scratch.classification.classifier import TextClassifier
 from hf_gpt_scratch.tokenizer import train_tokenizer
+from hf_gpt_scratch.utils.errors import InputError
 
 TRAINING = Path(__file__).parents[2] / "training"
 MESSAGES = TRAINING / "demo_data" / "messages.tsv"
@@ -84,7 +84,7 @@ def test_metrics_are_those_of_the_saved_model(trained, finetune_spam):
     from hf_gpt_scratch.data import sms_spam
 
     test = sms_spam.split(sms_spam.load_messages(MESSAGES), "grouped", 123)["test"]
-    predictions = SpamClassifier.from_pretrained(trained).classify(test["text"])
+    predictions = TextClassifier.from_pretrained(trained).classify(test["text"])
     correct = sum(prediction.label == sms_spam.LABELS[label] for prediction, label in zip(predictions, test["label"]))
     assert json.loads((trained / "metrics.json").read_text())["accuracy"] == correct / 96
 

@@ -13,10 +13,10 @@ import nbclient
 import nbformat
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
-from stand_in import USER, Hub, hub_stand_in
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from hf_gpt_scratch.tokenizer import train_tokenizer
+from support.stand_in import USER, Hub, hub_stand_in
 
 ROOT = Path(__file__).parents[2]
 TRAINING = ROOT / "training"

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from clean_process import TEXT, load_elsewhere
 from PIL import Image
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hf_gpt_scratch.cli import main as hf_gpt_scratch
 from hf_gpt_scratch.data.text import VERDICT_SHA256, load_text, split
-from hf_gpt_scratch.errors import InputError
+from hf_gpt_scratch.utils.errors import InputError
+from support.clean_process import TEXT, load_elsewhere
 
 TRAINING = Path(__file__).parents[2] / "training"
 STORY = TRAINING / "demo_data" / "story.txt"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from hf_gpt_scratch.errors import InputError
-from hf_gpt_scratch.evaluation.card import Metric, ResultCard, read_card
-from hf_gpt_scratch.hub.leaks import leaks
+from hf_gpt_scratch.hub.secrets import leaks
+from hf_gpt_scratch.utils.errors import InputError
+from hf_gpt_scratch.utils.result_card import Metric, ResultCard, read_card
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "training"))

@@ -1,14 +1,15 @@
 """The judge's command, as its tests run it, and small runs of the spam script to be measured."""
 
 import argparse
-import sys
 from pathlib import Path
 
 import pytest
-from judge_server import SCORES, rows, write
 
-from hf_gpt_scratch.errors import run_reporting_errors
-from hf_gpt_scratch.evaluation import judge, judges
+from hf_gpt_scratch.evaluation.judge import endpoint as judges
+from hf_gpt_scratch.evaluation.judge import scoring as judge
+from hf_gpt_scratch.training import spam
+from hf_gpt_scratch.utils.errors import run_reporting_errors
+from support.judge_server import SCORES, rows, write
 
 TRAINING = Path(__file__).parents[2] / "training"
 MESSAGES = TRAINING / "demo_data" / "messages.tsv"
@@ -47,13 +48,10 @@ def run(capsys):
 @pytest.fixture(scope="session")
 def spam_runs(tmp_path_factory) -> dict[str, Path]:
     """The folders of two runs of the grouped protocol, `1` and `2`, and of one of the book's, `book`."""
-    sys.path.insert(0, str(TRAINING))
-    import finetune_spam
-
     folder = tmp_path_factory.mktemp("spam_runs")
     for name, changes in {"1": {"seed": 1}, "2": {"seed": 2}, "book": {"protocol": "book"}}.items():
         settings = {**SETTINGS, "output_dir": folder / name, **changes}
-        finetune_spam.main([word for key, value in settings.items() for word in (f"--{key}", str(value))])
+        spam.main([word for key, value in settings.items() for word in (f"--{key}", str(value))])
     return {name: folder / name for name in ("1", "2", "book")}
 
 

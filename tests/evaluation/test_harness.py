@@ -9,17 +9,17 @@ import sys
 from pathlib import Path
 
 import datasets
-import models
 import pytest
 import torch
 
 from hf_gpt_scratch import GPTScratchForCausalLM, GPTScratchForSequenceClassification
-from hf_gpt_scratch.conversion import export
-from hf_gpt_scratch.errors import InputError, UsageError
+from hf_gpt_scratch.conversion.export import export
 from hf_gpt_scratch.evaluation import harness
-from hf_gpt_scratch.evaluation.card import Metric, ResultCard, read_cards
 from hf_gpt_scratch.evaluation.guessing import Guessing
 from hf_gpt_scratch.tokenizer import load_tokenizer
+from hf_gpt_scratch.utils.errors import InputError, UsageError
+from hf_gpt_scratch.utils.result_card import Metric, ResultCard, read_cards
+from support import models
 
 lm_eval = pytest.importorskip("lm_eval", reason="pip install 'hf-gpt-scratch[eval]'")
 

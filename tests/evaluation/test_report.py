@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hf_gpt_scratch.errors import InputError, run_reporting_errors
 from hf_gpt_scratch.evaluation import report
-from hf_gpt_scratch.evaluation.card import Metric, ResultCard
-from hf_gpt_scratch.evaluation.report import main, markdown_table, read_groups, short_names
+from hf_gpt_scratch.evaluation.report import main, read_groups, short_names
+from hf_gpt_scratch.utils.errors import InputError, run_reporting_errors
+from hf_gpt_scratch.utils.markdown import markdown_table
+from hf_gpt_scratch.utils.result_card import Metric, ResultCard
 
 ENVIRONMENT = {
     "python": "3.12.1",

@@ -5,7 +5,8 @@ import subprocess
 import sys
 
 import pytest
-from stand_in import TOKEN, Hub, hub_stand_in
+
+from support.stand_in import TOKEN, Hub, hub_stand_in
 
 
 @pytest.fixture

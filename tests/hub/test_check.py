@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from models import save_model
 from safetensors.torch import load_file, save_file
 
 from hf_gpt_scratch import GPTScratchForSequenceClassification
 from hf_gpt_scratch.cli import main
-from hf_gpt_scratch.errors import InputError
 from hf_gpt_scratch.hub import check as checks
-from hf_gpt_scratch.hub import reference_logits
 from hf_gpt_scratch.hub.files import uploadable
 from hf_gpt_scratch.hub.findings import Failure
+from hf_gpt_scratch.model_folder import reference_logits
+from hf_gpt_scratch.utils.errors import InputError
+from support.models import save_model
 
 
 @pytest.fixture(scope="module")

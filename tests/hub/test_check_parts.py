@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from models import save_model
 from safetensors.torch import load_file, save_file
 
 from hf_gpt_scratch import GPTScratchForCausalLM
-from hf_gpt_scratch.errors import InputError
 from hf_gpt_scratch.hub import check as checks
 from hf_gpt_scratch.hub.findings import Failure, Finding, find, require, table
+from hf_gpt_scratch.utils.errors import InputError
+from support.models import save_model
 
 
 @pytest.fixture(scope="module")

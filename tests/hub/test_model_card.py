@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
-from models import save_model
 
 from hf_gpt_scratch import (
     GPTScratchForCausalLM,
@@ -17,12 +16,13 @@ from hf_gpt_scratch import (
     GPTScratchModel,
 )
 from hf_gpt_scratch.data.sms_spam import SHA256
-from hf_gpt_scratch.errors import InputError
-from hf_gpt_scratch.evaluation.card import Metric, ResultCard
 from hf_gpt_scratch.hub.model_card import is_replaceable, make_card
 from hf_gpt_scratch.prompts import CHAT_TEMPLATE
-from hf_gpt_scratch.provenance import recorded_source
 from hf_gpt_scratch.tokenizer import load_tokenizer
+from hf_gpt_scratch.utils.errors import InputError
+from hf_gpt_scratch.utils.provenance import recorded_source
+from hf_gpt_scratch.utils.result_card import Metric, ResultCard
+from support.models import save_model
 
 CARDS = Path(__file__).parent / "cards"
 SPAM = {"architectures": ["GPTScratchForSequenceClassification"], "id2label": {"0": "ham", "1": "spam"}}
@@ -76,7 +76,7 @@ def spam_folder(folder: Path, above: Metric, **config) -> Path:
             metrics={"f1": Metric(0.9021), "precision": Metric(0.9811, [0.95, 0.99])},
             baselines={"as trained": {"f1": ours, "precision": Metric(0.9512)}},
             seeds=[5],
-            command="python -m hf_gpt_scratch.evaluation.calibration runs/spam --precision 0.95",
+            command="python -m hf_gpt_scratch.evaluation.text_classification.calibration runs/spam --precision 0.95",
             environment={},
         ).write(folder, "calibration")
     return folder

@@ -5,11 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from models import save_model
-from stand_in import TOKEN
 
 from hf_gpt_scratch import GPTScratchForCausalLM
-from hf_gpt_scratch.hub import reference_logits
+from hf_gpt_scratch.pretrained import record_reference_logits
+from support.models import save_model
+from support.stand_in import TOKEN
 
 pytestmark = pytest.mark.hub
 TRAINING = Path(__file__).parents[2] / "training"
@@ -77,7 +77,7 @@ def test_the_old_revision_goes_on_loading_when_an_upload_breaks_off(hub, elsewhe
     model = GPTScratchForCausalLM.from_pretrained(other)
     (other / "model.safetensors").unlink()
     model.save_pretrained(other, max_shard_size="30KB")
-    reference_logits.record(other)
+    record_reference_logits(other)
     assert len(list(other.glob("model-*.safetensors"))) > 2
     hub.break_uploads_after = 1
     again = "A push changes all or nothing there: push again"
@@ -189,7 +189,7 @@ from datasets import Dataset
 from transformers import DataCollatorForLanguageModeling, Trainer, TrainingArguments
 from hf_gpt_scratch import GPTScratchForCausalLM
 from hf_gpt_scratch.tokenizer import load_tokenizer
-from hf_gpt_scratch.trainer import ModelCodeCallback
+from hf_gpt_scratch.training.trainer import ModelCodeCallback
 model, tokenizer = GPTScratchForCausalLM.from_pretrained(sys.argv[1]), load_tokenizer(sys.argv[1])
 rows = Dataset.from_list([{"input_ids": tokenizer("a boat on the sea")["input_ids"]}] * 8)
 arguments = TrainingArguments("out", max_steps=2, use_cpu=True, report_to=[], disable_tqdm=True, learning_rate=1e-2,
@@ -231,7 +231,7 @@ def script_code(script: str, words: list[str]) -> str:
 import sys
 sys.path.insert(0, {str(TRAINING)!r})
 import {script}
-from hf_gpt_scratch.errors import run_reporting_errors
+from hf_gpt_scratch.utils.errors import run_reporting_errors
 sys.exit(run_reporting_errors(lambda: {script}.main({words!r}) and None))
 """
 
@@ -333,7 +333,7 @@ PLAIN_ADAPTER = """
 import sys
 from peft import LoraConfig, get_peft_model
 from hf_gpt_scratch import GPTScratchForCausalLM
-from hf_gpt_scratch.hub import reference_logits
+from hf_gpt_scratch.model_folder import reference_logits
 from hf_gpt_scratch.pretrained import load_pretrained
 from hf_gpt_scratch.tokenizer import load_tokenizer
 from pathlib import Path
@@ -341,7 +341,7 @@ model = load_pretrained(GPTScratchForCausalLM, "user/base")
 config = LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", init_lora_weights=False)
 get_peft_model(model, config).save_pretrained(sys.argv[1])
 load_tokenizer("user/base").save_pretrained(sys.argv[1])
-reference_logits.record(Path(sys.argv[1]))
+record_reference_logits(Path(sys.argv[1]))
 """
 
 

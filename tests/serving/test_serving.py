@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from servers import ServerError, serve
 from transformers import PreTrainedModel
 
 from hf_gpt_scratch import GPTScratchConfig, GPTScratchForCausalLM, GPTScratchForSequenceClassification
-from hf_gpt_scratch.conversion import export
-from hf_gpt_scratch.inference import SpamClassifier
+from hf_gpt_scratch.classification.classifier import TextClassifier
+from hf_gpt_scratch.conversion.export import export
 from hf_gpt_scratch.tokenizer import load_tokenizer, train_tokenizer
+from support.servers import ServerError, serve
 
 pytestmark = pytest.mark.serving
 
@@ -106,7 +106,7 @@ def our_tokens(writer, prompts) -> list[list[int]]:
 
 @pytest.fixture(scope="module")
 def our_probabilities(spam_filter, messages) -> list[float]:
-    predictions = list(SpamClassifier.from_pretrained(spam_filter).classify(messages))
+    predictions = list(TextClassifier.from_pretrained(spam_filter).classify(messages))
     assert not any(prediction.truncated for prediction in predictions)
     probabilities = [prediction.probability for prediction in predictions]
     assert min(probabilities) < 0.3 and max(probabilities) > 0.7, "they must differ to show anything"

@@ -22,7 +22,7 @@ SIZES = {"124M": (12, 768, 12), "355M": (24, 1024, 16), "774M": (36, 1280, 20), 
 
 CONVERSION = """
 import json, re, resource, sys, time
-from hf_gpt_scratch.conversion import convert
+from hf_gpt_scratch.conversion.convert import convert
 
 def peak():  # in GB; what getrusage tells would begin with the parent's
     return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1e6
@@ -70,8 +70,8 @@ def convert(source: Path, target: Path, prove: bool) -> dict:
 
 def main(argv: list[str] | None = None) -> dict:
     args = make_parser().parse_args(argv)
-    from hf_gpt_scratch.provenance import command_line, environment
-    from hf_gpt_scratch.saving import write_json
+    from hf_gpt_scratch.utils.files import write_json
+    from hf_gpt_scratch.utils.provenance import command_line, environment
 
     copies, conversions = [], []
     with tempfile.TemporaryDirectory(dir=args.folder) as scratch:
@@ -109,6 +109,6 @@ def main(argv: list[str] | None = None) -> dict:
 
 
 if __name__ == "__main__":
-    from hf_gpt_scratch.errors import run_reporting_errors
+    from hf_gpt_scratch.utils.errors import run_reporting_errors
 
     sys.exit(run_reporting_errors(lambda: main() and None))

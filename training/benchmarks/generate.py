@@ -1,5 +1,5 @@
 """
-Answers to many prompts in batches with a cache (`hf_gpt_scratch.batch_generation`), against one at a time without one.
+Answers to many prompts in batches with a cache (`hf_gpt_scratch.generation.batch`), against one at a time without one.
 
     python training/benchmarks/generate.py --size 124M --output runs/generate.json
 
@@ -46,9 +46,9 @@ def main(argv: list[str] | None = None) -> dict:
     import torch
 
     from hf_gpt_scratch import GPTScratchConfig, GPTScratchForCausalLM
-    from hf_gpt_scratch.batch_generation import generate_batch
-    from hf_gpt_scratch.provenance import command_line, environment
-    from hf_gpt_scratch.saving import write_json
+    from hf_gpt_scratch.generation.batch import generate_batch
+    from hf_gpt_scratch.utils.files import write_json
+    from hf_gpt_scratch.utils.provenance import command_line, environment
 
     n_embd, n_layer, n_head = SIZES[args.size]
     torch.manual_seed(args.seed)
@@ -96,6 +96,6 @@ def main(argv: list[str] | None = None) -> dict:
 
 
 if __name__ == "__main__":
-    from hf_gpt_scratch.errors import run_reporting_errors
+    from hf_gpt_scratch.utils.errors import run_reporting_errors
 
     sys.exit(run_reporting_errors(lambda: main() and None))

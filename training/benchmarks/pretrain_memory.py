@@ -21,7 +21,7 @@ import json, re, sys, time
 start = time.perf_counter()
 sys.path.insert(0, sys.argv[1])
 import pretrain
-from hf_gpt_scratch.trainer import ScratchTrainer
+from hf_gpt_scratch.training.trainer import ScratchTrainer
 
 first, step = [], ScratchTrainer.training_step
 
@@ -59,8 +59,8 @@ def make_text(path: Path, megabytes: int) -> None:
 
 def main(argv: list[str] | None = None) -> dict:
     args = make_parser().parse_args(argv)
-    from hf_gpt_scratch.provenance import command_line, environment
-    from hf_gpt_scratch.saving import write_json
+    from hf_gpt_scratch.utils.files import write_json
+    from hf_gpt_scratch.utils.provenance import command_line, environment
 
     shape = "--train_tokenizer 2000 --n_embd 64 --n_layer 2 --n_head 2 --n_positions 128 --use_cpu true"
     run = f"--max_steps {args.steps} --streaming {args.streaming} --save_strategy no --validation_share 0.02"
@@ -85,6 +85,6 @@ def main(argv: list[str] | None = None) -> dict:
 
 
 if __name__ == "__main__":
-    from hf_gpt_scratch.errors import run_reporting_errors
+    from hf_gpt_scratch.utils.errors import run_reporting_errors
 
     sys.exit(run_reporting_errors(lambda: main() and None))

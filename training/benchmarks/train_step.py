@@ -37,7 +37,7 @@ def make_models(folder: Path, args: argparse.Namespace, pipe) -> None:
     from transformers import GPT2Config, GPT2LMHeadModel
 
     from hf_gpt_scratch import GPTScratchForCausalLM
-    from hf_gpt_scratch.conversion import convert
+    from hf_gpt_scratch.conversion.convert import convert
 
     n_embd, n_layer, n_head = SIZES[args.size]
     torch.manual_seed(args.seed)
@@ -74,8 +74,8 @@ def train(folder: str, args: argparse.Namespace, pipe) -> None:
 
 def main(argv: list[str] | None = None) -> dict:
     args = make_parser().parse_args(argv)
-    from hf_gpt_scratch.provenance import command_line, environment
-    from hf_gpt_scratch.saving import write_json
+    from hf_gpt_scratch.utils.files import write_json
+    from hf_gpt_scratch.utils.provenance import command_line, environment
 
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
@@ -128,6 +128,6 @@ def main(argv: list[str] | None = None) -> dict:
 
 
 if __name__ == "__main__":
-    from hf_gpt_scratch.errors import run_reporting_errors
+    from hf_gpt_scratch.utils.errors import run_reporting_errors
 
     sys.exit(run_reporting_errors(lambda: main() and None))

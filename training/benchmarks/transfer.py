@@ -42,7 +42,7 @@ def options(config: str | Path, start: str, model: Path) -> list[str]:
     """The settings of a YAML as options, from `model` or from random weights like it."""
     import yaml
 
-    from hf_gpt_scratch.conversion.source import read_config
+    from hf_gpt_scratch.model_folder.contents import read_config
 
     settings = yaml.safe_load(Path(config).read_text(encoding="utf-8"))
     for key in ("model_name_or_path", "tokenizer_name", "train_tokenizer", "individual_digits"):
@@ -57,8 +57,7 @@ def options(config: str | Path, start: str, model: Path) -> list[str]:
 
 def train(job: str, start: str, seed: int, args: argparse.Namespace) -> dict:
     """One run of a script: its score on the test set, and the validation losses `[[step, loss], ...]`."""
-    sys.path.insert(0, str(TRAINING))
-    script = importlib.import_module(f"finetune_{job}")
+    script = importlib.import_module(f"hf_gpt_scratch.training.{job}")
     folder = args.output_dir / f"{job}-{start}-{seed}"
     argv = options(getattr(args, f"{job}_config"), start, args.model)
     argv += ["--eval_strategy", "steps", "--eval_steps", str(args.eval_steps), "--load_best_model_at_end", "false"]
@@ -106,10 +105,10 @@ def print_table(job: str, rows: dict) -> None:
 def main(argv: list[str] | None = None) -> dict:
     argv = sys.argv[1:] if argv is None else argv
     args = make_parser().parse_args(argv)
-    from hf_gpt_scratch.conversion.source import read_config
-    from hf_gpt_scratch.errors import InputError
-    from hf_gpt_scratch.provenance import command_line, environment, sha256
-    from hf_gpt_scratch.saving import write_json
+    from hf_gpt_scratch.model_folder.contents import read_config
+    from hf_gpt_scratch.utils.errors import InputError
+    from hf_gpt_scratch.utils.files import write_json
+    from hf_gpt_scratch.utils.provenance import command_line, environment, sha256
 
     read_config(args.model, "gpt_scratch")
     left = [f"{job}-{start}-{seed}" for job in args.jobs for start in STARTS for seed in args.seeds]
@@ -134,6 +133,6 @@ def main(argv: list[str] | None = None) -> dict:
 
 
 if __name__ == "__main__":
-    from hf_gpt_scratch.errors import run_reporting_errors
+    from hf_gpt_scratch.utils.errors import run_reporting_errors
 
     sys.exit(run_reporting_errors(lambda: main() and None))

@@ -1,0 +1,1 @@
+"""A larger language model as the judge of answers."""

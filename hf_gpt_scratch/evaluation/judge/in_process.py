@@ -1,0 +1,256 @@
+"""A judge in this process: a causal language model of which the probabilities of the answers are read."""
+
+import copy
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from ...model_folder.contents import ADAPTER_CONFIG, base_of, read_config, resolve_source
+from ...modeling_gpt_scratch import GPTScratchForCausalLM
+from ...pretrained import load_pretrained
+from ...tokenizer import load_tokenizer
+from ...utils.errors import InputError
+from ...utils.provenance import sha256
+from .endpoint import Answer, Failure
+from .prompts import Mode, Task
+
+TOKENS_PER_BATCH = 4096
+ROWS_PER_BATCH = 16
+PLACE = "The question stands here."
+MODEL_FILES = (
+    "config.json",
+    "adapter_config.json",
+    "*.safetensors",
+    "*.bin",
+    "tokenizer*",
+    "vocab.json",
+    "merges.txt",
+    "*.jinja",
+)
+
+
+class ModelJudge:
+    """
+    The model in a folder, whose answer is the expectation over its choices (0 to 100; A, B or tie) of their values:
+    each choice's probability as the next tokens (after a space, where it is a token of its own), divided by that of
+    all. A number that begins another one (8 of 87) has the probability that it does not go on as one.
+
+    A prompt that is longer than the model reads loses the end of its responses, and the answer's details say so.
+
+    Texts that spell a special token, such as <|endoftext|>, are read as its characters.
+
+    Raises:
+        InputError: when the folder holds no causal language model with a tokenizer.
+    """
+
+    def __init__(self, name_or_path: str):
+        folder = resolve_source(name_or_path)
+        self.name = str(name_or_path)
+        self.model = _load(folder, self.name).eval()
+        self.model.to("cuda" if torch.cuda.is_available() else "cpu")
+        self.tokenizer = load_tokenizer(str(folder))
+        begins = self.tokenizer("")["input_ids"][:1]
+        self.beginning = begins if begins == [self.tokenizer.bos_token_id] else []
+        self.special = [token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special]
+        self.limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 2**31
+        self.files = _hashes(folder)
+        if _is_adapter(folder):
+            self.files |= {f"base/{name}": hash for name, hash in _hashes(resolve_source(base_of(folder))).items()}
+
+    @property
+    def identity(self) -> dict:
+        """What an answer depends on besides the question; the folder's name is not part of it."""
+        return {"kind": "in process", "files": self.files}
+
+    def describe(self) -> dict:
+        return {**self.identity, "model": self.name, "device": str(self.model.device), "dtype": str(self.model.dtype)}
+
+    def form(self, task: Task) -> str:
+        return task.mode.as_text
+
+    def answers(
+        self, tasks: Mapping[str, Task], is_known_to_work: bool = True
+    ) -> Iterator[tuple[str, Answer | Failure]]:
+        """
+        Yields the answer to each task by the tasks' keys, those of like length together, or the failure where the
+        question alone is longer than the model reads.
+
+        Raises:
+            InputError: when all of them are.
+        """
+        if not tasks:
+            return
+        mode = next(iter(tasks.values())).mode
+        before, after = self._frame(mode)
+        extra, choices = self._choices(mode, after)
+        room = self.limit - len(extra) - max(map(len, choices.values()))
+        prompts, too_long = {}, {}
+        for key, task in tasks.items():
+            try:
+                prompts[key] = self._encode(task, before, after, room)
+            except Failure as failure:
+                too_long[key] = failure
+        if not prompts and not is_known_to_work:
+            raise InputError(f"The judge {self.name} {next(iter(too_long.values()))}.")
+        yield from too_long.items()
+        order = sorted(prompts, key=lambda key: len(prompts[key][0]))
+        while order:
+            longest = len(prompts[order[-1]][0])
+            size = max(1, min(ROWS_PER_BATCH, TOKENS_PER_BATCH // longest))
+            batch, order = order[-size:], order[:-size]  # the longest first: what does not fit in memory shows at once
+            rows = [prompts[key][0] + extra for key in batch]
+            probabilities = choice_probabilities(self.model, rows, choices, self.tokenizer.pad_token_id or 0)
+            for key, row in zip(batch, probabilities.tolist()):
+                yield key, self._answer(row, mode, truncated=prompts[key][1])
+
+    def _answer(self, probabilities: list[float], mode: Mode, truncated: bool) -> Answer:
+        mass = sum(probabilities)
+        if not mass > 0:
+            raise InputError(f"The judge {self.name} gives no answer any probability, so its weights are damaged.")
+        expectation = sum(p * value for p, value in zip(probabilities, mode.choices.values())) / mass
+        likeliest = max(zip(probabilities, mode.choices))[1]
+        return Answer(likeliest, expectation, {"probability_mass": mass, "truncated": truncated})
+
+    def _frame(self, mode: Mode) -> tuple[str, str]:
+        """What stands before a question and after it, up to the answer."""
+        if self.tokenizer.chat_template is None:
+            return "", f"\n\n{mode.cue}"
+        try:
+            text = self.tokenizer.apply_chat_template(
+                [{"role": "user", "content": PLACE}], tokenize=False, add_generation_prompt=True, enable_thinking=False
+            )
+        except Exception as error:  # a template may raise anything
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise InputError(f"The chat template of {self.name} takes no question alone ({reason}).") from None
+        before, *after = text.split(PLACE)
+        if len(after) != 1:
+            raise InputError(f"The chat template of {self.name} changes a question; take another judge.")
+        return before, after[0]
+
+    def _tokens(self, text: str, split_special_tokens: bool = False) -> list[int]:
+        options = {"add_special_tokens": False, "verbose": False, "split_special_tokens": split_special_tokens}
+        return self.tokenizer(text, **options)["input_ids"]
+
+    def _prompt(self, before: str, question: str, after: str) -> list[int]:
+        # A chat template spells out the token that begins a text; elsewhere the tokenizer may add one.
+        beginning = [] if self.tokenizer.chat_template else self.beginning
+        if any(token in question for token in self.special):
+            within = self._tokens(question, split_special_tokens=True)
+            return beginning + self._tokens(before) + within + self._tokens(after)
+        return beginning + self._tokens(before + question + after)
+
+    def _choices(self, mode: Mode, after: str) -> tuple[list[int], dict[str, tuple[int, ...]]]:
+        """The tokens that follow every prompt, whatever the choice, and those of each choice after them."""
+        prompt = self._tokens(after)
+        space = "" if self.tokenizer.chat_template else " "
+        rows = [self._tokens(f"{after}{space}{choice}") for choice in mode.choices]
+        if any(row[: len(prompt)] != prompt for row in rows):
+            raise InputError(f"The tokenizer of {self.name} joins an answer with the text before it; take another.")
+        shared = len(prompt)
+        while all(len(row) > shared + 1 for row in rows) and len({row[shared] for row in rows}) == 1:
+            shared += 1
+        choices = {choice: tuple(row[shared:]) for choice, row in zip(mode.choices, rows)}
+        if len(set(choices.values())) < len(choices):
+            raise InputError(f"The tokenizer of {self.name} writes different numbers alike; take another judge.")
+        return rows[0][len(prompt) : shared], choices
+
+    def _encode(self, task: Task, before: str, after: str, room: int) -> tuple[list[int], bool]:
+        """A task's prompt, at most `room` tokens, and whether its responses had to be cut; `Failure` if that fails."""
+
+        def encode(task: Task) -> list[int]:
+            return self._prompt(before, task.message(self.form(task)), after)
+
+        ids = encode(task)
+        if len(ids) <= room:
+            return ids, False
+        shortest = encode(task.cut(0))
+        if len(shortest) > room:
+            raise Failure(
+                f"reads {self.limit} tokens and the question {task.instruction[:60]!r} takes {len(shortest)} before"
+                " any response: take a judge that reads more"
+            )
+        kept, too_many = 0, max(map(len, task.responses))
+        while too_many - kept > 1:
+            middle = (kept + too_many) // 2
+            if len(encode(task.cut(middle))) <= room:
+                kept = middle
+            else:
+                too_many = middle
+        return encode(task.cut(kept)), True
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    paths = {path for pattern in MODEL_FILES for path in folder.glob(pattern)}
+    return {path.name: sha256(path) for path in sorted(paths)}
+
+
+def _is_adapter(folder: Path) -> bool:
+    return (folder / ADAPTER_CONFIG).is_file() and not (folder / "config.json").is_file()
+
+
+def _load(folder: Path, name: str) -> PreTrainedModel:
+    if _is_adapter(folder) or read_config(folder).get("model_type") in ("gpt_scratch", "gpt2"):
+        return load_pretrained(GPTScratchForCausalLM, name)
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False, output_loading_info=True
+        )
+    except Exception as error:  # safetensors, torch and transformers each have their own for damaged files
+        raise InputError(f"{name} cannot be loaded as a language model ({' '.join(str(error).split())}).") from None
+    if report["missing_keys"]:
+        missing = ", ".join(sorted(report["missing_keys"])[:3])
+        raise InputError(f"{name} holds no whole language model: {missing} and perhaps more is missing.")
+    return model
+
+
+@torch.inference_mode()
+def choice_probabilities(
+    model: PreTrainedModel, prompts: list[list[int]], choices: Mapping[str, tuple[int, ...]], pad_token_id: int
+) -> torch.Tensor:
+    """
+    The probability of each choice as the next tokens after each prompt, `(B, number of choices)`.
+
+    A choice that begins another one gets what is left of its probability after those; no two have the same tokens.
+    The prompt is read once: each beginning that choices share is one step more on a copy of its keys and values.
+    """
+    longest = max(map(len, prompts))
+    padding = [longest - len(prompt) for prompt in prompts]
+    ids = torch.tensor([[pad_token_id] * pad + prompt for pad, prompt in zip(padding, prompts)])  # (B, T)
+    mask = torch.tensor([[0] * pad + [1] * (longest - pad) for pad in padding])
+    ids, mask = ids.to(model.device), mask.to(model.device)
+    numbers = {tokens: number for number, tokens in enumerate(choices.values())}
+    beginnings = {tokens[:length] for tokens in numbers for length in range(len(tokens))}
+    found = torch.zeros(len(prompts), len(choices), dtype=torch.float64, device=model.device)
+
+    def walk(path: tuple[int, ...], reached: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor, cache) -> None:
+        """Fills in the choices that begin with `path`, which has the probability `reached`, `(B,)`."""
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        outputs = model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        following = outputs.logits[:, -1].double().softmax(-1) * reached[:, None]  # (B, V)
+        goes_on = torch.zeros_like(reached)
+        next_tokens = {
+            tokens[len(path)] for tokens in numbers if tokens[: len(path)] == path and len(tokens) > len(path)
+        }
+        for token in sorted(next_tokens):
+            longer, probability = (*path, token), following[:, token]
+            goes_on += probability
+            if longer in beginnings:
+                step = torch.full((len(prompts), 1), token, device=ids.device)
+                longer_mask = torch.cat([mask, mask.new_ones(len(prompts), 1)], dim=1)
+                walk(longer, probability, step, longer_mask, copy.deepcopy(outputs.past_key_values))
+            else:
+                found[:, numbers[longer]] = probability
+        if path in numbers:
+            found[:, numbers[path]] = (reached - goes_on).clamp(min=0)
+
+    walk((), found.new_ones(len(prompts)), ids, mask, None)
+    return found

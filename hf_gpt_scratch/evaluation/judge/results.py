@@ -1,0 +1,240 @@
+"""What a judge's answers come to: items, numbers with intervals, a picture and a few lines for the terminal."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ...utils.provenance import ENVIRONMENT, json_sha256
+from ...utils.result_card import Metric, ResultCard
+from ..intervals import bootstrap_mean, wilson
+from .endpoint import Answer, Failure
+from .prompts import Task
+
+TASKS = {"scores": "answers scored by a language model", "comparison": "answers compared by a language model"}
+EDGES = list(range(0, 101, 10))
+WORST = 10
+SCORING = {
+    "score": "0 to 100; by a judge in process the expectation over the probabilities of 0 to 100 as its answer",
+    "interval": "of the mean, 95 %: percentiles of a bootstrap over the responses; null for fewer than two",
+    "histogram": "the number of scores from each edge up to the next, the last edge included",
+    "n_unparsed": "responses without a score because the judge's answer is none that can be told; it is in items",
+    "n_failed": "responses that the judge gave no answer to",
+}
+COMPARING = {
+    "score": "what A gets for a question, 1, 0.5 for a tie or 0, averaged over both orders; by a judge in process the"
+    " expectation of that over the probabilities of A, B and tie as its answer",
+    "win_rate": "the mean of the scores, that of A; B's is 1 minus it",
+    "interval": "of the win rate, 95 %: Wilson's, wider than need be where there are ties; of a judge in process,"
+    " whose scores are no wins, percentiles of a bootstrap over the questions",
+    "wins": "questions of which A gets more than 0.5 in both orders; losses: less in both; ties: all others",
+    "consistency": "share of the questions for which both orders give the same winner, or both a tie",
+    "first_position_rate": "what the response that stands first gets on average; 0.5 for a judge without a bias to it",
+    "n_unparsed": "questions without a score because an answer is none that can be told; it is in items",
+    "n_failed": "questions with an order that the judge gave no answer to",
+}
+
+
+def summarize(tasks: Sequence[Sequence[Task]], outcomes: Sequence[Sequence[Answer | Failure]]) -> dict:
+    """The numbers and the items of a judgement: of one task for each response, or of two, A first and B first."""
+    is_comparison = len(tasks[0]) == 2
+    make_item = _pair_item if is_comparison else _score_item
+    items = [make_item(number, *pair) for number, pair in enumerate(zip(tasks, outcomes), start=1)]
+    answers = [one for row in outcomes for one in row if isinstance(one, Answer)]
+    n_failed = sum(any(isinstance(one, Failure) for one in row) for row in outcomes)
+    scores = [item["score"] for item in items if item["score"] is not None]
+    result = {
+        "task": "comparison" if is_comparison else "scores",
+        "n": len(items),
+        "n_scored": len(scores),
+        "n_unparsed": len(items) - len(scores) - n_failed,
+        "n_failed": n_failed,
+    }
+    masses = [answer.details["probability_mass"] for answer in answers if "probability_mass" in answer.details]
+    result |= _comparison(items, scores, is_expectation=bool(masses)) if is_comparison else _scores(scores)
+    if masses:  # a judge in process
+        result["n_truncated"] = sum(answer.details["truncated"] for answer in answers)
+        result["mean_probability_mass"] = sum(masses) / len(masses)
+    worst = sorted((item for item in items if item["score"] is not None), key=lambda item: item["score"])[:WORST]
+    hidden = ("answer", "orders", "probability_mass", "truncated", "finish_reason")
+    result["worst"] = [{name: value for name, value in item.items() if name not in hidden} for item in worst]
+    result["definitions"] = COMPARING if is_comparison else SCORING
+    return {**result, "items": items}
+
+
+def _question(number: int, task: Task) -> dict:
+    return {"number": number, "instruction": task.instruction, "input": task.input, "output": task.reference}
+
+
+def _record(outcome: Answer | Failure) -> dict:
+    if isinstance(outcome, Failure):
+        return {"score": None, "answer": None, "error": str(outcome)}
+    return {"score": outcome.value, "answer": outcome.text, **outcome.details}
+
+
+def _score_item(number: int, tasks: Sequence[Task], outcomes: Sequence[Answer | Failure]) -> dict:
+    [task], [outcome] = tasks, outcomes
+    return {**_question(number, task), "model_response": task.responses[0], **_record(outcome)}
+
+
+def _pair_item(number: int, tasks: Sequence[Task], outcomes: Sequence[Answer | Failure]) -> dict:
+    a_first, b_first = ({"first": name, **_record(outcome)} for name, outcome in zip("AB", outcomes))
+    if b_first["score"] is not None:
+        b_first["score"] = 1 - b_first["score"]  # A's, as everywhere
+    both = [a_first["score"], b_first["score"]]
+    score = None if None in both else sum(both) / 2
+    response_a, response_b = tasks[0].responses
+    return {
+        **_question(number, tasks[0]),
+        "model_response_a": response_a,
+        "model_response_b": response_b,
+        "score": score,
+        "winner": _winner(both),
+        "orders": [a_first, b_first],
+    }
+
+
+def _winner(scores: Sequence[float | None]) -> str | None:
+    """The one that both orders prefer (Zheng et al. 2023, section 3.4): else it may be the place that won."""
+    if None in scores:
+        return None
+    return "A" if min(scores) > 0.5 else "B" if max(scores) < 0.5 else "tie"
+
+
+def _scores(scores: list[float]) -> dict:
+    return {
+        "mean": sum(scores) / len(scores) if scores else None,
+        "interval": bootstrap_mean([[score] for score in scores]),
+        "histogram": {"edges": EDGES, "counts": np.histogram(scores, EDGES)[0].tolist()},
+    }
+
+
+def _comparison(items: list[dict], scores: list[float], is_expectation: bool) -> dict:
+    pairs = [[order["score"] for order in item["orders"]] for item in items if item["score"] is not None]
+    same = [np.sign(a_first - 0.5) == np.sign(b_first - 0.5) for a_first, b_first in pairs]
+    first = [value for a_first, b_first in pairs for value in (a_first, 1 - b_first)]
+    winners = [item["winner"] for item in items]
+    interval = bootstrap_mean([[score] for score in scores]) if is_expectation else wilson(sum(scores), len(scores))
+    return {
+        "win_rate": sum(scores) / len(scores) if scores else None,
+        "interval": interval,
+        **{name: winners.count(winner) for name, winner in (("wins", "A"), ("ties", "tie"), ("losses", "B"))},
+        "consistency": float(np.mean(same)) if same else None,
+        "first_position_rate": float(np.mean(first)) if first else None,
+    }
+
+
+def plot(result: dict, path: Path) -> None:
+    """The histogram of the scores with their mean, or how often A wins, ties and loses."""
+    from matplotlib.figure import Figure
+
+    from ..plots import save_figure
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axis = figure.subplots()
+    if result["task"] == "comparison":
+        axis.bar(["A is better", "tie", "B is better"], [result[name] for name in ("wins", "ties", "losses")])
+        axis.set_ylabel("questions")
+    else:
+        edges, counts = result["histogram"]["edges"], result["histogram"]["counts"]
+        axis.bar(edges[:-1], counts, width=np.diff(edges), align="edge", edgecolor="white")
+        axis.set(xlabel="score", ylabel="responses", xlim=(0, 100))
+        if result["mean"] is not None:
+            axis.axvline(result["mean"], color="tab:red", label=f"mean {result['mean']:.1f}")
+            axis.legend()
+    axis.yaxis.get_major_locator().set_params(integer=True)
+    save_figure(figure, path)
+
+
+def make_card(result: dict, judge: str, folder: Path) -> ResultCard:
+    """
+    The result card, for `folder`, of a judgement that has a score. Its data are the questions and, of a comparison,
+    the answers of B, so that the cards of other models' answers can be compared with it.
+    """
+    is_comparison = result["task"] == "comparison"
+    score, n = Metric(result["win_rate" if is_comparison else "mean"], result["interval"]), result["n"]
+    if files := result["judge"].get("files"):  # a model on disk is told by its weights, whatever its folder is called
+        judge = f"in process, {json_sha256(files)[:8]}"
+    mass = result.get("mean_probability_mass")
+    answers, *opponents = result["data"]
+    questions = {"source": f"{n} questions and reference answers", "sha256": _questions_hash(result["items"])}
+    shares = {f"{name}_rate": result[f"n_{name}"] for name in ("unparsed", "failed")}
+    return ResultCard(
+        task=TASKS[result["task"]],
+        protocol=f"judge {judge}, {'win rate of A, both orders' if is_comparison else 'mean of 0 to 100'}",
+        data=[questions, *({"source": one["file"], "sha256": one["sha256"]} for one in opponents)],
+        metrics={
+            "win_rate" if is_comparison else "score": score,
+            **{name: Metric(count / n, wilson(count, n), False) for name, count in shares.items()},
+            **({} if mass is None else {"probability_mass": Metric(mass)}),
+        },
+        baselines={"B": {"win_rate": score.complement()}} if is_comparison else {},
+        command=result["command"],
+        environment={name: result[name] for name in ENVIRONMENT},
+        seeds=[result["judge"]["seed"]] if "seed" in result["judge"] else [],
+        predictions=os.path.relpath(answers["file"], folder),
+    )
+
+
+def _questions_hash(items: Sequence[dict]) -> str:
+    """The SHA-256 of the questions and reference answers, whatever their order in the file."""
+    return json_sha256(sorted([item[name] for name in ("instruction", "input", "output")] for item in items))
+
+
+def report(result: dict, judge: str) -> str:
+    """The result in some lines: the numbers, the histogram, the worst."""
+    counts = f"{result['n_scored']} scored, {result['n_unparsed']} unparsed, {result['n_failed']} failed"
+    lines = [
+        f"{result['n']} {'pairs' if result['task'] == 'comparison' else 'responses'} judged by {judge}: {counts}."
+    ]
+    if "mean_probability_mass" in result:
+        mass = f"{result['mean_probability_mass']:.1%}"
+        lines.append(
+            f"Before the scores are made of them, the answers asked for have a probability of {mass} together."
+        )
+    if result.get("n_truncated"):
+        lines.append(f"{_counted(result['n_truncated'], 'prompt')} too long for the judge, so the responses were cut.")
+    if result["n_unparsed"]:
+        answers = untold(result)
+        example = _short(answers[0]["answer"])
+        lines.append(f"The first answer that could not be told {f'is {example!r}' if example else 'is empty'}.")
+        if cut := sum(one.get("finish_reason") == "length" for one in answers):
+            lines.append(f"{cut} of {len(answers)} such answers were cut off; raise --max-tokens.")
+    if not result["n_scored"]:
+        return "\n".join(lines)
+    low, high = result["interval"] or (None, None)
+    if result["task"] == "comparison":
+        lines += [
+            f"A gets {result['win_rate']:.1%}"
+            + (f" (95 % interval {low:.1%} to {high:.1%})" if result["interval"] else "")
+            + f". Wins in both orders: A {result['wins']}, B {result['losses']}, neither {result['ties']}.",
+            f"Both orders agree on {result['consistency']:.1%}; the first position gets"
+            f" {result['first_position_rate']:.1%}.",
+        ]
+        return "\n".join(lines)
+    interval = f" (95 % interval {low:.1f} to {high:.1f})" if result["interval"] else ""
+    lines.append(f"Mean score {result['mean']:.1f} of 100{interval}.")
+    bars = result["histogram"]["counts"]
+    for start, end, count in zip(EDGES, EDGES[1:], bars):
+        lines.append(f"{start:4}-{end:<3} {count:6}  {'█' * round(40 * count / max(bars))}".rstrip())
+    lines.append("The worst:")
+    for item in result["worst"]:
+        question, response = _short(f"{item['instruction']} {item['input']}"), _short(item["model_response"])
+        lines.append(f"{item['score']:6.1f}  {question}  ->  {response}")
+    return "\n".join(lines)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what} was" if number == 1 else f"{number} {what}s were"
+
+
+def untold(result: dict) -> list[dict]:
+    """The judge's answers that are no score."""
+    answers = [one for item in result["items"] for one in item.get("orders", [item])]
+    return [one for one in answers if one["score"] is None and one["answer"] is not None]
+
+
+def _short(text: str, length: int = 60) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= length else text[: length - 3] + "..."

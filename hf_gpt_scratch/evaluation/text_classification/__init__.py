@@ -1,0 +1,1 @@
+"""Text classifiers measured: beside linear models, calibrated."""

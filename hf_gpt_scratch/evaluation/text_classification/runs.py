@@ -1,0 +1,86 @@
+"""Runs of training/finetune_spam.py, opened again: the same split of the same messages, and the model's log-odds."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from datasets import DatasetDict
+from transformers.utils import logging
+
+from ...classification.classifier import TextClassifier
+from ...data import sms_spam
+from ...utils.errors import InputError
+
+
+@dataclass(frozen=True)
+class SpamRun:
+    """The output folder of a training, and the split of the messages that it was on."""
+
+    folder: Path
+    protocol: str
+    split_seed: int
+    splits: DatasetDict
+
+    def load_classifier(self) -> TextClassifier:
+        """The trained model; a run does not keep it, so that many runs do not fill the memory."""
+        logging.disable_progress_bar()  # transformers' own, a line for each model
+        return TextClassifier.from_pretrained(self.folder)
+
+
+def load_messages(folder: str | os.PathLike, data_file: str | None, dataset_name: str | None) -> sms_spam.Messages:
+    """
+    The messages that are named, or else those that the run in `folder` was trained on: the local file that it read, or
+    the download.
+
+    Raises:
+        InputError: when there is no such run, or the messages cannot be read.
+    """
+    source = read_metrics(folder)["data"].get("source")
+    if not (data_file or dataset_name) and source and Path(source).is_file():
+        data_file = source
+    return sms_spam.load_messages(data_file, dataset_name)
+
+
+def read_metrics(folder: str | os.PathLike) -> dict:
+    """What finetune_spam.py measured; raises `InputError` when it did not write this folder."""
+    if not Path(folder).is_dir():
+        raise InputError(f"There is no folder {folder}.")
+    try:
+        metrics = json.loads((Path(folder) / "metrics.json").read_text(encoding="utf-8"))
+        _ = metrics["protocol"], metrics["data"]["sha256"], metrics["split_seed"]  # no run of that script lacks these
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(
+            f"{folder} has no metrics.json of training/finetune_spam.py that tells the split; train it again."
+        ) from None
+    return metrics
+
+
+def open_run(folder: str | os.PathLike, messages: sms_spam.Messages) -> SpamRun:
+    """
+    Opens the output folder of finetune_spam.py, but not yet its model.
+
+    Raises:
+        InputError: when it is none, or the run read other messages: measured on those, the numbers would be of
+            messages that it was trained on.
+    """
+    metrics = read_metrics(folder)
+    if metrics["data"]["sha256"] != messages.sha256:
+        raise InputError(f"{folder} was trained on other messages than those of {messages.source}.")
+    protocol, split_seed = metrics["protocol"], metrics["split_seed"]
+    return SpamRun(Path(folder), protocol, split_seed, sms_spam.split(messages, protocol, split_seed))
+
+
+@torch.no_grad()
+def log_odds(classifier: TextClassifier, texts: Sequence[str], batch_size: int = 64) -> np.ndarray:
+    """The log-odds of spam of each text, `(N,)`, before any calibration."""
+    found = np.empty(len(texts))
+    order = np.argsort([len(text) for text in texts])
+    for rows in np.split(order, range(batch_size, len(order), batch_size)):
+        inputs, _ = classifier.encode([texts[row] for row in rows])
+        logits = classifier.model(**inputs).logits.double()
+        found[rows] = (logits[:, 1] - logits[:, 0]).cpu().numpy()
+    return found

@@ -1,0 +1,1 @@
+"""Text from a language model: sampling, many prompts at once, conversations."""

@@ -1,0 +1,122 @@
+"""
+Answers to many prompts, in batches: left-padded, with a cache of keys and values, prompts of like length together.
+
+transformers' `generate` goes on feeding a row that has ended until the last row of its batch ends, and gives all rows
+the same room: beside a longer prompt, a row would be cut short or run past `n_positions`. Here a row leaves the batch
+when it ends, and its room is its own, so that an answer does not depend on what stands beside it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import DynamicCache, PreTrainedModel
+
+from .sampling import choose_tokens, end_tokens, penalize_repetition
+
+
+@dataclass(frozen=True)
+class Completion:
+    """New tokens, without the end token, and why they end: "stop" at the end token, "length" for want of room."""
+
+    token_ids: list[int]
+    finish_reason: str
+
+
+def generate_batch(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    batch_size: int = 32,
+    temperature: float = 0.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    repetition_penalty: float = 1.0,
+    seed: int = 0,
+    progress: Callable[[int], object] = lambda answered: None,
+) -> list[Completion]:
+    """
+    What the model writes after each prompt, in order: up to `max_new_tokens` tokens, the end token, or `n_positions`.
+
+    Args:
+        prompts: the token ids of each.
+        temperature, top_k, top_p: as for `inference.choose_tokens`; by default always the likeliest token.
+        repetition_penalty: as for `inference.penalize_repetition`.
+        seed: with the prompt's number, seeds a source of randomness for each prompt.
+        progress: called after each batch with the number of its prompts.
+
+    Raises:
+        ValueError: for a prompt that is empty or leaves no room in `n_positions`, or less than one token to generate.
+    """
+    limit = model.config.n_positions
+    if max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens must be at least 1, not {max_new_tokens}.")
+    for number, prompt in enumerate(prompts, start=1):
+        if not 0 < len(prompt) < limit:
+            raise ValueError(f"Prompt {number} has {len(prompt)} tokens; expected 1 to {limit - 1}.")
+    settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+
+    def choose(logits: torch.Tensor, rows: list[_Row]) -> torch.Tensor:
+        seen = ([*prompts[row.number], *row.token_ids] for row in rows)
+        logits = penalize_repetition(logits, seen, repetition_penalty)
+        return choose_tokens(logits, **settings, generators=[row.generator for row in rows])
+
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    completions: list[Completion | None] = [None] * len(prompts)
+    was_training = model.training
+    model.eval()
+    try:
+        for start in range(0, len(order), batch_size):
+            numbers = order[start : start + batch_size]
+            rows = [
+                _Row(i, min(max_new_tokens, limit - len(prompts[i])), torch.Generator().manual_seed(seed + i))
+                for i in numbers
+            ]
+            _complete(model, [prompts[i] for i in numbers], rows, choose)
+            for row in rows:
+                completions[row.number] = Completion(row.token_ids, row.finish_reason)
+            progress(len(numbers))
+    finally:
+        model.train(was_training)
+    return completions
+
+
+class _Row:
+    """A prompt's answer while it is written."""
+
+    def __init__(self, number: int, room: int, generator: torch.Generator):
+        self.number, self.room, self.generator = number, room, generator
+        self.token_ids: list[int] = []
+        self.finish_reason = "length"
+
+    def take(self, token: int, ends: Sequence[int | None]) -> bool:
+        """Adds a token and says whether the answer goes on."""
+        if token in ends:
+            self.finish_reason = "stop"
+            return False
+        self.token_ids.append(token)
+        return len(self.token_ids) < self.room
+
+
+@torch.inference_mode()
+def _complete(model: PreTrainedModel, prompts: list[Sequence[int]], rows: list[_Row], choose: Callable) -> None:
+    ends = end_tokens(model)
+    longest = max(map(len, prompts))
+    # (B, T); what stands in the padding does not matter, as the mask hides it
+    input_ids = torch.tensor([[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts])
+    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    input_ids, mask = input_ids.to(model.device), mask.to(model.device)
+    cache = DynamicCache(config=model.config)
+    while rows:
+        logits = model(input_ids, attention_mask=mask, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[
+            :, -1
+        ]  # (B, V)
+        tokens = choose(logits, rows)  # (B,)
+        kept = [i for i, (row, token) in enumerate(zip(rows, tokens.tolist())) if row.take(token, ends)]
+        if len(kept) < len(rows):
+            rows = [rows[i] for i in kept]
+            index = torch.tensor(kept, dtype=torch.long, device=mask.device)
+            tokens, mask = tokens[index], mask[index]
+            cache.batch_select_indices(index)
+        input_ids = tokens[:, None]
+        mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)

@@ -1,0 +1,95 @@
+"""A conversation with an instruction-tuned model, in the words it was trained on, and the terminal to hold it in."""
+
+from collections.abc import Iterator
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from ..utils.errors import InputError
+from ..utils.text import has_lone_surrogates
+from .sampling import stream_text
+
+
+class Chat:
+    """
+    A conversation; the tokenizer's chat template makes of it the text that the model reads.
+
+    Args:
+        system: stands in the place of the sentence that the template begins with.
+        history: whether a question is read after those before it; instruction data has no second questions, so small
+            models answer best without.
+
+    Attributes:
+        messages: what was said so far, as `apply_chat_template` takes it.
+        forgotten: how many of the oldest exchanges found no room any more.
+        finish_reason: why the last answer ended: "stop" (the end token), "length" (no more tokens) or "interrupted".
+
+    Raises:
+        InputError: when the tokenizer has no chat template, or `system` is no text.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        system: str | None = None,
+        history: bool = True,
+    ):
+        if tokenizer.chat_template is None:
+            raise InputError(
+                "The tokenizer has no chat template, so the model was not trained to answer: tune it by"
+                " training/finetune_instruct.py, or let it go on from a text by `hf-gpt-scratch generate`."
+            )
+        if has_lone_surrogates(system or ""):
+            raise InputError("The system message is not UTF-8 text.")
+        self.model, self.tokenizer, self.history = model, tokenizer, history
+        self.system = [{"role": "system", "content": system}] if system else []
+        self.messages: list[dict[str, str]] = []
+        self.forgotten = 0
+        self.finish_reason: str | None = None
+
+    def ask(self, text: str, max_new_tokens: int = 256, **sampling) -> Iterator[str]:
+        """
+        The answer, piece by piece. Where the conversation leaves less than a quarter of the model's `n_positions`
+        tokens (or `max_new_tokens`) for it, the oldest exchanges are forgotten.
+
+        Args:
+            sampling: the settings of `inference.sample`.
+
+        Raises:
+            InputError: for an empty question, or one that is too long on its own; it is not kept.
+        """
+        if not text.strip():
+            raise InputError("The question is empty.")
+        if has_lone_surrogates(text):
+            raise InputError("The question is not UTF-8 text.")
+        limit = self.model.config.n_positions
+        room = min(max_new_tokens, limit // 4)
+        earlier = self.messages if self.history else []
+        messages, forgotten = [*earlier, {"role": "user", "content": text}], 0
+        while len(messages) > 1 and self._length(messages) + room > limit:
+            messages, forgotten = messages[2:], forgotten + 1
+        length = self._length(messages)
+        if length >= limit:
+            raise InputError(f"The question has {length} tokens with its surroundings; the model reads {limit}.")
+        self.messages, self.forgotten = messages, self.forgotten + forgotten
+        return self._answer(self._render(messages), min(max_new_tokens, limit - length), sampling)
+
+    def begin_anew(self) -> None:
+        """Forgets what was said."""
+        self.messages, self.forgotten = [], 0
+
+    def _answer(self, prompt: str, max_new_tokens: int, sampling: dict) -> Iterator[str]:
+        pieces, self.finish_reason = [], "interrupted"
+        try:
+            for piece in stream_text(self.model, self.tokenizer, prompt, max_new_tokens, **sampling):
+                pieces.append(piece)
+                yield piece
+            self.finish_reason = "length" if len(pieces) == max_new_tokens else "stop"
+        finally:  # what was said before an interruption was said
+            self.messages.append({"role": "assistant", "content": "".join(pieces)})
+
+    def _render(self, messages: list[dict[str, str]]) -> str:
+        return self.tokenizer.apply_chat_template(self.system + messages, tokenize=False, add_generation_prompt=True)
+
+    def _length(self, messages: list[dict[str, str]]) -> int:
+        return len(self.tokenizer(self._render(messages), verbose=False)["input_ids"])

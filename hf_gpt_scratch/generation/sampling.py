@@ -1,0 +1,131 @@
+"""Using a model: a readable sampling loop, text as it is written, the spam probability of messages word by word."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+from tokenizers.decoders import DecodeStream
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from ..utils.errors import InputError
+from ..utils.text import has_lone_surrogates
+
+
+def choose_tokens(
+    logits: torch.Tensor,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    generators: Sequence[torch.Generator] | None = None,
+) -> torch.LongTensor:
+    """
+    The next token of each row, `(B,)`, from the scores `(B, V)` of all tokens.
+
+    Args:
+        temperature: divides the logits: below 1 sharpens the distribution, above 1 flattens it; 0 always takes the
+            likeliest token.
+        top_k: sample among the so many likeliest tokens only; 0 or `None` for all.
+        top_p: sample among the fewest tokens that together have this probability (Holtzman et al. 2020).
+        generators: a source of randomness for each row, all on one device; torch's global one by default.
+    """
+    if temperature == 0:
+        return logits.argmax(-1)
+    logits = logits.float() / temperature
+    if top_k:
+        least = logits.topk(min(top_k, logits.shape[-1])).values[:, -1:]  # (B, 1)
+        logits = logits.masked_fill(logits < least, -torch.inf)
+    if top_p is not None and top_p < 1:
+        ordered, order = logits.softmax(-1).sort(descending=True)
+        is_needless = ordered.cumsum(-1) - ordered >= top_p
+        is_needless[:, 0] = False
+        logits = logits.masked_fill(is_needless.gather(-1, order.argsort(-1)), -torch.inf)
+    probabilities = logits.softmax(-1)
+    if generators is None:
+        return torch.multinomial(probabilities, 1)[:, 0]
+    rows = zip(probabilities.to(generators[0].device), generators, strict=True)
+    return torch.cat([torch.multinomial(row, 1, generator=generator) for row, generator in rows]).to(logits.device)
+
+
+def penalize_repetition(logits: torch.Tensor, seen: Iterable[Sequence[int]], penalty: float) -> torch.Tensor:
+    """
+    The scores `(B, V)`; of the tokens that each row has seen, its prompt included, the positive ones are divided by
+    `penalty` and the others multiplied: the repetition penalty of CTRL (Keskar et al. 2019, section 4.1), as
+    transformers applies it. 1 changes nothing.
+    """
+    if penalty == 1:
+        return logits
+    logits = logits.float().clone()
+    for row, ids in zip(logits, seen):
+        ids = torch.tensor(sorted(set(ids)), device=row.device)
+        row[ids] = torch.where(row[ids] > 0, row[ids] / penalty, row[ids] * penalty)
+    return logits
+
+
+def end_tokens(model: PreTrainedModel) -> list[int | None]:
+    """The tokens that end a text, which a configuration names as one or as several."""
+    ids = model.config.eos_token_id
+    return ids if isinstance(ids, list) else [ids]
+
+
+@torch.no_grad()
+def sample(
+    model: PreTrainedModel,
+    input_ids: torch.LongTensor,
+    max_new_tokens: int,
+    generator: torch.Generator | None = None,
+    repetition_penalty: float = 1.0,
+    **choice,
+) -> Iterator[int]:
+    """
+    Yields new tokens one by one until the end token, the sampling loop that `generate` hides.
+
+    Args:
+        input_ids: the prompt, `(1, T)`.
+        generator: the source of randomness, torch's global one by default.
+        repetition_penalty: as for `penalize_repetition`.
+        choice: `temperature`, `top_k` and `top_p`, as for `choose_tokens`.
+    """
+    ends, seen = end_tokens(model), input_ids[0].tolist()
+    was_training, past_key_values = model.training, None
+    model.eval()
+    try:
+        for _ in range(max_new_tokens):
+            # Past tokens' keys and values are cached, so each step reads only the newest token.
+            outputs = model(input_ids, past_key_values=past_key_values, use_cache=True, logits_to_keep=1)
+            past_key_values = outputs.past_key_values
+            logits = penalize_repetition(outputs.logits[:, -1], [seen], repetition_penalty)  # (1, V)
+            token = choose_tokens(logits, generators=generator and [generator], **choice)  # (1,)
+            if token.item() in ends:
+                return
+            yield token.item()
+            seen.append(token.item())
+            input_ids = token[:, None]
+    finally:
+        model.train(was_training)
+
+
+def stream_text(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: str, max_new_tokens: int, **sampling
+) -> Iterator[str]:
+    """
+    Yields what the model writes after `prompt`, piece by piece, each as soon as its characters are complete. Ends with
+    the end token, after `max_new_tokens`, or where the prompt and the text fill `n_positions` tokens.
+
+    Args:
+        prompt: what to go on from; when empty, the text begins as a document does.
+        sampling: the settings of `sample`.
+
+    Raises:
+        InputError: when the prompt leaves no room.
+    """
+    limit = model.config.n_positions
+    if has_lone_surrogates(prompt):
+        raise InputError("The prompt is not UTF-8 text.")
+    ids = tokenizer(prompt, verbose=False)["input_ids"] or [tokenizer.bos_token_id]
+    if None in ids or max(ids) >= model.config.vocab_size:
+        raise InputError("The tokenizer does not fit the model: its tokens are not among the model's.")
+    if len(ids) >= limit:
+        raise InputError(f"The prompt has {len(ids)} tokens; the model reads {limit}, its answer included.")
+    input_ids = torch.tensor([ids], device=model.device)
+    decoder = DecodeStream(skip_special_tokens=True)
+    for token in sample(model, input_ids, min(max_new_tokens, limit - len(ids)), **sampling):
+        yield decoder.step(tokenizer.backend_tokenizer, token) or ""

@@ -1,0 +1,186 @@
+"""What must not become public, in any file of a repository: tokens, passwords, and the paths of this machine."""
+
+import io
+import json
+import re
+import shlex
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ..utils.errors import InputError
+
+SECRETS = {
+    "a Hugging Face token": r"(?<![A-Za-z0-9])hf_[A-Za-z0-9]{20,}",
+    "an API key": r"(?<![A-Za-z0-9])(?:sk-[A-Za-z0-9_-]{20,}|AIza[\w-]{30,})"
+    r"|(?i:(?<![a-z])api[_-]?key[\"']?\s*[:= ]\s*[\"']?[\w-]{16,})",
+    "a GitHub token": r"(?<![A-Za-z0-9])(?:gh[pousr]|github_pat)_[A-Za-z0-9_]{20,}",
+    "a GitLab token": r"(?<![A-Za-z0-9])glpat-[\w-]{16,}",
+    "a Slack token": r"(?<![A-Za-z0-9])xox[abprs]-[\w-]{10,}",
+    "an AWS key": r"(?<![A-Za-z0-9])(?:AKIA|ASIA)[0-9A-Z]{16}(?![0-9A-Za-z])",
+    "a bearer token": r"\bBearer [A-Za-z0-9._~+/-]{16,}",
+    "a private key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----",
+    "a password in an address": r"://[^/\s:@]*:[^/\s:@{}$<>]+@",  # not one that code fills in
+    "a secret": r"(?i:access[_-]?key|secret|password|passwd|auth[_-]?token)[\"']?\s*[:=]\s*[\"']?[\w/+.-]{12,}+(?!\()",
+}
+# An absolute path of two parts or more; not within a longer path, an address or a link, no address's own path, and
+# none that every machine has.
+UNIX_PATH = (
+    r"(?:(?<![\w./~-])(?<!\]\()(?<!href=.)(?<!src=.)|(?<=file://))"
+    r"(?!/(?:v\d+|api|dev|etc|bin|usr|path/to)/)/[\w.-]+/[\w.-]+"
+    r"|(?<![\w/~])~[A-Za-z_][\w.-]*/[\w.-]+"
+)
+WINDOWS_PATH = r"(?<![A-Za-z0-9])(?:[A-Za-z]:\\+|[A-Z]:/)(?![\\/])[\w.-]+|(?<![\w\\])\\\\[\w.-]+\\[\w$.-]+"
+TEMPLATE = re.compile(r"\{[{%]")  # of Jinja
+LINE_END = re.compile(r"\\[nrt](?!\w*\\)")  # in code as in "Q:\n", which is no folder of a drive
+VOCABULARY = ("tokenizer.json", "vocab.json", "merges.txt")  # words of the training text, paths maybe among them
+SECRET_OPTION = re.compile(r"--?(?:[\w-]*[_-])?(?:token|key|apikey|secret|password)", re.IGNORECASE)
+PATH = re.compile(r"(?:file://)?(?:~[\w.-]*/|/|[A-Za-z]:[\\/]|\.\.[\\/]|\\\\).+", re.DOTALL)
+# The folders before a file's name in such a path within a sentence
+FOLDERS = re.compile(r"(?<![\w./\\:-])(?:file://)?(?:~?/|[A-Za-z]:[\\/]|\.\.[\\/])(?=[\w.~-])(?:[^\s,;'\"=]+[\\/])?")
+HOME = re.compile(r"(?:file://)?/(?:home|Users)/[^/]+/?|[A-Za-z]:\\Users\\[^\\]+\\?")
+
+
+def leaks(name: str, content: Path | bytes, own: tuple[Path, ...] = ()) -> list[str]:
+    """
+    What a file must not tell, a sentence each.
+
+    Args:
+        name: what the file is called in the repository.
+        content: where it lies, or what is in it.
+        own: folders of this machine, whose names must not appear in whatever form.
+    """
+    patterns = [UNIX_PATH, *(rf"(?<![\w./~-]){re.escape(str(path))}(?![\w-])" for path in own if str(path) != "/")]
+    problems = []
+    try:
+        found_texts = list(texts(name, content))
+    except UnicodeDecodeError:
+        return [f"{name} is not UTF-8, so that nothing can be looked for in it; save it as that"]
+    for where, text in found_texts:
+        place = f" in {where}" if where else ""
+        for what, pattern in SECRETS.items():
+            if match := re.search(pattern, text):
+                problems.append(f"{name} holds {what} ({match.group()[:4]}…){place}; take it out and revoke it")
+        if name.rpartition("/")[2] in VOCABULARY:
+            continue
+        drives = text if name.endswith(".json") and not TEMPLATE.search(text) else LINE_END.sub(" ", text)
+        found = [match.group() for pattern in patterns for match in re.finditer(pattern, text)]
+        found += [match.group() for match in re.finditer(WINDOWS_PATH, drives)]
+        problems += [
+            f"{name} holds the path {path!r} of this machine{place}; name it by a relative one"
+            for path in dict.fromkeys(found)
+        ]
+    return problems
+
+
+def texts(name: str, content: Path | bytes) -> Iterator[tuple[str, str]]:
+    """The texts in a file and where they stand: of JSON by keys, of safetensors and PNG the metadata, others whole."""
+    if name.endswith(".safetensors"):
+        yield from _strings(_safetensors_metadata(content))
+        return
+    data = content.read_bytes() if isinstance(content, Path) else content
+    if name.endswith(".png"):
+        yield from _strings(_png_texts(data))
+        return
+    text = data.decode("utf-8")
+    try:
+        values = json.loads(text) if name.endswith(".json") else text
+    except (ValueError, RecursionError):
+        values = text
+    yield from _strings(values)
+
+
+def _strings(values) -> Iterator[tuple[str, str]]:
+    """The texts in JSON, those with a key behind it, as it may say what they are."""
+    pending = [("", "", values)]
+    while pending:
+        where, key, value = pending.pop()
+        if isinstance(value, str):
+            yield where, f"{key}: {value}" if key else value
+        elif isinstance(value, dict):
+            pending += [(f"{where}.{name}" if where else name, name, one) for name, one in value.items()]
+            yield from ((where, name) for name, one in value.items() if not isinstance(one, str))
+        elif isinstance(value, list):
+            pending += [(f"{where}.{i}" if where else str(i), key, one) for i, one in enumerate(value)]
+
+
+def _safetensors_metadata(content: Path | bytes) -> dict:
+    with open(content, "rb") if isinstance(content, Path) else io.BytesIO(content) as file:
+        try:
+            (length,) = struct.unpack("<Q", file.read(8))
+            return json.loads(file.read(min(length, 100_000_000))).get("__metadata__", {})
+        except (struct.error, ValueError, AttributeError, RecursionError):
+            return {}  # damaged, which is for others to say
+
+
+def _png_texts(data: bytes) -> dict[str, str]:
+    """What a PNG holds beside the picture, by the kind of its chunks (PNG specification, 11.3), or behind it."""
+    found, position, kind = {}, 8, b""
+    while position + 8 <= len(data) and kind != b"IEND":
+        length, kind = struct.unpack(">I4s", data[position : position + 8])
+        chunk = data[position + 8 : position + 8 + length]
+        position += 12 + length
+        if kind in (b"tEXt", b"zTXt", b"iTXt", b"eXIf"):
+            text = _inflated(kind, chunk).decode("latin-1").replace("\0", " ")
+            found[kind.decode()] = f"{found.get(kind.decode(), '')} {text}"
+    return found | ({"what follows the picture": data[position:].decode("latin-1")} if position < len(data) else {})
+
+
+def _inflated(kind: bytes, chunk: bytes) -> bytes:
+    """A chunk's text; the compressed ones' begins behind their keyword and, in iTXt, two more."""
+    keyword, _, rest = chunk.partition(b"\0")
+    if kind == b"zTXt":
+        packed = rest[1:]
+    elif kind == b"iTXt" and rest[:1] == b"\1":
+        packed = rest[2:].split(b"\0", 2)[-1]
+    else:
+        return chunk
+    try:
+        return keyword + b" " + zlib.decompressobj().decompress(packed, 100_000_000)
+    except zlib.error:
+        return chunk
+
+
+def public_text(text: str) -> str:
+    """A sentence with the names of files alone in the place of absolute paths."""
+    return FOLDERS.sub("", text)
+
+
+def public_source(source: str) -> str:
+    """What a source is called away from its machine: a file by its name, an address without a password."""
+    return ", ".join(_public_part(part) for part in source.split(", "))
+
+
+def _public_part(part: str) -> str:
+    if HOME.fullmatch(part):
+        return "~"
+    if PATH.fullmatch(part):
+        return re.split(r"[\\/]", part.removeprefix("file://").rstrip("\\/"))[-1]
+    if "://" in part and "@" in urlsplit(part).netloc:
+        address = urlsplit(part)
+        return address._replace(netloc=address.netloc.rpartition("@")[2]).geturl()
+    return part
+
+
+def command_words(command: str | None) -> list[str]:
+    """The words of a recorded command; raises `InputError` where it cannot be read."""
+    try:
+        return shlex.split(command or "")
+    except ValueError as error:
+        raise InputError(f"A recorded command cannot be read ({error}): {command!r}.") from None
+
+
+def public_command(command: str | None) -> str | None:
+    """A recorded command without the paths of the machine that it ran on, and without what may be secret."""
+    if not command:
+        return None
+    words, public = command_words(command), []
+    for before, word in zip(["", *words], words):
+        option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
+        name = option or before
+        if value and SECRET_OPTION.fullmatch(name):
+            value = "..."
+        public.append(f"{option}{equals}{_public_part(value)}")
+    return shlex.join(public)

@@ -1,0 +1,69 @@
+"""This package's models loaded from their folders, naming what does not fit."""
+
+import os
+from pathlib import Path
+
+import torch
+
+from ..configuration_gpt_scratch import GPTScratchConfig
+from ..modeling_gpt_scratch import GPTScratchPreTrainedModel
+from ..utils.errors import InputError
+from .contents import read_config
+
+HEADS = ("score.", "lm_head.")  # what their weights' names begin with
+
+
+def load_model(
+    model_class: type[GPTScratchPreTrainedModel],
+    folder: str | os.PathLike,
+    new_head: bool = False,
+    quantization=None,
+    **config_settings,
+) -> GPTScratchPreTrainedModel:
+    """
+    Loads a local folder of this package's model as `model_class`, in fp32.
+
+    Args:
+        new_head: whether a head that the folder lacks, or has for another number of labels, may start from random
+            weights, and one that it has instead be left.
+        quantization: a `BitsAndBytesConfig`, to hold the matrices in fewer bits.
+        config_settings: settings to change, such as `id2label` or a dropout.
+
+    Raises:
+        InputError: when the folder holds no such model, or its weights are damaged, missing or too many, naming them.
+    """
+    read_config(Path(folder), GPTScratchConfig.model_type)
+    try:
+        config = GPTScratchConfig.from_pretrained(folder)
+        for name, value in config_settings.items():
+            setattr(config, name, value)
+        config.validate_architecture()
+        model, report = model_class.from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            quantization_config=quantization,
+            local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # reported below, all of them, rather than raised
+        )
+    except Exception as error:  # safetensors, torch and transformers each have their own for damaged files
+        raise InputError(f"The weights in {folder} cannot be loaded ({' '.join(str(error).split())}).") from None
+    mismatched = {key[0] if isinstance(key, tuple) else key for key in report["mismatched_keys"]}
+    problems = [
+        (kind, key)
+        for kind, keys in (
+            ("missing", report["missing_keys"]),
+            ("unknown", report["unexpected_keys"]),
+            ("of another shape", mismatched),
+        )
+        for key in sorted(keys)
+        if not (new_head and key.startswith(HEADS))
+    ]
+    if problems:
+        held = (config.architectures or [model_class.__name__])[0]
+        if held != model_class.__name__ and all(key.startswith(HEADS) for _, key in problems):
+            raise InputError(f"{folder} holds a {held}, which cannot be used as a {model_class.__name__}.")
+        named = ", ".join(" ".join(problem) for problem in problems)
+        raise InputError(f"The weights in {folder} do not fit its config.json: {named}.")
+    return model

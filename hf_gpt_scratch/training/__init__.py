@@ -1,0 +1,1 @@
+"""The training jobs behind transformers' Trainer."""

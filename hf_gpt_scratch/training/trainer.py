@@ -1,0 +1,162 @@
+"""The Trainer of the scripts: it stops at a loss that is no number, and saves a model whole or not at all."""
+
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from huggingface_hub import HfApi
+from safetensors.torch import load_file
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.utils import PushInProgress
+
+from .. import configuration_gpt_scratch, modeling_gpt_scratch
+from ..hub.files import check_texts, uploadable
+from ..hub.findings import Failure
+from ..hub.push import hub_errors, prepare
+from ..model_folder.contents import ADAPTER_CONFIG
+from ..model_folder.saving import replace_model
+from ..pretrained import record_reference_logits
+from ..utils.errors import InputError, UsageError
+from ..utils.files import write_json
+from .arguments import complete_checkpoints
+
+
+class ModelCodeCallback(TrainerCallback):
+    """
+    For transformers' own Trainer with `push_to_hub=True`: what it pushes while it trains is the weights and
+    config.json alone (`Trainer._push_from_checkpoint`); this lays the model's code beside them, so that each of those
+    commits loads.
+    """
+
+    def on_push_begin(self, args, state, control, model=None, **kwargs):
+        if state.is_world_process_zero and not hasattr(model, "peft_config"):  # an adapter's code is its base's
+            for module in (configuration_gpt_scratch, modeling_gpt_scratch):
+                shutil.copy(module.__file__, args.output_dir)
+
+
+class ScratchTrainer(Trainer):
+    """
+    A Trainer that stops when the loss is NaN or infinite, and whose every push loads.
+
+    Raises:
+        InputError: then, naming the step and the last checkpoint; and when the Hub refuses.
+    """
+
+    def init_hf_repo(self, *args, **kwargs) -> None:
+        """Besides what Trainer does, finds out before the training what a push would refuse after it."""
+        with hub_errors(self.args.hub_model_id or Path(self.args.output_dir).absolute().name):
+            super().init_hf_repo(*args, **kwargs)
+            if self.is_world_process_zero():
+                # An adapter may be merged in the end, and pushed as a whole model.
+                is_adapter = None if self._has_adapter() and self.args.hub_strategy == "end" else self._has_adapter()
+                prepare(self.hub_model_id, self.args.hub_private_repo, self.args.hub_revision, is_adapter)
+
+    def _has_adapter(self) -> bool:
+        return hasattr(self.model, "peft_config")
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        """
+        Pushes the model in a checkpoint in the background, unless the last push is still under way. In place of
+        Trainer's own, which pushes all that lies in `output_dir`, whoever put it there.
+        """
+        if not self.is_world_process_zero() or self.args.hub_strategy == "end":
+            return
+        if not (self.args.hub_always_push or self.push_in_progress is None or self.push_in_progress.is_done()):
+            return
+        # A copy: the checkpoint may be deleted before it has arrived.
+        copy = Path(tempfile.mkdtemp(dir=self.args.output_dir, prefix=".model."))
+        for path in uploadable(Path(checkpoint_folder)):
+            if path.name != "README.md":  # PEFT's, of empty headings
+                shutil.copy(path, copy)
+        try:
+            check_texts(copy)
+        except Failure as failure:
+            shutil.rmtree(copy)
+            print(f"note: this checkpoint was not pushed ({failure}).", file=sys.stderr)
+            return
+        pushing = HfApi().upload_folder(
+            repo_id=self.hub_model_id,
+            folder_path=copy,
+            commit_message=f"Training in progress, step {self.state.global_step}",
+            revision=self.args.hub_revision,
+            run_as_future=True,
+        )
+        pushing.add_done_callback(lambda _: shutil.rmtree(copy))
+        self.push_in_progress = PushInProgress([pushing])
+
+    def training_step(self, *args, **kwargs) -> torch.Tensor:
+        loss = super().training_step(*args, **kwargs)
+        if not loss.isfinite().all():
+            step = self.state.global_step
+            # The update that spoils the weights comes a step before the loss that shows it, and may have been saved.
+            good = next(filter(_is_finite, reversed(complete_checkpoints(self.args.output_dir))), None)
+            rescue = f"the last good checkpoint is {good}" if good else "no good checkpoint was saved before"
+            raise InputError(
+                f"The loss is {loss.item()} after {step} steps; {rescue}. A lower learning_rate, a longer warm-up or"
+                " precision fp32 helps most often."
+            )
+        return loss
+
+    def save_final(self, finish: Callable[[Path], None] = lambda folder: None) -> bool:
+        """
+        Saves the model, or the adapter of a PEFT model, and its tokenizer into `output_dir`, complete or not at all,
+        and says whether this is the main process. To be called by every process: under FSDP each holds a part of the
+        weights.
+
+        Args:
+            finish: called by the main process with the folder that was saved, to change it before it is published.
+        """
+        output_dir = Path(self.args.output_dir)
+        self.model.config.use_cache = True  # Trainer turned it off; who loads the model wants to generate
+        is_main = self.is_world_process_zero()
+        with tempfile.TemporaryDirectory(dir=output_dir if is_main else None, prefix=".model.") as partial:
+            self.save_model(f"{partial}/model", _internal_call=True)
+            if is_main:
+                Path(partial, "model", "training_args.bin").unlink()
+                Path(partial, "model", "README.md").unlink(missing_ok=True)  # PEFT's, of empty headings
+                make_base_absolute(Path(partial, "model"))
+                finish(Path(partial, "model"))
+                replace_model(Path(partial, "model"), output_dir)
+                try:
+                    record_reference_logits(output_dir)
+                except (InputError, MemoryError, RuntimeError) as error:  # the model itself is safe
+                    print(f"note: its answers were not recorded ({error}); `check` can do it later.", file=sys.stderr)
+        return is_main
+
+
+def make_base_absolute(adapter: Path) -> None:
+    """
+    Writes out in full which folder an adapter's base model is. PEFT notes what was typed; from another folder, and on
+    the Hub, `runs/small` would be taken for the repository of someone of the name of runs.
+    """
+    path = adapter / ADAPTER_CONFIG
+    settings = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    base = settings.get("base_model_name_or_path")
+    if base and Path(base).is_dir():
+        write_json(path, settings | {"base_model_name_or_path": str(Path(base).absolute())})
+
+
+def early_stopping(patience: int | None, args: TrainingArguments) -> list[TrainerCallback]:
+    """
+    The callback that stops after `patience` evaluations without a better one; none without a patience.
+
+    Raises:
+        UsageError: when it is less than 1, or nothing is kept of the best evaluation.
+    """
+    if patience is None:
+        return []
+    if patience < 1 or not args.load_best_model_at_end:
+        raise UsageError(
+            "--early_stopping_patience counts evaluations, 1 or more, and ends with the best of them: leave"
+            " --eval_strategy and --load_best_model_at_end on."
+        )
+    return [EarlyStoppingCallback(early_stopping_patience=patience)]
+
+
+def _is_finite(checkpoint: Path) -> bool:
+    files = list(checkpoint.glob("*.safetensors"))
+    return bool(files) and all(tensor.isfinite().all() for file in files for tensor in load_file(file).values())

@@ -1,0 +1,70 @@
+"""Folders and files that are complete or absent: written under a temporary name, then renamed."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import InputError
+
+
+@contextmanager
+def atomic_folder(out: str | os.PathLike) -> Iterator[Path]:
+    """
+    Yields an empty folder to write in, which takes the name `out` when the block ends, and is removed if it raises.
+
+    Raises:
+        InputError: when `out` is there already and is not an empty folder.
+    """
+    out = Path(out).absolute()
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise InputError(f"{out} already exists; choose another name or delete it first.")
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if out.exists():
+            out.rmdir()
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_json(path: str | os.PathLike, value) -> None:
+    """Writes `value` as JSON for people to read, whole or not at all."""
+    write_whole(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_whole(path: str | os.PathLike, content: str | bytes) -> None:
+    """Writes a file, whole or not at all."""
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def is_missing_folder(name_or_path: str | os.PathLike) -> bool:
+    """Whether this can be nothing but a local folder, which is not there: `runs/x` where `runs` is a folder."""
+    path, parent = Path(name_or_path), Path(name_or_path).parent
+    is_local = str(name_or_path).startswith((".", "/")) or len(path.parts) > 2
+    return not path.exists() and (is_local or (parent != Path(".") and parent.is_dir()))
+
+
+def read_json(path: str | os.PathLike):
+    """What a JSON file holds; raises `InputError` when it is missing or none."""
+    if Path(path).is_dir():
+        raise InputError(f"{path} is a folder; name a file in it.")
+    if not Path(path).is_file():
+        what = "is no file that can be read to its end" if Path(path).exists() else "does not exist"
+        raise InputError(f"The file {path} {what}.")
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text ({error.reason}).") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not valid JSON ({error}).") from None

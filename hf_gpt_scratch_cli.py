@@ -1,0 +1,27 @@
+"""
+The command `hf-gpt-scratch`, beside the package so that `--help`, `--version` and wrong usage are answered before
+torch and transformers are imported: `hf_gpt_scratch/__init__.py` sees that this module is there, and waits.
+"""
+
+import os
+import sys
+
+# PyTorch's threads (GNU OpenMP) wait for each other by spinning. Beside other work on the same cores, steps of a small
+# model then take 15 times as long as with a short spin, which costs nothing on idle ones. Torch reads it as it loads.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command and returns its exit status: 0, 1 when it failed, or 2 for wrong usage."""
+    from hf_gpt_scratch.cli import main
+
+    return main(argv)
+
+
+def run() -> None:
+    """The console script."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,244 @@
+"""A conversation keeps to the trained template, stops where the answer ends, and survives interruptions and length."""
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+from transformers import AutoTokenizer, pipeline, set_seed
+
+from hf_gpt_scratch import GPTScratchConfig, GPTScratchForCausalLM
+from hf_gpt_scratch.cli import main
+from hf_gpt_scratch.generation.chat import Chat
+from hf_gpt_scratch.prompts import CHAT_TEMPLATE, OLLAMA_TEMPLATE, render_prompt, user_message
+from hf_gpt_scratch.tokenizer import train_tokenizer
+from hf_gpt_scratch.utils.errors import InputError
+
+ANSWERS = {
+    "Say yes.": "Yes, of course.",
+    "Say no.": "No, never.",
+    "Count.": "one two three four " * 20,
+}
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """A model that has learnt ANSWERS by heart: two short ones and one of 80 words."""
+    set_seed(0)
+    documents = [render_prompt(question) + answer for question, answer in ANSWERS.items()]
+    tokenizer = train_tokenizer(documents * 2, 400, model_max_length=256)
+    tokenizer.chat_template = CHAT_TEMPLATE
+    special = {f"{kind}_token_id": getattr(tokenizer, f"{kind}_token_id") for kind in ("bos", "eos", "pad")}
+    config = GPTScratchConfig(vocab_size=len(tokenizer), n_positions=256, n_embd=64, n_layer=2, n_head=2, **special)
+    model = GPTScratchForCausalLM(config)
+    rows = [tokenizer(text)["input_ids"] + [tokenizer.eos_token_id] for text in documents]
+    batch = tokenizer.pad({"input_ids": rows}, padding_side="right", return_tensors="pt")
+    labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    for _ in range(60):
+        model(**batch, labels=labels).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    path = tmp_path_factory.mktemp("chat") / "model"
+    model.save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    return path
+
+
+@pytest.fixture
+def chat(folder):
+    return Chat(GPTScratchForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder))
+
+
+def ask(chat, question, **settings) -> str:
+    return "".join(chat.ask(question, temperature=0, **settings))
+
+
+@pytest.mark.parametrize("instruction, input", [("Do it's {{ 1 }}", ""), ("Add.", "1\n2 'and' \"3\" <b>")])
+def test_chat_template_is_the_training_prompt(folder, instruction, input):
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    message = {"role": "user", "content": user_message(instruction, input)}
+    rendered = tokenizer.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
+    assert rendered == render_prompt(instruction, input)
+    answered = tokenizer.apply_chat_template([message, {"role": "assistant", "content": "A"}], tokenize=False)
+    assert answered == render_prompt(instruction, input) + "A" + tokenizer.eos_token
+
+
+def test_ollama_template_is_the_training_prompt():
+    filled = OLLAMA_TEMPLATE.replace("{{ .Prompt }}", "Do it.").replace("{{ .Response }}", "")
+    system = filled[filled.index("{{ else }}") + len("{{ else }}") : filled.index("{{ end }}")]
+    rest = (
+        filled[filled.index("{{ end }}") + len("{{ end }}") :].replace("{{ if .Prompt }}", "").replace("{{ end }}", "")
+    )
+    assert system + rest == render_prompt("Do it.")
+
+
+def test_template_refuses_roles_out_of_place(folder):
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    wrong = [{"role": "user", "content": "a"}, {"role": "system", "content": "b"}]
+    with pytest.raises(Exception, match="at most one system message"):
+        tokenizer.apply_chat_template(wrong, tokenize=False)
+
+
+def test_answer_ends_at_the_end_token(chat):
+    assert ask(chat, "Say yes.") == "Yes, of course."
+    assert chat.finish_reason == "stop"
+    assert [message["role"] for message in chat.messages] == ["user", "assistant"]
+
+
+def test_pipeline_gives_the_same_answer(folder, chat):
+    answer = pipeline("text-generation", model=chat.model, tokenizer=chat.tokenizer)(
+        [{"role": "user", "content": "Say no."}], max_new_tokens=30, do_sample=False
+    )
+    assert answer[0]["generated_text"][-1]["content"] == ask(chat, "Say no.")
+
+
+def test_later_questions_are_read_after_the_earlier_ones(chat, monkeypatch):
+    ask(chat, "Say yes.")
+    read = []
+    monkeypatch.setattr(
+        "hf_gpt_scratch.generation.chat.stream_text",
+        lambda model, tokenizer, prompt, *_, **__: read.append(prompt) or [],
+    )
+    ask(chat, "Say no.")
+    assert read[0].startswith(render_prompt("Say yes.") + "Yes, of course." + chat.tokenizer.eos_token)
+    assert read[0].endswith("\n\n### Instruction:\nSay no.\n\n### Response:\n")
+
+
+def test_system_message_takes_the_preambles_place(chat):
+    polite = Chat(chat.model, chat.tokenizer, system="Be polite.")
+    assert polite._render([{"role": "user", "content": "Hi"}]).startswith("Be polite.\n\n### Instruction:\nHi")
+
+
+def test_oldest_exchanges_are_forgotten_when_they_no_longer_fit(chat):
+    for number in range(8):
+        ask(chat, f"Say yes. {number}", max_new_tokens=20)
+        if chat.forgotten:
+            break
+    else:
+        pytest.fail("nothing was forgotten")
+    assert chat.messages[-2]["content"] == f"Say yes. {number}"
+    assert chat._length(chat.messages) <= 256
+    assert chat.messages[0]["role"] == "user" and chat.messages[0]["content"] != "Say yes. 0"
+
+
+def test_without_history_each_question_is_read_alone(folder, chat, monkeypatch):
+    alone = Chat(chat.model, chat.tokenizer, history=False)
+    ask(alone, "Say yes.")
+    read = []
+    monkeypatch.setattr(
+        "hf_gpt_scratch.generation.chat.stream_text",
+        lambda model, tokenizer, prompt, *_, **__: read.append(prompt) or [],
+    )
+    ask(alone, "Say no.")
+    assert read == [render_prompt("Say no.")]
+
+
+def test_question_that_does_not_fit_is_refused_and_not_kept(chat):
+    ask(chat, "Say yes.")
+    before = list(chat.messages)
+    with pytest.raises(InputError, match="the model reads 256"):
+        ask(chat, "word " * 300)
+    with pytest.raises(InputError, match="empty"):
+        ask(chat, "  ")
+    assert chat.messages == before
+
+
+def test_text_that_is_no_utf8_is_refused(chat):
+    with pytest.raises(InputError, match="not UTF-8"):
+        ask(chat, "hi \udcff")
+    with pytest.raises(InputError, match="not UTF-8"):
+        Chat(chat.model, chat.tokenizer, system="\udcff")
+    assert chat.messages == []
+
+
+def test_cut_answer_says_so(chat):
+    assert len(ask(chat, "Count.", max_new_tokens=5)) > 0
+    assert chat.finish_reason == "length"
+
+
+def test_interrupted_answer_is_kept_as_far_as_it_came(chat):
+    answer = chat.ask("Count.", temperature=0)
+    said = next(answer) + next(answer)
+    answer.close()
+    assert chat.finish_reason == "interrupted"
+    assert chat.messages[-1] == {"role": "assistant", "content": said}
+    assert ask(chat, "Say no.")
+
+
+def test_model_without_a_template_is_refused(chat):
+    chat.tokenizer.chat_template = None
+    with pytest.raises(InputError, match="no chat template"):
+        Chat(chat.model, chat.tokenizer)
+
+
+COMMAND = [sys.executable, "-c", "from hf_gpt_scratch.cli import run; run()", "chat"]
+
+
+def test_command_answers_lines_from_a_pipe(folder):
+    lines = "Say yes.\n\n/new\n/help\nSay no.\n" + "word " * 300 + "\n"
+    done = subprocess.run([*COMMAND, folder], input=lines, capture_output=True, text=True)
+    assert done.stdout.splitlines()[0] == "Yes, of course." and len(done.stdout.splitlines()) == 2
+    assert done.returncode == 1
+    errors = done.stderr.splitlines()
+    assert errors[0].startswith("error: There is no command /help.") and errors[1].startswith(
+        "error: The question has"
+    )
+    assert len(errors) == 2
+
+
+def test_command_says_once_that_it_forgets(folder):
+    done = subprocess.run([*COMMAND, folder], input="Say yes.\n" * 12, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr.count("oldest part is forgotten") == 1
+
+
+def test_generate_sends_a_follower_that_says_nothing_to_chat(folder, capsys):
+    answered = render_prompt("Say yes.") + ANSWERS["Say yes."]  # the end token is what comes next
+    assert main(["generate", str(folder), "--prompt", answered, "--temperature", "0"]) == 0
+    out, err = capsys.readouterr()
+    assert out == answered + "\n"
+    assert f"`hf-gpt-scratch chat {folder}`" in err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_terminal_survives_ctrl_c(folder):
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, folder, "--max-new-tokens", "200"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        # A test run in the background may have been told to ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    os.close(theirs)
+    seen = ""
+
+    def read_until(text: str) -> None:
+        nonlocal seen
+        while text not in seen:
+            assert select.select([ours], [], [], 120)[0], f"{text!r} did not come after {seen!r}"
+            seen += os.read(ours, 4096).decode()
+        seen = seen.partition(text)[2]
+
+    try:
+        read_until("> ")
+        while not select.select([ours], [], [], 2)[0]:  # the prompt is there a moment before readline heeds signals
+            process.send_signal(signal.SIGINT)
+        read_until("Ctrl-D ends.\r\n> ")
+        os.write(ours, b"Count.\n")
+        read_until("one two")
+        process.send_signal(signal.SIGINT)  # within an answer
+        read_until("> ")
+        os.write(ours, b"/new\nSay yes.\n")
+        read_until("Yes, of course.")
+        read_until("> ")
+        os.write(ours, b"\x04")
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        os.close(ours)

@@ -1,0 +1,103 @@
+"""
+The plan of the house, as imports: each room imports only rooms below it, at the top of a file or inside a function.
+"""
+
+import ast
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1] / "hf_gpt_scratch"
+MODEL = {"configuration_gpt_scratch", "modeling_gpt_scratch"}
+# From the bottom up: a room may import those of the lines before its own, and itself.
+FLOORS = [
+    {"utils", "prompts"},
+    MODEL,
+    {"generation"},
+    {"model_folder"},
+    {"tokenizer"},
+    {"data", "classification"},
+    {"conversion"},
+    {"adapters"},
+    {"pretrained"},
+    {"evaluation", "hub"},
+    {"training", "apps"},
+    {"commands"},
+    {"cli"},
+]
+NARROWER = {"generation": {"utils"}, "configuration_gpt_scratch": set(), "modeling_gpt_scratch": MODEL}
+WITH_ARGPARSE = {"commands", "training", "cli"}
+
+
+def room(module: str) -> str:
+    return module.split(".")[0]
+
+
+def imports(path: Path) -> set[str]:
+    """The modules of the package that a file imports, and `argparse`; what runs only as a script is left out."""
+    package = path.relative_to(PACKAGE).parts[:-1]
+    found = set()
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree.body = [node for node in tree.body if not (isinstance(node, ast.If) and "__main__" in ast.dump(node.test))]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            base = ".".join(package[: len(package) - node.level + 1])
+            module = ".".join(part for part in (base, node.module) if part)
+            # `from . import x` names a module, `from .x import y` is in one.
+            named = [module] if node.module else [f"{module}.{one.name}".strip(".") for one in node.names]
+            names = [f"hf_gpt_scratch.{one}" for one in named]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        else:
+            continue
+        found |= {name.removeprefix("hf_gpt_scratch.") for name in names if name.startswith("hf_gpt_scratch.")}
+        found |= {"argparse"} & set(names)
+    return found
+
+
+FILES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def test_arrows_only_go_down():
+    allowed, below = {}, set()
+    for floor in FLOORS:
+        for one in floor:
+            allowed[one] = NARROWER.get(one, below) | {one}
+        below |= floor
+    wrong = [
+        f"{name} imports {target}"
+        for name, path in FILES.items()
+        if name != "__init__"
+        for target in sorted(imports(path) - {"argparse"})
+        if room(target) not in allowed[room(name)]
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_circle():
+    graph = {
+        name.removesuffix(".__init__"): {
+            target if target in FILES or f"{target}.__init__" in FILES else target.rpartition(".")[0]
+            for target in imports(path) - {"argparse"}
+        }
+        for name, path in FILES.items()
+        if name != "__init__"
+    }
+    done, path = set(), []
+
+    def visit(name: str) -> None:
+        assert name not in path, " -> ".join([*path[path.index(name) :], name])
+        if name in done or name not in graph:
+            return
+        path.append(name)
+        for target in graph[name]:
+            visit(target)
+        done.add(path.pop())
+
+    for name in graph:
+        visit(name)
+
+
+def test_only_the_commands_know_argparse():
+    with_it = {name for name, path in FILES.items() if "argparse" in imports(path)}
+    assert {name for name in with_it if room(name) not in WITH_ARGPARSE} == set()

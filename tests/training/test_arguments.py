@@ -1,0 +1,166 @@
+import pytest
+import torch
+from transformers import HfArgumentParser, TrainerState, TrainingArguments
+
+from hf_gpt_scratch.training.arguments import ScratchTrainingArguments, parse_yaml_and_args, resume_checkpoint
+from hf_gpt_scratch.utils.errors import InputError, UsageError
+
+
+@pytest.fixture
+def parse(tmp_path):
+    """Parses a YAML text, or none, and options after it, into ScratchTrainingArguments."""
+
+    def parse(yaml: str | bytes | None, *options: str) -> ScratchTrainingArguments:
+        argv = list(options)
+        if yaml is not None:
+            path = tmp_path / "config.yaml"
+            path.write_bytes(yaml if isinstance(yaml, bytes) else yaml.encode())
+            argv = [str(path), *argv]
+        return parse_yaml_and_args(HfArgumentParser(ScratchTrainingArguments), argv)[0]
+
+    return parse
+
+
+def test_options_override_the_yaml_which_overrides_the_defaults(parse):
+    args = parse("output_dir: from_yaml\nlearning_rate: 5e-4\nseed: 7\nmax_grad_norm:\n", "--seed", "8")
+    assert (args.output_dir, args.learning_rate, args.seed) == ("from_yaml", 5e-4, 8)
+    assert args.max_grad_norm == 1.0  # a key without a value leaves the default
+    assert args.weight_decay == 0.1
+
+
+def test_without_evaluation_no_checkpoint_is_the_best(parse):
+    assert parse(None, "--output_dir", "out").load_best_model_at_end
+    assert not parse("output_dir: out\neval_strategy: 'no'\n").load_best_model_at_end
+
+
+def test_options_need_no_yaml(parse):
+    args = parse(None, "--output_dir", "out", "--learning_rate", "0.01")
+    assert (args.output_dir, args.learning_rate, args.seed) == ("out", 0.01, 123)
+
+
+@pytest.mark.parametrize(
+    "line, name, value",
+    [
+        ("load_best_model_at_end: false", "load_best_model_at_end", False),
+        ("max_steps: -1", "max_steps", -1),
+        ("label_names: [labels, weights]", "label_names", ["labels", "weights"]),
+        ("lr_scheduler_kwargs: {num_cycles: 2}", "lr_scheduler_kwargs", {"num_cycles": 2}),
+    ],
+)
+def test_yaml_values_keep_their_meaning(parse, line, name, value):
+    assert getattr(parse(f"output_dir: out\n{line}\n"), name) == value
+
+
+@pytest.mark.parametrize(
+    "yaml, complaint",
+    [
+        ("output_dir: out\nlerning_rate: 1\nsed: 2\n", "lerning_rate, sed"),
+        ("output_dir: [out\n", "not valid YAML"),
+        ("- output_dir\n", "key: value"),
+        (b"output_dir: caf\xe9\n", "config.yaml"),
+        ("seed: 1\n", "--output_dir"),
+        ("output_dir: out\neval_strategy: steps\n", "load_best_model_at_end"),
+    ],
+    ids=["unknown keys", "invalid", "a list", "not UTF-8", "no output_dir", "contradiction"],
+)
+def test_wrong_yaml_is_refused(parse, yaml, complaint):
+    with pytest.raises(InputError, match=complaint) as refusal:
+        parse(yaml)
+    assert "\n" not in str(refusal.value)
+
+
+def test_missing_yaml_is_named():
+    with pytest.raises(InputError, match="nowhere.yaml cannot be read"):
+        parse_yaml_and_args(HfArgumentParser(ScratchTrainingArguments), ["nowhere.yaml"])
+
+
+def test_unknown_option_is_named(parse):
+    with pytest.raises(UsageError, match="--lerning_rate"):
+        parse(None, "--output_dir", "out", "--lerning_rate", "1")
+
+
+@pytest.mark.parametrize("option, value", [("--seed", "many"), ("--precision", "fp8")])
+def test_wrong_value_ends_with_status_2(parse, capsys, option, value):
+    with pytest.raises(SystemExit, match="2"):
+        parse(None, "--output_dir", "out", option, value)
+    assert option in capsys.readouterr().err
+
+
+def precision_on(monkeypatch, capability: tuple[int, int] | None, **settings) -> tuple[bool, bool]:
+    """fp16 and bf16 as set before TrainingArguments' own work, which would look for the GPU that is not there."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: capability is not None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    monkeypatch.setattr(TrainingArguments, "__post_init__", lambda self: None)
+    args = ScratchTrainingArguments(output_dir="out", **settings)
+    return args.fp16, args.bf16
+
+
+FP32, FP16, BF16 = (False, False), (True, False), (False, True)
+
+
+@pytest.mark.parametrize(
+    "capability, expected", [(None, FP32), ((7, 5), FP16), ((8, 0), BF16), ((9, 0), BF16)], ids=str
+)
+def test_automatic_precision_suits_the_device(monkeypatch, capability, expected):
+    assert precision_on(monkeypatch, capability) == expected
+
+
+@pytest.mark.parametrize(
+    "settings, expected",
+    [
+        ({"precision": "fp32"}, FP32),
+        ({"precision": "fp16"}, FP16),
+        ({"precision": "bf16"}, BF16),
+        ({"fp16": True}, FP16),
+    ],
+)
+def test_precision_asked_for_is_used(monkeypatch, settings, expected):
+    assert precision_on(monkeypatch, (8, 0), **settings) == expected
+
+
+@pytest.fixture
+def output_dir(tmp_path):
+    """A run's folder with two complete checkpoints and two that the end of the run cut short."""
+    for step in (9, 10, 11, 12):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        if step < 11:
+            TrainerState(global_step=step).save_to_json(tmp_path / f"checkpoint-{step}" / "trainer_state.json")
+    (tmp_path / "checkpoint-12" / "trainer_state.json").write_text('{"global_st')
+    return tmp_path
+
+
+def resume(output_dir, wanted: str | None) -> str | None:
+    return resume_checkpoint(ScratchTrainingArguments(output_dir=str(output_dir), resume_from_checkpoint=wanted))
+
+
+@pytest.mark.parametrize("wanted", [None, "false", "False"])
+def test_run_starts_afresh_unless_told_otherwise_but_not_among_old_checkpoints(output_dir, tmp_path, wanted):
+    assert resume(tmp_path / "new", wanted) is None
+    with pytest.raises(InputError, match="checkpoints of an earlier run"):
+        resume(output_dir, wanted)
+
+
+@pytest.mark.parametrize("wanted", ["true", "True"])
+def test_run_resumes_from_its_last_complete_checkpoint(output_dir, wanted):
+    assert resume(output_dir, wanted) == str(output_dir / "checkpoint-10")
+
+
+@pytest.mark.parametrize("name", ["checkpoint-9", "best"])
+def test_run_resumes_from_the_checkpoint_named(output_dir, name):
+    (output_dir / "checkpoint-9").rename(output_dir / name)
+    assert resume(output_dir / "elsewhere", str(output_dir / name)) == str(output_dir / name)
+
+
+@pytest.mark.parametrize("other", ["checkpoint-best", "checkpoint-10-copy"])
+def test_folders_that_only_look_like_checkpoints_are_passed_over(output_dir, other):
+    (output_dir / "checkpoint-9").rename(output_dir / other)
+    assert resume(output_dir, "true") == str(output_dir / "checkpoint-10")
+
+
+@pytest.mark.parametrize(
+    "folder, wanted", [("absent", "true"), ("empty", "true"), ("", "checkpoint-11"), ("", "absent")]
+)
+def test_nothing_to_resume_from_is_refused(output_dir, folder, wanted):
+    (output_dir / "empty").mkdir()
+    with pytest.raises(InputError, match="no complete checkpoint"):
+        resume(output_dir / folder, wanted if wanted == "true" else str(output_dir / wanted))
