@@ -1,6 +1,11 @@
-"""The one exception that stands for "the input is wrong": its message is a sentence for the user."""
+"""
+The one exception that stands for "the input is wrong", whose message is a sentence for the user, and how a program
+ends on it.
+"""
 
 import errno
+import os
+import re
 import sys
 from collections.abc import Callable
 
@@ -11,6 +16,11 @@ class InputError(ValueError):
 
 class UsageError(InputError):
     """The command itself is wrong: an option that does not exist or contradicts another."""
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, on one line and without a final period, to be quoted in a sentence; or else its type."""
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 def run_reporting_errors(run: Callable[[], int | None]) -> int:
@@ -25,18 +35,27 @@ def run_reporting_errors(run: Callable[[], int | None]) -> int:
     except InputError as error:
         message = str(error)
         status = 2 if isinstance(error, UsageError) else 1
-    except OSError as error:
-        if error.errno == errno.EPIPE:  # the reader of our output, such as `head`, has seen enough
-            sys.stderr.close()
-            return 1
-        where = f": {error.filename}" if error.filename else ""
-        message = f"{error.strerror or error}{where}."
     except KeyboardInterrupt:
         message = "Interrupted."
     except Exception as error:
-        # safetensors and torch hide the system's error in texts of their own when a file cannot be written.
-        if not any(sign in str(error) for sign in ("os error", "PytorchStreamWriter", "unexpected pos")):
+        system = _system_error(error)
+        if system is None:
             raise
-        message = f"A file could not be written, perhaps because the disk is full ({str(error).splitlines()[0]})."
+        if system.errno == errno.EPIPE:  # the reader of our output, such as `head`, has seen enough
+            sys.stderr.close()
+            return 1
+        where = f": {system.filename}" if system.filename else ""
+        message = f"{system.strerror or one_line(system)}{where}."
     print(f"error: {message}", file=sys.stderr)
     return status
+
+
+def _system_error(error: Exception) -> OSError | None:
+    """The system's error that `error` is, or that a library has written into its own, such as that of a full disk."""
+    if isinstance(error, OSError):
+        return error
+    if number := re.search(r"\(os error (\d+)\)", str(error)):  # safetensors, which is written in Rust
+        return OSError(int(number[1]), os.strerror(int(number[1])))
+    if "PytorchStreamWriter" in str(error) or "unexpected pos" in str(error):  # torch.save, which drops the number
+        return OSError(errno.EIO, "A file could not be written; is the disk full?")
+    return None

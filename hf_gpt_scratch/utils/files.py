@@ -68,3 +68,11 @@ def read_json(path: str | os.PathLike):
         raise InputError(f"{path} is not UTF-8 text ({error.reason}).") from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not valid JSON ({error}).") from None
+
+
+def read_json_object(path: str | os.PathLike) -> dict:
+    """What a JSON file holds, which must be an object; raises `InputError` when it is missing or something else."""
+    values = read_json(path)
+    if not isinstance(values, dict):
+        raise InputError(f"{path} must hold a JSON object, not a {type(values).__name__}.")
+    return values
