@@ -21,7 +21,7 @@ def run(args: argparse.Namespace) -> None:
     """The command."""
     from ..adapters import merged_folder
     from ..conversion.export import export
-    from ..conversion.gguf_export import export_gguf
+    from ..conversion.gguf import export_gguf
     from ..utils.errors import UsageError
 
     if args.to != "gguf" and (args.dtype or args.perplexity_text):

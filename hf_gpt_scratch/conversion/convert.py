@@ -13,8 +13,8 @@ from ..utils.files import atomic_folder, write_json
 from ..utils.provenance import environment, recorded_source, sha256
 from . import proof
 from .formats import open_source
-from .key_map import Rule
-from .native import check_dtypes, check_finite, check_keys, generation_config, our_shapes
+from .key_map import KeyMapping
+from .native import check_dtypes, check_finite, check_keys, generation_config, native_shapes
 from .safetensors_file import write_safetensors
 from .tokenizers import tokenizer_for
 
@@ -55,27 +55,29 @@ def convert(
         UsageError: for an option that the format does not have.
     """
     source = open_source(resolve_source(src), format, **options)
-    shapes = our_shapes(source.config, source.architecture)
-    expected = {rule.theirs: rule.their_shape(shapes[name] for name in rule.ours) for rule in source.rules}
+    shapes = native_shapes(source.config, source.architecture)
+    expected = {
+        mapping.theirs: mapping.their_shape(shapes[name] for name in mapping.ours) for mapping in source.key_map
+    }
     check_keys(source.tensors.shapes, expected)
     check_dtypes({name: source.tensors.dtypes[name] for name in expected})
-    rule_of = {name: rule for rule in source.rules for name in rule.ours}
+    mapping_of = {name: mapping for mapping in source.key_map for name in mapping.ours}
     zeros = {name: torch.zeros(shapes[name]) for name in source.zeros if name in shapes}
-    dtypes = {name: source.tensors.dtypes[rule.theirs] for name, rule in rule_of.items()}
+    dtypes = {name: source.tensors.dtypes[mapping.theirs] for name, mapping in mapping_of.items()}
     layout = {name: torch.empty(shapes[name], dtype=dtype, device="meta") for name, dtype in dtypes.items()}
     layout |= {name: tensor.to("meta") for name, tensor in zeros.items()}
 
     @lru_cache(maxsize=1)
-    def read(rule: Rule) -> dict[str, torch.Tensor]:
-        tensor = source.tensors[rule.theirs]
-        return rule.to_ours(check_finite(tensor, f"{rule.theirs} in {src}"))
+    def read(mapping: KeyMapping) -> dict[str, torch.Tensor]:
+        tensor = source.tensors[mapping.theirs]
+        return mapping.to_ours(check_finite(tensor, f"{mapping.theirs} in {src}"))
 
     carried = tokenizer_for(source, tokenizer)
     if carried is not None and source.folder is None:  # the format does not say where a text ends
         source.config.bos_token_id, source.config.eos_token_id = carried.bos_token_id, carried.eos_token_id
     difference = None
     with atomic_folder(out) as partial:
-        write_safetensors(partial, layout, lambda name: zeros[name] if name in zeros else read(rule_of[name])[name])
+        write_safetensors(partial, layout, lambda name: zeros[name] if name in zeros else read(mapping_of[name])[name])
         save_config_and_code(source.config, source.architecture, partial)
         if source.architecture == "GPTScratchForCausalLM":
             generation_config(source.folder, source.config).save_pretrained(partial)

@@ -18,14 +18,15 @@ import os
 import re
 from pathlib import Path
 
-import requests
+from huggingface_hub import get_session
+from huggingface_hub.errors import OfflineModeIsEnabled
 from tqdm import tqdm
 
-from ..utils.errors import InputError, UsageError
+from ..utils.errors import InputError, UsageError, one_line
 from ..utils.provenance import sha256
+from .choices import OPENAI_SIZES
 from .openai_tf import FILES
 
-SIZES = ("124M", "355M", "774M", "1558M")
 HOSTS = (
     "https://openaipublic.blob.core.windows.net/gpt-2/models",
     "https://f001.backblazeb2.com/file/LLMs-from-scratch/gpt2",
@@ -34,7 +35,7 @@ SHA256_OF_ALL = {
     "encoder.json": "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
     "vocab.bpe": "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
 }
-SHA256 = dict.fromkeys(SIZES, SHA256_OF_ALL) | {
+SHA256 = dict.fromkeys(OPENAI_SIZES, SHA256_OF_ALL) | {
     "124M": {
         **SHA256_OF_ALL,
         "checkpoint": "dd1b025d2e155283f5e300ce95bf6d5b6bc0f7fe010db73daa6975eb896ab9cb",
@@ -44,13 +45,17 @@ SHA256 = dict.fromkeys(SIZES, SHA256_OF_ALL) | {
         "model.ckpt.data-00000-of-00001": "2060c885360cc0cf41d7a6dbc4d24b5127aae20260c8b5ae521b5a6578407118",
     },
 }
-ATTEMPTS = 20  # for one file at one host; a connection that breaks is taken up where it broke
-CHUNK = 1 << 16  # bytes, of which a broken connection loses those that had begun to arrive
-CONNECT, READ = 10, 60  # seconds without an answer
+ATTEMPTS = 20  # for one file at one host; a connection that breaks is continued where it broke
+TIMEOUT = (10, 60, 60, 60)  # seconds to connect, read, write and wait for a free connection
+BROKEN = {"ConnectError": "no connection", "ConnectTimeout": "no answer", "ReadTimeout": "no answer"}
 
 
 class Damaged(Exception):
     """What arrived is not the file; the message says why."""
+
+
+class Broken(Exception):
+    """The connection or the server failed; what arrived before is good. The message says how."""
 
 
 def download_openai(size: str, folder: str | os.PathLike) -> list[Path]:
@@ -58,14 +63,16 @@ def download_openai(size: str, folder: str | os.PathLike) -> list[Path]:
     Downloads the files of GPT-2 `size` into `folder` and returns their paths. Those that are there already are kept.
 
     Each file has a temporary name, `.NAME.partial`, until it is complete and checked. What a broken connection or an
-    interruption left under it is taken up again, also by a later call.
+    interruption left under it is continued, also by a later call. The HTTP client is huggingface_hub's, which keeps
+    off the network where HF_HUB_OFFLINE is set; its `http_get` and the DownloadManager of datasets return neither the
+    headers with the checksums nor, after an interruption, what had arrived.
 
     Raises:
-        UsageError: when `size` is none of `SIZES`.
+        UsageError: when `size` is none of `OPENAI_SIZES`.
         InputError: when a file can be had from neither host, or one that is there already is not OpenAI's.
     """
-    if size not in SIZES:
-        raise UsageError(f"There is no GPT-2 of size {size}; OpenAI published {', '.join(SIZES)}.")
+    if size not in OPENAI_SIZES:
+        raise UsageError(f"There is no GPT-2 of size {size}; OpenAI published {', '.join(OPENAI_SIZES)}.")
     folder = Path(folder)
     is_new = not folder.exists()
     try:
@@ -73,23 +80,19 @@ def download_openai(size: str, folder: str | os.PathLike) -> list[Path]:
     except (FileExistsError, NotADirectoryError):
         raise InputError(f"{folder} is a file; expected a folder to download into.") from None
     try:
-        with requests.Session() as session:
-            session.headers["Accept-Encoding"] = "identity"  # the lengths are those of the files themselves
-            for name in FILES:
-                expected, path = SHA256[size].get(name), folder / name
-                if not path.exists():
-                    _fetch(session, f"{size}/{name}", path, expected)
-                elif expected and sha256(path) != expected:
-                    raise InputError(
-                        f"{path} is not the file of GPT-2 {size} (its SHA-256 is another); delete it first."
-                    )
+        for name in FILES:
+            expected, path = SHA256[size].get(name), folder / name
+            if not path.exists():
+                _download(f"{size}/{name}", path, expected)
+            elif expected and sha256(path) != expected:
+                raise InputError(f"{path} is not the file of GPT-2 {size} (its SHA-256 is another); delete it first.")
     finally:
         if is_new and not any(folder.iterdir()):
             folder.rmdir()
     return [folder / name for name in FILES]
 
 
-def _fetch(session: requests.Session, remote: str, path: Path, expected: str | None) -> None:
+def _download(remote: str, path: Path, expected: str | None) -> None:
     """Downloads one file from the first host that gives it."""
     partial = path.with_name(f".{path.name}.partial")
     reasons = []
@@ -97,68 +100,81 @@ def _fetch(session: requests.Session, remote: str, path: Path, expected: str | N
         for _ in range(ATTEMPTS):
             had = _size(partial)
             try:
-                _continue(session, f"{host}/{remote}", partial, expected)
+                _continue(f"{host}/{remote}", partial, expected)
                 partial.replace(path)
                 return
             except Damaged as error:
                 partial.unlink(missing_ok=True)
                 reason, again = str(error), had > 0  # then the part that was there may have been the culprit
-            except requests.RequestException as error:
-                reason, again = _reason(error), _size(partial) > had
+            except Broken as error:
+                reason, again = str(error), _size(partial) > had
             if not again:
                 break
         reasons.append(f"{host}: {reason}")
     raise InputError(f"{path.name} could not be downloaded ({'; '.join(reasons)}).")
 
 
-def _continue(session: requests.Session, url: str, partial: Path, expected: str | None) -> None:
+def _continue(url: str, partial: Path, expected: str | None) -> None:
     """
     Downloads `url` into `partial`, of which the beginning may be there, and checks it.
 
     Raises:
-        requests.RequestException: when the connection or the server fails; what has arrived is kept.
+        Broken: when the connection or the server fails; what has arrived is kept.
         Damaged: when `partial` is not the file; it is worth nothing.
     """
     start = max(0, _size(partial) - 1)  # its last byte once more: a server refuses to send the end of a complete file
-    headers = {"Range": f"bytes={start}-"} if start else {}
-    with session.get(url, headers=headers, stream=True, timeout=(CONNECT, READ)) as answer:
-        if answer.status_code == requests.codes.requested_range_not_satisfiable:
-            raise Damaged("more was there than the whole file")
-        answer.raise_for_status()
-        if answer.headers.get("Content-Type", "").startswith("text/html"):
-            raise Damaged("the answer is a web page")
-        if answer.status_code == requests.codes.partial_content:
-            part = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", answer.headers.get("Content-Range", ""))
-            if part is None or int(part[1]) != start:
-                raise Damaged("another part was sent than asked for")
-            length = int(part[2])
-        else:
-            promised = answer.headers.get("Content-Length", "")
-            start, length = 0, int(promised) if promised.isdecimal() else -1
-        with (
-            open(partial, "r+b" if start else "wb") as file,
-            tqdm(
-                total=length if length >= 0 else None,
-                initial=start,
-                desc=url.rpartition("/")[2],
-                unit="B",
-                unit_scale=True,
-                disable=None,  # where nobody watches
-            ) as progress,
-        ):
-            file.seek(start)
-            for chunk in answer.iter_content(CHUNK):
-                file.write(chunk)
-                progress.update(len(chunk))
-            file.truncate()
+    headers = {"Accept-Encoding": "identity"}  # the lengths are those of the files themselves
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    try:
+        with get_session().stream("GET", url, headers=headers, timeout=TIMEOUT) as answer:
+            start, length = _promised_part(answer, start)
+            _append(answer, partial, start, length)
+    except OfflineModeIsEnabled as error:
+        raise InputError(f"{one_line(error)}.") from None
+    except (Damaged, Broken, OSError):  # the last are of our own disk
+        raise
+    except Exception as error:  # the client's, whose package huggingface_hub has renamed before
+        raise Broken(BROKEN.get(type(error).__name__, "the connection broke")) from None
     _check(partial, length, answer.headers, expected)
 
 
-def _check(path: Path, length: int, headers, expected: str | None) -> None:
+def _promised_part(answer, start: int) -> tuple[int, int | None]:
+    """Where the part that the server sends begins, and the length of the whole file, where it tells."""
+    if answer.status_code == 416:  # Range Not Satisfiable
+        raise Damaged("more was there than the whole file")
+    if not answer.is_success:
+        raise Broken(f"HTTP status {answer.status_code}")
+    if answer.headers.get("Content-Type", "").startswith("text/html"):
+        raise Damaged("the answer is a web page")
+    if answer.status_code == 206:  # Partial Content
+        part = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", answer.headers.get("Content-Range", ""))
+        if part is None or int(part[1]) != start:
+            raise Damaged("another part was sent than asked for")
+        return start, int(part[2])
+    promised = answer.headers.get("Content-Length", "")
+    return 0, int(promised) if promised.isdecimal() else None
+
+
+def _append(answer, partial: Path, start: int, length: int | None) -> None:
+    """Writes what arrives into `partial`, from `start` on, each piece at once, so that a break loses nothing."""
+    name = partial.name.removeprefix(".").removesuffix(".partial")
+    with (
+        open(partial, "r+b" if start else "wb") as file,
+        tqdm(total=length, initial=start, desc=name, unit="B", unit_scale=True, disable=None) as progress,
+    ):
+        file.seek(start)
+        for piece in answer.iter_raw():
+            file.write(piece)
+            progress.update(len(piece))
+        file.truncate()
+
+
+def _check(path: Path, length: int | None, headers, expected: str | None) -> None:
     """Raises `Damaged` unless the file has the length and every checksum that are known of it."""
-    if length < 0 and expected is None:
+    if length is None and expected is None:
         raise Damaged("the server does not tell its length")
-    if length >= 0 and _size(path) != length:
+    if length is not None and _size(path) != length:
         raise Damaged(f"{_size(path)} bytes arrived of {length}")
     if expected is not None:
         if sha256(path) != expected:
@@ -180,15 +196,3 @@ def _digest(path: Path, algorithm: str) -> bytes:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
-
-
-def _reason(error: requests.RequestException) -> str:
-    """Why a request failed, in a few words."""
-    if error.response is not None:
-        return f"HTTP status {error.response.status_code}"
-    return {
-        requests.exceptions.ConnectTimeout: "no answer",
-        requests.exceptions.ReadTimeout: "no answer",
-        requests.exceptions.ChunkedEncodingError: "the connection broke",
-        requests.exceptions.ConnectionError: "no connection",
-    }.get(type(error), type(error).__name__)

@@ -12,8 +12,8 @@ from ..utils.errors import InputError
 from ..utils.files import atomic_folder
 from . import hf_gpt2
 from .checkpoint import Checkpoint
-from .key_map import Rule
-from .native import check_finite, generation_config, open_ours
+from .key_map import KeyMapping
+from .native import check_finite, generation_config, open_native
 from .safetensors_file import write_safetensors
 from .tokenizers import copy_tokenizer
 
@@ -26,12 +26,12 @@ def export(src: str, out: str | os.PathLike) -> Path:
         InputError: when `src` is not such a folder, or its keys or shapes are not those its config promises.
     """
     folder = resolve_source(src)
-    ours = open_ours(folder, tuple(hf_gpt2.ARCHITECTURES.values()), "stock GPT-2")
+    ours = open_native(folder, tuple(hf_gpt2.ARCHITECTURES.values()), "stock GPT-2")
     config, checkpoint = ours.config, ours.checkpoint
     architecture = next(theirs for theirs, name in hf_gpt2.ARCHITECTURES.items() if name == ours.architecture)
-    rules = hf_gpt2.rules(architecture, config.n_layer, config.tie_word_embeddings)
+    key_map = hf_gpt2.key_map(architecture, config.n_layer, config.tie_word_embeddings)
     # What the table asks for and a model without qkv biases lacks
-    zeros = {name: (config.n_embd,) for rule in rules for name in rule.ours if name not in checkpoint.shapes}
+    zeros = {name: (config.n_embd,) for mapping in key_map for name in mapping.ours if name not in checkpoint.shapes}
     shapes = {**checkpoint.shapes, **zeros}
     dtypes = {**checkpoint.dtypes, **{name: checkpoint.dtypes[name[:-4] + "weight"] for name in zeros}}
 
@@ -46,19 +46,19 @@ def export(src: str, out: str | os.PathLike) -> Path:
             return check_finite(checkpoint[name], f"{name} in {folder}")
         return torch.zeros(zeros[name], dtype=dtypes[name])
 
-    rule_of = {rule.theirs: rule for rule in rules}
+    mapping_of = {mapping.theirs: mapping for mapping in key_map}
 
-    def promise(rule: Rule) -> torch.Tensor:
-        dtype = reduce(torch.promote_types, (dtypes[name] for name in rule.ours))
-        return torch.empty(rule.their_shape(shapes[name] for name in rule.ours), dtype=dtype, device="meta")
+    def promise(mapping: KeyMapping) -> torch.Tensor:
+        dtype = reduce(torch.promote_types, (dtypes[name] for name in mapping.ours))
+        return torch.empty(mapping.their_shape(shapes[name] for name in mapping.ours), dtype=dtype, device="meta")
 
     with atomic_folder(out) as partial:
         write_safetensors(
             partial,
-            {rule.theirs: promise(rule) for rule in rules},
-            lambda name: rule_of[name].to_theirs(read(part) for part in rule_of[name].ours),
+            {mapping.theirs: promise(mapping) for mapping in key_map},
+            lambda name: mapping_of[name].to_theirs(read(part) for part in mapping_of[name].ours),
         )
-        hf_gpt2.config_to_theirs(config, architecture).save_pretrained(partial)
+        hf_gpt2.config_to_stock(config, architecture).save_pretrained(partial)
         _check_way_back(partial, read, set(shapes))
         if architecture == "GPT2LMHeadModel":
             generation_config(folder, config).save_pretrained(partial)
@@ -69,8 +69,8 @@ def export(src: str, out: str | os.PathLike) -> Path:
 def _check_way_back(folder: Path, read: Callable[[str], torch.Tensor], names: set[str]) -> None:
     """Raises `InputError` unless the exported folder, read back, holds our tensors to the bit."""
     source = hf_gpt2.open_source(folder)
-    for rule in source.rules:
-        for name, tensor in rule.to_ours(source.tensors[rule.theirs]).items():
+    for mapping in source.key_map:
+        for name, tensor in mapping.to_ours(source.tensors[mapping.theirs]).items():
             if not torch.equal(tensor, read(name)):
                 raise InputError(f"{name} did not survive the export; nothing was written.")
             names.discard(name)

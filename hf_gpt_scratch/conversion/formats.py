@@ -4,16 +4,9 @@ from pathlib import Path
 
 from ..utils.errors import InputError, UsageError
 from . import hf_gpt2, llms_from_scratch, nanogpt, openai_tf
+from .choices import FORMATS
 from .source import Source
 from .torch_file import load_torch
-
-# Each format's name on the command line, and the options it has.
-FORMATS = {
-    "hf-gpt2": frozenset(),
-    "nanogpt": frozenset({"vocab_size", "activation"}),
-    "llms-from-scratch": frozenset({"n_head", "lora_scale", "labels"}),
-    "openai-tf": frozenset(),
-}
 
 
 def open_source(path: Path, format: str = "auto", **options) -> Source:

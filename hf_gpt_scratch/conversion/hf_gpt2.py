@@ -18,28 +18,28 @@ from ..model_folder.contents import read_config
 from ..utils.errors import InputError
 from .checkpoint import Checkpoint
 from .independent_forward import Arithmetic
-from .key_map import QKV, Rule, expand
+from .key_map import QKV, KeyMapping, expand
 from .source import Renamed, Source, check_depth, key_of_names, strip_wrappers
 
 NAME = "stock transformers GPT-2"
 
 BASE = (
-    Rule("wte.weight", ("wte.weight",)),
-    Rule("wpe.weight", ("wpe.weight",)),
-    Rule("h.{i}.ln_1.weight", ("h.{i}.ln_1.weight",)),
-    Rule("h.{i}.ln_1.bias", ("h.{i}.ln_1.bias",)),
-    Rule("h.{i}.attn.c_attn.weight", tuple(f"h.{{i}}.attn.{name}.weight" for name in QKV), transpose=True),
-    Rule("h.{i}.attn.c_attn.bias", tuple(f"h.{{i}}.attn.{name}.bias" for name in QKV)),
-    Rule("h.{i}.attn.c_proj.weight", ("h.{i}.attn.o_proj.weight",), transpose=True),
-    Rule("h.{i}.attn.c_proj.bias", ("h.{i}.attn.o_proj.bias",)),
-    Rule("h.{i}.ln_2.weight", ("h.{i}.ln_2.weight",)),
-    Rule("h.{i}.ln_2.bias", ("h.{i}.ln_2.bias",)),
-    Rule("h.{i}.mlp.c_fc.weight", ("h.{i}.mlp.fc_in.weight",), transpose=True),
-    Rule("h.{i}.mlp.c_fc.bias", ("h.{i}.mlp.fc_in.bias",)),
-    Rule("h.{i}.mlp.c_proj.weight", ("h.{i}.mlp.fc_out.weight",), transpose=True),
-    Rule("h.{i}.mlp.c_proj.bias", ("h.{i}.mlp.fc_out.bias",)),
-    Rule("ln_f.weight", ("ln_f.weight",)),
-    Rule("ln_f.bias", ("ln_f.bias",)),
+    KeyMapping("wte.weight", ("wte.weight",)),
+    KeyMapping("wpe.weight", ("wpe.weight",)),
+    KeyMapping("h.{i}.ln_1.weight", ("h.{i}.ln_1.weight",)),
+    KeyMapping("h.{i}.ln_1.bias", ("h.{i}.ln_1.bias",)),
+    KeyMapping("h.{i}.attn.c_attn.weight", tuple(f"h.{{i}}.attn.{name}.weight" for name in QKV), transpose=True),
+    KeyMapping("h.{i}.attn.c_attn.bias", tuple(f"h.{{i}}.attn.{name}.bias" for name in QKV)),
+    KeyMapping("h.{i}.attn.c_proj.weight", ("h.{i}.attn.o_proj.weight",), transpose=True),
+    KeyMapping("h.{i}.attn.c_proj.bias", ("h.{i}.attn.o_proj.bias",)),
+    KeyMapping("h.{i}.ln_2.weight", ("h.{i}.ln_2.weight",)),
+    KeyMapping("h.{i}.ln_2.bias", ("h.{i}.ln_2.bias",)),
+    KeyMapping("h.{i}.mlp.c_fc.weight", ("h.{i}.mlp.fc_in.weight",), transpose=True),
+    KeyMapping("h.{i}.mlp.c_fc.bias", ("h.{i}.mlp.fc_in.bias",)),
+    KeyMapping("h.{i}.mlp.c_proj.weight", ("h.{i}.mlp.fc_out.weight",), transpose=True),
+    KeyMapping("h.{i}.mlp.c_proj.bias", ("h.{i}.mlp.fc_out.bias",)),
+    KeyMapping("ln_f.weight", ("ln_f.weight",)),
+    KeyMapping("ln_f.bias", ("ln_f.bias",)),
 )
 
 ARITHMETIC = Arithmetic(
@@ -48,22 +48,22 @@ ARITHMETIC = Arithmetic(
     attention_norm="h.{i}.ln_1",
     query_key_value=("h.{i}.attn.c_attn",),
     attention_output="h.{i}.attn.c_proj",
-    feed_forward_norm="h.{i}.ln_2",
-    widen="h.{i}.mlp.c_fc",
-    narrow="h.{i}.mlp.c_proj",
+    mlp_norm="h.{i}.ln_2",
+    mlp_in="h.{i}.mlp.c_fc",
+    mlp_out="h.{i}.mlp.c_proj",
     final_norm="ln_f",
     head=None,
     in_out=True,
 )
 
-LM_HEAD = Rule("lm_head.weight", ("lm_head.weight",))
+LM_HEAD = KeyMapping("lm_head.weight", ("lm_head.weight",))
 HEADS = {
     "GPT2Model": (),
     "GPT2LMHeadModel": (LM_HEAD,),
-    "GPT2ForSequenceClassification": (Rule("score.weight", ("score.weight",)),),
+    "GPT2ForSequenceClassification": (KeyMapping("score.weight", ("score.weight",)),),
     "GPT2ForTokenClassification": (
-        Rule("classifier.weight", ("score.weight",)),
-        Rule("classifier.bias", ("score.bias",)),
+        KeyMapping("classifier.weight", ("score.weight",)),
+        KeyMapping("classifier.bias", ("score.bias",)),
     ),
 }
 ARCHITECTURES = {
@@ -94,7 +94,7 @@ def open_source(folder: Path) -> Source:
     settings = read_config(folder, "gpt2")
     checkpoint = Checkpoint(folder)
     architecture = find_architecture(settings.get("architectures"), set(checkpoint.shapes))
-    config = config_to_ours(settings)
+    config = config_from_stock(settings)
     check_depth(folder, config.n_layer, checkpoint)
     key_of = key_of_names(checkpoint.shapes, lambda key: normalize_key(key, architecture))
     prefix = "" if architecture == "GPT2Model" else "transformer."
@@ -104,13 +104,13 @@ def open_source(folder: Path) -> Source:
         raise InputError(
             "lm_head.weight differs from wte.weight although the config ties them; set tie_word_embeddings to false."
         )
-    head = next((rule.theirs for rule in HEADS[architecture]), None)
+    head = next((mapping.theirs for mapping in HEADS[architecture]), None)
     head = embeddings if head == "lm_head.weight" and config.tie_word_embeddings else head
     return Source(
         format=NAME,
         config=config,
         architecture=ARCHITECTURES[architecture],
-        rules=rules(architecture, config.n_layer, config.tie_word_embeddings),
+        key_map=key_map(architecture, config.n_layer, config.tie_word_embeddings),
         tensors=Renamed(checkpoint, key_of),
         arithmetic=replace(ARITHMETIC.with_prefix(prefix), head=head, activation=ACT2FN[config.activation_function]),
         files=checkpoint.files,
@@ -118,11 +118,11 @@ def open_source(folder: Path) -> Source:
     )
 
 
-def rules(architecture: str, n_layer: int, tied: bool) -> list[Rule]:
+def key_map(architecture: str, n_layer: int, tied: bool) -> list[KeyMapping]:
     """The rows for one of `HEADS`' architectures; a tied output head is no tensor of its own."""
     prefix = "" if architecture == "GPT2Model" else "transformer."
-    base = [rule.with_prefix(prefix) for rule in expand(BASE, n_layer)]
-    return base + [rule for rule in HEADS[architecture] if not (tied and rule is LM_HEAD)]
+    base = [mapping.with_prefix(prefix) for mapping in expand(BASE, n_layer)]
+    return base + [mapping for mapping in HEADS[architecture] if not (tied and mapping is LM_HEAD)]
 
 
 def normalize_key(key: str, architecture: str) -> str | None:
@@ -155,7 +155,7 @@ def find_architecture(declared: list[str] | None, keys: set[str]) -> str:
     return "GPT2ForTokenClassification" if "classifier.weight" in keys else "GPT2LMHeadModel"
 
 
-def config_to_ours(settings: dict) -> GPTScratchConfig:
+def config_from_stock(settings: dict) -> GPTScratchConfig:
     """A stock GPT-2 `config.json` as ours; raises `InputError` for a variant of the architecture we do not have."""
     try:
         stock = GPT2Config.from_dict(settings)
@@ -181,7 +181,7 @@ def config_to_ours(settings: dict) -> GPTScratchConfig:
     return config
 
 
-def config_to_theirs(config: GPTScratchConfig, architecture: str) -> GPT2Config:
+def config_to_stock(config: GPTScratchConfig, architecture: str) -> GPT2Config:
     """Our configuration as stock GPT-2's. `n_ctx` is for llama.cpp, which still reads it."""
     settings = {name: getattr(config, name) for name in SHARED_SETTINGS}
     return GPT2Config(

@@ -29,9 +29,9 @@ class Arithmetic:
     attention_norm: str
     query_key_value: tuple[str, ...]
     attention_output: str
-    feed_forward_norm: str
-    widen: str
-    narrow: str
+    mlp_norm: str
+    mlp_in: str
+    mlp_out: str
     final_norm: str
     head: str | None
     in_out: bool = False
@@ -42,8 +42,8 @@ class Arithmetic:
 
     def with_prefix(self, prefix: str) -> "Arithmetic":
         """The same with `prefix` before every name of a part of the base model."""
-        parts = ("token_embedding", "position_embedding", "attention_norm", "attention_output", "feed_forward_norm")
-        names = {part: prefix + getattr(self, part) for part in (*parts, "widen", "narrow", "final_norm")}
+        parts = ("token_embedding", "position_embedding", "attention_norm", "attention_output", "mlp_norm")
+        names = {part: prefix + getattr(self, part) for part in (*parts, "mlp_in", "mlp_out", "final_norm")}
         return replace(self, **names, query_key_value=tuple(prefix + name for name in self.query_key_value))
 
 
@@ -78,8 +78,8 @@ def logits(tensors, arithmetic: Arithmetic, n_layer: int, n_head: int, epsilon: 
         scores = (query @ key.transpose(2, 3) / query.shape[-1] ** 0.5).masked_fill(future, -torch.inf)
         attended = (scores.softmax(-1) @ value).transpose(1, 2).flatten(2)
         x = x + linear(attended, arithmetic.attention_output.format(i=i))
-        y = normalize(x, arithmetic.feed_forward_norm.format(i=i))
-        x = x + linear(arithmetic.activation(linear(y, arithmetic.widen.format(i=i))), arithmetic.narrow.format(i=i))
+        y = normalize(x, arithmetic.mlp_norm.format(i=i))
+        x = x + linear(arithmetic.activation(linear(y, arithmetic.mlp_in.format(i=i))), arithmetic.mlp_out.format(i=i))
     x = normalize(x, arithmetic.final_norm)
     if arithmetic.head is None:
         return x

@@ -9,7 +9,7 @@ QKV = ("q_proj", "k_proj", "v_proj")
 
 
 @dataclass(frozen=True)
-class Rule:
+class KeyMapping:
     """
     One row of a format's table.
 
@@ -23,13 +23,13 @@ class Rule:
     ours: tuple[str, ...]
     transpose: bool = False
 
-    def for_layer(self, i: int) -> "Rule":
+    def for_layer(self, i: int) -> "KeyMapping":
         """The row with `{i}` filled in."""
-        return Rule(self.theirs.format(i=i), tuple(name.format(i=i) for name in self.ours), self.transpose)
+        return KeyMapping(self.theirs.format(i=i), tuple(name.format(i=i) for name in self.ours), self.transpose)
 
-    def with_prefix(self, prefix: str) -> "Rule":
+    def with_prefix(self, prefix: str) -> "KeyMapping":
         """The row with `prefix` before every name."""
-        return Rule(prefix + self.theirs, tuple(prefix + name for name in self.ours), self.transpose)
+        return KeyMapping(prefix + self.theirs, tuple(prefix + name for name in self.ours), self.transpose)
 
     def to_ours(self, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
         """Their tensor as ours, by name: views of it."""
@@ -41,16 +41,16 @@ class Rule:
         joined = torch.cat(list(tensors))
         return joined.t() if self.transpose else joined
 
-    def their_shape(self, our_shapes: Iterable[Iterable[int]]) -> tuple[int, ...]:
+    def their_shape(self, native_shapes: Iterable[Iterable[int]]) -> tuple[int, ...]:
         """The shape of their tensor, given the shapes of ours."""
-        first, *others = (tuple(shape) for shape in our_shapes)
+        first, *others = (tuple(shape) for shape in native_shapes)
         joined = (first[0] + sum(shape[0] for shape in others), *first[1:])
         return joined[::-1] if self.transpose else joined
 
 
-def expand(table: Iterable[Rule], n_layer: int) -> list[Rule]:
+def expand(table: Iterable[KeyMapping], n_layer: int) -> list[KeyMapping]:
     """The table's rows for a model of `n_layer` blocks."""
-    rules = []
-    for rule in table:
-        rules += [rule.for_layer(i) for i in range(n_layer)] if "{i}" in rule.theirs else [rule]
-    return rules
+    key_map = []
+    for mapping in table:
+        key_map += [mapping.for_layer(i) for i in range(n_layer)] if "{i}" in mapping.theirs else [mapping]
+    return key_map

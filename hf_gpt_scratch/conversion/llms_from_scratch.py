@@ -14,7 +14,7 @@ import torch
 
 from ..utils.errors import InputError, UsageError
 from .independent_forward import Arithmetic
-from .key_map import Rule, expand
+from .key_map import KeyMapping, expand
 from .source import Renamed, Source, Tensors, check_depth, key_of_names, make_config, weight_name
 from .torch_file import TorchTensors
 
@@ -28,20 +28,20 @@ LINEARS = {
     "ff.layers.2": "mlp.fc_out",
 }
 TABLE = (
-    Rule("tok_emb.weight", ("transformer.wte.weight",)),
-    Rule("pos_emb.weight", ("transformer.wpe.weight",)),
+    KeyMapping("tok_emb.weight", ("transformer.wte.weight",)),
+    KeyMapping("pos_emb.weight", ("transformer.wpe.weight",)),
     *(
-        Rule(f"trf_blocks.{{i}}.{theirs}.{part}", (f"transformer.h.{{i}}.{ours}.{part}",))
+        KeyMapping(f"trf_blocks.{{i}}.{theirs}.{part}", (f"transformer.h.{{i}}.{ours}.{part}",))
         for theirs, ours in LINEARS.items()
         for part in ("weight", "bias")
     ),
     *(
-        Rule(f"trf_blocks.{{i}}.norm{n}.{theirs}", (f"transformer.h.{{i}}.ln_{n}.{ours}",))
+        KeyMapping(f"trf_blocks.{{i}}.norm{n}.{theirs}", (f"transformer.h.{{i}}.ln_{n}.{ours}",))
         for n in (1, 2)
         for theirs, ours in (("scale", "weight"), ("shift", "bias"))
     ),
-    Rule("final_norm.scale", ("transformer.ln_f.weight",)),
-    Rule("final_norm.shift", ("transformer.ln_f.bias",)),
+    KeyMapping("final_norm.scale", ("transformer.ln_f.weight",)),
+    KeyMapping("final_norm.shift", ("transformer.ln_f.bias",)),
 )
 ARITHMETIC = {
     "token_embedding": "tok_emb.weight",
@@ -49,9 +49,9 @@ ARITHMETIC = {
     "attention_norm": "trf_blocks.{i}.norm1",
     "query_key_value": tuple(f"trf_blocks.{{i}}.att.{name}" for name in QKV_NAMES),
     "attention_output": "trf_blocks.{i}.att.out_proj",
-    "feed_forward_norm": "trf_blocks.{i}.norm2",
-    "widen": "trf_blocks.{i}.ff.layers.0",
-    "narrow": "trf_blocks.{i}.ff.layers.2",
+    "mlp_norm": "trf_blocks.{i}.norm2",
+    "mlp_in": "trf_blocks.{i}.ff.layers.0",
+    "mlp_out": "trf_blocks.{i}.ff.layers.2",
     "final_norm": "final_norm",
     "norm": ("scale", "shift"),
 }
@@ -119,9 +119,9 @@ def open_source(
         qkv_bias="trf_blocks.0.att.W_query.bias" in shapes,
         tie_word_embeddings=tied,
     )
-    rules = expand(TABLE, config.n_layer)
+    key_map = expand(TABLE, config.n_layer)
     if not config.qkv_bias:
-        rules = [rule for rule in rules if not re.search(r"att\.W_\w+\.bias", rule.theirs)]
+        key_map = [mapping for mapping in key_map if not re.search(r"att\.W_\w+\.bias", mapping.theirs)]
     if is_classifier:
         config.num_labels = n_labels
         if labels is not None:
@@ -131,16 +131,16 @@ def open_source(
             config.id2label, config.label2id = dict(enumerate(names)), {name: i for i, name in enumerate(names)}
         config.classifier_bias = "out_head.bias" in shapes
         parts = ("weight", "bias") if config.classifier_bias else ("weight",)
-        rules += [Rule(f"out_head.{part}", (f"score.{part}",)) for part in parts]
+        key_map += [KeyMapping(f"out_head.{part}", (f"score.{part}",)) for part in parts]
     elif not tied:
-        rules.append(Rule("out_head.weight", ("lm_head.weight",)))
+        key_map.append(KeyMapping("out_head.weight", ("lm_head.weight",)))
     else:
         tensors = Renamed(tensors, {name: name for name in shapes if name != "out_head.weight"})
     return Source(
         format=NAME,
         config=config,
         architecture="GPTScratchForSequenceClassification" if is_classifier else "GPTScratchForCausalLM",
-        rules=rules,
+        key_map=key_map,
         tensors=tensors,
         originals=merged and merged.apart,
         arithmetic=Arithmetic(

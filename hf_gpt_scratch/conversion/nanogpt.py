@@ -23,7 +23,7 @@ from .torch_file import TorchTensors
 NAME = "nanoGPT checkpoint"
 
 # The names are those of stock GPT-2; the matrices are not transposed.
-TABLE = tuple(replace(rule, transpose=False).with_prefix("transformer.") for rule in hf_gpt2.BASE)
+TABLE = tuple(replace(mapping, transpose=False).with_prefix("transformer.") for mapping in hf_gpt2.BASE)
 EMBEDDINGS = "transformer.wte.weight"
 ARITHMETIC = replace(hf_gpt2.ARITHMETIC.with_prefix("transformer."), in_out=False, head=EMBEDDINGS)
 MASK = re.compile(r"transformer\.h\.\d+\.attn\.bias")  # saved where flash attention was missing
@@ -68,16 +68,16 @@ def open_source(path: Path, content: dict, vocab_size: int | None = None, activa
             raise InputError(f"{path} has a vocabulary of {config.vocab_size}, which cannot be cut to {vocab_size}.")
         named, config.vocab_size = CutVocabulary(named, vocab_size), vocab_size
     table = expand(TABLE, config.n_layer)
-    rules = table if adds_bias else [rule for rule in table if not rule.theirs.endswith(".bias")]
+    key_map = table if adds_bias else [mapping for mapping in table if not mapping.theirs.endswith(".bias")]
     return Source(
         format=NAME,
         config=config,
         architecture="GPTScratchForCausalLM",
-        rules=rules,
+        key_map=key_map,
         tensors=named,
         arithmetic=replace(ARITHMETIC, activation=ACT2FN[activation]),
         files=[path],
-        zeros=frozenset(name for rule in table if rule not in rules for name in rule.ours),
+        zeros=frozenset(name for mapping in table if mapping not in key_map for name in mapping.ours),
     )
 
 

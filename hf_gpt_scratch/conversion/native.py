@@ -16,7 +16,7 @@ from .safetensors_file import DTYPES
 
 
 @dataclass(frozen=True)
-class Ours:
+class NativeModel:
     """A model folder's configuration, the class it was saved from and its tensors, which are those of that class."""
 
     config: GPTScratchConfig
@@ -24,7 +24,7 @@ class Ours:
     checkpoint: Checkpoint
 
 
-def open_ours(folder: Path, architectures: tuple[str, ...], target: str) -> Ours:
+def open_native(folder: Path, architectures: tuple[str, ...], target: str) -> NativeModel:
     """
     Opens a model folder.
 
@@ -44,12 +44,12 @@ def open_ours(folder: Path, architectures: tuple[str, ...], target: str) -> Ours
     if architecture not in architectures:
         raise InputError(f"{folder} holds a {architecture}; {target} takes only {' or '.join(architectures)}.")
     checkpoint = Checkpoint(folder)
-    check_keys(checkpoint.shapes, our_shapes(config, architecture))
+    check_keys(checkpoint.shapes, native_shapes(config, architecture))
     check_dtypes(checkpoint.dtypes)
-    return Ours(config, architecture, checkpoint)
+    return NativeModel(config, architecture, checkpoint)
 
 
-def our_shapes(config: GPTScratchConfig, architecture: str) -> dict[str, tuple[int, ...]]:
+def native_shapes(config: GPTScratchConfig, architecture: str) -> dict[str, tuple[int, ...]]:
     """The name and shape of every tensor that a saved model of this configuration has, found without its memory."""
     try:
         with torch.device("meta"):

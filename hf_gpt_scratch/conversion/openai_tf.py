@@ -14,7 +14,7 @@ import torch
 
 from ..utils.errors import InputError
 from .independent_forward import Arithmetic
-from .key_map import QKV, Rule, expand
+from .key_map import QKV, KeyMapping, expand
 from .source import Renamed, Source, Tensors, check_depth, key_of_names, make_config
 
 NAME = "GPT-2 of OpenAI in TensorFlow"
@@ -33,19 +33,21 @@ LINEARS = {
     "mlp.c_proj": ("mlp.fc_out",),
 }
 TABLE = (
-    Rule("model.wte", ("transformer.wte.weight",)),
-    Rule("model.wpe", ("transformer.wpe.weight",)),
+    KeyMapping("model.wte", ("transformer.wte.weight",)),
+    KeyMapping("model.wpe", ("transformer.wpe.weight",)),
     *(
-        Rule(f"model.{norm}.{theirs}", (f"transformer.{ours}.{part}",))
+        KeyMapping(f"model.{norm}.{theirs}", (f"transformer.{ours}.{part}",))
         for norm, ours in (("h{i}.ln_1", "h.{i}.ln_1"), ("h{i}.ln_2", "h.{i}.ln_2"), ("ln_f", "ln_f"))
         for theirs, part in (("g", "weight"), ("b", "bias"))
     ),
     *(
-        Rule(f"model.h{{i}}.{theirs}.w", tuple(f"transformer.h.{{i}}.{name}.weight" for name in ours), transpose=True)
+        KeyMapping(
+            f"model.h{{i}}.{theirs}.w", tuple(f"transformer.h.{{i}}.{name}.weight" for name in ours), transpose=True
+        )
         for theirs, ours in LINEARS.items()
     ),
     *(
-        Rule(f"model.h{{i}}.{theirs}.b", tuple(f"transformer.h.{{i}}.{name}.bias" for name in ours))
+        KeyMapping(f"model.h{{i}}.{theirs}.b", tuple(f"transformer.h.{{i}}.{name}.bias" for name in ours))
         for theirs, ours in LINEARS.items()
     ),
 )
@@ -55,9 +57,9 @@ ARITHMETIC = Arithmetic(
     attention_norm="model.h{i}.ln_1",
     query_key_value=("model.h{i}.attn.c_attn",),
     attention_output="model.h{i}.attn.c_proj",
-    feed_forward_norm="model.h{i}.ln_2",
-    widen="model.h{i}.mlp.c_fc",
-    narrow="model.h{i}.mlp.c_proj",
+    mlp_norm="model.h{i}.ln_2",
+    mlp_in="model.h{i}.mlp.c_fc",
+    mlp_out="model.h{i}.mlp.c_proj",
     final_norm="model.ln_f",
     head="model.wte",
     in_out=True,
@@ -87,7 +89,7 @@ def open_source(folder: Path) -> Source:
         format=NAME,
         config=config,
         architecture="GPTScratchForCausalLM",
-        rules=expand(TABLE, config.n_layer),
+        key_map=expand(TABLE, config.n_layer),
         tensors=Matrices(folder, named),
         arithmetic=ARITHMETIC,
         files=[folder / name for name in FILES if (folder / name).is_file()],

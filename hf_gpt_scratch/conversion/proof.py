@@ -8,7 +8,7 @@ from ..model_folder.clean_process import run_jobs
 from ..model_folder.contents import AUTO_CLASSES
 from ..model_folder.reference_logits import TOLERANCE
 from ..utils.errors import InputError
-from . import independent_forward as reference
+from . import independent_forward
 from .source import Source
 
 
@@ -26,7 +26,7 @@ def prove(source: Source, folder: Path) -> float:
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(config.vocab_size, (2, min(32, config.n_positions)), generator=generator)
     ids[0, 0] = config.vocab_size - 1
-    expected = reference.logits(
+    expected = independent_forward.logits(
         source.originals or source.tensors,
         source.arithmetic,
         config.n_layer,

@@ -10,7 +10,7 @@ import torch
 from ..configuration_gpt_scratch import GPTScratchConfig
 from ..utils.errors import InputError
 from .independent_forward import Arithmetic
-from .key_map import Rule
+from .key_map import KeyMapping
 
 
 class Tensors(Protocol):
@@ -43,8 +43,8 @@ class Source:
         format: the format's name in words.
         config: the configuration of the model that it becomes.
         architecture: the class that it becomes, one of ours.
-        rules: which of its tensors are which of ours.
-        tensors: them, by the names in `rules`.
+        key_map: which of its tensors are which of ours.
+        tensors: them, by the names in `key_map`.
         arithmetic: how the format itself computes with them, to prove the conversion by.
         files: the files that hold them.
         zeros: those of our tensors that the format does without, because it adds nothing there.
@@ -55,7 +55,7 @@ class Source:
     format: str
     config: GPTScratchConfig
     architecture: str
-    rules: list[Rule]
+    key_map: list[KeyMapping]
     tensors: Tensors
     arithmetic: Arithmetic
     files: list[Path]

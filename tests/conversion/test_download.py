@@ -1,6 +1,7 @@
 """The download of OpenAI's files, from servers on this machine that break in the ways servers do."""
 
 import base64
+import errno
 import hashlib
 import random
 import re
@@ -9,9 +10,11 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 
 from hf_gpt_scratch.conversion import download
+from hf_gpt_scratch.conversion.choices import OPENAI_SIZES
 from hf_gpt_scratch.conversion.openai_tf import FILES
 from hf_gpt_scratch.utils.errors import InputError, UsageError
 
@@ -75,9 +78,12 @@ def hosts(monkeypatch):
     for server in servers:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     monkeypatch.setattr(download, "HOSTS", tuple(server.url for server in servers))
-    monkeypatch.setattr(download, "SHA256", {size: {} for size in download.SIZES})
+    monkeypatch.setattr(download, "SHA256", {size: {} for size in OPENAI_SIZES})
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    huggingface_hub.close_session()  # the next one reads the variable
     yield servers
+    huggingface_hub.close_session()
     for server in servers:
         server.shutdown()
         server.server_close()
@@ -100,8 +106,7 @@ def test_all_files_arrive_once(hosts, tmp_path):
     assert len(hosts[0].requests) == 7 and not hosts[1].requests
 
 
-def test_broken_connection_is_taken_up_where_it_broke(hosts, tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "CHUNK", 10_000)
+def test_broken_connection_is_taken_up_where_it_broke(hosts, tmp_path):
     hosts[0].cuts = [100_000, 50_000]
     download.download_openai("355M", tmp_path)
     assert is_complete(tmp_path)
@@ -193,8 +198,7 @@ def test_mirror_stands_in_for_a_server_that_refuses(hosts, tmp_path):
     assert is_complete(tmp_path) and len(hosts[1].requests) == 7
 
 
-def test_mirror_goes_on_where_the_first_host_died(hosts, tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "CHUNK", 10_000)
+def test_mirror_goes_on_where_the_first_host_died(hosts, tmp_path):
     hosts[0].cuts = [100_000, 0]
     download.download_openai("124M", tmp_path)
     assert is_complete(tmp_path) and ranges(hosts[1]) == ["bytes=99999-"]
@@ -221,7 +225,7 @@ def test_what_arrived_is_kept_for_the_next_call(hosts, tmp_path):
         download.download_openai("124M", tmp_path)
     assert not (tmp_path / DATA).exists()
     partial = (tmp_path / f".{DATA}.partial").read_bytes()
-    assert len(partial) > 100_000 - download.CHUNK and CONTENTS[DATA].startswith(partial)
+    assert partial == CONTENTS[DATA][: 100_000 + 100_000 - 1]
     for host in hosts:
         host.cuts = []
     download.download_openai("124M", tmp_path)
@@ -237,12 +241,29 @@ def test_wrong_use(hosts, tmp_path):
 
 
 def test_known_checksums_are_of_these_files():
-    assert download.SHA256.keys() == set(download.SIZES)
+    assert download.SHA256.keys() == set(OPENAI_SIZES)
     assert download.SHA256["124M"].keys() == set(FILES)
     settings = '{\n  "n_vocab": 50257,\n  "n_ctx": 1024,\n  "n_embd": 768,\n  "n_head": 12,\n  "n_layer": 12\n}\n'
     assert hashlib.sha256(settings.encode()).hexdigest() == download.SHA256["124M"]["hparams.json"]
     from tiktoken_ext import openai_public
 
     source = Path(openai_public.__file__).read_text(encoding="utf-8")
-    for size in download.SIZES:
+    for size in OPENAI_SIZES:
         assert download.SHA256[size]["vocab.bpe"] in source and download.SHA256[size]["encoder.json"] in source
+
+
+def test_offline_mode_keeps_off_the_network(hosts, tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(InputError, match="offline mode is enabled.* unset the `HF_HUB_OFFLINE`"):
+        download.download_openai("124M", tmp_path / "gpt2")
+    assert not hosts[0].requests and not (tmp_path / "gpt2").exists()
+
+
+def test_full_disk_is_not_taken_for_a_broken_connection(hosts, tmp_path, monkeypatch):
+    def append(answer, partial, start, length):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(download, "_append", append)
+    with pytest.raises(OSError, match="No space left"):
+        download.download_openai("124M", tmp_path)
+    assert len(hosts[0].requests) == 1 and not hosts[1].requests

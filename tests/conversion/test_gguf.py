@@ -9,8 +9,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hf_gpt_scratch import GPTScratchConfig, GPTScratchForCausalLM, GPTScratchForSequenceClassification
 from hf_gpt_scratch.adapters import merged_folder
-from hf_gpt_scratch.conversion import gguf_export
-from hf_gpt_scratch.conversion.gguf_export import PROBE, export_gguf
+from hf_gpt_scratch.conversion import gguf as gguf_format
+from hf_gpt_scratch.conversion.gguf import PROBE, export_gguf
 from hf_gpt_scratch.prompts import CHAT_TEMPLATE, OLLAMA_TEMPLATE, render_prompt
 from hf_gpt_scratch.tokenizer import gpt2_tokenizer, train_tokenizer
 from hf_gpt_scratch.utils.errors import InputError
@@ -205,11 +205,11 @@ def test_other_tokenizers_are_refused(folder, tokenizer, tmp_path):
 def test_wrong_file_is_not_left(folder, tmp_path, monkeypatch):
     swap = {"blk.{i}.attn_norm": "blk.{i}.ffn_norm", "blk.{i}.ffn_norm": "blk.{i}.attn_norm"}
 
-    def swapped(rule):
-        name, _, part = rule.theirs.rpartition(".")
-        return type(rule)(f"{swap.get(name, name)}.{part}", rule.ours)
+    def swapped(mapping):
+        name, _, part = mapping.theirs.rpartition(".")
+        return type(mapping)(f"{swap.get(name, name)}.{part}", mapping.ours)
 
-    monkeypatch.setattr(gguf_export, "TABLE", tuple(map(swapped, gguf_export.TABLE)))
+    monkeypatch.setattr(gguf_format, "TABLE", tuple(map(swapped, gguf_format.TABLE)))
     with pytest.raises(InputError, match="differ from the source's"):
         export_gguf(str(folder()), tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]

@@ -176,12 +176,13 @@ def test_conversion_holds_a_few_tensors_at_a_time(large_folder, way):
 import re, sys
 from functools import partial
 from pathlib import Path
-from hf_gpt_scratch import conversion
+from importlib import import_module
+module = import_module("hf_gpt_scratch.conversion." + sys.argv[1])
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text()).group(1)) * 1024
-conversion.write_safetensors = partial(conversion.write_safetensors, max_shard_size="20MB")
+module.write_safetensors = partial(module.write_safetensors, max_shard_size="20MB")
 start = peak()
-getattr(conversion, sys.argv[1])(sys.argv[2], sys.argv[3])
+getattr(module, sys.argv[1])(sys.argv[2], sys.argv[3])
 print(peak() - start)
 """
     source = str(large_folder / ("src" if way == "convert" else "ours"))

@@ -12,7 +12,7 @@ import requests
 import torch
 
 from hf_gpt_scratch import GPTScratchConfig, GPTScratchForCausalLM
-from hf_gpt_scratch.conversion.gguf_export import PROBE, export_gguf
+from hf_gpt_scratch.conversion.gguf import PROBE, export_gguf
 from hf_gpt_scratch.generation.sampling import sample
 from hf_gpt_scratch.tokenizer import gpt2_tokenizer, train_tokenizer
 

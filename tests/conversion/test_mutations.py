@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
 from hf_gpt_scratch import GPTScratchForCausalLM
-from hf_gpt_scratch.conversion import independent_forward as reference
+from hf_gpt_scratch.conversion import independent_forward
 from hf_gpt_scratch.conversion.formats import open_source
 from hf_gpt_scratch.model_folder.loading import load_model
 from hf_gpt_scratch.utils.errors import InputError
@@ -53,7 +53,7 @@ def expected_logits(name: str, sample: Sample) -> torch.Tensor:
     opened = open_source(sample.source, **({"n_head": 2} if name == "llms-from-scratch" else {}))
     config = opened.config
     sizes = config.n_layer, config.n_head, config.layer_norm_epsilon
-    return reference.logits(opened.tensors, opened.arithmetic, *sizes, IDS % config.vocab_size)
+    return independent_forward.logits(opened.tensors, opened.arithmetic, *sizes, IDS % config.vocab_size)
 
 
 def found_logits(name: str, out: Path) -> torch.Tensor:

@@ -219,13 +219,13 @@ def test_wrong_proof_leaves_nothing(nano, tmp_path, monkeypatch):
     from hf_gpt_scratch.conversion import nanogpt
 
     file, _ = nano()
-    swapped = [rule for rule in nanogpt.TABLE if "ln_1" not in rule.theirs and "ln_2" not in rule.theirs]
-    for rule in nanogpt.TABLE:
-        if rule not in swapped:
+    swapped = [mapping for mapping in nanogpt.TABLE if "ln_1" not in mapping.theirs and "ln_2" not in mapping.theirs]
+    for mapping in nanogpt.TABLE:
+        if mapping not in swapped:
             swap = {"ln_1": "ln_2", "ln_2": "ln_1"}
-            name = rule.ours[0]
+            name = mapping.ours[0]
             part = "ln_1" if "ln_1" in name else "ln_2"
-            swapped.append(type(rule)(rule.theirs, (name.replace(part, swap[part]),)))
+            swapped.append(type(mapping)(mapping.theirs, (name.replace(part, swap[part]),)))
     monkeypatch.setattr(nanogpt, "TABLE", tuple(swapped))
     with pytest.raises(InputError, match="differ from the source's"):
         convert(str(file), tmp_path / "out", tokenizer="none", prove=True)

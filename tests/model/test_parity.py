@@ -49,11 +49,11 @@ def test_logits_are_those_of_stock_gpt2(size):
 
 def as_ours(stock: GPT2LMHeadModel) -> GPTScratchForCausalLM:
     """The stock model's weights in our model, in memory; the table of names is the one that files are converted by."""
-    config = hf_gpt2.config_to_ours(stock.config.to_dict())
+    config = hf_gpt2.config_from_stock(stock.config.to_dict())
     state = stock.state_dict()
     converted = {}
-    for rule in hf_gpt2.rules("GPT2LMHeadModel", config.n_layer, tied=True):
-        converted.update(rule.to_ours(state[rule.theirs]))
+    for mapping in hf_gpt2.key_map("GPT2LMHeadModel", config.n_layer, tied=True):
+        converted.update(mapping.to_ours(state[mapping.theirs]))
     with torch.device("meta"):
         ours = GPTScratchForCausalLM(config)
     missing, unexpected = ours.load_state_dict(converted, strict=False, assign=True)

@@ -17,7 +17,7 @@ from transformers import GPT2Config, PreTrainedModel
 from hf_gpt_scratch import GPTScratchConfig, GPTScratchForCausalLM
 from hf_gpt_scratch.conversion.convert import convert
 from hf_gpt_scratch.conversion.export import export
-from hf_gpt_scratch.conversion.gguf_export import export_gguf
+from hf_gpt_scratch.conversion.gguf import export_gguf
 from hf_gpt_scratch.tokenizer import train_tokenizer
 from hf_gpt_scratch.utils.errors import InputError
 

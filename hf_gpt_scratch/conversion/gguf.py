@@ -26,8 +26,8 @@ from ..utils.errors import InputError
 from ..utils.files import atomic_folder, write_json
 from ..utils.provenance import environment, recorded_source, sha256
 from .checkpoint import Checkpoint
-from .key_map import QKV, Rule, expand
-from .native import open_ours
+from .key_map import QKV, KeyMapping, expand
+from .native import open_native
 
 FILE = "model.gguf"
 # Each dtype's file type, by its name in the gguf package, and that of the matrices; all else stays F32.
@@ -44,10 +44,10 @@ LAYERS = {
     "output_norm": ("ln_f",),
 }
 TABLE = (
-    Rule("token_embd.weight", ("transformer.wte.weight",)),
-    Rule("position_embd.weight", ("transformer.wpe.weight",)),
+    KeyMapping("token_embd.weight", ("transformer.wte.weight",)),
+    KeyMapping("position_embd.weight", ("transformer.wpe.weight",)),
     *(
-        Rule(f"{theirs}.{part}", tuple(f"transformer.{name}.{part}" for name in ours))
+        KeyMapping(f"{theirs}.{part}", tuple(f"transformer.{name}.{part}" for name in ours))
         for theirs, ours in LAYERS.items()
         for part in ("weight", "bias")
     ),
@@ -96,7 +96,7 @@ def export_gguf(
     except ImportError:
         raise InputError("GGUF needs the package gguf: pip install 'hf-gpt-scratch[convert]'.") from None
     folder = resolve_source(src)
-    ours = open_ours(folder, (GPTScratchForCausalLM.__name__,), "GGUF")
+    ours = open_native(folder, (GPTScratchForCausalLM.__name__,), "GGUF")
     config, checkpoint = ours.config, ours.checkpoint
     if config.activation_function not in ("gelu_new", "gelu_pytorch_tanh"):
         raise InputError(
@@ -124,7 +124,7 @@ def export_gguf(
         writer.add_file_type(gguf.LlamaFileType[file_type])
         writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
         _add_settings(writer, config, tokenizer, *entries)
-        head = [] if config.tie_word_embeddings else [Rule("output.weight", ("lm_head.weight",))]
+        head = [] if config.tie_word_embeddings else [KeyMapping("output.weight", ("lm_head.weight",))]
         _write_tensors(gguf, writer, checkpoint, expand(TABLE, config.n_layer) + head, matrix_type)
         # Ollama has a template language of its own; of others than ours it is told nothing but the prompt.
         template = OLLAMA_TEMPLATE if tokenizer.chat_template == CHAT_TEMPLATE else "{{ .Prompt }}"
@@ -204,18 +204,18 @@ def _add_settings(writer, config: GPTScratchConfig, tokenizer, tokens: list, typ
         writer.add_chat_template(re.sub(r"{%-? *(end)?generation *-?%}", "", tokenizer.chat_template))
 
 
-def _write_tensors(gguf, writer, checkpoint: Checkpoint, rules: list[Rule], matrix_type: str) -> None:
+def _write_tensors(gguf, writer, checkpoint: Checkpoint, key_map: list[KeyMapping], matrix_type: str) -> None:
     """All the names, shapes and types first, then the values of one tensor after another."""
     kinds, shapes = {}, dict(checkpoint.shapes)
-    for rule in rules:
-        for name in rule.ours:
+    for mapping in key_map:
+        for name in mapping.ours:
             if name not in shapes:  # a model without qkv biases
                 shapes[name] = shapes[name.removesuffix("bias") + "weight"][:1]
-        shape = rule.their_shape(shapes[name] for name in rule.ours)
-        is_matrix = len(shape) == 2 and rule.theirs != "position_embd.weight"
-        kinds[rule.theirs] = kind = gguf.GGMLQuantizationType[matrix_type if is_matrix else "F32"]
+        shape = mapping.their_shape(shapes[name] for name in mapping.ours)
+        is_matrix = len(shape) == 2 and mapping.theirs != "position_embd.weight"
+        kinds[mapping.theirs] = kind = gguf.GGMLQuantizationType[matrix_type if is_matrix else "F32"]
         block, size = gguf.GGML_QUANT_SIZES[kind]
-        writer.add_tensor_info(rule.theirs, shape, None, math.prod(shape) // block * size, raw_dtype=kind)
+        writer.add_tensor_info(mapping.theirs, shape, None, math.prod(shape) // block * size, raw_dtype=kind)
 
     def read(name: str) -> torch.Tensor:
         return checkpoint[name].float() if name in checkpoint.shapes else torch.zeros(shapes[name])
@@ -224,9 +224,9 @@ def _write_tensors(gguf, writer, checkpoint: Checkpoint, rules: list[Rule], matr
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
-        for rule in rules:
-            values = rule.to_theirs(read(name) for name in rule.ours).numpy()
-            writer.write_tensor_data(gguf.quantize(values, kinds[rule.theirs]))
+        for mapping in key_map:
+            values = mapping.to_theirs(read(name) for name in mapping.ours).numpy()
+            writer.write_tensor_data(gguf.quantize(values, kinds[mapping.theirs]))
     finally:
         writer.close()
 
