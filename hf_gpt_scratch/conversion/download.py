@@ -10,6 +10,10 @@ confirmed: `hparams.json` and `checkpoint` are short enough to be written down a
 For the larger models only the server can be asked: the length it promises, and the MD5 or SHA-1 in its headers, where
 it sends one. That finds damage on the way, not a file that was exchanged. Beyond it, TensorFlow compares each variable
 with a checksum in the index when it is read, and `conversion.json` keeps the SHA-256 of every file.
+
+The HTTP client is huggingface_hub's, which keeps off the network where HF_HUB_OFFLINE is set. The libraries' own
+downloads lose what a file of gigabytes needs: huggingface_hub's `http_get` drops up to 10 MB at each break, so that it
+never ends on a connection that breaks more often, and tells no checksums; datasets' `DownloadManager` begins anew.
 """
 
 import base64
@@ -63,9 +67,7 @@ def download_openai(size: str, folder: str | os.PathLike) -> list[Path]:
     Downloads the files of GPT-2 `size` into `folder` and returns their paths. Those that are there already are kept.
 
     Each file has a temporary name, `.NAME.partial`, until it is complete and checked. What a broken connection or an
-    interruption left under it is continued, also by a later call. The HTTP client is huggingface_hub's, which keeps
-    off the network where HF_HUB_OFFLINE is set; its `http_get` and the DownloadManager of datasets return neither the
-    headers with the checksums nor, after an interruption, what had arrived.
+    interruption left under it is continued, also by a later call.
 
     Raises:
         UsageError: when `size` is none of `OPENAI_SIZES`.

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from ..configuration_gpt_scratch import GPTScratchConfig
 from ..utils.errors import InputError, UsageError
 from .independent_forward import Arithmetic
 from .key_map import KeyMapping, expand
@@ -82,16 +83,62 @@ def open_source(
     """
     tensors: Tensors = TorchTensors(path, content.get("model_state_dict", content))
     tensors = Renamed(tensors, key_of_names(tensors.shapes, partial(weight_name, mask=MASK)))
-    merged = None
+    merged = _merge_lora(path, tensors, lora_scale)
+    tensors = merged or tensors
+    config = _config(path, tensors, n_head)
+    n_labels = tensors.shapes["out_head.weight"][0]
+    is_classifier = n_labels != config.vocab_size
+    if is_classifier:
+        _add_labels(config, path, n_labels, labels)
+        config.classifier_bias = "out_head.bias" in tensors.shapes
+    elif labels is not None:
+        raise UsageError(f"--labels does not apply to {path}, which is a language model.")
+    else:
+        config.tie_word_embeddings = torch.equal(tensors["out_head.weight"], tensors["tok_emb.weight"])
+    tied = config.tie_word_embeddings
+    if tied:
+        tensors = Renamed(tensors, {name: name for name in tensors.shapes if name != "out_head.weight"})
+    return Source(
+        format=NAME,
+        config=config,
+        architecture="GPTScratchForSequenceClassification" if is_classifier else "GPTScratchForCausalLM",
+        key_map=key_map(config, is_classifier),
+        tensors=tensors,
+        originals=merged and merged.apart,
+        arithmetic=Arithmetic(
+            **ARITHMETIC, head="tok_emb.weight" if tied else "out_head.weight", lora_scale=lora_scale
+        ),
+        files=[path],
+    )
+
+
+def key_map(config: GPTScratchConfig, is_classifier: bool) -> list[KeyMapping]:
+    """The table for a model of this configuration; a tied output head is no tensor of its own."""
+    rows = expand(TABLE, config.n_layer)
+    if not config.qkv_bias:
+        rows = [row for row in rows if not re.search(r"att\.W_\w+\.bias", row.theirs)]
+    if is_classifier:
+        parts = ("weight", "bias") if config.classifier_bias else ("weight",)
+        return rows + [KeyMapping(f"out_head.{part}", (f"score.{part}",)) for part in parts]
+    return rows if config.tie_word_embeddings else [*rows, KeyMapping("out_head.weight", ("lm_head.weight",))]
+
+
+def _merge_lora(path: Path, tensors: Tensors, scale: float | None) -> "MergedLora | None":
+    """The tensors with LoRA's added to those of their layers, or `None` where there are none of LoRA."""
     if any(LORA.search(name) for name in tensors.shapes):
-        if lora_scale is None:
+        if scale is None:
             raise UsageError(
                 f"{path} has LoRA layers: give by --lora-scale what their A @ B is multiplied by, in the book"
                 " alpha (16), in later code alpha / rank."
             )
-        tensors = merged = MergedLora(path, tensors, lora_scale)
-    elif lora_scale is not None:
+        return MergedLora(path, tensors, scale)
+    if scale is not None:
         raise UsageError(f"--lora-scale does not apply to {path}, which has no LoRA layers.")
+    return None
+
+
+def _config(path: Path, tensors: Tensors, n_head: int | None) -> GPTScratchConfig:
+    """The configuration that the tensors' shapes tell, without that of the output head."""
     shapes = tensors.shapes
     for name in ("tok_emb.weight", "pos_emb.weight", "out_head.weight", "trf_blocks.0.ff.layers.0.weight"):
         if len(shapes.get(name, ())) != 2:
@@ -101,53 +148,30 @@ def open_source(
         known = HEADS_OF_WIDTH.get(n_embd)
         hint = f"GPT-2 {known[0]}, of this width, has {known[1]}" if known else f"a divisor of its width, {n_embd}"
         raise UsageError(f"{path} does not tell the number of attention heads: give --n-head ({hint}).")
-    blocks = [int(found[1]) for name in shapes if (found := re.match(r"trf_blocks\.(\d{1,6})\.", name))]
-    check_depth(path, 1 + max(blocks), tensors)
-    n_labels = shapes["out_head.weight"][0]
-    is_classifier = n_labels != vocab_size
-    if labels is not None and not is_classifier:
-        raise UsageError(f"--labels does not apply to {path}, which is a language model.")
-    tied = not is_classifier and torch.equal(tensors["out_head.weight"], tensors["tok_emb.weight"])
-    config = make_config(
+    n_layer = 1 + max(int(found[1]) for name in shapes if (found := re.match(r"trf_blocks\.(\d{1,6})\.", name)))
+    check_depth(path, n_layer, tensors)
+    return make_config(
         path,
         vocab_size=vocab_size,
         n_positions=shapes["pos_emb.weight"][0],
         n_embd=n_embd,
-        n_layer=1 + max(blocks),
+        n_layer=n_layer,
         n_head=n_head,
         n_inner=shapes["trf_blocks.0.ff.layers.0.weight"][0],
         qkv_bias="trf_blocks.0.att.W_query.bias" in shapes,
-        tie_word_embeddings=tied,
+        tie_word_embeddings=False,
     )
-    key_map = expand(TABLE, config.n_layer)
-    if not config.qkv_bias:
-        key_map = [mapping for mapping in key_map if not re.search(r"att\.W_\w+\.bias", mapping.theirs)]
-    if is_classifier:
-        config.num_labels = n_labels
-        if labels is not None:
-            names = labels.split(",")
-            if len(names) != n_labels:
-                raise UsageError(f"{path} has {n_labels} classes, --labels names {len(names)}.")
-            config.id2label, config.label2id = dict(enumerate(names)), {name: i for i, name in enumerate(names)}
-        config.classifier_bias = "out_head.bias" in shapes
-        parts = ("weight", "bias") if config.classifier_bias else ("weight",)
-        key_map += [KeyMapping(f"out_head.{part}", (f"score.{part}",)) for part in parts]
-    elif not tied:
-        key_map.append(KeyMapping("out_head.weight", ("lm_head.weight",)))
-    else:
-        tensors = Renamed(tensors, {name: name for name in shapes if name != "out_head.weight"})
-    return Source(
-        format=NAME,
-        config=config,
-        architecture="GPTScratchForSequenceClassification" if is_classifier else "GPTScratchForCausalLM",
-        key_map=key_map,
-        tensors=tensors,
-        originals=merged and merged.apart,
-        arithmetic=Arithmetic(
-            **ARITHMETIC, head="tok_emb.weight" if tied else "out_head.weight", lora_scale=lora_scale
-        ),
-        files=[path],
-    )
+
+
+def _add_labels(config: GPTScratchConfig, path: Path, n_labels: int, labels: str | None) -> None:
+    """Tells the configuration the number of a classifier's classes, and their names where they are given."""
+    config.num_labels = n_labels
+    if labels is None:
+        return
+    names = labels.split(",")
+    if len(names) != n_labels:
+        raise UsageError(f"{path} has {n_labels} classes, --labels names {len(names)}.")
+    config.id2label, config.label2id = dict(enumerate(names)), {name: i for i, name in enumerate(names)}
 
 
 class MergedLora:

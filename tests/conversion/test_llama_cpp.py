@@ -5,10 +5,11 @@ llama.cpp itself, on a file written by `export_gguf`, cuts text and writes on as
     pytest -m llamacpp
 """
 
+import json
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
-import requests
 import torch
 
 from hf_gpt_scratch import GPTScratchConfig, GPTScratchForCausalLM
@@ -71,9 +72,9 @@ def export(story, tmp_path):
         server = xllamacpp.Server(params)
 
         def ask(what: str, **request) -> dict:
-            answer = requests.post(f"{server.listening_address}/{what}", json=request, timeout=60)
-            answer.raise_for_status()
-            return answer.json()
+            content, kind = json.dumps(request).encode(), {"Content-Type": "application/json"}
+            with urlopen(Request(f"{server.listening_address}/{what}", content, kind), timeout=60) as answer:
+                return json.load(answer)
 
         return model, ask, server
 
