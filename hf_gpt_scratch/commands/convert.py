@@ -2,41 +2,56 @@
 
 import argparse
 
+from ..conversion.choices import ACTIVATIONS, FORMATS, OPENAI_SIZES
+from ..utils.errors import UsageError
 from ..utils.terminal import quieten_transformers
 from .arguments import positive
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from ..conversion.download import SIZES
-    from ..conversion.formats import FORMATS
-
-    parser.add_argument("src", metavar="SRC", help="a file, a folder, or a Hub repository like openai-community/gpt2")
-    parser.add_argument("out", metavar="OUT", help="the folder to make")
+    parser.description = (
+        "Makes a model of this package from a GPT-2 in another format, and compares the logits of the two. It fails on"
+        " any tensor that it does not understand. The weights of a file from anyone are read without running its code."
+    )
+    parser.epilog = "Example: hf-gpt-scratch convert openai-community/gpt2 runs/gpt2"
+    parser.add_argument(
+        "src", metavar="SRC", help="a checkpoint: a file, a folder, or a Hub repository like openai-community/gpt2"
+    )
+    parser.add_argument("out", metavar="OUT", help="the model folder to make")
     formats = ["auto", *FORMATS]
     parser.add_argument("--from", dest="format", choices=formats, default="auto", help="SRC's format (default: auto)")
     parser.add_argument(
-        "--tokenizer", metavar="PATH", help="the tokenizer to put beside it: a folder, repository or none"
+        "--tokenizer",
+        metavar="DIR",
+        help="the tokenizer to save with it: a folder, a Hub repository, or none (default: SRC's own, or GPT-2's)",
     )
-    parser.add_argument("--n-head", type=positive, help="attention heads, where the file cannot tell")
-    parser.add_argument("--lora-scale", type=float, help="what LoRA's A @ B is multiplied by, in the book alpha")
-    parser.add_argument("--labels", help="the classes of a classifier of the book, such as ham,spam")
-    parser.add_argument("--activation", choices=["gelu", "gelu_new"], help="nanoGPT's, before July 2023 gelu_new")
-    parser.add_argument("--size", choices=SIZES, help="first download OpenAI's GPT-2 of this size into SRC")
-    parser.add_argument("--vocab-size", type=positive, help="cut a vocabulary that was rounded up to this")
+    parser.add_argument(
+        "--n-head", type=positive, help="attention heads, for llms-from-scratch, whose file omits them"
+    )
+    parser.add_argument(
+        "--lora-scale", type=float, help="for llms-from-scratch with LoRA: alpha, as in the book, or alpha / rank"
+    )
+    parser.add_argument("--labels", help="for a classifier of llms-from-scratch: its labels in order, as ham,spam")
+    parser.add_argument(
+        "--activation", choices=ACTIVATIONS, help="for nanogpt: gelu_new if saved before July 2023 (default: gelu)"
+    )
+    parser.add_argument(
+        "--vocab-size", type=positive, help="for nanogpt: cut a padded vocabulary to this many tokens, such as 50257"
+    )
+    parser.add_argument("--size", choices=OPENAI_SIZES, help="first download OpenAI's GPT-2 of this size into SRC")
 
 
 def run(args: argparse.Namespace) -> None:
     """The command."""
+    if args.size and args.format not in ("auto", "openai-tf"):
+        raise UsageError(f"--size does not apply to {args.format}; OpenAI published it as openai-tf.")
     from ..conversion.convert import convert
 
-    quieten_transformers()
     if args.size:
         from ..conversion.download import download_openai
-        from ..utils.errors import UsageError
 
-        if args.format not in ("auto", "openai-tf"):
-            raise UsageError(f"--size does not apply to {args.format}; OpenAI published it as openai-tf.")
-        download_openai(args.size, args.src)
+        download_openai(args.size, args.src)  # while progress bars are still shown
+    quieten_transformers()
     names = ("n_head", "lora_scale", "labels", "vocab_size", "activation")
     options = {name: getattr(args, name) for name in names}
     done = convert(args.src, args.out, args.format, args.tokenizer, prove=True, **options)

@@ -3,29 +3,35 @@
 import argparse
 from contextlib import nullcontext
 
+from ..conversion.choices import GGUF_DTYPES, TARGETS
+from ..utils.errors import UsageError
 from ..utils.terminal import quieten_transformers
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("dir", metavar="DIR", help="a model folder, or a Hub repository")
-    parser.add_argument("out", metavar="OUT", help="the folder to make")
-    parser.add_argument("--to", required=True, choices=["hf-gpt2", "gguf"], help="hf-gpt2 is transformers' own GPT-2")
-    parser.add_argument("--dtype", choices=["f32", "f16", "q8_0"], help="of a GGUF's matrices (default: f32)")
-    parser.add_argument(
-        "--perplexity-text", metavar="FILE", help="measure a GGUF's perplexity on it, before and after"
+    parser.description = (
+        "Writes a model of this package in another format: hf-gpt2, the stock GPT-2 of transformers, or gguf, for"
+        " llama.cpp and Ollama. What was written is read back and compared with the model."
     )
-    parser.add_argument("--adapter", metavar="DIR", help="merge this LoRA adapter of PEFT first")
+    parser.epilog = "Example: hf-gpt-scratch export runs/demo/writer runs/stock-gpt2 --to hf-gpt2"
+    parser.add_argument("dir", metavar="DIR", help="a model folder or a Hub repository")
+    parser.add_argument("out", metavar="OUT", help="the folder to make")
+    parser.add_argument("--to", required=True, choices=TARGETS, help="the format")
+    parser.add_argument("--dtype", choices=GGUF_DTYPES, help="for gguf: the type of the matrices (default: f32)")
+    parser.add_argument(
+        "--perplexity-text", metavar="FILE", help="for gguf: measure the perplexity on this text, before and after"
+    )
+    parser.add_argument("--adapter", metavar="DIR", help="first merge the LoRA adapter in this folder")
 
 
 def run(args: argparse.Namespace) -> None:
     """The command."""
+    if args.to != "gguf" and (args.dtype or args.perplexity_text):
+        raise UsageError("--dtype and --perplexity-text are for --to gguf.")
     from ..adapters import merged_folder
     from ..conversion.export import export
     from ..conversion.gguf import export_gguf
-    from ..utils.errors import UsageError
 
-    if args.to != "gguf" and (args.dtype or args.perplexity_text):
-        raise UsageError("--dtype and --perplexity-text are for --to gguf.")
     quieten_transformers()
     with merged_folder(args.dir, args.adapter) if args.adapter else nullcontext(args.dir) as src:
         if args.to == "hf-gpt2":

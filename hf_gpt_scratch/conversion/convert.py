@@ -1,9 +1,11 @@
 """Checkpoints of the GPT-2 family into this package's model, tensor by tensor."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,6 +18,7 @@ from .formats import open_source
 from .key_map import KeyMapping
 from .native import check_dtypes, check_finite, check_keys, generation_config, native_shapes
 from .safetensors_file import write_safetensors
+from .source import Source
 from .tokenizers import tokenizer_for
 
 
@@ -29,12 +32,12 @@ class Conversion:
 
 
 def convert(
-    src: str,
-    out: str | os.PathLike,
+    src: str | os.PathLike[str],
+    out: str | os.PathLike[str],
     format: str = "auto",
     tokenizer: str | None = None,
     prove: bool = False,
-    **options,
+    **options: Any,
 ) -> Conversion:
     """
     Converts a checkpoint of another format into a folder of this package's model, loadable by the Auto classes.
@@ -42,7 +45,7 @@ def convert(
     Args:
         src: a local file or folder, or a Hub repository such as `openai-community/gpt2`.
         out: the folder to make; it must not be there yet.
-        format: one of `FORMATS`, or "auto" to find it out.
+        format: one of `choices.FORMATS`, or "auto" to find it out.
         tokenizer: a folder or a Hub repository with the tokenizer to put beside the model, or "none"; by default the
             source's own, or GPT-2's.
         prove: compare the result's logits, computed where this package is not installed, with the source's own
@@ -53,31 +56,22 @@ def convert(
         InputError: when `src` is not such a checkpoint, or holds keys, shapes or values that are not understood,
             naming all of them; or when the proof fails.
         UsageError: for an option that the format does not have.
+
+    Example:
+        >>> from hf_gpt_scratch import convert
+        >>> convert("openai-community/gpt2", "runs/gpt2", prove=True).max_logit_difference  # doctest: +SKIP
+        6.1e-05
+        >>> convert("model.pth", "runs/mine", n_head=12).format  # doctest: +SKIP
+        'LLMs-from-scratch state dict'
     """
-    source = open_source(resolve_source(src), format, **options)
-    shapes = native_shapes(source.config, source.architecture)
-    expected = {
-        mapping.theirs: mapping.their_shape(shapes[name] for name in mapping.ours) for mapping in source.key_map
-    }
-    check_keys(source.tensors.shapes, expected)
-    check_dtypes({name: source.tensors.dtypes[name] for name in expected})
-    mapping_of = {name: mapping for mapping in source.key_map for name in mapping.ours}
-    zeros = {name: torch.zeros(shapes[name]) for name in source.zeros if name in shapes}
-    dtypes = {name: source.tensors.dtypes[mapping.theirs] for name, mapping in mapping_of.items()}
-    layout = {name: torch.empty(shapes[name], dtype=dtype, device="meta") for name, dtype in dtypes.items()}
-    layout |= {name: tensor.to("meta") for name, tensor in zeros.items()}
-
-    @lru_cache(maxsize=1)
-    def read(mapping: KeyMapping) -> dict[str, torch.Tensor]:
-        tensor = source.tensors[mapping.theirs]
-        return mapping.to_ours(check_finite(tensor, f"{mapping.theirs} in {src}"))
-
+    source = open_source(resolve_source(str(src)), format, **options)
+    layout, read = _plan(source, str(src))
     carried = tokenizer_for(source, tokenizer)
     if carried is not None and source.folder is None:  # the format does not say where a text ends
         source.config.bos_token_id, source.config.eos_token_id = carried.bos_token_id, carried.eos_token_id
     difference = None
     with atomic_folder(out) as partial:
-        write_safetensors(partial, layout, lambda name: zeros[name] if name in zeros else read(mapping_of[name])[name])
+        write_safetensors(partial, layout, read)
         save_config_and_code(source.config, source.architecture, partial)
         if source.architecture == "GPTScratchForCausalLM":
             generation_config(source.folder, source.config).save_pretrained(partial)
@@ -89,3 +83,29 @@ def convert(
             record = {"source": recorded_source(str(src)), "format": source.format, "sha256": hashes}
             write_json(partial / "conversion.json", {**record, "max_logit_difference": difference, **environment()})
     return Conversion(Path(out), source.format, difference)
+
+
+def _plan(source: Source, name: str) -> tuple[dict[str, torch.Tensor], Callable[[str], torch.Tensor]]:
+    """
+    Our tensors to write, by name, without memory, and what reads one of them from the source.
+
+    Raises:
+        InputError: when the source's tensors are not those that its configuration promises; `name` is its name then.
+    """
+    shapes = native_shapes(source.config, source.architecture)
+    expected = {row.theirs: row.their_shape(shapes[ours] for ours in row.ours) for row in source.key_map}
+    check_keys(source.tensors.shapes, expected)
+    check_dtypes({theirs: source.tensors.dtypes[theirs] for theirs in expected})
+    row_of = {ours: row for row in source.key_map for ours in row.ours}
+    zeros = {ours: torch.zeros(shapes[ours]) for ours in source.zeros if ours in shapes}
+    layout = {
+        ours: torch.empty(shapes[ours], dtype=source.tensors.dtypes[row.theirs], device="meta")
+        for ours, row in row_of.items()
+    }
+    layout |= {ours: tensor.to("meta") for ours, tensor in zeros.items()}
+
+    @lru_cache(maxsize=1)
+    def read_row(row: KeyMapping) -> dict[str, torch.Tensor]:
+        return row.to_ours(check_finite(source.tensors[row.theirs], f"{row.theirs} in {name}"))
+
+    return layout, lambda ours: zeros[ours] if ours in zeros else read_row(row_of[ours])[ours]

@@ -1,7 +1,6 @@
 """This package's model as stock GPT-2, tensor by tensor."""
 
 import os
-from collections.abc import Callable
 from functools import reduce
 from pathlib import Path
 
@@ -13,65 +12,84 @@ from ..utils.files import atomic_folder
 from . import hf_gpt2
 from .checkpoint import Checkpoint
 from .key_map import KeyMapping
-from .native import check_finite, generation_config, open_native
+from .native import NativeModel, check_finite, generation_config, open_native
 from .safetensors_file import write_safetensors
 from .tokenizers import copy_tokenizer
 
 
-def export(src: str, out: str | os.PathLike) -> Path:
+def export(src: str | os.PathLike[str], out: str | os.PathLike[str]) -> Path:
     """
     The way back: a folder of this package's model as stock GPT-2. Without qkv biases, theirs are zeros.
 
+    Args:
+        src: a folder of this package's model, or a Hub repository of one.
+        out: the folder to make, which is returned; it must not be there yet.
+
     Raises:
         InputError: when `src` is not such a folder, or its keys or shapes are not those its config promises.
+
+    Example:
+        >>> from hf_gpt_scratch import export
+        >>> export("runs/small", "runs/stock")  # doctest: +SKIP
+        PosixPath('runs/stock')
+        >>> from transformers import GPT2LMHeadModel
+        >>> model = GPT2LMHeadModel.from_pretrained("runs/stock")  # doctest: +SKIP
     """
-    folder = resolve_source(src)
-    ours = open_native(folder, tuple(hf_gpt2.ARCHITECTURES.values()), "stock GPT-2")
-    config, checkpoint = ours.config, ours.checkpoint
-    architecture = next(theirs for theirs, name in hf_gpt2.ARCHITECTURES.items() if name == ours.architecture)
-    key_map = hf_gpt2.key_map(architecture, config.n_layer, config.tie_word_embeddings)
-    # What the table asks for and a model without qkv biases lacks
-    zeros = {name: (config.n_embd,) for mapping in key_map for name in mapping.ours if name not in checkpoint.shapes}
-    shapes = {**checkpoint.shapes, **zeros}
-    dtypes = {**checkpoint.dtypes, **{name: checkpoint.dtypes[name[:-4] + "weight"] for name in zeros}}
-
-    def read(name: str) -> torch.Tensor:
-        if (
-            name == "transformer.ln_f.bias"
-            and ours.architecture == "GPTScratchForSequenceClassification"
-            and config.classifier_bias
-        ):
-            return _with_classifier_bias(checkpoint)
-        if name not in zeros:
-            return check_finite(checkpoint[name], f"{name} in {folder}")
-        return torch.zeros(zeros[name], dtype=dtypes[name])
-
-    mapping_of = {mapping.theirs: mapping for mapping in key_map}
-
-    def promise(mapping: KeyMapping) -> torch.Tensor:
-        dtype = reduce(torch.promote_types, (dtypes[name] for name in mapping.ours))
-        return torch.empty(mapping.their_shape(shapes[name] for name in mapping.ours), dtype=dtype, device="meta")
-
+    folder = resolve_source(str(src))
+    native = open_native(folder, tuple(hf_gpt2.ARCHITECTURES.values()), "stock GPT-2")
+    architecture = next(theirs for theirs, name in hf_gpt2.ARCHITECTURES.items() if name == native.architecture)
+    key_map = hf_gpt2.key_map(architecture, native.config.n_layer, native.config.tie_word_embeddings)
+    tensors = _ExportedTensors(folder, native, key_map)
+    row_of = {row.theirs: row for row in key_map}
     with atomic_folder(out) as partial:
         write_safetensors(
             partial,
-            {mapping.theirs: promise(mapping) for mapping in key_map},
-            lambda name: mapping_of[name].to_theirs(read(part) for part in mapping_of[name].ours),
+            {row.theirs: tensors.layout(row) for row in key_map},
+            lambda name: row_of[name].to_theirs(tensors[part] for part in row_of[name].ours),
         )
-        hf_gpt2.config_to_stock(config, architecture).save_pretrained(partial)
-        _check_way_back(partial, read, set(shapes))
+        hf_gpt2.config_to_stock(native.config, architecture).save_pretrained(partial)
+        _check_way_back(partial, tensors)
         if architecture == "GPT2LMHeadModel":
-            generation_config(folder, config).save_pretrained(partial)
+            generation_config(folder, native.config).save_pretrained(partial)
         copy_tokenizer(folder, partial)
     return Path(out)
 
 
-def _check_way_back(folder: Path, read: Callable[[str], torch.Tensor], names: set[str]) -> None:
+class _ExportedTensors:
+    """Our tensors as stock GPT-2 has them: with zeros for biases that we lack, and a classifier's bias moved."""
+
+    def __init__(self, folder: Path, native: NativeModel, key_map: list[KeyMapping]):
+        self._folder, self._checkpoint = folder, native.checkpoint
+        # What the table asks for and a model without qkv biases lacks
+        asked = (name for row in key_map for name in row.ours)
+        self._zeros = {name: (native.config.n_embd,) for name in asked if name not in native.checkpoint.shapes}
+        self.shapes = {**native.checkpoint.shapes, **self._zeros}
+        weights = {name: name.removesuffix("bias") + "weight" for name in self._zeros}
+        self._dtypes = native.checkpoint.dtypes | {
+            name: native.checkpoint.dtypes[weight] for name, weight in weights.items()
+        }
+        classifier = native.architecture == "GPTScratchForSequenceClassification"
+        self._moves_bias = classifier and native.config.classifier_bias
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        if self._moves_bias and name == "transformer.ln_f.bias":
+            return _with_classifier_bias(self._checkpoint)
+        if name in self._zeros:
+            return torch.zeros(self._zeros[name], dtype=self._dtypes[name])
+        return check_finite(self._checkpoint[name], f"{name} in {self._folder}")
+
+    def layout(self, row: KeyMapping) -> torch.Tensor:
+        """Their tensor of this row, without memory."""
+        dtype = reduce(torch.promote_types, (self._dtypes[name] for name in row.ours))
+        return torch.empty(row.their_shape(self.shapes[name] for name in row.ours), dtype=dtype, device="meta")
+
+
+def _check_way_back(folder: Path, tensors: _ExportedTensors) -> None:
     """Raises `InputError` unless the exported folder, read back, holds our tensors to the bit."""
-    source = hf_gpt2.open_source(folder)
-    for mapping in source.key_map:
-        for name, tensor in mapping.to_ours(source.tensors[mapping.theirs]).items():
-            if not torch.equal(tensor, read(name)):
+    source, names = hf_gpt2.open_source(folder), set(tensors.shapes)
+    for row in source.key_map:
+        for name, tensor in row.to_ours(source.tensors[row.theirs]).items():
+            if not torch.equal(tensor, tensors[name]):
                 raise InputError(f"{name} did not survive the export; nothing was written.")
             names.discard(name)
     if names - {"score.bias"}:  # which went into the final LayerNorm's bias

@@ -11,14 +11,16 @@ import os
 import re
 from dataclasses import dataclass
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..configuration_gpt_scratch import GPTScratchConfig
 from ..data.losses import token_losses
 from ..model_folder.contents import resolve_source
+from ..model_folder.loading import load_model
 from ..modeling_gpt_scratch import GPTScratchForCausalLM
 from ..prompts import CHAT_TEMPLATE, OLLAMA_TEMPLATE
 from ..tokenizer import load_tokenizer
@@ -27,10 +29,11 @@ from ..utils.files import atomic_folder, write_json
 from ..utils.provenance import environment, recorded_source, sha256
 from .checkpoint import Checkpoint
 from .key_map import QKV, KeyMapping, expand
-from .native import open_native
+from .native import NativeModel, open_native
 
 FILE = "model.gguf"
-# Each dtype's file type, by its name in the gguf package, and that of the matrices; all else stays F32.
+# For each of `choices.GGUF_DTYPES`, by their names in the gguf package, the file's type and that of the matrices; all
+# else stays F32.
 DTYPES = {"f32": ("ALL_F32", "F32"), "f16": ("MOSTLY_F16", "F16"), "q8_0": ("MOSTLY_Q8_0", "Q8_0")}
 TOLERANCE = 1e-4  # of the largest logit, for f32; the others are what they are, and reported
 
@@ -71,10 +74,10 @@ class GGUFExport:
 
 
 def export_gguf(
-    src: str,
-    out: str | os.PathLike,
+    src: str | os.PathLike[str],
+    out: str | os.PathLike[str],
     dtype: str = "f32",
-    text: str | os.PathLike | None = None,
+    text: str | os.PathLike[str] | None = None,
 ) -> GGUFExport:
     """
     Writes a language model of this package as `out/model.gguf`, one tensor at a time, reads it back with
@@ -89,78 +92,88 @@ def export_gguf(
         InputError: when `src` is no language model that GGUF's "gpt2" can express, the gguf package is missing, or
             what was written does not read back the same; then nothing is left.
     """
-    from ..model_folder.loading import load_model
+    if find_spec("gguf") is None:
+        raise InputError("GGUF needs the package gguf: pip install 'hf-gpt-scratch[convert]'.")
+    folder = resolve_source(str(src))
+    native = open_native(folder, (GPTScratchForCausalLM.__name__,), "GGUF")
+    _check_settings(folder, native.config, dtype)
+    tokenizer = load_tokenizer(folder)
+    entries = _tokenizer_entries(tokenizer, native.config.vocab_size)
+    content, ids = _read_text(text, tokenizer)
+    expected, before = _measure(load_model(GPTScratchForCausalLM, folder), ids)
+    with atomic_folder(out) as partial:
+        _write_file(partial / FILE, Path(src).resolve().name, native, tokenizer, entries, dtype)
+        _write_modelfile(partial, native.config, tokenizer)
+        _check_tokenizer(partial, tokenizer, content)
+        answer, after = _measure(_read_back(partial, native.config), ids)
+        difference = (answer - expected).abs().max().item()
+        limit = TOLERANCE * max(1.0, expected.abs().max().item()) if dtype == "f32" else math.inf
+        if not (math.isfinite(difference) and difference <= limit):
+            raise InputError(f"The GGUF's logits differ from the source's by {difference}; nothing was written.")
+        record = {
+            "source": recorded_source(str(src)),
+            "format": f"gguf {dtype}",
+            "sha256": {file.name: sha256(file) for file in native.checkpoint.files},
+            "max_logit_difference": difference,
+        }
+        if text is not None:
+            record["perplexity"] = {"text_sha256": sha256(text), "before": before, "after": after}
+        facts = environment()
+        facts["versions"]["gguf"] = version("gguf")
+        write_json(partial / "conversion.json", {**record, **facts})
+    return GGUFExport(Path(out) / FILE, difference, before, after)
 
-    try:
-        import gguf
-    except ImportError:
-        raise InputError("GGUF needs the package gguf: pip install 'hf-gpt-scratch[convert]'.") from None
-    folder = resolve_source(src)
-    ours = open_native(folder, (GPTScratchForCausalLM.__name__,), "GGUF")
-    config, checkpoint = ours.config, ours.checkpoint
+
+def _check_settings(folder: Path, config: GPTScratchConfig, dtype: str) -> None:
     if config.activation_function not in ("gelu_new", "gelu_pytorch_tanh"):
         raise InputError(
             f"{folder} computes with {config.activation_function}; GGUF's gpt2 knows only the tanh GELU, gelu_new."
         )
-    tokenizer = load_tokenizer(folder)
-    entries = _tokenizer_entries(tokenizer, config.vocab_size, gguf.TokenType)
     if dtype == "q8_0" and (config.n_embd % 32 or (config.n_inner or 0) % 32):
         raise InputError(
             f"q8_0 needs rows of a multiple of 32 weights, but n_embd is {config.n_embd} and n_inner"
             f" {config.n_inner or 4 * config.n_embd}; take f16."
         )
+
+
+def _read_text(path: str | os.PathLike[str] | None, tokenizer: PreTrainedTokenizerBase) -> tuple[str, torch.Tensor]:
+    """The text to measure the perplexity on, and its tokens `(N,)`; both are empty without one."""
     try:
-        content = Path(text).read_text(encoding="utf-8") if text is not None else ""
+        content = Path(path).read_text(encoding="utf-8") if path is not None else ""
     except UnicodeDecodeError as error:
-        raise InputError(f"{text} is not UTF-8 text ({error.reason}).") from None
+        raise InputError(f"{path} is not UTF-8 text ({error.reason}).") from None
     ids = torch.tensor(tokenizer(content, verbose=False)["input_ids"], dtype=torch.long)
-    if text is not None and len(ids) < 2:
-        raise InputError(f"{text} is too short to measure a perplexity on.")
-    expected, before = _measure(load_model(GPTScratchForCausalLM, folder), ids)
-    with atomic_folder(out) as partial:
-        writer = gguf.GGUFWriter(partial / FILE, "gpt2")
-        writer.add_name(Path(src).resolve().name)
-        file_type, matrix_type = DTYPES[dtype]
-        writer.add_file_type(gguf.LlamaFileType[file_type])
-        writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-        _add_settings(writer, config, tokenizer, *entries)
-        head = [] if config.tie_word_embeddings else [KeyMapping("output.weight", ("lm_head.weight",))]
-        _write_tensors(gguf, writer, checkpoint, expand(TABLE, config.n_layer) + head, matrix_type)
-        # Ollama has a template language of its own; of others than ours it is told nothing but the prompt.
-        template = OLLAMA_TEMPLATE if tokenizer.chat_template == CHAT_TEMPLATE else "{{ .Prompt }}"
-        (partial / "Modelfile").write_text(
-            f'FROM ./{FILE}\nTEMPLATE """{template}"""\n'
-            f"PARAMETER stop {json.dumps(tokenizer.eos_token)}\nPARAMETER num_ctx {config.n_positions}\n",
-            encoding="utf-8",
-        )
-        written = AutoTokenizer.from_pretrained(partial, gguf_file=FILE)
-        for sample in (PROBE, content):
-            if written(sample, verbose=False)["input_ids"] != tokenizer(sample, verbose=False)["input_ids"]:
-                raise InputError("The GGUF's tokenizer cuts text differently from the source's; nothing was written.")
-        sizes = {"n_positions": config.n_positions, "n_inner": config.n_inner}  # transformers reads all but these
-        model = AutoModelForCausalLM.from_pretrained(partial, gguf_file=FILE, dtype=torch.float32, **sizes)
-        answer, after = _measure(model, ids)
-        difference = (answer - expected).abs().max().item()
-        limit = TOLERANCE * max(1.0, expected.abs().max().item()) if dtype == "f32" else math.inf
-        if not (math.isfinite(difference) and difference <= limit):
-            raise InputError(f"The GGUF's logits differ from the source's by {difference}; nothing was written.")
-        facts = environment()
-        facts["versions"]["gguf"] = version("gguf")
-        hashes = {file.name: sha256(file) for file in checkpoint.files}
-        record = {
-            "source": recorded_source(str(src)),
-            "format": f"gguf {dtype}",
-            "sha256": hashes,
-            "max_logit_difference": difference,
-        }
-        if text is not None:
-            record["perplexity"] = {"text_sha256": sha256(text), "before": before, "after": after}
-        write_json(partial / "conversion.json", {**record, **facts})
-    return GGUFExport(Path(out) / FILE, difference, before, after)
+    if path is not None and len(ids) < 2:
+        raise InputError(f"{path} is too short to measure a perplexity on.")
+    return content, ids
 
 
-def _tokenizer_entries(tokenizer: PreTrainedTokenizerBase, vocab_size: int, kinds) -> tuple[list, list, list]:
+def _write_modelfile(folder: Path, config: GPTScratchConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+    # Ollama has a template language of its own; of others than ours it is told nothing but the prompt.
+    template = OLLAMA_TEMPLATE if tokenizer.chat_template == CHAT_TEMPLATE else "{{ .Prompt }}"
+    (folder / "Modelfile").write_text(
+        f'FROM ./{FILE}\nTEMPLATE """{template}"""\n'
+        f"PARAMETER stop {json.dumps(tokenizer.eos_token)}\nPARAMETER num_ctx {config.n_positions}\n",
+        encoding="utf-8",
+    )
+
+
+def _check_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase, text: str) -> None:
+    written = AutoTokenizer.from_pretrained(folder, gguf_file=FILE)
+    for sample in (PROBE, text):
+        if written(sample, verbose=False)["input_ids"] != tokenizer(sample, verbose=False)["input_ids"]:
+            raise InputError("The GGUF's tokenizer cuts text differently from the source's; nothing was written.")
+
+
+def _read_back(folder: Path, config: GPTScratchConfig) -> PreTrainedModel:
+    sizes = {"n_positions": config.n_positions, "n_inner": config.n_inner}  # transformers reads all but these
+    return AutoModelForCausalLM.from_pretrained(folder, gguf_file=FILE, dtype=torch.float32, **sizes)
+
+
+def _tokenizer_entries(tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> tuple[list, list, list]:
     """The tokens, their types and the merges; raises `InputError` for what GGUF's tokenizer "gpt2" cannot express."""
+    from gguf import TokenType
+
     parts = json.loads(tokenizer.backend_tokenizer.to_str())
     model, split = parts["model"], parts["pre_tokenizer"] or {"type": "none"}
     steps = split["pretokenizers"] if split["type"] == "Sequence" else [split]
@@ -173,14 +186,42 @@ def _tokenizer_entries(tokenizer: PreTrainedTokenizerBase, vocab_size: int, kind
     if not plain or any(token["lstrip"] or token["rstrip"] or token["single_word"] for token in parts["added_tokens"]):
         raise InputError("GGUF's gpt2 tokenizer is GPT-2's byte-level BPE; this one cuts text in another way.")
     if tokenizer.eos_token is None:
-        raise InputError("The tokenizer has no end token, without which llama.cpp would never stop.")
+        raise InputError("The tokenizer has no EOS token, without which llama.cpp would never stop.")
     token_of = {number: token for token, number in tokenizer.get_vocab().items()}
     if max(token_of) >= vocab_size:
         raise InputError(f"The tokenizer has tokens up to {max(token_of)}, but the model only {vocab_size} of them.")
-    added = {token["id"]: kinds.CONTROL if token["special"] else kinds.USER_DEFINED for token in parts["added_tokens"]}
+    added = {
+        token["id"]: TokenType.CONTROL if token["special"] else TokenType.USER_DEFINED
+        for token in parts["added_tokens"]
+    }
     tokens = [token_of.get(number, f"[PAD{number}]") for number in range(vocab_size)]  # as llama.cpp's converter does
-    types = [added.get(i, kinds.NORMAL if i in token_of else kinds.UNUSED) for i in range(vocab_size)]
+    types = [added.get(i, TokenType.NORMAL if i in token_of else TokenType.UNUSED) for i in range(vocab_size)]
     return tokens, types, [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
+
+
+def _write_file(
+    path: Path,
+    name: str,
+    native: NativeModel,
+    tokenizer: PreTrainedTokenizerBase,
+    entries: tuple[list, list, list],
+    dtype: str,
+) -> None:
+    import gguf
+
+    writer = gguf.GGUFWriter(path, "gpt2")
+    try:
+        writer.add_name(name)
+        file_type, matrix_type = DTYPES[dtype]
+        writer.add_file_type(gguf.LlamaFileType[file_type])
+        writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+        _add_settings(writer, native.config, tokenizer, *entries)
+        key_map = expand(TABLE, native.config.n_layer)
+        if not native.config.tie_word_embeddings:
+            key_map.append(KeyMapping("output.weight", ("lm_head.weight",)))
+        _write_tensors(writer, native.checkpoint, key_map, matrix_type)
+    finally:
+        writer.close()
 
 
 def _add_settings(writer, config: GPTScratchConfig, tokenizer, tokens: list, types: list, merges: list) -> None:
@@ -204,31 +245,30 @@ def _add_settings(writer, config: GPTScratchConfig, tokenizer, tokens: list, typ
         writer.add_chat_template(re.sub(r"{%-? *(end)?generation *-?%}", "", tokenizer.chat_template))
 
 
-def _write_tensors(gguf, writer, checkpoint: Checkpoint, key_map: list[KeyMapping], matrix_type: str) -> None:
+def _write_tensors(writer, checkpoint: Checkpoint, key_map: list[KeyMapping], matrix_type: str) -> None:
     """All the names, shapes and types first, then the values of one tensor after another."""
+    from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, quantize
+
     kinds, shapes = {}, dict(checkpoint.shapes)
-    for mapping in key_map:
-        for name in mapping.ours:
+    for row in key_map:
+        for name in row.ours:
             if name not in shapes:  # a model without qkv biases
                 shapes[name] = shapes[name.removesuffix("bias") + "weight"][:1]
-        shape = mapping.their_shape(shapes[name] for name in mapping.ours)
-        is_matrix = len(shape) == 2 and mapping.theirs != "position_embd.weight"
-        kinds[mapping.theirs] = kind = gguf.GGMLQuantizationType[matrix_type if is_matrix else "F32"]
-        block, size = gguf.GGML_QUANT_SIZES[kind]
-        writer.add_tensor_info(mapping.theirs, shape, None, math.prod(shape) // block * size, raw_dtype=kind)
+        shape = row.their_shape(shapes[name] for name in row.ours)
+        is_matrix = len(shape) == 2 and row.theirs != "position_embd.weight"
+        kinds[row.theirs] = kind = GGMLQuantizationType[matrix_type if is_matrix else "F32"]
+        block, size = GGML_QUANT_SIZES[kind]
+        writer.add_tensor_info(row.theirs, shape, None, math.prod(shape) // block * size, raw_dtype=kind)
 
     def read(name: str) -> torch.Tensor:
         return checkpoint[name].float() if name in checkpoint.shapes else torch.zeros(shapes[name])
 
-    try:
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_ti_data_to_file()
-        for mapping in key_map:
-            values = mapping.to_theirs(read(name) for name in mapping.ours).numpy()
-            writer.write_tensor_data(gguf.quantize(values, kinds[mapping.theirs]))
-    finally:
-        writer.close()
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    for row in key_map:
+        values = row.to_theirs(read(name) for name in row.ours).numpy()
+        writer.write_tensor_data(quantize(values, kinds[row.theirs]))
 
 
 @torch.no_grad()
