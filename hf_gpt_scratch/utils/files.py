@@ -55,24 +55,24 @@ def is_missing_folder(name_or_path: str | os.PathLike) -> bool:
     return not path.exists() and (is_local or (parent != Path(".") and parent.is_dir()))
 
 
-def read_json(path: str | os.PathLike):
-    """What a JSON file holds; raises `InputError` when it is missing or none."""
+def read_json(path: str | os.PathLike, object_pairs_hook=None):
+    """What a JSON file holds; raises `InputError` when it is missing or none. The hook is that of `json.loads`."""
     if Path(path).is_dir():
         raise InputError(f"{path} is a folder; name a file in it.")
     if not Path(path).is_file():
         what = "is no file that can be read to its end" if Path(path).exists() else "does not exist"
         raise InputError(f"The file {path} {what}.")
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"), object_pairs_hook=object_pairs_hook)
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text ({error.reason}).") from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not valid JSON ({error}).") from None
 
 
-def read_json_object(path: str | os.PathLike) -> dict:
+def read_json_object(path: str | os.PathLike, object_pairs_hook=None) -> dict:
     """What a JSON file holds, which must be an object; raises `InputError` when it is missing or something else."""
-    values = read_json(path)
+    values = read_json(path, object_pairs_hook)
     if not isinstance(values, dict):
         raise InputError(f"{path} must hold a JSON object, not a {type(values).__name__}.")
     return values
