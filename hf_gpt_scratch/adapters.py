@@ -15,7 +15,7 @@ from .configuration_gpt_scratch import GPTScratchConfig
 from .conversion.tokenizers import copy_tokenizer
 from .model_folder.contents import ADAPTER_CONFIG, read_config, resolve_source
 from .model_folder.loading import load_model
-from .utils.errors import InputError
+from .utils.errors import InputError, one_line
 
 
 def require_peft() -> None:
@@ -76,7 +76,7 @@ def merge_adapter(model: PreTrainedModel, adapter: str | os.PathLike) -> PreTrai
             raise ValueError(f"keys that are missing or unknown: {', '.join(sorted(found ^ wanted))}")
         return model.merge_and_unload()
     except Exception as error:  # PEFT's, safetensors' and torch's own
-        raise InputError(f"The adapter in {adapter} does not fit {name} ({' '.join(str(error).split())}).") from None
+        raise InputError(f"The adapter in {adapter} does not fit {name} ({one_line(error)}).") from None
 
 
 @contextmanager

@@ -1,1 +1,11 @@
-"""Checkpoints of the GPT-2 family into this package's model (convert.py) and out of it (export.py, gguf.py)."""
+"""
+Checkpoints of the GPT-2 family, into this package's model and out of it, tensor by tensor. To read in this order:
+
+    key_map              a row of a format's table: which of its tensors are which of ours
+    hf_gpt2, nanogpt, llms_from_scratch, openai_tf       a format each: its table, its settings, its quirks
+    source, formats      an opened checkpoint of any of them, and finding out which it is
+    convert, proof       in: the model's folder, proven by independent_forward, the format's own computation
+    export, gguf         out: native (a folder of ours, opened) as stock GPT-2, or as llama.cpp's GGUF
+    checkpoint, torch_file, safetensors_file             tensors in files from anyone, one at a time in memory
+    tokenizers, download, choices                        what lies beside, OpenAI's files, the names to choose from
+"""

@@ -8,6 +8,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from ..utils.errors import InputError
+from ..utils.files import read_json_object
 from .safetensors_file import DTYPES
 from .torch_file import TorchTensors, load_torch
 
@@ -55,13 +56,12 @@ class Checkpoint:
             return tensors.get_tensor(key)
 
     def _files_of_index(self, name: str) -> list[str]:
-        try:
-            index = json.loads((self.folder / name).read_text(encoding="utf-8"), object_pairs_hook=_without_twins)
-            files = sorted(set(index["weight_map"].values()))
-        except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
-            raise InputError(f"{self.folder / name} is not an index of shards ({error}).") from None
+        weight_map = read_json_object(self.folder / name, object_pairs_hook=_without_twins).get("weight_map")
+        if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
+            raise InputError(f"{self.folder / name} is not an index of shards: its weight_map must name files.")
+        files = sorted(set(weight_map.values()))
         for file in files:
-            if not isinstance(file, str) or Path(file).name != file:
+            if Path(file).name != file:
                 raise InputError(f"{self.folder / name} points outside its folder, to {file}.")
             if not (self.folder / file).is_file():
                 raise InputError(f"{self.folder} lacks the shard {file}, which {name} names.")

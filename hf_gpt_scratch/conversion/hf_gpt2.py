@@ -15,7 +15,7 @@ from transformers.activations import ACT2FN
 
 from ..configuration_gpt_scratch import GPTScratchConfig
 from ..model_folder.contents import read_config
-from ..utils.errors import InputError
+from ..utils.errors import InputError, one_line
 from .checkpoint import Checkpoint
 from .independent_forward import Arithmetic
 from .key_map import QKV, KeyMapping, expand
@@ -104,7 +104,7 @@ def open_source(folder: Path) -> Source:
         raise InputError(
             "lm_head.weight differs from wte.weight although the config ties them; set tie_word_embeddings to false."
         )
-    head = next((mapping.theirs for mapping in HEADS[architecture]), None)
+    head = next((row.theirs for row in HEADS[architecture]), None)
     head = embeddings if head == "lm_head.weight" and config.tie_word_embeddings else head
     return Source(
         format=NAME,
@@ -121,8 +121,8 @@ def open_source(folder: Path) -> Source:
 def key_map(architecture: str, n_layer: int, tied: bool) -> list[KeyMapping]:
     """The rows for one of `HEADS`' architectures; a tied output head is no tensor of its own."""
     prefix = "" if architecture == "GPT2Model" else "transformer."
-    base = [mapping.with_prefix(prefix) for mapping in expand(BASE, n_layer)]
-    return base + [mapping for mapping in HEADS[architecture] if not (tied and mapping is LM_HEAD)]
+    base = [row.with_prefix(prefix) for row in expand(BASE, n_layer)]
+    return base + [row for row in HEADS[architecture] if not (tied and row is LM_HEAD)]
 
 
 def normalize_key(key: str, architecture: str) -> str | None:
@@ -160,7 +160,7 @@ def config_from_stock(settings: dict) -> GPTScratchConfig:
     try:
         stock = GPT2Config.from_dict(settings)
     except Exception as error:  # huggingface_hub's strict dataclasses raise types of their own
-        raise InputError(f"config.json does not describe a GPT-2: {' '.join(str(error).split())}.") from None
+        raise InputError(f"config.json does not describe a GPT-2: {one_line(error)}.") from None
     unsupported = [
         name
         for name, supported in (

@@ -1,4 +1,8 @@
-"""What a checkpoint format is, as a table: which of its tensors are which of ours. Read in both directions."""
+"""
+A key map: a checkpoint format as a table, which of its tensors are which of ours. It is read in both directions.
+
+The idea is litgpt's and torchtitan's: a dictionary of names with `{i}` for the block, and no code a format.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -50,7 +54,7 @@ class KeyMapping:
 
 def expand(table: Iterable[KeyMapping], n_layer: int) -> list[KeyMapping]:
     """The table's rows for a model of `n_layer` blocks."""
-    key_map = []
-    for mapping in table:
-        key_map += [mapping.for_layer(i) for i in range(n_layer)] if "{i}" in mapping.theirs else [mapping]
-    return key_map
+    rows = []
+    for row in table:
+        rows += [row.for_layer(i) for i in range(n_layer)] if "{i}" in row.theirs else [row]
+    return rows

@@ -11,9 +11,11 @@ import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from transformers.activations import ACT2FN
 
+from ..configuration_gpt_scratch import GPTScratchConfig
 from ..utils.errors import InputError
 from . import hf_gpt2
 from .key_map import expand
@@ -23,7 +25,7 @@ from .torch_file import TorchTensors
 NAME = "nanoGPT checkpoint"
 
 # The names are those of stock GPT-2; the matrices are not transposed.
-TABLE = tuple(replace(mapping, transpose=False).with_prefix("transformer.") for mapping in hf_gpt2.BASE)
+TABLE = tuple(replace(row, transpose=False).with_prefix("transformer.") for row in hf_gpt2.BASE)
 EMBEDDINGS = "transformer.wte.weight"
 ARITHMETIC = replace(hf_gpt2.ARITHMETIC.with_prefix("transformer."), in_out=False, head=EMBEDDINGS)
 MASK = re.compile(r"transformer\.h\.\d+\.attn\.bias")  # saved where flash attention was missing
@@ -40,22 +42,7 @@ def open_source(path: Path, content: dict, vocab_size: int | None = None, activa
     Raises:
         InputError: when the settings are missing, or the vocabulary is smaller than `vocab_size`.
     """
-    settings = content["model_args"]
-    names = ("n_layer", "n_head", "n_embd", "block_size", "vocab_size")
-    if not isinstance(settings, dict) or any(type(settings.get(name)) is not int for name in names):
-        raise InputError(f"The model_args in {path} must hold whole numbers for {', '.join(names)}.")
-    adds_bias = settings.get("bias", True)
-    config = make_config(
-        path,
-        vocab_size=settings["vocab_size"],
-        n_positions=settings["block_size"],
-        n_embd=settings["n_embd"],
-        n_layer=settings["n_layer"],
-        n_head=settings["n_head"],
-        qkv_bias=bool(adds_bias),
-        activation_function=activation,
-        **dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), settings.get("dropout", 0.0)),
-    )
+    config = _config(path, content["model_args"], activation)
     tensors = TorchTensors(path, content["model"])
     check_depth(path, config.n_layer, tensors)
     key_of = key_of_names(tensors.shapes, partial(weight_name, mask=MASK))
@@ -68,7 +55,7 @@ def open_source(path: Path, content: dict, vocab_size: int | None = None, activa
             raise InputError(f"{path} has a vocabulary of {config.vocab_size}, which cannot be cut to {vocab_size}.")
         named, config.vocab_size = CutVocabulary(named, vocab_size), vocab_size
     table = expand(TABLE, config.n_layer)
-    key_map = table if adds_bias else [mapping for mapping in table if not mapping.theirs.endswith(".bias")]
+    key_map = table if config.qkv_bias else [row for row in table if not row.theirs.endswith(".bias")]
     return Source(
         format=NAME,
         config=config,
@@ -77,7 +64,25 @@ def open_source(path: Path, content: dict, vocab_size: int | None = None, activa
         tensors=named,
         arithmetic=replace(ARITHMETIC, activation=ACT2FN[activation]),
         files=[path],
-        zeros=frozenset(name for mapping in table if mapping not in key_map for name in mapping.ours),
+        zeros=frozenset(name for row in table if row not in key_map for name in row.ours),
+    )
+
+
+def _config(path: Path, settings: Any, activation: str) -> GPTScratchConfig:
+    """The `model_args` as our configuration."""
+    names = ("n_layer", "n_head", "n_embd", "block_size", "vocab_size")
+    if not isinstance(settings, dict) or any(type(settings.get(name)) is not int for name in names):
+        raise InputError(f"The model_args in {path} must hold whole numbers for {', '.join(names)}.")
+    return make_config(
+        path,
+        vocab_size=settings["vocab_size"],
+        n_positions=settings["block_size"],
+        n_embd=settings["n_embd"],
+        n_layer=settings["n_layer"],
+        n_head=settings["n_head"],
+        qkv_bias=bool(settings.get("bias", True)),
+        activation_function=activation,
+        **dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), settings.get("dropout", 0.0)),
     )
 
 

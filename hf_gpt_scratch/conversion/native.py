@@ -10,7 +10,7 @@ from transformers import GenerationConfig
 from .. import modeling_gpt_scratch
 from ..configuration_gpt_scratch import GPTScratchConfig
 from ..model_folder.contents import read_config
-from ..utils.errors import InputError
+from ..utils.errors import InputError, one_line
 from .checkpoint import Checkpoint
 from .safetensors_file import DTYPES
 
@@ -85,24 +85,24 @@ def check_dtypes(dtypes: dict[str, torch.dtype | None]) -> None:
 
 
 def check_finite(tensor: torch.Tensor, name: str) -> torch.Tensor:
-    """The tensor itself; raises `InputError` when it has values that are no numbers."""
+    """The tensor itself; raises `InputError` when it has NaN or infinite values."""
     # The sum tells at a fraction of the time; only finite values too large for it need the closer look. NumPy's, as
     # torch's leaves threads behind that wait busily for more, on cores that the writing needs.
     values = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
     with np.errstate(over="ignore", invalid="ignore"):
         is_finite = np.isfinite(values.sum(dtype=np.float32))
     if not is_finite and not tensor.isfinite().all():
-        raise InputError(f"{name} has values that are no numbers (NaN or infinite).")
+        raise InputError(f"{name} has NaN or infinite values.")
     return tensor
 
 
 def generation_config(folder: Path | None, config: GPTScratchConfig) -> GenerationConfig:
+    """That of the folder, where it has one; or else one of the configuration's special tokens."""
     if folder is not None and (folder / "generation_config.json").is_file():
         try:
             return GenerationConfig.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, TypeError) as error:
-            reason = " ".join(str(error).split())
-            raise InputError(f"{folder / 'generation_config.json'} cannot be read ({reason}).") from None
+        except Exception as error:  # a damaged file raises nearly anything
+            raise InputError(f"{folder / 'generation_config.json'} cannot be read ({one_line(error)}).") from None
     return GenerationConfig(
         bos_token_id=config.bos_token_id, eos_token_id=config.eos_token_id, pad_token_id=config.pad_token_id
     )

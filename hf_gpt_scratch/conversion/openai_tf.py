@@ -6,13 +6,13 @@ stands for every slash. Matrices are convolutions of width one, `(1, in, out)`; 
 the output head is the token embeddings. The sizes are in `hparams.json`.
 """
 
-import json
 import os
 from pathlib import Path
 
 import torch
 
 from ..utils.errors import InputError
+from ..utils.files import read_json
 from .independent_forward import Arithmetic
 from .key_map import QKV, KeyMapping, expand
 from .source import Renamed, Source, Tensors, check_depth, key_of_names, make_config
@@ -101,10 +101,7 @@ def _read_settings(path: Path) -> dict[str, int]:
     """The sizes in `hparams.json`, under our names for them."""
     names = {"n_vocab": "vocab_size", "n_ctx": "n_positions"}
     names |= {name: name for name in ("n_embd", "n_head", "n_layer")}
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not valid JSON ({error}).") from None
+    settings = read_json(path)
     if not isinstance(settings, dict) or any(
         type(settings.get(name)) is not int or settings[name] < 1 for name in names
     ):

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 
+from ..model_folder import reference_logits
 from ..model_folder.clean_process import run_jobs
 from ..model_folder.contents import AUTO_CLASSES
-from ..model_folder.reference_logits import TOLERANCE
 from ..utils.errors import InputError
 from . import independent_forward
 from .source import Source
@@ -20,8 +20,6 @@ def prove(source: Source, folder: Path) -> float:
     Raises:
         InputError: when the folder does not load there, or the difference is more than rounding makes.
     """
-    from ..model_folder import reference_logits
-
     config = source.config
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(config.vocab_size, (2, min(32, config.n_positions)), generator=generator)
@@ -42,7 +40,7 @@ def prove(source: Source, folder: Path) -> float:
         raise InputError(f"The converted model does not load where this package is not installed ({result['error']}).")
     answer = answers["answer.0"]
     difference = (answer - expected).abs().max().item()
-    if not difference <= TOLERANCE * max(1.0, expected.abs().max().item()):
+    if not difference <= reference_logits.TOLERANCE * max(1.0, expected.abs().max().item()):
         raise InputError(
             f"The converted model's logits differ from the source's by {difference}; nothing was written."
         )

@@ -95,13 +95,13 @@ def weight_name(key: str, mask: re.Pattern) -> str | None:
 
 
 def make_config(path: Path, **settings) -> GPTScratchConfig:
-    """The configuration of a model found in `path`; GPT-2's end token where the vocabulary has it."""
+    """The configuration of a model found in `path`; GPT-2's EOS token where the vocabulary has it."""
     try:
         for name in ("vocab_size", "n_positions", "n_embd"):
             if settings[name] > 2**31:
                 raise ValueError(f"{name} is {settings[name]}")
-        end = 50256 if settings["vocab_size"] > 50256 else None
-        return GPTScratchConfig(**settings, bos_token_id=end, eos_token_id=end)
+        eos = 50256 if settings["vocab_size"] > 50256 else None
+        return GPTScratchConfig(**settings, bos_token_id=eos, eos_token_id=eos)
     except ValueError as error:
         raise InputError(f"{path} cannot be of a GPT: {error}") from None
 

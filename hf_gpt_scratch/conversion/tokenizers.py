@@ -5,7 +5,7 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from ..tokenizer import TOKENIZER_FILES, gpt2_tokenizer, load_tokenizer
-from ..utils.errors import InputError
+from ..utils.errors import InputError, one_line
 from . import openai_tf
 from .source import Source
 
@@ -69,5 +69,4 @@ def _tokenizer_of(folder: Path) -> PreTrainedTokenizerBase | None:
     try:
         return gpt2_tokenizer(*files)
     except Exception as error:  # a damaged file raises nearly anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{folder} holds no tokenizer that can be read ({reason}).") from None
+        raise InputError(f"{folder} holds no tokenizer that can be read ({one_line(error)}).") from None

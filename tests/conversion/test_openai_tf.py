@@ -156,7 +156,10 @@ CHANGES = {
         lambda v: v.update({"model/h0/mlp/c_fc/w": v["model/h0/mlp/c_fc/w"].transpose(0, 2, 1)}),
         r"model.h0.mlp.c_fc.w has shape \[128, 32\] instead of \[32, 128\]",
     ),
-    "not finite": (lambda v: v.update({"model/ln_f/b": v["model/ln_f/b"] * float("nan")}), "no numbers"),
+    "not finite": (
+        lambda v: v.update({"model/ln_f/b": v["model/ln_f/b"] * float("nan")}),
+        "has NaN or infinite values",
+    ),
     "whole numbers": (
         lambda v: v.update({"model/ln_f/b": v["model/ln_f/b"].astype("int32")}),
         "Weights must be of one of the types .*: model.ln_f.b.",

@@ -49,11 +49,11 @@ def reshaped(change: Callable):
     return lambda tensors, sample: tensors.update({sample.matrix: change(tensors[sample.matrix]).contiguous()})
 
 
-NO_NUMBERS = "values that are no numbers|logits differ from the source's by nan"
+NOT_FINITE = "NaN or infinite values|logits differ from the source's by nan"
 OTHER_SHAPE = r"has shape \[|must have the shape \[|has no matrix"
 TENSORS = {
-    "not a number": (spoiled(torch.nan), NO_NUMBERS),
-    "infinite": (spoiled(-torch.inf), NO_NUMBERS),
+    "not a number": (spoiled(torch.nan), NOT_FINITE),
+    "infinite": (spoiled(-torch.inf), NOT_FINITE),
     "transposed": (reshaped(lambda tensor: tensor.transpose(-1, -2)), OTHER_SHAPE),
     "flat": (reshaped(torch.flatten), OTHER_SHAPE),
     "empty": (reshaped(lambda tensor: tensor[:0]), OTHER_SHAPE),
