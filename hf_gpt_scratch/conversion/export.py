@@ -64,10 +64,8 @@ class _ExportedTensors:
         asked = (name for row in key_map for name in row.ours)
         self._zeros = {name: (native.config.n_embd,) for name in asked if name not in native.checkpoint.shapes}
         self.shapes = {**native.checkpoint.shapes, **self._zeros}
-        weights = {name: name.removesuffix("bias") + "weight" for name in self._zeros}
-        self._dtypes = native.checkpoint.dtypes | {
-            name: native.checkpoint.dtypes[weight] for name, weight in weights.items()
-        }
+        dtypes = {name: dtype for name, dtype in native.checkpoint.dtypes.items() if dtype is not None}
+        self._dtypes = dtypes | {name: dtypes[name.removesuffix("bias") + "weight"] for name in self._zeros}
         classifier = native.architecture == "GPTScratchForSequenceClassification"
         self._moves_bias = classifier and native.config.classifier_bias
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -110,7 +111,7 @@ def export_gguf(
         limit = TOLERANCE * max(1.0, expected.abs().max().item()) if dtype == "f32" else math.inf
         if not (math.isfinite(difference) and difference <= limit):
             raise InputError(f"The GGUF's logits differ from the source's by {difference}; nothing was written.")
-        record = {
+        record: dict[str, Any] = {
             "source": recorded_source(str(src)),
             "format": f"gguf {dtype}",
             "sha256": {file.name: sha256(file) for file in native.checkpoint.files},
