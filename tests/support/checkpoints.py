@@ -202,7 +202,7 @@ def openai_tf(folder: Path) -> Sample:
     return Sample(folder, files, plainly, "model/h0/mlp/c_fc/w", "model.h0/mlp/c_fc/w")
 
 
-def ours(folder: Path, way: Callable, kind: str = "safetensors") -> Sample:
+def native(folder: Path, way: Callable, kind: str = "safetensors") -> Sample:
     if way is export_gguf:
         pytest.importorskip("gguf", reason="pip install -e '.[convert]'")
     tokenizer = train_tokenizer(["a few words"] * 5, TINY["vocab_size"])
@@ -225,9 +225,9 @@ SAMPLES: dict[str, Callable[[Path], Sample]] = {
     "nanogpt": nanogpt,
     "llms-from-scratch": llms_from_scratch,
     "openai-tf": openai_tf,
-    "ours to hf-gpt2": partial(ours, way=export),
-    "ours, bin, to hf-gpt2": partial(ours, way=export, kind="bin"),
-    "ours to gguf": partial(ours, way=export_gguf),
+    "ours to hf-gpt2": partial(native, way=export),
+    "ours, bin, to hf-gpt2": partial(native, way=export, kind="bin"),
+    "ours to gguf": partial(native, way=export_gguf),
 }
 
 
