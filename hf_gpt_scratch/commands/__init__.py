@@ -6,9 +6,8 @@ modules themselves import nothing heavy, so that help and wrong usage are answer
 from ..apps import chat as app_chat
 from ..apps import classify as app_classify
 from ..apps import compare as app_compare
-from ..evaluation.judge import scoring as judge
 from ..hub import check, push
-from . import chat, classify, convert, export, generate
+from . import chat, classify, convert, export, generate, judge
 
 COMMANDS = {
     "convert": ("make a model of this package from another GPT-2", convert),
