@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from hf_gpt_scratch.commands import judge
 from hf_gpt_scratch.evaluation.judge import endpoint as judges
-from hf_gpt_scratch.evaluation.judge import scoring as judge
 from hf_gpt_scratch.training import spam
 from hf_gpt_scratch.utils.errors import run_reporting_errors
 from support.judge_server import SCORES, rows, write

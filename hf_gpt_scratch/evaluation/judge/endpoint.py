@@ -2,21 +2,16 @@
 
 import json
 import os
-import queue
 import re
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Iterator, Mapping
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from huggingface_hub import InferenceClient
-from huggingface_hub.errors import HfHubHTTPError, HTTPError
-from huggingface_hub.utils import get_session
+import httpx2
 
-from ...utils.errors import InputError, UsageError
+from ...utils.errors import InputError, UsageError, one_line
+from .answers import Answer, NoAnswer, whole_characters
+from .parallel import in_parallel, within
 from .prompts import Task
 
 TEMPERATURE = 0.0
@@ -31,60 +26,13 @@ NOT_FOR_THE_SCHEMA = {401, 403, 429}  # statuses with another reason than the sc
 HUGGING_FACE = re.compile(r"(.*\.)?(huggingface\.co|hf\.co|hf\.space|huggingface\.cloud)")
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What the judge said, its value (`None` where it cannot be told), and what else is known of it."""
-
-    text: str
-    value: float | None
-    details: dict = field(default_factory=dict)
-
-
-def whole_characters(text: str) -> str:
-    """`text` with a replacement character for each half of one (`"\\ud83d"` in JSON), which no file could hold."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-class Failure(Exception):
-    """
-    There is no answer, and the message says why.
-
-    Attributes:
-        retry: whether asking again may help.
-        fatal: whether every other question will fare the same.
-        status: of HTTP, where there is one.
-        wait: the seconds that the server asks to wait.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        retry: bool = False,
-        fatal: bool = False,
-        status: int | None = None,
-        wait: float | None = None,
-    ):
-        super().__init__(message)
-        self.retry, self.fatal, self.status, self.wait = retry, fatal, status, wait
-
-
-class _Client(InferenceClient):
-    def _inner_post(self, request_parameters, **options):
-        # InferenceClient writes a schema for any URL in the way of older text-generation-inference servers, which
-        # Ollama, vLLM and llama.cpp take for JSON of any shape; this is OpenAI's way, which they all know.
-        form = request_parameters.json.get("response_format")
-        if form and "value" in form:
-            schema = {"name": "judgement", "schema": form["value"], "strict": True}
-            request_parameters.json["response_format"] = {"type": "json_schema", "json_schema": schema}
-        return super()._inner_post(request_parameters, **options)
-
-
 class EndpointJudge:
     """
-    A model behind `base_url`, asked through `huggingface_hub.InferenceClient` at temperature 0 and with a fixed seed.
+    A model behind `base_url`, asked for chat completions at temperature 0 and with a fixed seed.
 
     The key is the environment's OPENAI_API_KEY, or for Hugging Face's own hosts HF_TOKEN; a token that the user logged
-    in to the Hub with goes nowhere else.
+    in to the Hub with goes nowhere else. The requests are plain HTTP: huggingface_hub's InferenceClient sends a schema
+    in the form of one server only, and none of them in the Hub's offline mode.
 
     Args:
         base_url: of the API, such as `http://localhost:11434/v1`; may hold credentials.
@@ -113,11 +61,10 @@ class EndpointJudge:
         self.takes_schema: bool | None = None  # not known before the first answer
         self.works = False
         self.key = _key("HF_TOKEN" if self._is_hugging_face() else "OPENAI_API_KEY")
-        # Without a key the client would send the user's own for the Hub, and a header of None is not sent.
-        keyless = None if self.key else {"authorization": None}
-        # httpx's times for connecting, reading, writing, and a free connection
-        times = (min(CONNECTING, timeout / 2), timeout, timeout, timeout)
-        self._client = _Client(base_url=base_url, api_key=self.key or "none", headers=keyless, timeout=times)
+        self._url = _completions_url(base_url)
+        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
+        times = httpx2.Timeout(timeout, connect=min(CONNECTING, timeout / 2))
+        self._client = httpx2.Client(headers=headers, timeout=times, follow_redirects=True)
 
     def _is_hugging_face(self) -> bool:
         return HUGGING_FACE.fullmatch(urlsplit(self.base_url).hostname or "") is not None
@@ -140,7 +87,7 @@ class EndpointJudge:
     def form(self, task: Task) -> str:
         return task.mode.as_json
 
-    def answers(self, tasks: Mapping[str, Task], is_known_to_work: bool) -> Iterator[tuple[str, Answer | Failure]]:
+    def answers(self, tasks: Mapping[str, Task], is_known_to_work: bool) -> Iterator[tuple[str, Answer | NoAnswer]]:
         """
         Yields the answer to each task, or why there is none, as they come, by the tasks' keys.
 
@@ -152,27 +99,26 @@ class EndpointJudge:
         """
         in_a_row, self.works = 0, is_known_to_work
         keys = list(tasks)
-        with _hub_offline_or_not():
-            # The first alone: it shows whether the endpoint works and whether it keeps to a schema.
-            for batch in (keys[:1], keys[1:]):
-                for key, outcome in _in_parallel(lambda key: self._answer(tasks[key]), batch, self.workers):
-                    if isinstance(outcome, Failure):
-                        # A refused question says nothing of the others, once there was an answer.
-                        in_a_row += not (self.works and outcome.status in UNFIT)
-                        patience = PATIENCE if self.works or outcome.status in UNFIT else 1
-                        if outcome.fatal or in_a_row >= patience:
-                            raise InputError(f"The judge at {self.base_url} {outcome}.")
-                    else:
-                        in_a_row, self.works = 0, True
-                    yield key, outcome
+        # The first alone: it shows whether the endpoint works and whether it keeps to a schema.
+        for batch in (keys[:1], keys[1:]):
+            for key, outcome in in_parallel(lambda key: self._answer(tasks[key]), batch, self.workers):
+                if isinstance(outcome, NoAnswer):
+                    # A refused question says nothing of the others, once there was an answer.
+                    in_a_row += not (self.works and outcome.status in UNFIT)
+                    patience = PATIENCE if self.works or outcome.status in UNFIT else 1
+                    if outcome.fatal or in_a_row >= patience:
+                        raise InputError(f"The judge at {self.base_url} {outcome}.")
+                else:
+                    in_a_row, self.works = 0, True
+                yield key, outcome
 
-    def _answer(self, task: Task) -> Answer | Failure:
+    def _answer(self, task: Task) -> Answer | NoAnswer:
         """The answer after the retries. What a server refuses for good is asked once more without the schema."""
         attempt, structured = 0, self.takes_schema is not False
         while True:
             try:
                 text, details = self._request(task, structured)
-            except Failure as failure:
+            except NoAnswer as failure:
                 if attempt < self._retries_after(failure):
                     wait = max(BACK_OFF * 2 ** min(attempt, 10), failure.wait or 0)
                     time.sleep(min(wait, LONGEST_WAIT))
@@ -188,10 +134,10 @@ class EndpointJudge:
                 self.takes_schema = True
             return Answer(text, task.mode.parse(text), details)
 
-    def _retries_after(self, failure: Failure) -> int:
+    def _retries_after(self, failure: NoAnswer) -> int:
         if not failure.retry:
             return 0
-        if isinstance(failure.__cause__, TimeoutError):
+        if failure.late:
             return min(self.retries, 1)
         if failure.fatal and not self.works:  # the server was never there
             return min(self.retries, 2)
@@ -199,61 +145,62 @@ class EndpointJudge:
 
     def _request(self, task: Task, structured: bool) -> tuple[str, dict]:
         """What the model says to one request, and details of it."""
-        json_schema = {"name": "judgement", "schema": dict(task.mode.schema)}
-        request = partial(
-            self._client.chat_completion,
-            [{"role": "user", "content": task.message(self.form(task))}],
-            model=self.name,
-            temperature=TEMPERATURE,
-            seed=self.seed,
-            max_tokens=self.max_tokens,
-            response_format={"type": "json_schema", "json_schema": json_schema} if structured else None,
-        )
+        body = {
+            "model": self.name,
+            "messages": [{"role": "user", "content": task.message(self.form(task))}],
+            "temperature": TEMPERATURE,
+            "seed": self.seed,
+            "max_tokens": self.max_tokens,
+        }
+        if structured:
+            schema = {"name": "judgement", "schema": dict(task.mode.schema), "strict": True}
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
+        response = self._post(body)
+        if not response.is_success:
+            raise self._refusal(response)
+        return self._read(response)
+
+    def _post(self, body: dict) -> httpx2.Response:
         try:
-            output = _within(self.timeout, request)
-        except HfHubHTTPError as error:
-            raise self._refusal(error.response, error.server_message or "") from error
-        except TimeoutError as error:  # ours, or huggingface_hub's, which has httpx's as its cause
-            if type(error.__cause__).__name__ == "ConnectTimeout":
-                raise self._is_down("it does not answer") from error
+            return within(self.timeout, lambda: self._client.post(self._url, json=body))
+        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.UnsupportedProtocol, httpx2.ProxyError) as error:
+            is_late = isinstance(error, httpx2.ConnectTimeout)
+            reason = "it does not answer" if is_late else self._for_people(one_line(error))
+            message = f"cannot be reached ({reason}); start it, or check --base-url"
+            raise NoAnswer(message, retry=True, fatal=True) from error
+        except (TimeoutError, httpx2.TimeoutException) as error:
             remedy = "raise --timeout or lower --workers"
-            raise Failure(f"did not answer within {self.timeout:g} seconds; {remedy}", retry=True) from error
-        except HTTPError as error:  # httpx's: no connection, or one that broke
-            reason = str(error) or type(error).__name__
-            if type(error).__name__ in ("ConnectError", "UnsupportedProtocol", "ProxyError"):
-                raise self._is_down(reason) from error
-            raise Failure(f"broke off the connection ({self._for_people(reason)})", retry=True) from error
-        except (ValueError, TypeError, AttributeError, RecursionError) as error:  # not JSON, or no object
-            if isinstance(error.__context__, HTTPError):  # huggingface_hub's own slip while it reads a refusal
-                raise self._refusal(error.__context__.response, "") from error
-            raise _not_openai("answered something that is no JSON object") from error
+            message = f"did not answer within {self.timeout:g} seconds; {remedy}"
+            raise NoAnswer(message, retry=True, late=True) from error
+        except httpx2.HTTPError as error:
+            reason = self._for_people(one_line(error))
+            raise NoAnswer(f"broke off the connection ({reason})", retry=True) from error
+
+    def _read(self, response: httpx2.Response) -> tuple[str, dict]:
+        """The text of a chat completion, and its details."""
+        output = _json(response)
+        if not isinstance(output, Mapping):
+            raise _not_openai("answered something that is no JSON object")
         try:
-            choice = output.choices[0]
-            text = _text(choice.message.content)
-        except (AttributeError, IndexError, KeyError, TypeError) as error:
-            if isinstance(output, Mapping) and output.get("error"):  # some refuse with the status of a success
-                said = output["error"].get("message") if isinstance(output["error"], Mapping) else output["error"]
-                raise Failure(f"refused ({self._for_people(str(said))}); check --model") from error
+            choice = output["choices"][0]
+            text = _text(choice["message"]["content"])
+        except (IndexError, KeyError, TypeError) as error:
+            if output.get("error"):  # some refuse with the status of a success
+                said = self._for_people(_error_message(output))
+                raise NoAnswer(f"refused ({said}); check --model") from error
             raise _not_openai("answered JSON without choices[0].message.content") from error
-        reason = getattr(choice, "finish_reason", None)
+        reason = choice.get("finish_reason")
         return text, {"finish_reason": whole_characters(reason)} if isinstance(reason, str) else {}
 
-    def _is_down(self, reason: str) -> Failure:
-        reason = f"cannot be reached ({self._for_people(reason)}); start it, or check --base-url"
-        return Failure(reason, retry=True, fatal=True)
-
-    def _refusal(self, response, said: str) -> Failure:
-        status = response.status_code
-        if found := re.search(r"""['"]message['"]:\s*(['"])(.*?)\1\s*[,}]""", said):  # OpenAI's form of an error
-            said = found.group(2)
-        said = self._for_people(said)
+    def _refusal(self, response: httpx2.Response) -> NoAnswer:
+        status, said = response.status_code, self._for_people(_error_message(_json(response)))
         remedy = {
             401: "; put its key into the environment as OPENAI_API_KEY (for Hugging Face's hosts, HF_TOKEN)",
             403: "; check the key in the environment",
             404: "; check --model and --base-url, which usually ends in /v1",
         }.get(status, "")
         wait = response.headers.get("retry-after", "")
-        return Failure(
+        return NoAnswer(
             f"answered with the HTTP status {status}{f' ({said})' if said else ''}{remedy}",
             retry=status in PASSING,
             fatal=status in HOPELESS,
@@ -290,6 +237,22 @@ def _text(content) -> str:
     return whole_characters(content if isinstance(content, str) else json.dumps(content, ensure_ascii=False))
 
 
+def _json(response: httpx2.Response):
+    """What a response holds as JSON, `None` where it is none."""
+    try:
+        return response.json()
+    except (ValueError, RecursionError):
+        return None
+
+
+def _error_message(output) -> str:
+    """What a server says of an error: `{"error": {"message": ...}}`, as OpenAI's, or less of that."""
+    said = output
+    for name in ("error", "message"):
+        said = said.get(name, said) if isinstance(said, Mapping) else said
+    return said if isinstance(said, str) else ""
+
+
 def _has_keys_of(text: str, schema: Mapping) -> bool:
     try:
         return json.loads(text).keys() == schema["properties"].keys()
@@ -297,8 +260,8 @@ def _has_keys_of(text: str, schema: Mapping) -> bool:
         return False
 
 
-def _not_openai(what: str) -> Failure:
-    return Failure(f"{what}, so it is no OpenAI-compatible API; check --base-url, which usually ends in /v1")
+def _not_openai(what: str) -> NoAnswer:
+    return NoAnswer(f"{what}, so it is no OpenAI-compatible API; check --base-url, which usually ends in /v1")
 
 
 def public_url(base_url: str) -> str:
@@ -312,84 +275,17 @@ def public_url(base_url: str) -> str:
         parts = urlsplit(base_url)
         host, _ = parts.hostname, parts.port
         (host or "").encode("idna")  # what sockets do with it
-        get_session().build_request("POST", base_url)
-    except Exception:  # httpx has one of its own for what it cannot read
+        httpx2.URL(base_url)
+    except (ValueError, httpx2.InvalidURL):
         host = None
     if not host or parts.scheme not in ("http", "https") or re.search(r"\s", base_url):
         raise UsageError("--base-url must be an address like http://localhost:11434/v1.")
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
 
 
-@contextmanager
-def _hub_offline_or_not() -> Iterator[None]:
-    """In the Hub's offline mode huggingface_hub refuses every request; the endpoint is not the Hub, so it is asked."""
-    session = get_session()
-    hooks, session.event_hooks = session.event_hooks, {}
-    try:
-        yield
-    finally:
-        session.event_hooks = hooks
-
-
-def _within(seconds: float, function: Callable[[], object]):
-    """
-    What `function` returns or raises, or `TimeoutError`. httpx's own times start anew with every byte that comes, and
-    do not count the search for the host's address. What is given up ends by those, in its thread.
-    """
-    done = queue.SimpleQueue()
-
-    def work() -> None:
-        try:
-            done.put((function(), None))
-        except BaseException as error:  # raised below
-            done.put((None, error))
-
-    threading.Thread(target=work, daemon=True).start()
-    try:
-        value, error = done.get(timeout=seconds)
-    except queue.Empty:
-        raise TimeoutError from None
-    if error is not None:
-        raise error
-    return value
-
-
-def _in_parallel(function: Callable[[str], object], keys: list[str], workers: int) -> Iterator[tuple[str, object]]:
-    """
-    Yields each key and what `function` returns for it, as they come; a new one begins when one was taken, so that none
-    does after the last. The threads are daemons: those of a ThreadPoolExecutor would keep the process alive after
-    Ctrl-C until the last request is answered or timed out.
-    """
-    waiting, done = queue.SimpleQueue(), queue.SimpleQueue()
-
-    def work() -> None:
-        while (key := waiting.get()) is not None:
-            try:
-                done.put((key, function(key)))
-            except BaseException as error:  # raised below, where the run can see it
-                done.put((key, error))
-
-    workers = min(workers, len(keys))
-    for key in keys[:workers]:
-        waiting.put(key)
-    for _ in range(workers):
-        threading.Thread(target=work, daemon=True).start()
-    try:
-        for number in range(len(keys)):
-            key, outcome = _get(done)
-            if isinstance(outcome, BaseException) and not isinstance(outcome, Failure):
-                raise outcome
-            yield key, outcome
-            if number + workers < len(keys):
-                waiting.put(keys[number + workers])
-    finally:
-        for _ in range(workers):
-            waiting.put(None)
-
-
-def _get(done: queue.SimpleQueue) -> tuple[str, object]:
-    while True:
-        try:
-            return done.get(timeout=1)  # a wait without an end would not notice Ctrl-C on Windows
-        except queue.Empty:
-            continue
+def _completions_url(base_url: str) -> str:
+    """The address to ask, of an API's that may lack its /v1 or have a query."""
+    parts = urlsplit(base_url)
+    path = parts.path.rstrip("/").removesuffix("/chat/completions")
+    path = path if path.endswith("/v1") else f"{path}/v1"
+    return urlunsplit(parts._replace(path=f"{path}/chat/completions", fragment=""))

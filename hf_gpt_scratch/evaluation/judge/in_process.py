@@ -11,9 +11,9 @@ from ...model_folder.contents import ADAPTER_CONFIG, base_of, read_config, resol
 from ...modeling_gpt_scratch import GPTScratchForCausalLM
 from ...pretrained import load_pretrained
 from ...tokenizer import load_tokenizer
-from ...utils.errors import InputError
+from ...utils.errors import InputError, one_line
 from ...utils.provenance import sha256
-from .endpoint import Answer, Failure
+from .answers import Answer, NoAnswer
 from .prompts import Mode, Task
 
 TOKENS_PER_BATCH = 4096
@@ -35,7 +35,7 @@ class ModelJudge:
     """
     The model in a folder, whose answer is the expectation over its choices (0 to 100; A, B or tie) of their values:
     each choice's probability as the next tokens (after a space, where it is a token of its own), divided by that of
-    all. A number that begins another one (8 of 87) has the probability that it does not go on as one.
+    all. A number that begins another one (8 of 87) has the probability that it does not continue as one.
 
     A prompt that is longer than the model reads loses the end of its responses, and the answer's details say so.
 
@@ -72,10 +72,10 @@ class ModelJudge:
 
     def answers(
         self, tasks: Mapping[str, Task], is_known_to_work: bool = True
-    ) -> Iterator[tuple[str, Answer | Failure]]:
+    ) -> Iterator[tuple[str, Answer | NoAnswer]]:
         """
-        Yields the answer to each task by the tasks' keys, those of like length together, or the failure where the
-        question alone is longer than the model reads.
+        Yields the answer to each task by the tasks' keys, those of like length together, or that there is none where
+        the question alone is longer than the model reads.
 
         Raises:
             InputError: when all of them are.
@@ -90,7 +90,7 @@ class ModelJudge:
         for key, task in tasks.items():
             try:
                 prompts[key] = self._encode(task, before, after, room)
-            except Failure as failure:
+            except NoAnswer as failure:
                 too_long[key] = failure
         if not prompts and not is_known_to_work:
             raise InputError(f"The judge {self.name} {next(iter(too_long.values()))}.")
@@ -122,8 +122,9 @@ class ModelJudge:
                 [{"role": "user", "content": PLACE}], tokenize=False, add_generation_prompt=True, enable_thinking=False
             )
         except Exception as error:  # a template may raise anything
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise InputError(f"The chat template of {self.name} takes no question alone ({reason}).") from None
+            raise InputError(
+                f"The chat template of {self.name} takes no question alone ({one_line(error)})."
+            ) from None
         before, *after = text.split(PLACE)
         if len(after) != 1:
             raise InputError(f"The chat template of {self.name} changes a question; take another judge.")
@@ -157,7 +158,7 @@ class ModelJudge:
         return rows[0][len(prompt) : shared], choices
 
     def _encode(self, task: Task, before: str, after: str, room: int) -> tuple[list[int], bool]:
-        """A task's prompt, at most `room` tokens, and whether its responses had to be cut; `Failure` if that fails."""
+        """A task's prompt of at most `room` tokens, and whether its responses were cut; `NoAnswer` if that fails."""
 
         def encode(task: Task) -> list[int]:
             return self._prompt(before, task.message(self.form(task)), after)
@@ -167,7 +168,7 @@ class ModelJudge:
             return ids, False
         shortest = encode(task.cut(0))
         if len(shortest) > room:
-            raise Failure(
+            raise NoAnswer(
                 f"reads {self.limit} tokens and the question {task.instruction[:60]!r} takes {len(shortest)} before"
                 " any response: take a judge that reads more"
             )
@@ -198,7 +199,7 @@ def _load(folder: Path, name: str) -> PreTrainedModel:
             folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False, output_loading_info=True
         )
     except Exception as error:  # safetensors, torch and transformers each have their own for damaged files
-        raise InputError(f"{name} cannot be loaded as a language model ({' '.join(str(error).split())}).") from None
+        raise InputError(f"{name} cannot be loaded as a language model ({one_line(error)}).") from None
     if report["missing_keys"]:
         missing = ", ".join(sorted(report["missing_keys"])[:3])
         raise InputError(f"{name} holds no whole language model: {missing} and perhaps more is missing.")
@@ -215,42 +216,52 @@ def choice_probabilities(
     A choice that begins another one gets what is left of its probability after those; no two have the same tokens.
     The prompt is read once: each beginning that choices share is one step more on a copy of its keys and values.
     """
-    longest = max(map(len, prompts))
-    padding = [longest - len(prompt) for prompt in prompts]
-    ids = torch.tensor([[pad_token_id] * pad + prompt for pad, prompt in zip(padding, prompts)])  # (B, T)
-    mask = torch.tensor([[0] * pad + [1] * (longest - pad) for pad in padding])
-    ids, mask = ids.to(model.device), mask.to(model.device)
+    ids, mask = _left_padded(prompts, pad_token_id, model.device)
     numbers = {tokens: number for number, tokens in enumerate(choices.values())}
     beginnings = {tokens[:length] for tokens in numbers for length in range(len(tokens))}
     found = torch.zeros(len(prompts), len(choices), dtype=torch.float64, device=model.device)
 
     def walk(path: tuple[int, ...], reached: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor, cache) -> None:
         """Fills in the choices that begin with `path`, which has the probability `reached`, `(B,)`."""
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-        outputs = model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        following = outputs.logits[:, -1].double().softmax(-1) * reached[:, None]  # (B, V)
-        goes_on = torch.zeros_like(reached)
-        next_tokens = {
-            tokens[len(path)] for tokens in numbers if tokens[: len(path)] == path and len(tokens) > len(path)
-        }
-        for token in sorted(next_tokens):
+        following, cache = _next_probabilities(model, ids, mask, cache)
+        following = following * reached[:, None]  # (B, V)
+        continued = torch.zeros_like(reached)
+        for token in sorted(
+            {tokens[len(path)] for tokens in numbers if tokens != path and tokens[: len(path)] == path}
+        ):
             longer, probability = (*path, token), following[:, token]
-            goes_on += probability
+            continued += probability
             if longer in beginnings:
                 step = torch.full((len(prompts), 1), token, device=ids.device)
                 longer_mask = torch.cat([mask, mask.new_ones(len(prompts), 1)], dim=1)
-                walk(longer, probability, step, longer_mask, copy.deepcopy(outputs.past_key_values))
+                walk(longer, probability, step, longer_mask, copy.deepcopy(cache))
             else:
                 found[:, numbers[longer]] = probability
         if path in numbers:
-            found[:, numbers[path]] = (reached - goes_on).clamp(min=0)
+            found[:, numbers[path]] = (reached - continued).clamp(min=0)
 
     walk((), found.new_ones(len(prompts)), ids, mask, None)
     return found
+
+
+def _left_padded(prompts: list[list[int]], pad_token_id: int, device) -> tuple[torch.Tensor, torch.Tensor]:
+    """The token ids and the attention mask, `(B, T)` each."""
+    longest = max(map(len, prompts))
+    padding = [longest - len(prompt) for prompt in prompts]
+    ids = torch.tensor([[pad_token_id] * pad + prompt for pad, prompt in zip(padding, prompts)], device=device)
+    mask = torch.tensor([[0] * pad + [1] * (longest - pad) for pad in padding], device=device)
+    return ids, mask
+
+
+def _next_probabilities(model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor, cache) -> tuple:
+    """The probabilities of the next token, `(B, V)`, after the cache and the new tokens `ids`; and the new cache."""
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+    outputs = model(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    return outputs.logits[:, -1].double().softmax(-1), outputs.past_key_values

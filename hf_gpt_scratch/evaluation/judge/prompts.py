@@ -116,7 +116,7 @@ class Mode:
     Attributes:
         template: the question.
         as_json, as_text: how a server's model, and one in process, is told to answer.
-        cue: what a model without a chat template goes on from.
+        cue: what a model without a chat template continues.
         schema: of the JSON, for servers that keep to one.
         parse: the value of an answer, or `None`.
         choices: the answers that a model in process chooses among, and their values.

@@ -1,4 +1,4 @@
-"""What a judge's answers come to: items, numbers with intervals, a picture and a few lines for the terminal."""
+"""What a judge's answers come to: items, numbers with intervals, a picture and a result card."""
 
 import os
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import numpy as np
 from ...utils.provenance import ENVIRONMENT, json_sha256
 from ...utils.result_card import Metric, ResultCard
 from ..intervals import bootstrap_mean, wilson
-from .endpoint import Answer, Failure
+from .answers import Answer, NoAnswer
 from .prompts import Task
 
 TASKS = {"scores": "answers scored by a language model", "comparison": "answers compared by a language model"}
@@ -19,7 +19,7 @@ SCORING = {
     "score": "0 to 100; by a judge in process the expectation over the probabilities of 0 to 100 as its answer",
     "interval": "of the mean, 95 %: percentiles of a bootstrap over the responses; null for fewer than two",
     "histogram": "the number of scores from each edge up to the next, the last edge included",
-    "n_unparsed": "responses without a score because the judge's answer is none that can be told; it is in items",
+    "n_unparsed": "responses without a score because the judge's answer is unparsable; it is in items",
     "n_failed": "responses that the judge gave no answer to",
 }
 COMPARING = {
@@ -31,18 +31,18 @@ COMPARING = {
     "wins": "questions of which A gets more than 0.5 in both orders; losses: less in both; ties: all others",
     "consistency": "share of the questions for which both orders give the same winner, or both a tie",
     "first_position_rate": "what the response that stands first gets on average; 0.5 for a judge without a bias to it",
-    "n_unparsed": "questions without a score because an answer is none that can be told; it is in items",
+    "n_unparsed": "questions without a score because an answer is unparsable; it is in items",
     "n_failed": "questions with an order that the judge gave no answer to",
 }
 
 
-def summarize(tasks: Sequence[Sequence[Task]], outcomes: Sequence[Sequence[Answer | Failure]]) -> dict:
+def summarize(tasks: Sequence[Sequence[Task]], outcomes: Sequence[Sequence[Answer | NoAnswer]]) -> dict:
     """The numbers and the items of a judgement: of one task for each response, or of two, A first and B first."""
     is_comparison = len(tasks[0]) == 2
     make_item = _pair_item if is_comparison else _score_item
     items = [make_item(number, *pair) for number, pair in enumerate(zip(tasks, outcomes), start=1)]
     answers = [one for row in outcomes for one in row if isinstance(one, Answer)]
-    n_failed = sum(any(isinstance(one, Failure) for one in row) for row in outcomes)
+    n_failed = sum(any(isinstance(one, NoAnswer) for one in row) for row in outcomes)
     scores = [item["score"] for item in items if item["score"] is not None]
     result = {
         "task": "comparison" if is_comparison else "scores",
@@ -67,18 +67,18 @@ def _question(number: int, task: Task) -> dict:
     return {"number": number, "instruction": task.instruction, "input": task.input, "output": task.reference}
 
 
-def _record(outcome: Answer | Failure) -> dict:
-    if isinstance(outcome, Failure):
+def _record(outcome: Answer | NoAnswer) -> dict:
+    if isinstance(outcome, NoAnswer):
         return {"score": None, "answer": None, "error": str(outcome)}
     return {"score": outcome.value, "answer": outcome.text, **outcome.details}
 
 
-def _score_item(number: int, tasks: Sequence[Task], outcomes: Sequence[Answer | Failure]) -> dict:
+def _score_item(number: int, tasks: Sequence[Task], outcomes: Sequence[Answer | NoAnswer]) -> dict:
     [task], [outcome] = tasks, outcomes
     return {**_question(number, task), "model_response": task.responses[0], **_record(outcome)}
 
 
-def _pair_item(number: int, tasks: Sequence[Task], outcomes: Sequence[Answer | Failure]) -> dict:
+def _pair_item(number: int, tasks: Sequence[Task], outcomes: Sequence[Answer | NoAnswer]) -> dict:
     a_first, b_first = ({"first": name, **_record(outcome)} for name, outcome in zip("AB", outcomes))
     if b_first["score"] is not None:
         b_first["score"] = 1 - b_first["score"]  # A's, as everywhere
@@ -182,59 +182,7 @@ def _questions_hash(items: Sequence[dict]) -> str:
     return json_sha256(sorted([item[name] for name in ("instruction", "input", "output")] for item in items))
 
 
-def report(result: dict, judge: str) -> str:
-    """The result in some lines: the numbers, the histogram, the worst."""
-    counts = f"{result['n_scored']} scored, {result['n_unparsed']} unparsed, {result['n_failed']} failed"
-    lines = [
-        f"{result['n']} {'pairs' if result['task'] == 'comparison' else 'responses'} judged by {judge}: {counts}."
-    ]
-    if "mean_probability_mass" in result:
-        mass = f"{result['mean_probability_mass']:.1%}"
-        lines.append(
-            f"Before the scores are made of them, the answers asked for have a probability of {mass} together."
-        )
-    if result.get("n_truncated"):
-        lines.append(f"{_counted(result['n_truncated'], 'prompt')} too long for the judge, so the responses were cut.")
-    if result["n_unparsed"]:
-        answers = untold(result)
-        example = _short(answers[0]["answer"])
-        lines.append(f"The first answer that could not be told {f'is {example!r}' if example else 'is empty'}.")
-        if cut := sum(one.get("finish_reason") == "length" for one in answers):
-            lines.append(f"{cut} of {len(answers)} such answers were cut off; raise --max-tokens.")
-    if not result["n_scored"]:
-        return "\n".join(lines)
-    low, high = result["interval"] or (None, None)
-    if result["task"] == "comparison":
-        lines += [
-            f"A gets {result['win_rate']:.1%}"
-            + (f" (95 % interval {low:.1%} to {high:.1%})" if result["interval"] else "")
-            + f". Wins in both orders: A {result['wins']}, B {result['losses']}, neither {result['ties']}.",
-            f"Both orders agree on {result['consistency']:.1%}; the first position gets"
-            f" {result['first_position_rate']:.1%}.",
-        ]
-        return "\n".join(lines)
-    interval = f" (95 % interval {low:.1f} to {high:.1f})" if result["interval"] else ""
-    lines.append(f"Mean score {result['mean']:.1f} of 100{interval}.")
-    bars = result["histogram"]["counts"]
-    for start, end, count in zip(EDGES, EDGES[1:], bars):
-        lines.append(f"{start:4}-{end:<3} {count:6}  {'█' * round(40 * count / max(bars))}".rstrip())
-    lines.append("The worst:")
-    for item in result["worst"]:
-        question, response = _short(f"{item['instruction']} {item['input']}"), _short(item["model_response"])
-        lines.append(f"{item['score']:6.1f}  {question}  ->  {response}")
-    return "\n".join(lines)
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what} was" if number == 1 else f"{number} {what}s were"
-
-
-def untold(result: dict) -> list[dict]:
-    """The judge's answers that are no score."""
+def unparsable(result: dict) -> list[dict]:
+    """The judge's answers that no score can be read from."""
     answers = [one for item in result["items"] for one in item.get("orders", [item])]
     return [one for one in answers if one["score"] is None and one["answer"] is not None]
-
-
-def _short(text: str, length: int = 60) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= length else text[: length - 3] + "..."

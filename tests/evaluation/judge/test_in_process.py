@@ -13,7 +13,7 @@ from transformers.utils import logging
 from hf_gpt_scratch import GPTScratchForCausalLM, GPTScratchForSequenceClassification
 from hf_gpt_scratch.evaluation.intervals import bootstrap_mean
 from hf_gpt_scratch.evaluation.judge import in_process as judge_in_process
-from hf_gpt_scratch.evaluation.judge.endpoint import Answer
+from hf_gpt_scratch.evaluation.judge.answers import Answer
 from hf_gpt_scratch.evaluation.judge.in_process import ModelJudge
 from hf_gpt_scratch.evaluation.judge.prompts import Task
 from hf_gpt_scratch.evaluation.judge.results import summarize
@@ -214,18 +214,18 @@ def test_a_question_too_long_among_others_is_counted(run, folder, tmp_path):
 def test_what_is_no_judge(run, tmp_path, folder, tiny_config):
     path = write(tmp_path / "responses.json", rows(["one"]))
     tiny_config.num_labels = 2
-    classifier, nothing, untold = tmp_path / "classifier", tmp_path / "nothing", tmp_path / "untold"
+    classifier, nothing, no_tokenizer = tmp_path / "classifier", tmp_path / "nothing", tmp_path / "no_tokenizer"
     GPTScratchForSequenceClassification(tiny_config).save_pretrained(classifier)
     nothing.mkdir()
-    shutil.copytree(folder, untold)
-    (untold / "tokenizer.json").unlink()
+    shutil.copytree(folder, no_tokenizer)
+    (no_tokenizer / "tokenizer.json").unlink()
     headless = save_model(tmp_path / "headless", LlamaForCausalLM)
     LlamaForCausalLM.from_pretrained(headless).model.save_pretrained(headless)
     for judge, reason in (
         (tmp_path / "none", "There is no file or folder"),
         (nothing, "no config.json"),
         (classifier, "GPTScratchForSequenceClassification"),
-        (untold, "holds no tokenizer"),
+        (no_tokenizer, "holds no tokenizer"),
         (headless, "lm_head.weight"),
     ):
         status, _, err = run(path, "--judge-model", judge)

@@ -76,6 +76,19 @@ def test_what_the_endpoint_is_asked(run, responses):
         assert part in question(first)
 
 
+@pytest.mark.parametrize(
+    ("base_url", "asked"),
+    [
+        ("http://h:1/v1/", "http://h:1/v1/chat/completions"),
+        ("http://h:1", "http://h:1/v1/chat/completions"),
+        ("https://h/openai?version=2", "https://h/openai/v1/chat/completions?version=2"),
+        ("https://h/v1/chat/completions", "https://h/v1/chat/completions"),
+    ],
+)
+def test_the_address_that_is_asked(base_url, asked):
+    assert judges._completions_url(base_url) == asked
+
+
 def test_worst_are_ten(run, tmp_path):
     path = write(tmp_path / "responses.json", rows([f"worth {score}" for score in range(30, 50)]))
     with judge_server(number_in_response) as server:

@@ -1,0 +1,200 @@
+"""`hf-gpt-scratch judge`: a language model scores the answers of another one, or compares those of two."""
+
+import argparse
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..utils.errors import InputError, UsageError
+from ..utils.text import has_lone_surrogates
+from .arguments import above_0, count, positive
+
+LONGEST_TIMEOUT = 86_400
+DEFAULTS = {"workers": 4, "timeout": 300.0, "retries": 4, "max_tokens": 512, "seed": 0}
+
+
+def seconds(text: str) -> float:
+    value = above_0(text)
+    if value > LONGEST_TIMEOUT:  # far less than a socket or a lock can count
+        raise argparse.ArgumentTypeError(f"must be at most {LONGEST_TIMEOUT:,}, a day, not {text}")
+    return value
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Scores the responses in a file from 0 to 100, or compares those of two files, by an OpenAI-compatible"
+        " endpoint (Ollama, vLLM, llama.cpp...) or by a model in this process. The endpoint's key is taken from the"
+        " environment: OPENAI_API_KEY, or HF_TOKEN for Hugging Face's hosts. A run that was stopped continues when the"
+        " same command is called again."
+    )
+    parser.epilog = "Example: hf-gpt-scratch judge runs/instruct/responses.json --base-url http://localhost:11434/v1 --model llama3"
+    parser.add_argument(
+        "responses",
+        metavar="RESPONSES.json",
+        nargs="+",
+        help="a list of objects with instruction, input, output (the reference) and model_response, as"
+        " `hf-gpt-scratch train instruct` writes it; a second file is compared with the first",
+    )
+    parser.add_argument("--base-url", metavar="URL", help="the endpoint's address, such as http://localhost:11434/v1")
+    parser.add_argument("--model", metavar="NAME", help="the endpoint's model, such as llama3")
+    parser.add_argument("--judge-model", metavar="DIR", help="judge by the language model in this folder, no server")
+    parser.add_argument("--output", metavar="FILE", help="what to write (default: judge.json beside the first file)")
+    settings = {
+        "workers": (positive, "requests at a time"),
+        "timeout": (seconds, "seconds to wait for an answer, enough for a CPU"),
+        "retries": (count, "how often a request is sent again after an error that may pass"),
+        "max_tokens": (positive, "maximum tokens of an answer, reasoning included"),
+        "seed": (int, "random seed of the requests, whose sampling temperature is 0"),
+    }
+    for name, (kind, help) in settings.items():
+        default = DEFAULTS[name]
+        option = f"--{name.replace('_', '-')}"
+        parser.add_argument(option, type=kind, default=default, help=f"{help} (default: {default:g})")
+
+
+def run(args: argparse.Namespace) -> None:
+    """
+    The command: writes `judge.json`, a picture of the same name and a result card.
+
+    Raises:
+        InputError: for what is wrong with the files or the judge; also, when all is written, where the judge failed
+            on some of the responses or gave only unparsable answers.
+    """
+    files = [Path(name) for name in args.responses]
+    _check_usage(args, files)
+
+    from ..evaluation.judge.scoring import check_output, check_same_judge, journal_of, measure, write
+    from ..evaluation.responses import read_pairs, read_responses
+    from ..utils.provenance import sha256
+
+    rows = read_pairs(*files) if len(files) == 2 else [(row,) for row in read_responses(files[0])]
+    data = [{"file": str(path), "sha256": sha256(path)} for path in files]
+    output = check_output(files, args.output)
+    judge = _make_judge(args)
+    check_same_judge(output, judge, "comparison" if len(files) == 2 else "scores")
+    journal = journal_of(output, judge)
+    result = measure(judge, rows, journal, {"data": data, "command": _command(args, judge)})
+    write(result, judge.name, output)
+    print(report(result, judge.name))
+    print(f"The answers and all numbers are in {output}, their picture in {output.with_suffix('.png')}.")
+    # What is not kept: all is answered, or a model in this process would fail at the same questions again.
+    if args.judge_model or not result["n_failed"]:
+        journal.unlink(missing_ok=True)
+    _require_scores(result, output, may_be_repeated=not args.judge_model)
+
+
+def _check_usage(args: argparse.Namespace, files: Sequence[Path]) -> None:
+    if len(files) > 2:
+        raise UsageError("Give one file of responses, or two to compare.")
+    if args.judge_model and (args.base_url or args.model):
+        raise UsageError("Give --base-url and --model for an endpoint or --judge-model for a model here, not both.")
+    if not args.judge_model and not (args.base_url and args.model):
+        raise UsageError("Give --base-url and --model of an endpoint, or --judge-model with a model's folder.")
+    names = (*args.responses, args.base_url, args.model, args.judge_model, args.output)
+    if any(has_lone_surrogates(name) for name in names if name):
+        raise UsageError("The names of files and models must be UTF-8 text, as they are written into the result.")
+
+
+def _make_judge(args: argparse.Namespace):
+    if args.judge_model:
+        from ..evaluation.judge.in_process import ModelJudge
+        from ..utils.terminal import quieten_transformers
+
+        quieten_transformers()
+        return ModelJudge(args.judge_model)
+    from ..evaluation.judge.endpoint import EndpointJudge
+
+    return EndpointJudge(args.base_url, args.model, **{name: getattr(args, name) for name in DEFAULTS})
+
+
+def _command(args: argparse.Namespace, judge) -> str:
+    """The command that does the same again, without what may be secret in --base-url."""
+    words = ["hf-gpt-scratch", "judge", *args.responses]
+    if args.judge_model:
+        words += ["--judge-model", args.judge_model]
+    else:
+        words += ["--base-url", judge.base_url, "--model", args.model]
+        for name, default in DEFAULTS.items():
+            if getattr(args, name) != default:
+                words += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
+    if args.output:
+        words += ["--output", args.output]
+    return shlex.join(words)
+
+
+def _require_scores(result: dict, output: Path, may_be_repeated: bool) -> None:
+    """Raises `InputError` where the judge failed on a response, or none could be scored."""
+    from ..evaluation.judge.results import unparsable
+
+    if result["n_failed"]:
+        answers = [one for item in result["items"] for one in item.get("orders", [item])]
+        error = next(one["error"] for one in answers if "error" in one)
+        again = "; the same command asks for these again" if may_be_repeated else ""
+        raise InputError(f"{result['n_failed']} of {result['n']} could not be judged, as the judge {error}{again}.")
+    if not result["n_scored"]:
+        was_cut = any(one.get("finish_reason") == "length" for one in unparsable(result))
+        remedy = "raise --max-tokens" if was_cut else "take another judge"
+        raise InputError(
+            f"None of the {result['n']} could be scored, as every answer of the judge is unparsable; {remedy} (the"
+            f" answers are in {output})."
+        )
+
+
+def report(result: dict, judge: str) -> str:
+    """The result in some lines: the counts, the win rate or the scores."""
+    is_comparison = result["task"] == "comparison"
+    counts = f"{result['n_scored']} scored, {result['n_unparsed']} unparsed, {result['n_failed']} failed"
+    lines = [f"{result['n']} {'pairs' if is_comparison else 'responses'} judged by {judge}: {counts}."]
+    if "mean_probability_mass" in result:
+        mass = f"{result['mean_probability_mass']:.1%}"
+        lines.append(
+            f"Before the scores are made of them, the answers asked for have a probability of {mass} together."
+        )
+    if n := result.get("n_truncated"):
+        prompts = "1 prompt was" if n == 1 else f"{n} prompts were"
+        lines.append(f"{prompts} too long for the judge, so the responses were cut.")
+    if result["n_unparsed"]:
+        lines += _about_unparsable(result)
+    if result["n_scored"]:
+        lines += _comparison(result) if is_comparison else _scores(result)
+    return "\n".join(lines)
+
+
+def _about_unparsable(result: dict) -> list[str]:
+    from ..evaluation.judge.results import unparsable
+
+    answers = unparsable(result)
+    example = _short(answers[0]["answer"])
+    lines = [f"The first unparsable answer {f'is {example!r}' if example else 'is empty'}."]
+    if cut := sum(one.get("finish_reason") == "length" for one in answers):
+        lines.append(f"{cut} of {len(answers)} such answers were cut off; raise --max-tokens.")
+    return lines
+
+
+def _comparison(result: dict) -> list[str]:
+    interval = " (95 % interval {:.1%} to {:.1%})".format(*result["interval"]) if result["interval"] else ""
+    return [
+        f"A gets {result['win_rate']:.1%}{interval}. Wins in both orders: A {result['wins']}, B {result['losses']},"
+        f" neither {result['ties']}.",
+        f"Both orders agree on {result['consistency']:.1%}; the first position gets"
+        f" {result['first_position_rate']:.1%}.",
+    ]
+
+
+def _scores(result: dict) -> list[str]:
+    """The mean score, the histogram and the worst responses."""
+    interval = " (95 % interval {:.1f} to {:.1f})".format(*result["interval"]) if result["interval"] else ""
+    lines = [f"Mean score {result['mean']:.1f} of 100{interval}."]
+    edges, bars = result["histogram"]["edges"], result["histogram"]["counts"]
+    for start, end, number in zip(edges, edges[1:], bars):
+        lines.append(f"{start:4}-{end:<3} {number:6}  {'█' * round(40 * number / max(bars))}".rstrip())
+    lines.append("The worst:")
+    for item in result["worst"]:
+        question, response = _short(f"{item['instruction']} {item['input']}"), _short(item["model_response"])
+        lines.append(f"{item['score']:6.1f}  {question}  ->  {response}")
+    return lines
+
+
+def _short(text: str, length: int = 60) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= length else text[: length - 3] + "..."

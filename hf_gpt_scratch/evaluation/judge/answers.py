@@ -1,0 +1,42 @@
+"""What comes of a question to the judge: an answer, or why there is none."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the judge said, its value (`None` where it cannot be told), and what else is known of it."""
+
+    text: str
+    value: float | None
+    details: dict = field(default_factory=dict)
+
+
+def whole_characters(text: str) -> str:
+    """`text` with a replacement character for each half of one (`"\\ud83d"` in JSON), which no file could hold."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+class NoAnswer(Exception):
+    """
+    The judge gave no answer to a question, and the message says why: `answered with the HTTP status 500`.
+
+    Attributes:
+        retry: whether asking again may help.
+        fatal: whether every other question will fare the same.
+        status: of HTTP, where there is one.
+        wait: the seconds that the server asks to wait.
+        late: whether the time for an answer was over.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        retry: bool = False,
+        fatal: bool = False,
+        status: int | None = None,
+        wait: float | None = None,
+        late: bool = False,
+    ):
+        super().__init__(message)
+        self.retry, self.fatal, self.status, self.wait, self.late = retry, fatal, status, wait, late
