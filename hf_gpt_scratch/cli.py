@@ -55,7 +55,8 @@ def add_commands(parser: argparse.ArgumentParser, dest: str, metavar: str, table
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command and returns its exit status: 0, or 1 when it failed; bad usage exits with 2."""
-    args = make_parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else list(argv)
+    args = make_parser().parse_args(argv, argparse.Namespace(argv=argv))  # for the records of results
 
     def work() -> int | None:
         hf_gpt_scratch.register()

@@ -7,7 +7,7 @@ from ..apps import chat as app_chat
 from ..apps import classify as app_classify
 from ..apps import compare as app_compare
 from ..hub import check, push
-from . import chat, classify, convert, export, generate, judge
+from . import benchmark, calibrate, chat, classify, convert, evaluate, export, generate, judge, report
 
 COMMANDS = {
     "convert": ("make a model of this package from another GPT-2", convert),
@@ -16,6 +16,10 @@ COMMANDS = {
     "chat": ("talk with an instruction-tuned model", chat),
     "classify": ("tell spam from ham: each message's label and its probability of being spam", classify),
     "judge": ("let a larger language model score the answers of a model", judge),
+    "evaluate": ("measure a language model by MMLU or other tasks of lm-evaluation-harness", evaluate),
+    "calibrate": ("fit a spam classifier's probabilities and threshold to its validation set", calibrate),
+    "benchmark": ("hold spam classifiers against linear models on the same splits", benchmark),
+    "report": ("compare runs that were evaluated, in tables and pictures", report),
     "app": (
         "pages in the browser",
         {

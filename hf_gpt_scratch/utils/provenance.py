@@ -52,8 +52,17 @@ def command_line(script: str, argv: list[str]) -> str:
     The command that runs `script` with `argv` again, to be pasted in a shell; with the number of threads where it was
     set, as it changes the last bits of sums.
     """
+    return _with_threads(["python", script, *argv])
+
+
+def own_command(argv: list[str]) -> str:
+    """The same for `hf-gpt-scratch` with the arguments `argv`."""
+    return _with_threads(["hf-gpt-scratch", *argv])
+
+
+def _with_threads(words: list[str]) -> str:
     threads = os.environ.get("OMP_NUM_THREADS")
-    return shlex.join([*([f"OMP_NUM_THREADS={threads}"] if threads else []), "python", script, *argv])
+    return shlex.join([*([f"OMP_NUM_THREADS={threads}"] if threads else []), *words])
 
 
 def _cpu_name() -> str:
