@@ -27,7 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " environment: OPENAI_API_KEY, or HF_TOKEN for Hugging Face's hosts. A run that was stopped continues when the"
         " same command is called again."
     )
-    parser.epilog = "Example: hf-gpt-scratch judge runs/instruct/responses.json --base-url http://localhost:11434/v1 --model llama3"
+    parser.epilog = (
+        "Example: hf-gpt-scratch judge runs/instruct/responses.json --model llama3"
+        " --base-url http://localhost:11434/v1"
+    )
     parser.add_argument(
         "responses",
         metavar="RESPONSES.json",

@@ -2,10 +2,10 @@
 EleutherAI's lm-evaluation-harness on a language model: MMLU, WikiText's perplexity and its other tasks, or your own in
 its YAML format. Its numbers become result cards, with what guessing scores beside them.
 
-    python -m hf_gpt_scratch.evaluation.harness runs/gpt2 --tasks mmlu wikitext --num_fewshot 5
+The model is the harness's own `HFLM` around a model that `load_pretrained` has loaded: its `--model hf` would run the
+code of a folder, and does not know adapters of ours, nor a tokenizer that does not fit.
 """
 
-import argparse
 import difflib
 import hashlib
 import json
@@ -17,68 +17,58 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
-from ..commands.arguments import count, positive
-from ..utils.errors import InputError, UsageError
+from ..utils.errors import InputError, UsageError, one_line
+from ..utils.files import write_json
+from ..utils.provenance import environment
 from ..utils.result_card import Metric, ResultCard
 from .guessing import Guessing
 
-MODULE = "hf_gpt_scratch.evaluation.harness"
 ACCURACIES = ("acc", "acc_norm", "acc_bytes", "acc_mutual_info")  # shares of documents whose best choice is right
 CHANCE, MOST_FREQUENT = "chance", "most frequent answer"
 
 
-def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=f"python -m {MODULE}",
-        description="Measures a language model by tasks of lm-evaluation-harness. Writes a card for each of --tasks,"
-        " results/TASK.json, and harness.json, with the numbers of every sub-task.",
-    )
-    parser.add_argument("dir", metavar="DIR", help="a model folder, an adapter's, or a Hub repository")
-    parser.add_argument("--tasks", metavar="TASK", nargs="+", required=True, help="such as mmlu or wikitext")
-    parser.add_argument(
-        "--include_path", metavar="FOLDER", help="find tasks in its YAML files too; functions they name are run"
-    )
-    parser.add_argument("--num_fewshot", metavar="N", type=count, help="solved examples before each question")
-    parser.add_argument("--limit", metavar="N", type=positive, help="the first N documents of each task, for a trial")
-    parser.add_argument("--batch_size", metavar="N", type=positive, default=8, help="default: 8")
-    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda where there is one")
-    parser.add_argument("--output_dir", metavar="FOLDER", help="where to write (default: DIR)")
-    return parser
-
-
-def main(argv: list[str] | None = None) -> dict[str, ResultCard]:
+def evaluate_tasks(
+    name_or_path: str,
+    names: Sequence[str],
+    output: Path,
+    command: str,
+    include_path: str | None = None,
+    num_fewshot: int | None = None,
+    limit: int | None = None,
+    batch_size: int = 8,
+    device: str | None = None,
+) -> list[ResultCard]:
     """
-    The command; returns the cards by their names.
+    Measures a language model by the tasks of these names, and writes `harness.json`, with the numbers of every
+    sub-task, and a card for each task into the folder `output`.
+
+    Args:
+        name_or_path: a model's folder, an adapter's, or a Hub repository.
+        command: that does it again, for the cards.
+        include_path: a folder of tasks in YAML files of one's own; functions that they name are run.
+        num_fewshot: solved examples before each question; by default as the task says.
+        limit: the first so many documents of each task alone.
 
     Raises:
         InputError: when the harness is not installed, the model or its tokenizer cannot be used, a task is unknown or
             does not fit the model, or its data cannot be read.
     """
-    argv = sys.argv[1:] if argv is None else argv
-    args = make_parser().parse_args(argv)
     _check_installed()
-    if args.include_path and not Path(args.include_path).is_dir():
-        raise InputError(f"There is no folder {args.include_path} to find tasks in.")
-    output = _output_folder(args)
-    from ..utils.files import write_json
-    from ..utils.provenance import command_line, environment
-
-    lm = load_language_model(args.dir, args.batch_size, args.device)
-    chosen = load_tasks(args.tasks, args.include_path, args.num_fewshot)
+    if include_path and not Path(include_path).is_dir():
+        raise InputError(f"There is no folder {include_path} to find tasks in.")
+    lm = load_language_model(name_or_path, batch_size, device)
+    chosen = load_tasks(names, include_path, num_fewshot)
     output.mkdir(parents=True, exist_ok=True)  # what cannot be written is found out before hours of work
-    results = run_tasks(lm, chosen, args.num_fewshot, args.limit)
+    results = run_tasks(lm, chosen, num_fewshot, limit)
 
     found = environment()
     found["versions"]["lm_eval"] = results["lm_eval_version"]
-    command = command_line("-m", [MODULE, *argv])
-    results["config"] |= {"model": args.dir, "max_length": lm.max_length, "device": str(lm.device)}
+    results["config"] |= {"model": name_or_path, "max_length": lm.max_length, "device": str(lm.device)}
     write_json(output / "harness.json", {**results, "command": command, **found})
-    cards = make_cards(chosen, results, lm, args.limit, command=command, environment=found)
+    cards = make_cards(chosen, results, lm, limit, command=command, environment=found)
     for card in cards:
         card.write(output, re.sub(r"[^\w.-]+", "_", card.task))
-    print(report(cards))
-    print(f"The cards are in {output / 'results'}, the numbers of all sub-tasks in {output / 'harness.json'}.")
-    return {card.task: card for card in cards}
+    return cards
 
 
 def _check_installed() -> None:
@@ -87,18 +77,6 @@ def _check_installed() -> None:
     except ImportError:
         raise InputError("This needs lm-evaluation-harness: pip install 'hf-gpt-scratch[eval]'.") from None
     logging.getLogger("lm_eval").setLevel(logging.ERROR)  # else a line for each prompt that is cut; they are counted
-
-
-def _output_folder(args: argparse.Namespace) -> Path:
-    from ..model_folder.contents import resolve_source
-
-    if not args.output_dir and not Path(args.dir).is_dir():
-        resolve_source(args.dir)  # a folder that is missing is told first
-        raise UsageError(f"{args.dir} is no folder here; say with --output_dir where to write.")
-    output = Path(args.output_dir or args.dir)
-    if output.is_file():
-        raise InputError(f"{output} is a file; choose another --output_dir.")
-    return output
 
 
 def load_language_model(name_or_path: str, batch_size: int = 8, device: str | None = None):
@@ -166,7 +144,7 @@ def load_tasks(names: Sequence[str], include_path: str | None = None, num_fewsho
         try:
             loaded = manager.load([name])
         except Exception as error:  # of datasets, of the Hub, of the task's own code
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            reason = one_line(error)[:300]
             raise InputError(f"The task {name} cannot be loaded, or its data not be reached ({reason}).") from None
         group = loaded["groups"].get(name)
         chosen += [group] if group is not None else loaded["tasks"].values()
@@ -202,7 +180,7 @@ def _prepare(task, num_fewshot: int | None) -> None:
     elif num_fewshot and not (task.has_training_docs() or task.has_validation_docs()):
         settings = getattr(task, "fewshot_cfg", None)
         if settings is None or (settings.split is None and settings.samples is None):
-            raise InputError(f"All examples of {task.task_name} are tested; leave --num_fewshot away.")
+            raise InputError(f"All examples of {task.task_name} are tested; omit --num_fewshot.")
 
 
 def run_tasks(lm, chosen: list, num_fewshot: int | None = None, limit: int | None = None) -> dict:
@@ -328,29 +306,7 @@ def _protocol(item, results: dict, lm, limit: int | None) -> str:
     )
 
 
-def report(cards: Sequence[ResultCard]) -> str:
-    """The cards' numbers as a table, how each was measured, and a sentence where guessing may do as well."""
-    rows = [("task", "metric", "value", "95 % interval", CHANCE, MOST_FREQUENT)]
-    notes = []
-    for card in cards:
-        notes.append(f"{card.task}: {card.protocol}.")
-        for name, metric in card.metrics.items():
-            blind = [scores[name].value for scores in card.baselines.values() if name in scores]
-            interval = "" if metric.interval is None else " to ".join(f"{end:.4f}" for end in metric.interval)
-            rows.append((card.task, name, f"{metric.value:.4f}", interval, *(f"{value:.4f}" for value in blind)))
-            if blind and metric.interval is None:
-                notes.append(f"{card.task}: too few documents to tell its {name} from guessing.")
-            elif blind and metric.interval[0] <= max(blind):
-                notes.append(
-                    f"{card.task}: its {name} is no better than guessing: choosing blindly gives {blind[0]:.4f},"
-                    f" always the most frequent answer {blind[1]:.4f}."
-                )
-    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
-    return "\n".join([*lines, *notes])
+if __name__ == "__main__":  # the command as older result cards have it
+    import hf_gpt_scratch_cli
 
-
-if __name__ == "__main__":
-    from ..utils.errors import run_reporting_errors
-
-    sys.exit(run_reporting_errors(lambda: main() and None))
+    sys.exit(hf_gpt_scratch_cli.main(["evaluate", *sys.argv[1:]]))

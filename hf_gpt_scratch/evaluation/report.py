@@ -1,14 +1,13 @@
 """
 Runs side by side: one table and one picture for all result cards that can be compared.
 
-    python -m hf_gpt_scratch.evaluation.report runs/spam runs/spam-lora --output_dir runs/report
+    hf-gpt-scratch report runs/spam runs/spam-lora --output_dir runs/report
 
 `report.md` is for people. `report.json` holds the same for programs: a list `groups`, each with task, protocol,
 data_sha256, picture, metrics (the columns: name, higher_is_better), rows (name, metrics: those measured, is_baseline,
 runs) and runs (by their rows' names: folder, name and content of the card).
 """
 
-import argparse
 import math
 import os
 import re
@@ -272,26 +271,7 @@ def write_report(groups: Sequence[Group], output_dir: str | os.PathLike) -> Path
     return output_dir / "report.md"
 
 
-def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m hf_gpt_scratch.evaluation.report",
-        description="Draws the comparison of runs that were evaluated: report.md with tables, a picture for each table"
-        " and report.json. Only results of the same task, protocol and data stand in one table.",
-    )
-    parser.add_argument("runs", metavar="RUN", nargs="+", help="a run's folder, in which results/*.json are")
-    parser.add_argument("--output_dir", metavar="DIR", default="runs/report", help="default: runs/report")
-    return parser
+if __name__ == "__main__":  # the command as older result cards have it
+    import hf_gpt_scratch_cli
 
-
-def main(argv: Sequence[str] | None = None) -> None:
-    args = make_parser().parse_args(argv)
-    groups = read_groups(args.runs)
-    path = write_report(groups, args.output_dir)
-    tables = "1 table" if len(groups) == 1 else f"{len(groups)} tables"
-    print(f"The comparison, {tables} with a picture each, is in {path}; report.json beside it is for programs.")
-
-
-if __name__ == "__main__":
-    from ..utils.errors import run_reporting_errors
-
-    sys.exit(run_reporting_errors(main))
+    sys.exit(hf_gpt_scratch_cli.main(["report", *sys.argv[1:]]))

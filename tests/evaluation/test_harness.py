@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from hf_gpt_scratch import GPTScratchForCausalLM, GPTScratchForSequenceClassification
+from hf_gpt_scratch.commands.evaluate import report
 from hf_gpt_scratch.conversion.export import export
 from hf_gpt_scratch.evaluation import harness
 from hf_gpt_scratch.evaluation.guessing import Guessing
@@ -20,6 +21,7 @@ from hf_gpt_scratch.tokenizer import load_tokenizer
 from hf_gpt_scratch.utils.errors import InputError, UsageError
 from hf_gpt_scratch.utils.result_card import Metric, ResultCard, read_cards
 from support import models
+from support.commands import run_command
 
 lm_eval = pytest.importorskip("lm_eval", reason="pip install 'hf-gpt-scratch[eval]'")
 
@@ -67,9 +69,17 @@ def folder(tmp_path):
     return save_model(tmp_path / "model")
 
 
-def run(folder, tasks, *names, **options):
-    words = [str(folder), "--tasks", *names, "--include_path", str(tasks), "--device", "cpu"]
-    return harness.main(words + [f"--{name}={value}" for name, value in options.items()])
+def evaluate(folder, *words, output_dir=None):
+    """Runs the command; returns the cards by the names of their tasks."""
+    output = Path(output_dir or folder)
+    shutil.rmtree(output / "results", ignore_errors=True)
+    run_command("evaluate", folder, *words, *([f"--output_dir={output_dir}"] if output_dir else []))
+    return read_cards(output)
+
+
+def run(folder, tasks, *names, output_dir=None, **options):
+    words = ["--tasks", *names, "--include_path", tasks, "--device", "cpu"]
+    return evaluate(folder, *words, *(f"--{name}={value}" for name, value in options.items()), output_dir=output_dir)
 
 
 def scores(results, task):
@@ -159,7 +169,7 @@ def test_cards_say_what_was_measured_and_what_guessing_scores(folder, folder_of_
         source = f"json, test, {folder_of_tasks / name}.jsonl"
         assert digests[source] == hashlib.sha256(text.encode()).hexdigest()
     assert f"lm-evaluation-harness {lm_eval.__version__}, the task's version 3, 0-shot, 17 doc" in card.protocol
-    assert card.command.removeprefix("OMP_NUM_THREADS=1 ").startswith("python -m hf_gpt_scratch.evaluation.harness ")
+    assert card.command.removeprefix("OMP_NUM_THREADS=1 ").startswith("hf-gpt-scratch evaluate ")
     assert card.environment["versions"]["lm_eval"] == lm_eval.__version__
     assert card.seeds == [found["config"]["fewshot_seed"]]
 
@@ -189,7 +199,7 @@ def test_noise_is_called_so(interval, sentence):
     value = sum(interval) / 2 if interval else 1.0
     baselines = {"chance": {"acc": Metric(0.25)}, "most frequent answer": {"acc": Metric(0.269)}}
     card = ResultCard("mmlu", "5-shot", [], {"acc": Metric(value, interval)}, "", {}, baselines=baselines)
-    printed = harness.report([card])
+    printed = report([card])
     assert f"{value:.4f}" in printed and "0.2500" in printed and "0.2690" in printed
     assert ("guessing" in printed) == (sentence is not None)
     assert sentence is None or sentence in printed
@@ -278,11 +288,11 @@ def test_what_cannot_be_measured_is_told_in_a_sentence(tmp_path, folder, folder_
 
 def test_tasks_of_the_hub_need_the_network(folder):
     with pytest.raises(InputError, match="The task mmlu_anatomy cannot be loaded, .*cais/mmlu"):
-        harness.main([str(folder), "--tasks", "mmlu_anatomy"])
+        evaluate(folder, "--tasks", "mmlu_anatomy")
     with pytest.raises(
         InputError, match="no task mmlu_anatomie in the harness; names that resemble it: mmlu_anatomy,"
     ):
-        harness.main([str(folder), "--tasks", "mmlu_anatomie"])
+        evaluate(folder, "--tasks", "mmlu_anatomie")
 
 
 @pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
@@ -308,7 +318,7 @@ def test_mmlu_and_wikitext_as_the_harness_defines_them(folder, tmp_path, monkeyp
         return {"test": datasets.Dataset.from_list(questions), "dev": datasets.Dataset.from_list(rows("sums"))}
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    cards = harness.main([str(folder), "--tasks", "mmlu", "wikitext", "--num_fewshot", "5", "--device", "cpu"])
+    cards = evaluate(folder, "--tasks", "mmlu", "wikitext", "--num_fewshot", "5", "--device", "cpu")
     assert set(cards) == {"mmlu", "wikitext"}
     card = cards["mmlu"]
     assert len(card.data) == 57 and card.data[0]["source"].startswith("documents of cais/mmlu, ")
@@ -326,7 +336,7 @@ def test_the_yaml_for_a_text_of_ones_own(folder, tmp_path, monkeypatch):
     (tmp_path / "runs" / "text.txt").write_text(text)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
-    cards = harness.main([str(folder), "--tasks", "own_text", "--include_path", str(configs)])
+    cards = evaluate(folder, "--tasks", "own_text", "--include_path", configs)
     numbers = {name: metric.value for name, metric in cards["own_text"].metrics.items()}
     words, bytes_ = len(text.split()), len(text.encode())
     assert math.log(numbers["word_perplexity"]) * words == pytest.approx(

@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 
 from hf_gpt_scratch.evaluation import report
-from hf_gpt_scratch.evaluation.report import main, read_groups, short_names
+from hf_gpt_scratch.evaluation.report import read_groups, short_names
 from hf_gpt_scratch.utils.errors import InputError, run_reporting_errors
 from hf_gpt_scratch.utils.markdown import markdown_table
 from hf_gpt_scratch.utils.result_card import Metric, ResultCard
+from support.commands import run_command
 
 ENVIRONMENT = {
     "python": "3.12.1",
@@ -38,7 +39,7 @@ def write_card(run, name="test", **changes) -> None:
 
 def compare(*runs, out) -> tuple[str, dict]:
     """The text of report.md and the content of report.json."""
-    main([*map(str, runs), "--output_dir", str(out)])
+    run_command("report", *runs, "--output_dir", out)
     return (out / "report.md").read_text(encoding="utf-8"), json.loads((out / "report.json").read_text())
 
 
@@ -339,7 +340,7 @@ def test_damaged_card_is_named_and_nothing_written(tmp_path, capsys, changes, me
     damage(card, **changes)
     out = tmp_path / "report"
     argv = [str(tmp_path / "good"), str(tmp_path / "bad"), "--output_dir", str(out)]
-    assert run_reporting_errors(lambda: main(argv)) == 1
+    assert run_reporting_errors(lambda: run_command("report", *argv)) == 1
     error = capsys.readouterr().err
     assert str(card) in error and message in error
     assert error.count("\n") == 1
@@ -384,6 +385,6 @@ def test_command_line(tmp_path):
 def test_usage(capsys):
     for argv, status in (["--help"], 0), ([], 2):
         with pytest.raises(SystemExit) as stop:
-            main(argv)
+            run_command("report", *argv)
         assert stop.value.code == status
     assert "--output_dir" in capsys.readouterr().out

@@ -1,1 +1,4 @@
-"""Text classifiers measured: beside linear models, calibrated."""
+"""
+Spam classifiers that were trained here, opened again (`runs`): fitted to their validation set (`calibration`), and
+held against linear models (`baselines`, `benchmark`).
+"""

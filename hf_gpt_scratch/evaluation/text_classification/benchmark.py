@@ -1,22 +1,17 @@
 """
 Spam classifiers held against linear models on the same splits, with intervals for everything.
 
-    hf-gpt-scratch benchmark runs/spam-1 runs/spam-2 ... --output_dir runs/spam_benchmark
-
-Each DIR is an output folder of training/finetune_spam.py, grouped protocol, each with a seed of its own; the linear
-models are trained here, on the same splits. The GPT is measured as it was trained: a calibration in its config is left
-aside, so that the numbers are the same before and after one.
+Each run is one of the grouped protocol, with a seed of its own; the linear models are trained here, on the same
+splits. The GPT is measured as it was trained: a calibration in its config is ignored, so that the numbers are the same
+before and after one.
 
 Numbers are means over the runs; their intervals (95 %) are percentiles of a bootstrap over the messages, where a
 message is drawn with its near-copies, for all runs and models at once. How much the training's own chance moves the
 numbers, benchmark.json shows by those of the single runs. `ece_by_chance` is the calibration error that a model which
-is right about its probabilities would show on so few messages. `--book DIR` adds a run on the book's split, in a table
-and a card of its own, as its numbers are of other messages and some of them leak. Writes benchmark.json,
-predictions.csv, benchmark.png and results/ into `--output_dir`.
+is right about its probabilities would show on so few messages. A run on the book's split gets a table and a card of
+its own, as its numbers are of other messages and some of them leak.
 """
 
-import argparse
-import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +25,7 @@ from sklearn.metrics import average_precision_score
 
 from ...classification.calibration import Calibration
 from ...utils.errors import InputError, UsageError
+from ...utils.provenance import environment
 from ...utils.result_card import Metric, ResultCard
 from ..intervals import percentiles
 from ..metrics import (
@@ -181,31 +177,6 @@ def conclusion(differences: Mapping[str, Mapping[str, Metric]], best: str) -> st
     return f"The GPT cannot be told apart from the best linear model: {apart}."
 
 
-def table(numbers: Mapping[str, Mapping[str, Metric]]) -> str:
-    """A line for each model, its numbers above their intervals."""
-    lines = [f"{'':30}" + "".join(f"{name:>18}" for name in next(iter(numbers.values())))]
-    for model, row in numbers.items():
-        cells = (f"{metric.value:.4f}" for metric in row.values())
-        spans = ("{:.3f} to {:.3f}".format(*metric.interval) if metric.interval else "-" for metric in row.values())
-        lines += [f"{model:30}" + "".join(f"{cell:>18}" for cell in line) for line in (cells, spans)]
-        lines[-1] = lines[-1].replace(model, " " * len(model), 1)
-    return "\n".join(lines)
-
-
-def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="hf-gpt-scratch benchmark",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("dirs", metavar="DIR", nargs="+", help="output folders of training/finetune_spam.py")
-    parser.add_argument("--book", metavar="DIR", help="one with --protocol book")
-    parser.add_argument("--data_file", help="the messages they were trained on (default: the file the first read)")
-    parser.add_argument("--dataset_name", help="the same from the Hub")
-    parser.add_argument("--output_dir", type=Path, default=Path("runs/spam_benchmark"), help="default: %(default)s")
-    return parser
-
-
 def open_runs(folders: Sequence[str], messages, protocol: str) -> list[SpamRun]:
     """The runs, each of this protocol and of a split of its own; raises `InputError` otherwise."""
     runs = [open_run(folder, messages) for folder in folders]
@@ -229,39 +200,67 @@ def try_folder(folder: Path) -> None:
     tempfile.TemporaryFile(dir=folder).close()
 
 
-def main(argv: list[str] | None = None) -> dict:
-    argv = sys.argv[1:] if argv is None else argv
-    args = make_parser().parse_args(argv)
-    if len(args.dirs) < 2:
+@dataclass(frozen=True)
+class Benchmark:
+    """
+    What `benchmark` has found.
+
+    Attributes:
+        result: what benchmark.json holds.
+        numbers: every model's, by its name; of the run on the book's split, `book_numbers`.
+        cards: the result cards, by the names of their files.
+    """
+
+    result: Mapping
+    numbers: Mapping[str, Mapping[str, Metric]]
+    book_numbers: Mapping[str, Mapping[str, Metric]] | None
+    cards: Mapping[str, ResultCard]
+
+
+def benchmark(
+    folders: Sequence[str],
+    output: Path,
+    command: str,
+    book: str | None = None,
+    data_file: str | None = None,
+    dataset_name: str | None = None,
+) -> Benchmark:
+    """
+    Measures the classifiers in the runs' folders beside linear models, and writes benchmark.json, predictions.csv,
+    benchmark.png and the result cards into the folder `output`.
+
+    Args:
+        command: that does it again, for the cards.
+        book: the folder of a run on the book's split.
+        data_file, dataset_name: the messages, as for `load_messages`.
+
+    Raises:
+        InputError: when there are less than two runs, a folder is none of a spam classifier, runs have the same
+            split or another protocol, or the messages are others than they were trained on.
+    """
+    if len(folders) < 2:
         raise UsageError("Give at least two runs: one cannot tell how much the numbers depend on the split.")
-
-    from ...utils.provenance import command_line, environment
-
-    messages = load_messages(args.dirs[0], args.data_file, args.dataset_name)
-    runs = open_runs(args.dirs, messages, "grouped")
-    books = open_runs([args.book], messages, "book") if args.book else []
-    try_folder(args.output_dir)  # before minutes of work
+    messages = load_messages(folders[0], data_file, dataset_name)
+    runs = open_runs(folders, messages, "grouped")
+    books = open_runs([book], messages, "book") if book else []
+    try_folder(output)  # before minutes of work
     background = {
         "data": [{"source": messages.source, "sha256": messages.sha256}],
-        "command": command_line("-m", ["hf_gpt_scratch.evaluation.text_classification.benchmark", *argv]),
+        "command": command,
         "environment": environment(),
     }
-
     group_numbers = number_groups(messages.texts)
     evaluated = [evaluate(run, group_numbers) for run in runs]
-    book = [evaluate(run, group_numbers) for run in books]
     numbers, differences = compare(evaluated)
     result = summarize(evaluated, numbers, differences)
     cards = {"spam_benchmark": make_card(evaluated, numbers, differences, **background)}
-    print(report(result, numbers))
-    if book:
-        numbers, _ = compare(book)
-        result["book"] = _plain(numbers)
-        cards["spam_benchmark_book"] = make_book_card(*book, numbers, **background)
-        print(f"{cards['spam_benchmark_book'].protocol}:\n{table(numbers)}")
-    write(args.output_dir, result | background, cards, evaluated)
-    print(f"benchmark.json, benchmark.png, predictions.csv and results/ are in {args.output_dir}.")
-    return result
+    book_numbers = None
+    for on_book in (evaluate(run, group_numbers) for run in books):
+        book_numbers, _ = compare([on_book])
+        result["book"] = _plain(book_numbers)
+        cards["spam_benchmark_book"] = make_book_card(on_book, book_numbers, **background)
+    write(output, result | background, cards, evaluated)
+    return Benchmark(result, numbers, book_numbers, cards)
 
 
 def summarize(evaluated: Sequence[Evaluated], numbers: Mapping, differences: Mapping) -> dict:
@@ -352,21 +351,3 @@ def predictions(evaluated: Sequence[Evaluated]) -> str:
         )
         for one in evaluated
     ).to_csv(index=False)
-
-
-def report(result: Mapping, numbers: Mapping[str, Mapping[str, Metric]]) -> str:
-    """What `summarize` found, as text: the table, the tests and the conclusion."""
-    lines = [table(numbers)]
-    for test in result["mcnemar"]:
-        lines.append(
-            "split {split_seed}: {only_ours_right} messages only the GPT classified rightly, {only_theirs_right} only"
-            " {best} (McNemar p = {p_value:.2f})".format(best=result["best_linear_model"], **test)
-        )
-    lines.append(result["conclusion"])
-    return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    from ...utils.errors import run_reporting_errors
-
-    sys.exit(run_reporting_errors(lambda: main() and None))

@@ -1,19 +1,10 @@
 """
-Fits the probabilities and the threshold of a spam classifier to its validation set, and keeps them in its config.
-
-    python -m hf_gpt_scratch.evaluation.text_classification.calibration runs/spam --precision 0.95
-
-The temperature makes the probabilities as likely as they can be. `--precision X` then sets the threshold to the one
-that catches the most spam of those with a precision of at least X, even if the share of ham taken for spam is as high
-as the validation set leaves possible. `--prevalence P` is for messages of which another share is spam. What becomes of
-the test set is shown, written to DIR/results/calibration.json and drawn in DIR/plots/calibration.png.
-`hf-gpt-scratch classify` applies it.
+Fits the probabilities and the threshold of a spam classifier to its validation set, and keeps them in its config,
+where `TextClassifier` finds them.
 """
 
-import argparse
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -23,8 +14,9 @@ from scipy.stats import beta
 from sklearn.metrics import log_loss
 
 from ...classification.calibration import Calibration
-from ...commands.arguments import probability
 from ...utils.errors import InputError, UsageError
+from ...utils.files import read_json_object, write_json
+from ...utils.provenance import environment
 from ...utils.result_card import Metric, ResultCard
 from ..intervals import CONFIDENCE, percentiles, posterior, wilson
 from ..metrics import accuracy_score, expected_calibration_error, f1_score, matthews_correlation, precision_score
@@ -146,65 +138,67 @@ def write(
     Writes the picture, the card and, into config.json, the calibration. That comes last: if anything cannot be
     written, the model classifies as before.
     """
-    from ...utils.files import read_json, write_json
     from ..plots import plot_reliability
 
     config = run.folder / "config.json"
-    calibrated = read_json(config) | {"calibration": kept}
+    calibrated = read_json_object(config) | {"calibration": kept}
     (run.folder / "plots").mkdir(exist_ok=True)
     plot_reliability({name: (labels, p) for name, p in probabilities.items()}, run.folder / "plots/calibration.png")
     card.write(run.folder, "calibration")
     write_json(config, calibrated)
 
 
-def report(run: SpamRun, numbers: Mapping[str, Mapping[str, Metric]], kept: Mapping, promised: float | None) -> str:
-    """The test set's numbers as a table, what config.json keeps, and what that promises."""
-    lines = [f"{'test set':20}" + "".join(f"{name:>24}" for name in numbers)]
-    for name in numbers[AFTER]:
-        lines.append(f"{name:20}" + "".join(f"{_cell(metrics[name]):>24}" for metrics in numbers.values()))
-    values = "Temperature {temperature:.3f}, shift {shift:.3f}, threshold {threshold:.4f}".format(**kept)
-    lines.append(f"{values}, kept in {run.folder / 'config.json'}.")
-    if promised is not None:
-        share = f"{kept['prevalence']:.1%}"
-        lines.append(f"By the validation set, precision is at least {promised:.3f} where {share} are spam.")
-    lines.append(f"The numbers are in {run.folder / 'results'}, their picture in {run.folder / 'plots'}.")
-    return "\n".join(lines)
+@dataclass(frozen=True)
+class Fitted:
+    """
+    What `calibrate` has found.
+
+    Attributes:
+        run: the model's run.
+        calibration: as config.json keeps it.
+        numbers: those of the test set, as trained and calibrated.
+        prevalence: the share of spam that all of it is for.
+        promised: the precision that the threshold keeps by the validation set, where one was asked for.
+    """
+
+    run: SpamRun
+    calibration: Calibration
+    numbers: Mapping[str, Mapping[str, Metric]]
+    prevalence: float
+    promised: float | None
 
 
-def _cell(metric: Metric) -> str:
-    interval = "" if metric.interval is None else " ({:.3f}-{:.3f})".format(*metric.interval)
-    return f"{metric.value:.4f}{interval}"
+def calibrate(
+    folder: str,
+    command: str,
+    precision: float | None = None,
+    prevalence: float | None = None,
+    data_file: str | None = None,
+    dataset_name: str | None = None,
+) -> Fitted:
+    """
+    Calibrates the classifier in a run's folder on its validation set, measures it on its test set, and writes
+    config.json, results/calibration.json and plots/calibration.png there.
 
+    Args:
+        command: that does it again, for the card.
+        precision: that the threshold shall keep; without one it is 0.5.
+        prevalence: the share of spam where it will be used; by default that of the validation set.
+        data_file, dataset_name: the messages, as for `load_messages`.
 
-def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m hf_gpt_scratch.evaluation.text_classification.calibration",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("dir", metavar="DIR", help="an output folder of training/finetune_spam.py")
-    parser.add_argument("--data_file", help="the messages it was trained on (default: the file that it read)")
-    parser.add_argument("--dataset_name", help="the same from the Hub")
-    parser.add_argument("--precision", type=probability, help="that the threshold shall keep; else it is 0.5")
-    parser.add_argument("--prevalence", type=probability, help="share of spam (default: that of the validation set)")
-    return parser
-
-
-def main(argv: list[str] | None = None) -> Calibration:
-    argv = sys.argv[1:] if argv is None else argv
-    args = make_parser().parse_args(argv)
-    if args.prevalence == 1 or args.precision == 1:
+    Raises:
+        InputError: when the folder is none of a spam classifier, the messages are others than it was trained on, or
+            no threshold has the precision.
+    """
+    if prevalence == 1 or precision == 1:
         raise UsageError("--precision and --prevalence must be below 1.")
-
-    from ...utils.provenance import command_line, environment
-
-    messages = load_messages(args.dir, args.data_file, args.dataset_name)
-    run = open_run(args.dir, messages)
+    messages = load_messages(folder, data_file, dataset_name)
+    run = open_run(folder, messages)
     classifier = run.load_classifier()
     validation, test = (run.splits[name] for name in ("validation", "test"))
-    prevalence = float(np.mean(validation["label"])) if args.prevalence is None else args.prevalence
+    prevalence = float(np.mean(validation["label"])) if prevalence is None else prevalence
     scores = log_odds(classifier, validation["text"])
-    calibration, promised = fit(scores, validation["label"], prevalence, args.precision)
+    calibration, promised = fit(scores, validation["label"], prevalence, precision)
 
     scores = torch.from_numpy(log_odds(classifier, test["text"]))
     stages = {BEFORE: Calibration(), AFTER: calibration}
@@ -213,27 +207,26 @@ def main(argv: list[str] | None = None) -> Calibration:
         name: metrics_at(stage.threshold, probabilities[name], test["label"], prevalence)
         for name, stage in stages.items()
     }
-    card = ResultCard(
+    data = [{"source": messages.source, "sha256": messages.sha256}]
+    fitted = Fitted(run, calibration, numbers, prevalence, promised)
+    card = make_card(fitted, precision, data=data, command=command, environment=environment())
+    kept = asdict(calibration) | {"prevalence": prevalence, "precision": precision}
+    write(run, card, kept, test["label"], probabilities)
+    return fitted
+
+
+def make_card(fitted: Fitted, precision: float | None, **background) -> ResultCard:
+    """The result card; `background` is its data, command and environment."""
+    run, sizes = fitted.run, {name: len(rows) for name, rows in fitted.run.splits.items()}
+    return ResultCard(
         task="SMS spam calibration",
-        protocol=f"{run.protocol} split {run.split_seed}, fitted on the {len(validation)} messages of the validation"
-        f" set, measured on the {len(test)} of the test set, as if {prevalence:.1%} of them were spam"
-        + (f"; for a precision of at least {args.precision:g}" if args.precision else ""),
-        data=[{"source": messages.source, "sha256": messages.sha256}],
-        metrics=numbers[AFTER],
-        baselines={BEFORE: numbers[BEFORE]},
+        protocol=f"{run.protocol} split {run.split_seed}, fitted on the {sizes['validation']} messages of the"
+        f" validation set, measured on the {sizes['test']} of the test set, as if {fitted.prevalence:.1%} of them were"
+        f" spam{f'; for a precision of at least {precision:g}' if precision else ''}",
+        metrics=fitted.numbers[AFTER],
+        baselines={BEFORE: fitted.numbers[BEFORE]},
         seeds=[run.split_seed],
-        command=command_line("-m", ["hf_gpt_scratch.evaluation.text_classification.calibration", *argv]),
-        environment=environment(),
         # Those as trained, which the temperature and the shift turn into the calibrated ones.
         predictions="predictions.csv" if (run.folder / "predictions.csv").is_file() else None,
+        **background,
     )
-    kept = asdict(calibration) | {"prevalence": prevalence, "precision": args.precision}
-    write(run, card, kept, test["label"], probabilities)
-    print(report(run, numbers, kept, promised))
-    return calibration
-
-
-if __name__ == "__main__":
-    from ...utils.errors import run_reporting_errors
-
-    sys.exit(run_reporting_errors(lambda: main() and None))

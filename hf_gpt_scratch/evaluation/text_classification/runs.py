@@ -1,6 +1,5 @@
 """Runs of training/finetune_spam.py, opened again: the same split of the same messages, and the model's log-odds."""
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from transformers.utils import logging
 from ...classification.classifier import TextClassifier
 from ...data import sms_spam
 from ...utils.errors import InputError
+from ...utils.files import read_json_object
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ def read_metrics(folder: str | os.PathLike) -> dict:
     if not Path(folder).is_dir():
         raise InputError(f"There is no folder {folder}.")
     try:
-        metrics = json.loads((Path(folder) / "metrics.json").read_text(encoding="utf-8"))
-        _ = metrics["protocol"], metrics["data"]["sha256"], metrics["split_seed"]  # no run of that script lacks these
-    except (OSError, ValueError, KeyError, TypeError):
+        metrics = read_json_object(Path(folder) / "metrics.json")
+        _ = metrics["protocol"], metrics["data"]["sha256"], metrics["split_seed"]  # no run of that job lacks these
+    except (InputError, KeyError, TypeError):
         raise InputError(
             f"{folder} has no metrics.json of training/finetune_spam.py that tells the split; train it again."
         ) from None

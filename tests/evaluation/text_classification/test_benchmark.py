@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from sklearn import metrics as reference
 
+from hf_gpt_scratch.commands.benchmark import table
 from hf_gpt_scratch.data.sms_spam import load_messages, normalize
 from hf_gpt_scratch.evaluation.metrics import expected_calibration_error
 from hf_gpt_scratch.evaluation.text_classification import benchmark as spam_benchmark
@@ -18,6 +19,7 @@ from hf_gpt_scratch.evaluation.text_classification.benchmark import OURS, Evalua
 from hf_gpt_scratch.evaluation.text_classification.runs import open_run
 from hf_gpt_scratch.utils.errors import InputError, UsageError
 from hf_gpt_scratch.utils.result_card import read_card
+from support.commands import run_command
 
 
 class Run:
@@ -108,7 +110,7 @@ def test_every_interval_holds_its_value_and_none_is_given_where_nothing_varies()
     numbers, differences = spam_benchmark.compare([evaluated(seed, errors=(0, 0)) for seed in range(2)], resamples=20)
     assert numbers[OURS]["f1"].value == 1 and numbers[OURS]["f1"].interval is None
     assert "cannot be told apart" in spam_benchmark.conclusion(differences, "linear")
-    assert "1.0000" in spam_benchmark.table(numbers)
+    assert "1.0000" in table(numbers)
 
 
 def test_a_difference_is_found_where_there_is_one_and_not_where_there_is_none():
@@ -150,14 +152,15 @@ def test_the_best_linear_model_is_that_with_the_highest_f1(errors, best):
 
 @pytest.fixture(scope="module")
 def measured(spam_runs, spam_messages, tmp_path_factory):
-    """What the command returns and the folder it writes; one of its runs was calibrated, which must change nothing."""
+    """What benchmark.json holds, and its folder; one of the runs was calibrated, which must change nothing."""
     folder = tmp_path_factory.mktemp("benchmark")
     calibrated = shutil.copytree(spam_runs["2"], tmp_path_factory.mktemp("runs") / "2")
     config = json.loads((calibrated / "config.json").read_text())
     config["calibration"] = {"temperature": 9.0, "shift": -1.0, "threshold": 0.999}
     (calibrated / "config.json").write_text(json.dumps(config))
     argv = [str(spam_runs["1"]), str(calibrated), "--book", str(spam_runs["book"])]
-    return spam_benchmark.main([*argv, "--data_file", str(spam_messages), "--output_dir", str(folder)]), folder
+    run_command("benchmark", *argv, "--data_file", spam_messages, "--output_dir", folder)
+    return json.loads((folder / "benchmark.json").read_text()), folder
 
 
 def test_the_command_measures_the_saved_models_and_the_linear_ones(measured, spam_runs):
@@ -224,18 +227,18 @@ def test_runs_that_cannot_be_compared_are_refused(spam_runs, spam_messages, tmp_
     data = ["--data_file", str(spam_messages), "--output_dir", str(tmp_path / "out")]
     one, two, book = (str(spam_runs[name]) for name in ("1", "2", "book"))
     with pytest.raises(UsageError, match="at least two runs"):
-        spam_benchmark.main([one, *data])
+        run_command("benchmark", one, *data)
     with pytest.raises(InputError, match="have the same split"):
-        spam_benchmark.main([one, one, *data])
+        run_command("benchmark", one, one, *data)
     with pytest.raises(InputError, match="by the book protocol, not the grouped one"):
-        spam_benchmark.main([one, book, *data])
+        run_command("benchmark", one, book, *data)
     with pytest.raises(InputError, match="by the grouped protocol, not the book one"):
-        spam_benchmark.main([one, two, "--book", two, *data])
+        run_command("benchmark", one, two, "--book", two, *data)
     assert not (tmp_path / "out").exists()
     (tmp_path / "file").touch()
     monkeypatch.setattr(spam_benchmark, "evaluate", None)  # so early that nothing was done
     with pytest.raises(InputError, match="file is a file; choose another --output_dir"):
-        spam_benchmark.main([one, two, *data[:2], "--output_dir", str(tmp_path / "file")])
+        run_command("benchmark", one, two, *data[:2], "--output_dir", str(tmp_path / "file"))
 
 
 def test_what_fails_half_way_leaves_no_card_and_half_of_no_file(spam_runs, spam_messages, tmp_path, monkeypatch):
@@ -245,7 +248,7 @@ def test_what_fails_half_way_leaves_no_card_and_half_of_no_file(spam_runs, spam_
     monkeypatch.setattr("hf_gpt_scratch.evaluation.plots.plot_classifiers", fail)
     argv = [str(spam_runs["1"]), str(spam_runs["2"]), "--data_file", str(spam_messages)]
     with pytest.raises(OSError, match="the disk is full"):
-        spam_benchmark.main([*argv, "--output_dir", str(tmp_path)])
+        run_command("benchmark", *argv, "--output_dir", str(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["predictions.csv"]
 
 

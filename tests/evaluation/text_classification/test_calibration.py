@@ -10,12 +10,15 @@ from scipy.special import expit
 from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, f1_score, log_loss, matthews_corrcoef
 
+from hf_gpt_scratch import GPTScratchConfig
+from hf_gpt_scratch.classification.calibration import Calibration
 from hf_gpt_scratch.classification.classifier import TextClassifier
 from hf_gpt_scratch.data.sms_spam import LABELS, load_messages, split
 from hf_gpt_scratch.evaluation.text_classification import calibration
 from hf_gpt_scratch.evaluation.text_classification.runs import log_odds
 from hf_gpt_scratch.utils.errors import InputError, UsageError
 from hf_gpt_scratch.utils.result_card import read_card
+from support.commands import run_command
 
 
 def draw(n: int, share: float, temperature: float = 1.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -133,12 +136,18 @@ def run(spam_runs, tmp_path):
     return shutil.copytree(spam_runs["1"], tmp_path / "run")
 
 
+def calibrate(*words) -> Calibration:
+    """Runs the command and reads what it has kept."""
+    run_command("calibrate", *words)
+    return Calibration.of(GPTScratchConfig.from_pretrained(words[0]))
+
+
 def options(run, data, *more) -> list[str]:
     return [str(run), "--data_file", str(data), *more]
 
 
 def test_the_command_keeps_it_in_the_config_and_classify_applies_it(run, spam_messages, capsys):
-    found = calibration.main(options(run, spam_messages, "--precision", "0.6", "--prevalence", "0.2"))
+    found = calibrate(*options(run, spam_messages, "--precision", "0.6", "--prevalence", "0.2"))
     printed = capsys.readouterr().out
     config = json.loads((run / "config.json").read_text())
     kept = {"temperature": found.temperature, "shift": found.shift, "threshold": found.threshold}
@@ -166,12 +175,12 @@ def test_the_command_keeps_it_in_the_config_and_classify_applies_it(run, spam_me
 
 
 def test_the_messages_are_those_that_the_run_read(run, spam_messages):
-    found = calibration.main([str(run), "--precision", "0.6", "--prevalence", "0.2"])
-    assert found == calibration.main(options(run, spam_messages, "--precision", "0.6", "--prevalence", "0.2"))
+    found = calibrate(str(run), "--precision", "0.6", "--prevalence", "0.2")
+    assert found == calibrate(*options(run, spam_messages, "--precision", "0.6", "--prevalence", "0.2"))
     card = read_card(run / "results" / "calibration.json")
     assert "; for a precision of at least 0.6" in card.protocol and card.data[0]["source"] == str(spam_messages)
     with pytest.raises(InputError, match="There is no folder"):
-        calibration.main([str(run / "none")])
+        calibrate(str(run / "none"))
 
 
 def test_a_promise_for_another_share_of_spam_holds_on_other_messages():
@@ -190,8 +199,8 @@ def test_a_promise_for_another_share_of_spam_holds_on_other_messages():
 
 
 def test_it_is_measured_from_the_logits_however_often_it_is_fitted(run, spam_messages):
-    first = calibration.main(options(run, spam_messages))
-    assert calibration.main(options(run, spam_messages)) == first and first.threshold == 0.5
+    first = calibrate(*options(run, spam_messages))
+    assert calibrate(*options(run, spam_messages)) == first and first.threshold == 0.5
 
 
 def test_a_classifier_without_calibration_is_left_as_it_is(spam_runs):
@@ -201,35 +210,35 @@ def test_a_classifier_without_calibration_is_left_as_it_is(spam_runs):
     assert [prediction.probability for prediction in predictions] == pytest.approx(expit(scores), abs=1e-5)
 
 
-@pytest.mark.parametrize("failing", ["plots.plot_reliability", "card.ResultCard.write"])
+@pytest.mark.parametrize("failing", ["evaluation.plots.plot_reliability", "utils.result_card.ResultCard.write"])
 def test_the_model_is_as_before_when_not_all_can_be_written(run, spam_messages, monkeypatch, failing):
     def fail(*_):
         raise OSError("the disk is full")
 
     config = (run / "config.json").read_bytes()
-    monkeypatch.setattr(f"hf_gpt_scratch.evaluation.{failing}", fail)
+    monkeypatch.setattr(f"hf_gpt_scratch.{failing}", fail)
     with pytest.raises(OSError, match="the disk is full"):
-        calibration.main(options(run, spam_messages))
+        calibrate(*options(run, spam_messages))
     assert (run / "config.json").read_bytes() == config and not (run / "results" / "calibration.json").exists()
 
 
 def test_values_that_are_no_numbers_are_told_in_words(run, spam_messages, capsys):
     for value, message in {"two": "must be a number, not 'two'", "2": "must be above 0 and at most 1, not 2"}.items():
         with pytest.raises(SystemExit):
-            calibration.main(options(run, spam_messages, "--precision", value))
+            calibrate(*options(run, spam_messages, "--precision", value))
         assert f"argument --precision: {message}" in capsys.readouterr().err
 
 
 def test_what_cannot_be_calibrated_is_refused_and_nothing_changed(run, spam_messages, tmp_path):
     config = (run / "config.json").read_bytes()
     with pytest.raises(UsageError, match="below 1"):
-        calibration.main(options(run, spam_messages, "--precision", "1"))
+        calibrate(*options(run, spam_messages, "--precision", "1"))
     with pytest.raises(InputError, match="cannot be promised"):
-        calibration.main(options(run, spam_messages, "--precision", "0.9999"))
+        calibrate(*options(run, spam_messages, "--precision", "0.9999"))
     others = tmp_path / "others.tsv"
     others.write_text("\n".join(spam_messages.read_text().splitlines()[1:]) + "\n")
     with pytest.raises(InputError, match="trained on other messages than those of .*others.tsv"):
-        calibration.main(options(run, others))
+        calibrate(*options(run, others))
     with pytest.raises(InputError, match="no metrics.json of training/finetune_spam.py"):
-        calibration.main(options(tmp_path, spam_messages))
+        calibrate(*options(tmp_path, spam_messages))
     assert (run / "config.json").read_bytes() == config and not (run / "results" / "calibration.json").exists()

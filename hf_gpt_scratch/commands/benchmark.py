@@ -1,0 +1,69 @@
+"""`hf-gpt-scratch benchmark`: spam classifiers beside linear models."""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..utils.errors import InputError, UsageError
+from ..utils.files import is_missing_folder
+
+if TYPE_CHECKING:
+    from ..utils.result_card import Metric
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = """\
+Holds spam classifiers against linear models on the same splits, with 95 % intervals for everything.
+
+Each DIR is an output folder of `hf-gpt-scratch train spam`, grouped protocol, each with a seed of its own; the linear
+models are trained here, on the same splits. The GPT is measured as it was trained, without a calibration.
+`--book DIR` adds a run on the book's split, in a table and a card of its own, as its numbers are of other messages and
+some of them leak. Writes benchmark.json, predictions.csv, benchmark.png and results/ into `--output_dir`."""
+    parser.epilog = "Example: hf-gpt-scratch benchmark runs/spam-1 runs/spam-2 --output_dir runs/spam_benchmark"
+    parser.add_argument("dirs", metavar="DIR", nargs="+", help="output folders of `hf-gpt-scratch train spam`")
+    parser.add_argument("--book", metavar="DIR", help="one with --protocol book")
+    parser.add_argument("--data_file", help="the messages they were trained on (default: the file the first read)")
+    parser.add_argument("--dataset_name", help="the same from the Hub")
+    parser.add_argument("--output_dir", type=Path, default=Path("runs/spam_benchmark"), help="default: %(default)s")
+
+
+def run(args: argparse.Namespace) -> None:
+    """The command; raises `InputError` as `benchmark` does."""
+    if len(args.dirs) < 2:
+        raise UsageError("Give at least two runs: one cannot tell how much the numbers depend on the split.")
+    if missing := [folder for folder in (*args.dirs, args.book) if folder and is_missing_folder(folder)]:
+        raise InputError(f"There is no folder {missing[0]}.")
+
+    from ..evaluation.text_classification.benchmark import benchmark
+    from ..utils.provenance import own_command
+
+    command = own_command(args.argv)
+    done = benchmark(args.dirs, args.output_dir, command, args.book, args.data_file, args.dataset_name)
+    print(report(done.result, done.numbers))
+    if done.book_numbers is not None:
+        print(f"{done.cards['spam_benchmark_book'].protocol}:\n{table(done.book_numbers)}")
+    print(f"benchmark.json, benchmark.png, predictions.csv and results/ are in {args.output_dir}.")
+
+
+def report(result: Mapping, numbers: Mapping[str, Mapping[str, "Metric"]]) -> str:
+    """What `summarize` found, as text: the table, the tests and the conclusion."""
+    lines = [table(numbers)]
+    for test in result["mcnemar"]:
+        lines.append(
+            "split {split_seed}: {only_ours_right} messages only the GPT classified rightly, {only_theirs_right} only"
+            " {best} (McNemar p = {p_value:.2f})".format(best=result["best_linear_model"], **test)
+        )
+    lines.append(result["conclusion"])
+    return "\n".join(lines)
+
+
+def table(numbers: Mapping[str, Mapping[str, "Metric"]]) -> str:
+    """A line for each model, its numbers above their intervals."""
+    lines = [f"{'':30}" + "".join(f"{name:>18}" for name in next(iter(numbers.values())))]
+    for model, row in numbers.items():
+        cells = (f"{metric.value:.4f}" for metric in row.values())
+        spans = ("{:.3f} to {:.3f}".format(*metric.interval) if metric.interval else "-" for metric in row.values())
+        lines += [f"{model:30}" + "".join(f"{cell:>18}" for cell in line) for line in (cells, spans)]
+        lines[-1] = lines[-1].replace(model, " " * len(model), 1)
+    return "\n".join(lines)

@@ -1,0 +1,88 @@
+"""`hf-gpt-scratch evaluate`: a language model measured by tasks of lm-evaluation-harness."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..utils.errors import InputError, UsageError
+from ..utils.files import is_missing_folder
+from .arguments import count, positive
+
+if TYPE_CHECKING:
+    from ..utils.result_card import ResultCard
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Measures a language model by tasks of lm-evaluation-harness, beside what guessing scores. Writes a result"
+        " card for each of --tasks, results/TASK.json, and harness.json, with the numbers of every sub-task."
+    )
+    parser.epilog = (
+        "Example: hf-gpt-scratch evaluate openai-community/gpt2 --tasks wikitext --limit 10 --output_dir runs/gpt2"
+    )
+    parser.add_argument("dir", metavar="DIR", help="a model folder, an adapter's, or a Hub repository")
+    parser.add_argument("--tasks", metavar="TASK", nargs="+", required=True, help="such as mmlu or wikitext")
+    parser.add_argument(
+        "--include_path", metavar="FOLDER", help="find tasks in its YAML files too; functions they name are run"
+    )
+    parser.add_argument("--num_fewshot", metavar="N", type=count, help="few-shot examples before each question")
+    parser.add_argument("--limit", metavar="N", type=positive, help="the first N documents of each task, for a trial")
+    parser.add_argument("--batch_size", metavar="N", type=positive, default=8, help="default: 8")
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda where there is one")
+    parser.add_argument("--output_dir", metavar="FOLDER", help="where to write (default: DIR)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """The command; raises `InputError` as `evaluate_tasks` does."""
+    output = _output_folder(args)
+
+    from ..evaluation.harness import evaluate_tasks
+    from ..utils.provenance import own_command
+
+    cards = evaluate_tasks(
+        args.dir,
+        args.tasks,
+        output,
+        own_command(args.argv),
+        include_path=args.include_path,
+        num_fewshot=args.num_fewshot,
+        limit=args.limit,
+        batch_size=args.batch_size,
+        device=args.device,
+    )
+    print(report(cards))
+    print(f"The cards are in {output / 'results'}, the numbers of all sub-tasks in {output / 'harness.json'}.")
+
+
+def _output_folder(args: argparse.Namespace) -> Path:
+    if is_missing_folder(args.dir):
+        raise InputError(f"There is no file or folder {args.dir}.")
+    if not args.output_dir and not Path(args.dir).is_dir():
+        raise UsageError(f"{args.dir} is no folder here; say with --output_dir where to write.")
+    output = Path(args.output_dir or args.dir)
+    if output.is_file():
+        raise InputError(f"{output} is a file; choose another --output_dir.")
+    return output
+
+
+def report(cards: Sequence["ResultCard"]) -> str:
+    """The cards' numbers as a table, how each was measured, and a sentence where guessing may do as well."""
+    rows = [("task", "metric", "value", "95 % interval", "chance", "most frequent answer")]
+    notes = []
+    for card in cards:
+        notes.append(f"{card.task}: {card.protocol}.")
+        for name, metric in card.metrics.items():
+            blind = [scores[name].value for scores in card.baselines.values() if name in scores]
+            interval = "" if metric.interval is None else " to ".join(f"{end:.4f}" for end in metric.interval)
+            rows.append((card.task, name, f"{metric.value:.4f}", interval, *(f"{value:.4f}" for value in blind)))
+            if blind and metric.interval is None:
+                notes.append(f"{card.task}: too few documents to tell its {name} from guessing.")
+            elif blind and metric.interval[0] <= max(blind):
+                notes.append(
+                    f"{card.task}: its {name} is no better than guessing: choosing blindly gives {blind[0]:.4f},"
+                    f" always the most frequent answer {blind[1]:.4f}."
+                )
+    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    return "\n".join([*lines, *notes])
