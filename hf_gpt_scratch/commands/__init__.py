@@ -3,11 +3,22 @@ The commands of `hf-gpt-scratch`, a module each: its arguments, and a `run` that
 modules themselves import nothing heavy, so that help and wrong usage are answered at once.
 """
 
-from ..apps import chat as app_chat
-from ..apps import classify as app_classify
-from ..apps import compare as app_compare
 from ..hub import check, push
-from . import benchmark, calibrate, chat, classify, convert, evaluate, export, generate, judge, report
+from . import (
+    app_chat,
+    app_classify,
+    app_compare,
+    benchmark,
+    calibrate,
+    chat,
+    classify,
+    convert,
+    evaluate,
+    export,
+    generate,
+    judge,
+    report,
+)
 
 COMMANDS = {
     "convert": ("make a model of this package from another GPT-2", convert),
@@ -24,7 +35,8 @@ COMMANDS = {
         "pages in the browser",
         {
             "chat": ("chat with an instruction follower", app_chat),
-            "spam": ("watch a spam filter read, word by word", app_classify),
+            "classify": ("watch a spam classifier read, word by word", app_classify),
+            "spam": ("another name of `app classify`", app_classify),
             "compare": ("vote blindly between two models' answers", app_compare),
         },
     ),
