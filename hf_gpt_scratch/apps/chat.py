@@ -1,12 +1,16 @@
-"""A page to chat with an instruction follower, in the words it was trained on."""
+"""The page in the browser to chat with an instruction follower; what is said is `generation.chat.Chat`."""
 
-import argparse
 import html
 import os
 
 from ..generation.chat import Chat
+from ..modeling_gpt_scratch import GPTScratchForCausalLM
+from ..pretrained import load_pretrained
 from ..prompts import PREAMBLE
+from ..tokenizer import load_tokenizer
 from . import page
+
+TITLE = "Chat with a GPT"  # of a Space
 
 CSS = """
 #conversation { height: 55vh !important; min-height: 260px; }
@@ -16,15 +20,6 @@ footer { display: none !important; }
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    page.add_model_arguments(parser, "an instruction follower, such as finetune_instruct.py leaves it")
-
-
-def run(args: argparse.Namespace) -> None:
-    """The command."""
-    page.run(args, "chat", load, CSS)
-
-
 def serve(folder: str | os.PathLike, host: str, port: int | None) -> None:
     """The page for the language model in `folder`, until Ctrl-C."""
     page.serve(load(folder), host, port, CSS)
@@ -32,10 +27,6 @@ def serve(folder: str | os.PathLike, host: str, port: int | None) -> None:
 
 def load(folder: str | os.PathLike):
     """The page for the language model in `folder`; raises `InputError` where there is none, or it cannot chat."""
-    from ..modeling_gpt_scratch import GPTScratchForCausalLM
-    from ..pretrained import load_pretrained
-    from ..tokenizer import load_tokenizer
-
     page.gradio()
     model, tokenizer = load_pretrained(GPTScratchForCausalLM, folder), load_tokenizer(str(folder))
     return make_page(model.eval(), tokenizer)
@@ -45,7 +36,6 @@ def make_page(model, tokenizer):
     """The Gradio page; raises `InputError` where the tokenizer has no chat template."""
     gr = page.gradio()
     Chat(model, tokenizer)  # a model that cannot chat is found before the page is shown
-    limit, trained = model.config.n_positions, _preamble(tokenizer)
     with page.blocks("Chat") as blocks:
         conversation = gr.Chatbot(
             elem_id="conversation",
@@ -60,12 +50,7 @@ def make_page(model, tokenizer):
             go = gr.Button("Ask", variant="primary", elem_id="ask", min_width=80, size="md")
             stop = gr.Button("Stop", variant="stop", elem_id="stop", min_width=80, size="md")
             new = gr.Button("New chat", elem_id="new", min_width=80, size="md")
-        with gr.Accordion("Settings", open=False, elem_id="settings"):
-            temperature = gr.Slider(0, 2, 0, label="Temperature: 0 takes the likeliest token")
-            top_k = gr.Slider(0, 200, 0, step=1, label="Choose among so many tokens (0: all)")
-            most = gr.Slider(1, limit, min(256, limit), step=1, label="Most tokens of an answer")
-            system = gr.Textbox(trained, label="The prompt begins with (empty: as in training)", max_lines=4)
-            remember = gr.Checkbox(False, label="Read the questions before it too (trained on single ones)")
+        settings = _settings(model.config.n_positions, _preamble(tokenizer))
 
         # Gradio's own `cancels` would often end in an error on the page, so an answer looks for what was wished.
         wish = gr.State([])
@@ -73,7 +58,7 @@ def make_page(model, tokenizer):
         gr.on(
             [go.click, question.submit],
             answering(model, tokenizer),
-            [question, conversation, temperature, top_k, most, system, remember, wish],
+            [question, conversation, *settings, wish],
             shown,
             api_name="ask",
             show_progress="hidden",
@@ -82,6 +67,19 @@ def make_page(model, tokenizer):
         stop.click(lambda wish: wish.append("stop"), wish, queue=False, api_visibility="private")
         new.click(begin_anew, wish, shown, queue=False, api_visibility="private")
     return blocks
+
+
+def _settings(limit: int, trained: str) -> list:
+    """What an answer is asked with: temperature, top-k, maximum tokens, system message, history."""
+    gr = page.gradio()
+    with gr.Accordion("Settings", open=False, elem_id="settings"):
+        return [
+            gr.Slider(0, 2, 0, label="Sampling temperature (0: greedy, always the likeliest token)"),
+            gr.Slider(0, 200, 0, step=1, label="Top-k: sample among so many of the likeliest tokens (0: all)"),
+            gr.Slider(1, limit, min(256, limit), step=1, label="Maximum new tokens of an answer"),
+            gr.Textbox(trained, label="The prompt begins with (empty: as in training)", max_lines=4),
+            gr.Checkbox(False, label="Read the questions before it too (trained on single ones)"),
+        ]
 
 
 def begin_anew(wish: list[str]):

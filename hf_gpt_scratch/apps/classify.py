@@ -1,6 +1,5 @@
-"""A page that shows how a spam filter's opinion moves from word to word, and judges a file of messages."""
+"""The page that shows how a spam classifier's opinion moves from word to word, and judges a file of messages."""
 
-import argparse
 import csv
 import io
 import os
@@ -9,8 +8,11 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ..classification.classifier import TextClassifier
 from ..utils.errors import InputError
 from . import page
+
+TITLE = "Spam, word by word"
 
 MOST_MESSAGES = 10_000
 MOST_BYTES = 10_000_000
@@ -28,15 +30,6 @@ LEGEND = (
 )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    page.add_model_arguments(parser, "a spam filter, such as training/finetune_spam.py leaves it")
-
-
-def run(args: argparse.Namespace) -> None:
-    """The command."""
-    page.run(args, "spam", load, CSS)
-
-
 def serve(folder: str | os.PathLike, host: str, port: int | None) -> None:
     """The page for the classifier in `folder`, until Ctrl-C."""
     page.serve(load(folder), host, port, CSS)
@@ -44,8 +37,6 @@ def serve(folder: str | os.PathLike, host: str, port: int | None) -> None:
 
 def load(folder: str | os.PathLike):
     """The page for the classifier in `folder`; raises `InputError` where there is none."""
-    from ..classification.classifier import TextClassifier
-
     page.gradio()
     return make_page(TextClassifier.from_pretrained(folder))
 
@@ -132,40 +123,21 @@ def write_table(rows: Iterable[Sequence], folder: str | os.PathLike) -> str:
     return path
 
 
-def make_page(classifier):
-    """The Gradio page of a `TextClassifier`."""
+def make_page(classifier: TextClassifier):
+    """The Gradio page of a classifier."""
     gr = page.gradio()
-    with page.blocks("Spam, word by word") as blocks:
-        gr.HTML("<h2>Spam, word by word</h2>")
+    with page.blocks(TITLE) as blocks:
+        gr.HTML(f"<h2>{TITLE}</h2>")
         threshold = gr.Slider(
             0, 1, classifier.calibration.threshold, label="Threshold: spam above it", elem_id="threshold"
         )
         with gr.Tab("A message"), gr.Row():  # on a phone a column
-            with gr.Column(min_width=300):
-                text = gr.Textbox(EXAMPLE, label="Message", lines=4, max_lines=12, elem_id="message")
-                go = gr.Button("Judge", variant="primary", elem_id="judge")
-                verdict = gr.HTML()
-                words = gr.HTML()
-            with gr.Column(min_width=300):
-                plot = gr.Plot(show_label=False, elem_id="curve")
+            text, go, one = _message()
         with gr.Tab("A file of many", elem_id="many"):
-            gr.HTML("A text file of a message a line, or a CSV file with a column named text.")
-            file = gr.File(label="Messages", file_types=[".txt", ".csv"])
-            go_file = gr.Button("Judge all", variant="primary", elem_id="judge-all")
-            with gr.Column(visible=False) as results:
-                rows = gr.Dataframe(
-                    headers=["message", "label", "p(spam)"],
-                    datatype="str",
-                    interactive=False,
-                    wrap=True,
-                    column_widths=["48%", "20%", "32%"],  # on a phone too all are seen
-                    elem_id="table",
-                )
-                save = gr.DownloadButton("Download as CSV", elem_id="download")
+            file, go_file, results, many = _file()
 
-        judge, judge_again, judge_file, label = behaviour(classifier, save.GRADIO_CACHE)
+        judge, judge_again, judge_file, label = behaviour(classifier, many[1].GRADIO_CACHE)
         judged = gr.State()
-        one, many = [verdict, words, plot], [rows, save]
         gr.on([go.click, text.submit], judge, [text, threshold], one, api_name="judge")
         go_file.click(
             judge_file, [file, threshold], [judged, results, *many], api_name="judge_file", show_progress_on=file
@@ -174,6 +146,38 @@ def make_page(classifier):
         threshold.input(judge_again, [text, threshold], one, **moved)
         threshold.input(label, [judged, threshold], many, **moved)
     return blocks
+
+
+def _message() -> tuple:
+    """The box of a message, the button below it, and where its verdict, its words and their curve are shown."""
+    gr = page.gradio()
+    with gr.Column(min_width=300):
+        text = gr.Textbox(EXAMPLE, label="Message", lines=4, max_lines=12, elem_id="message")
+        go = gr.Button("Judge", variant="primary", elem_id="judge")
+        verdict = gr.HTML()
+        words = gr.HTML()
+    with gr.Column(min_width=300):
+        plot = gr.Plot(show_label=False, elem_id="curve")
+    return text, go, [verdict, words, plot]
+
+
+def _file() -> tuple:
+    """The box of a file, the button below it, and the column that shows the table and its download."""
+    gr = page.gradio()
+    gr.HTML("A text file of a message a line, or a CSV file with a column named text.")
+    file = gr.File(label="Messages", file_types=[".txt", ".csv"])
+    go = gr.Button("Judge all", variant="primary", elem_id="judge-all")
+    with gr.Column(visible=False) as results:
+        rows = gr.Dataframe(
+            headers=["message", "label", "p(spam)"],
+            datatype="str",
+            interactive=False,
+            wrap=True,
+            column_widths=["48%", "20%", "32%"],  # on a phone too all are seen
+            elem_id="table",
+        )
+        save = gr.DownloadButton("Download as CSV", elem_id="download")
+    return file, go, results, [rows, save]
 
 
 def behaviour(classifier, folder: str):

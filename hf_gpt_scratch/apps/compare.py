@@ -1,22 +1,12 @@
-"""A blind comparison of two models' answers in the browser, and the table of its votes."""
+"""The page on which people compare two models' answers without seeing which is whose."""
 
-from __future__ import annotations
-
-import argparse
 import json
-import shlex
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from ..utils.errors import InputError, UsageError
+from ..evaluation.preference import CHOICES, Pair, Votes, rater_name
+from ..utils.errors import InputError
 from . import page
 
-if TYPE_CHECKING:  # where it is used it is imported late, as it needs scipy, and `hf-gpt-scratch --help` does not
-    from ..evaluation.preference import Pair, Votes
-    from ..utils.result_card import ResultCard
-
-TASK, CARD_TASK = "human preference", "answers compared by people"
 BUTTONS = ("1 is better", "2 is better", "Tie", "Both bad")  # in the order of votes.CHOICES
 HELP = "Keys: 1 or ← and 2 or → for the better answer, 0 for a tie, 9 for both bad, u to undo."
 # A held key votes once, and shortcuts of the browser are not ours. Where no vote is due, there is no button.
@@ -44,136 +34,9 @@ CSS = """
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the arguments that `run` reads."""
-    parser.add_argument(
-        "a", metavar="A.json", help="a model's responses, such as responses.json of instruction tuning"
-    )
-    parser.add_argument("b", metavar="B.json", help="another model's responses to the same questions")
-    parser.add_argument("--output", help="the SQLite file of votes (default: preferences.sqlite beside A.json)")
-    parser.add_argument("--results", action="store_true", help="print what the votes say and write it as JSON beside")
-    parser.add_argument("--judge", metavar="FILE", help="with --results, compare with a pairwise judge's judge.json")
-    parser.add_argument("--seed", type=int, default=0, help="of the shuffled sides (default: 0)")
-    page.add_address_arguments(parser)
-
-
-def run(args: argparse.Namespace) -> None:
-    """
-    Serves the page until Ctrl-C, or prints the results.
-
-    Raises:
-        InputError: for files that cannot be used, or that the results would replace; the votes so far stay as they
-            are.
-    """
-    from ..evaluation.preference import Votes, load_pairs
-
-    output = Path(args.output) if args.output else Path(args.a).with_name("preferences.sqlite")
-    if output.suffix == ".json":
-        raise UsageError("--output is the SQLite file of votes, which cannot end in .json; the results get that.")
-    if args.judge and not args.results:
-        raise UsageError("--judge is for --results.")
-    _require_own(output.with_suffix(".json"), TASK)
-    _require_own(output.parent / "results" / f"{output.stem}.json", CARD_TASK)
-    pairs = load_pairs(args.a, args.b)
-    if args.results:
-        show_results(args, pairs, output)
-    else:
-        serve(args, pairs, Votes.open_or_create(output, args.a, args.b, len(pairs), args.seed))
-
-
-def _require_own(path: Path, task: str) -> None:
-    """Raises `InputError` where results would replace a file that holds none of this `task`, such as an input."""
-    if not path.exists():
-        return
-    try:
-        is_own = json.loads(path.read_text(encoding="utf-8"))["task"] == task
-    except (OSError, ValueError, LookupError, TypeError):
-        is_own = False
-    if not is_own:
-        raise InputError(f"The results would replace {path}, which holds something else; choose another --output.")
-
-
-def show_results(args: argparse.Namespace, pairs: list[Pair], output: Path) -> None:
-    """Prints the statistics of the votes in `output` and writes them with their provenance beside it."""
-    from ..evaluation.preference import DEFINITIONS, Votes, judge_statistics, load_verdicts, statistics
-    from ..utils.files import write_json
-    from ..utils.provenance import environment, sha256
-
-    votes = Votes(output, args.a, args.b)
-    given = votes.all()
-    results = {"task": TASK, "items": len(pairs), **statistics(given)}
-    files = {"A": args.a, "B": args.b}
-    command = ["hf-gpt-scratch", "app", "compare", args.a, args.b, "--results"]
-    if args.output:
-        command += ["--output", args.output]
-    if args.judge:
-        results |= judge_statistics(given, load_verdicts(args.judge, pairs))
-        files["judge"] = args.judge
-        command += ["--judge", args.judge]
-    print(table(results))
-    results |= {
-        "definitions": DEFINITIONS,
-        "seed": votes.seed,
-        "files": {name: {"path": str(path), "sha256": sha256(path)} for name, path in files.items()},
-        **environment(),
-        "command": shlex.join(command),
-    }
-    write_json(output.with_suffix(".json"), results)
-    make_card(results, output.with_suffix(".json").name).write(output.parent, output.stem)
-    print(f"Written to {output.with_suffix('.json')}.")
-
-
-def make_card(results: dict, predictions: str) -> ResultCard:
-    """The result card of what `show_results` wrote into the file named `predictions`."""
-    from ..utils.provenance import ENVIRONMENT
-    from ..utils.result_card import Metric, ResultCard
-
-    win_rate = Metric(results["win_rate"], results["win_rate_interval"])
-    return ResultCard(
-        task=CARD_TASK,
-        protocol=f"win rate of A, blind, random sides; {results['votes']} votes of {len(results['raters'])} raters on"
-        f" {results['items_voted_on']} of {results['items']} questions",
-        data=[{"source": file["path"], "sha256": file["sha256"]} for file in map(results["files"].get, "AB")],
-        metrics={"win_rate": win_rate},
-        baselines={"B": {"win_rate": win_rate.complement()}},
-        command=results["command"],
-        environment={name: results[name] for name in ENVIRONMENT},
-        seeds=[results["seed"]],
-        predictions=predictions,
-    )
-
-
-def table(results: dict) -> str:
-    """The statistics as lines of a name and a value."""
-
-    def number(name: str) -> str:
-        value, interval = results[name], results.get(f"{name}_interval")
-        text = "-" if value is None else f"{value:.3f}"
-        return f"{text}  (95 % interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else text
-
-    raters = ", ".join(f"{name} {count}" for name, count in results["raters"].items())
-    rows = [
-        ("votes", f"{results['votes']} on {results['items_voted_on']} of {results['items']} questions"),
-        ("votes by rater", raters),
-        *((name.replace("_", " "), str(results[name])) for name in ("wins_A", "wins_B", "ties", "both_bad")),
-        ("win rate of A", number("win_rate")),
-        ("left share", number("left_share")),
-        ("raters' alpha", number("raters_alpha")),
-        ("raters' agreement", number("raters_agreement")),
-    ]
-    if "judge_alpha" in results:
-        rows += [
-            ("judged, voted on", f"{results['judged_items_voted_on']} questions"),
-            ("judge's agreement", number("judge_agreement")),
-            ("... without ties", number("judge_agreement_without_ties")),
-            ("judge's alpha", number("judge_alpha")),
-        ]
-    return "\n".join(f"{name:20}{value}" for name, value in rows)
-
-
-def serve(args: argparse.Namespace, pairs: list[Pair], votes: Votes) -> None:
+def serve(pairs: Sequence[Pair], votes: Votes, host: str, port: int | None) -> None:
     """Serves the page until Ctrl-C; prints its address when it is ready."""
-    page.serve(make_page(pairs, votes), args.host, args.port, CSS, KEYBOARD, f"Votes go to {votes.path}. ")
+    page.serve(make_page(pairs, votes), host, port, CSS, KEYBOARD, f"Votes go to {votes.path}. ")
 
 
 def as_text(text: str) -> str:
@@ -192,13 +55,9 @@ class Voting:
         self.pairs, self.votes = pairs, votes
 
     def begin(self, name: str) -> dict:
-        from ..evaluation.preference import rater_name
-
         return self._show(rater_name(name))
 
     def vote(self, ticket: str, choice: str) -> dict:
-        from ..evaluation.preference import CHOICES
-
         rater, item = _read_ticket(ticket)
         if choice not in CHOICES:
             raise InputError(f"A vote is one of {', '.join(CHOICES)}.")
@@ -233,8 +92,6 @@ class Voting:
 
 def _read_ticket(text: str) -> tuple[str, int]:
     """The rater and the item that the browser showed."""
-    from ..evaluation.preference import rater_name
-
     try:
         content = json.loads(text)
         return rater_name(content["rater"]), int(content["item"])
@@ -244,40 +101,20 @@ def _read_ticket(text: str) -> tuple[str, int]:
 
 def make_page(pairs: Sequence[Pair], votes: Votes):
     """The Gradio page on which raters vote."""
-    from ..evaluation.preference import CHOICES
-
     gr, does = page.gradio(), Voting(pairs, votes)
     with page.blocks("Which answer is better?") as blocks:
         gr.HTML("<h2>Which answer is better?</h2>")
         with gr.Column() as start:
             name = gr.Textbox(label="Your name", max_length=80, autofocus=True, elem_id="name")
-            go = gr.Button("Start, or go on where you stopped", variant="primary", elem_id="start")
+            go = gr.Button("Start, or continue where you stopped", variant="primary", elem_id="start")
         with gr.Column(visible=False, elem_id="page") as voting:
-            progress = gr.HTML(elem_id="progress")
-            with gr.Column() as comparison:
-                question = gr.HTML(elem_id="question", elem_classes="question")
-                with gr.Row():  # on a phone a column
-                    left, right = map(_answer, (1, 2))
-                gr.HTML(f"<div>{HELP}</div>")
-                with gr.Row(elem_id="votes"):
-                    buttons = [
-                        gr.Button(label, elem_id=choice, min_width=0) for label, choice in zip(BUTTONS, CHOICES)
-                    ]
+            shown = {"start": start, "voting": voting, "progress": gr.HTML(elem_id="progress")}
+            with gr.Column() as shown["comparison"]:
+                buttons = _comparison(shown)
             take_back = gr.Button("Undo the last vote", elem_id="undo", size="sm")
         # What the browser shows, sent back with each vote: a second click then votes on nothing that was not seen.
-        ticket = gr.Textbox(visible=False)
+        ticket = shown["ticket"] = gr.Textbox(visible=False)
         choices = [gr.Textbox(choice, visible=False) for choice in CHOICES]
-
-        shown = {
-            "start": start,
-            "voting": voting,
-            "comparison": comparison,
-            "progress": progress,
-            "question": question,
-            "left": left,
-            "right": right,
-            "ticket": ticket,
-        }
 
         def answering(act):
             def answer(*values):
@@ -293,6 +130,17 @@ def make_page(pairs: Sequence[Pair], votes: Votes):
             click.then(js=TO_THE_TOP)
         take_back.click(answering(does.undo), ticket, api_name="undo", **options)
     return blocks
+
+
+def _comparison(shown: dict) -> list:
+    """The question and both answers, which are added to the components `shown`, and the buttons to vote with."""
+    gr = page.gradio()
+    shown["question"] = gr.HTML(elem_id="question", elem_classes="question")
+    with gr.Row():  # on a phone a column
+        shown["left"], shown["right"] = map(_answer, (1, 2))
+    gr.HTML(f"<div>{HELP}</div>")
+    with gr.Row(elem_id="votes"):
+        return [gr.Button(label, elem_id=choice, min_width=0) for label, choice in zip(BUTTONS, CHOICES)]
 
 
 def _answer(number: int):

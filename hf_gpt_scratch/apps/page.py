@@ -1,6 +1,5 @@
 """What the pages share: Gradio, imported late; the address; errors as sentences; text that is not trusted."""
 
-import argparse
 import atexit
 import html
 import os
@@ -9,13 +8,11 @@ import signal
 import socket
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
-from ..hub.check import add_trust
 from ..utils.errors import InputError
-from ..utils.terminal import quieten_transformers
 
 MOST_CHARACTERS = 10_000  # of one text; reading megabytes would keep everyone else waiting
 CACHE_SECONDS = (600, 3600)  # how often Gradio looks for files of users to delete, and from which age on
@@ -33,36 +30,6 @@ def gradio():
     except ImportError:
         raise InputError("The page needs the package gradio: pip install 'hf-gpt-scratch[apps]'.") from None
     return gradio
-
-
-def add_model_arguments(parser: argparse.ArgumentParser, help: str) -> None:
-    """Those of a page for one model, whose `DIR` is what `help` says."""
-    parser.add_argument("dir", metavar="DIR", help=help)
-    parser.add_argument("--export-space", metavar="OUT", help="write a folder that runs by itself, as a Space too")
-    add_trust(parser)
-    add_address_arguments(parser)
-
-
-def run(args: argparse.Namespace, app: str, load: Callable, css: str) -> None:
-    """Serves the page `app` of a model, which `load` makes of its folder, or writes it as a Space."""
-    quieten_transformers()
-    if args.export_space:
-        from .space import export_space
-
-        export_space(args.dir, args.export_space, app, load, args.trust_remote_code)
-    else:
-        serve(load(args.dir), args.host, args.port, css)
-
-
-def add_address_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: 127.0.0.1)")
-    parser.add_argument("--port", type=_port, help="default: the first free one from 7860")
-
-
-def _port(text: str) -> int:
-    if not (text.isdecimal() and 1 <= int(text) <= 65535):
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to 65535, not {text}")
-    return int(text)
 
 
 def free_port(host: str, port: int | None) -> int:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import requires, version
 from pathlib import Path
+from types import ModuleType
 
 from ..hub.check import check
 from ..hub.files import uploadable
@@ -37,35 +38,39 @@ pip install -r requirements.txt
 python app.py
 ```
 """
-TITLES = {"spam": "Spam, word by word", "chat": "Chat with a GPT"}
 
 
 def export_space(
-    folder: str | os.PathLike, out: str | os.PathLike, app: str, load: Callable, trust_remote_code: bool = False
+    folder: str | os.PathLike,
+    out: str | os.PathLike,
+    page: ModuleType,
+    trust_remote_code: bool = False,
+    report: Callable[[str], object] = lambda text: None,
 ) -> None:
     """
     Writes app.py, requirements.txt, README.md, the model's files and this package's own into `out`.
 
     Args:
-        load: makes the page of `folder`, as app.py will.
+        page: the module of the page, whose `load` makes it of `folder`, and whose `serve` app.py calls.
         trust_remote_code: run the folder's code even where it is not this package's own.
+        report: is called with the table of the checks.
 
     Raises:
         InputError: when `folder` holds no model, one that the page cannot show or that is not fit to share, after the
-            checks' table was printed, or when `out` is there already.
+            checks' table was reported, or when `out` is there already.
     """
     folder = Path(folder)
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder} is no folder of a model: it has no config.json (merge an adapter first).")
     needed = [line for line in requires("hf-gpt-scratch") or () if "extra ==" not in line]
     python = f"{sys.version_info.major}.{sys.version_info.minor}"  # a Space's own default is too old for us
-    facts = {"title": TITLES[app], "gradio": version("gradio"), "python": python}
+    facts = {"title": page.TITLE, "gradio": version("gradio"), "python": python}
     with atomic_folder(out) as partial:
         findings = check(folder, trust_remote_code)
-        print(table(findings))
+        report(table(findings))
         require(findings, folder)
-        load(folder)
-        (partial / "app.py").write_text(APP.format(title=TITLES[app], app=app))
+        page.load(folder)
+        (partial / "app.py").write_text(APP.format(title=page.TITLE, app=page.__name__.rpartition(".")[2]))
         (partial / "README.md").write_text(README.format(**facts))
         (partial / "requirements.txt").write_text("\n".join([*needed, f"gradio=={version('gradio')}"]) + "\n")
         ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
@@ -74,7 +79,3 @@ def export_space(
             target = partial / "model" / path.relative_to(folder)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
-    print(
-        f"{out} holds the page. To start it: cd {out}; pip install -r requirements.txt; python app.py. To publish it:"
-        f" hf upload you/your-space {out} --repo-type space."
-    )

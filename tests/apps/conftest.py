@@ -32,7 +32,7 @@ def models(tmp_path_factory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def spam_page(models):
     pytest.importorskip("gradio")
-    with started(program("spam", models["spam"])) as (_, address):
+    with started(program("classify", models["spam"])) as (_, address):
         yield address
 
 

@@ -1,6 +1,5 @@
 """The comparison page over Gradio's own client, and its results."""
 
-import argparse
 import inspect
 import json
 import shutil
@@ -9,10 +8,11 @@ import sys
 
 import pytest
 
-from hf_gpt_scratch.apps import compare, page
+from hf_gpt_scratch.apps import page
 from hf_gpt_scratch.evaluation.preference import Votes
 from hf_gpt_scratch.utils.errors import InputError, UsageError
 from hf_gpt_scratch.utils.result_card import read_card
+from support.commands import run_command
 from support.in_browser import MARKUP
 
 
@@ -69,9 +69,7 @@ def test_nothing_that_the_page_gets_tells_which_model_is_where(client, server, f
 
 
 def run(*argv):
-    parser = argparse.ArgumentParser()
-    compare.add_arguments(parser)
-    compare.run(parser.parse_args([str(arg) for arg in argv]))
+    run_command("app", "compare", *argv)
 
 
 def test_results_are_printed_and_written_with_their_provenance(files, tmp_path, capsys):
@@ -143,9 +141,10 @@ def test_results_replace_their_own_and_no_other_file(files, tmp_path):
 
 def test_declaring_the_arguments_does_not_import_what_needs_scipy():
     code = (
-        "import argparse, sys; from hf_gpt_scratch.apps import compare;"
-        " compare.add_arguments(argparse.ArgumentParser());"
-        " print({'hf_gpt_scratch.evaluation.preference', 'hf_gpt_scratch.evaluation.intervals'} & {*sys.modules})"
+        "import argparse, sys, hf_gpt_scratch_cli; from hf_gpt_scratch.commands import app_compare;"
+        " app_compare.add_arguments(argparse.ArgumentParser());"
+        " print({'hf_gpt_scratch.evaluation.preference', 'hf_gpt_scratch.evaluation.intervals', 'hf_gpt_scratch.apps'}"
+        " & {*sys.modules})"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 

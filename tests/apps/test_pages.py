@@ -246,11 +246,11 @@ def test_no_space_is_written_of_a_model_that_is_not_fit_to_share(models, tmp_pat
 
 
 @pytest.mark.browser  # minutes on a busy machine
-@pytest.mark.parametrize("app", ["spam", "chat"])
-def test_a_space_runs_by_itself(models, tmp_path, app):
+@pytest.mark.parametrize(("app", "model"), [("classify", "spam"), ("chat", "chat")])
+def test_a_space_runs_by_itself(models, tmp_path, app, model):
     pytest.importorskip("gradio")
     out = tmp_path / "space"
-    assert main(["app", app, str(models[app]), "--export-space", str(out)]) == 0
+    assert main(["app", app, str(models[model]), "--export-space", str(out)]) == 0
     requirements = (out / "requirements.txt").read_text()
     assert (
         re.search(r"^gradio==", requirements, re.MULTILINE) and "torch" in requirements and "extra" not in requirements
@@ -267,4 +267,4 @@ def test_a_space_runs_by_itself(models, tmp_path, app):
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     with started([sys.executable, "-W", "ignore", "-c", check + code], cwd=out, env=environment) as (_, address):
         assert client(address).view_api(return_format="dict")["named_endpoints"]
-    assert main(["app", app, str(models[app]), "--export-space", str(out)]) == 1  # it is there already
+    assert main(["app", app, str(models[model]), "--export-space", str(out)]) == 1  # it is there already

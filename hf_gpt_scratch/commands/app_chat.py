@@ -1,0 +1,17 @@
+"""`hf-gpt-scratch app chat`: the page to chat with an instruction follower."""
+
+import argparse
+
+from .app_options import add_model_arguments, serve_or_export
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "Example: hf-gpt-scratch app chat runs/demo/follower"
+    add_model_arguments(parser, "an instruction follower, as `hf-gpt-scratch train instruct` writes it")
+
+
+def run(args: argparse.Namespace) -> None:
+    """The command."""
+    from ..apps import chat
+
+    serve_or_export(args, chat)

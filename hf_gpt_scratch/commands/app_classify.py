@@ -1,0 +1,17 @@
+"""`hf-gpt-scratch app classify`, or `app spam`: the page of a classifier that scores after every word."""
+
+import argparse
+
+from .app_options import add_model_arguments, serve_or_export
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "Example: hf-gpt-scratch app classify runs/demo/spam"
+    add_model_arguments(parser, "a spam classifier, as `hf-gpt-scratch train spam` writes it")
+
+
+def run(args: argparse.Namespace) -> None:
+    """The command."""
+    from ..apps import classify
+
+    serve_or_export(args, classify)

@@ -1,0 +1,87 @@
+"""`hf-gpt-scratch app compare`: the page of a blind comparison, and the table of its votes."""
+
+import argparse
+import shlex
+from pathlib import Path
+
+from ..utils.errors import UsageError
+from .app_options import add_address_arguments
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "Example: hf-gpt-scratch app compare runs/instruct/responses.json runs/instruct-2/responses.json"
+    parser.add_argument(
+        "a", metavar="A.json", help="a model's responses, such as responses.json of instruction tuning"
+    )
+    parser.add_argument("b", metavar="B.json", help="another model's responses to the same questions")
+    parser.add_argument("--output", help="the SQLite file of votes (default: preferences.sqlite beside A.json)")
+    parser.add_argument("--results", action="store_true", help="print what the votes say and write it as JSON beside")
+    parser.add_argument("--judge", metavar="FILE", help="with --results, compare with a pairwise judge's judge.json")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the shuffled sides (default: 0)")
+    add_address_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """
+    Serves the page until Ctrl-C, or prints the results.
+
+    Raises:
+        InputError: for files that cannot be used, or that the results would replace; the votes so far stay as they
+            are.
+    """
+    output = Path(args.output) if args.output else Path(args.a).with_name("preferences.sqlite")
+    if output.suffix == ".json":
+        raise UsageError("--output is the SQLite file of votes, which cannot end in .json; the results get that.")
+    if args.judge and not args.results:
+        raise UsageError("--judge is for --results.")
+
+    from ..evaluation.preference import Votes, load_pairs
+    from ..evaluation.preference_results import require_own, write_results
+
+    require_own(output)
+    pairs = load_pairs(args.a, args.b)
+    if args.results:
+        print(table(write_results(output, args.a, args.b, pairs, _command(args), args.judge)))
+        print(f"Written to {output.with_suffix('.json')}.")
+    else:
+        from ..apps.compare import serve
+
+        votes = Votes.open_or_create(output, args.a, args.b, len(pairs), args.seed)
+        serve(pairs, votes, args.host, args.port)
+
+
+def _command(args: argparse.Namespace) -> str:
+    """The command that shows the results again."""
+    words = ["hf-gpt-scratch", "app", "compare", args.a, args.b, "--results"]
+    for name in ("output", "judge"):
+        if value := getattr(args, name):
+            words += [f"--{name}", value]
+    return shlex.join(words)
+
+
+def table(results: dict) -> str:
+    """The statistics as lines of a name and a value."""
+
+    def number(name: str) -> str:
+        value, interval = results[name], results.get(f"{name}_interval")
+        text = "-" if value is None else f"{value:.3f}"
+        return f"{text}  (95 % interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else text
+
+    raters = ", ".join(f"{name} {count}" for name, count in results["raters"].items())
+    rows = [
+        ("votes", f"{results['votes']} on {results['items_voted_on']} of {results['items']} questions"),
+        ("votes by rater", raters),
+        *((name.replace("_", " "), str(results[name])) for name in ("wins_A", "wins_B", "ties", "both_bad")),
+        ("win rate of A", number("win_rate")),
+        ("left share", number("left_share")),
+        ("raters' alpha", number("raters_alpha")),
+        ("raters' agreement", number("raters_agreement")),
+    ]
+    if "judge_alpha" in results:
+        rows += [
+            ("judged, voted on", f"{results['judged_items_voted_on']} questions"),
+            ("judge's agreement", number("judge_agreement")),
+            ("... without ties", number("judge_agreement_without_ties")),
+            ("judge's alpha", number("judge_alpha")),
+        ]
+    return "\n".join(f"{name:20}{value}" for name, value in rows)
