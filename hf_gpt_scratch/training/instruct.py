@@ -171,7 +171,7 @@ def measure(model, tokenizer, rows, args: InstructArguments, quiet: bool) -> tup
 
     from ..data.losses import perplexities
     from ..evaluation.instruction import repetition_rate
-    from ..generation.batch import generate_batch
+    from ..generation.batch import complete_prompts
 
     rows = list(rows)
     answered = rows[: args.answered_rows]
@@ -179,7 +179,7 @@ def measure(model, tokenizer, rows, args: InstructArguments, quiet: bool) -> tup
     start = time.perf_counter()
     prompts = [row["input_ids"][: row["prompt_length"]] for row in answered]
     with tqdm(total=len(prompts), desc="Answering", disable=quiet) as bar:
-        answers = generate_batch(
+        answers = complete_prompts(
             model,
             prompts,
             args.max_new_tokens,

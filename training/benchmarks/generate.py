@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> dict:
     import torch
 
     from hf_gpt_scratch import GPTScratchConfig, GPTScratchForCausalLM
-    from hf_gpt_scratch.generation.batch import generate_batch
+    from hf_gpt_scratch.generation.batch import complete_prompts
     from hf_gpt_scratch.utils.files import write_json
     from hf_gpt_scratch.utils.provenance import command_line, environment
 
@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> dict:
     equal = 0
     for number in range(args.rounds + 1):
         start = time.perf_counter()
-        batched = generate_batch(model, prompts, args.new_tokens, args.batch_size)
+        batched = complete_prompts(model, prompts, args.new_tokens, args.batch_size)
         middle = time.perf_counter()
         chosen = sorted(range(args.prompts), key=lengths.__getitem__)[args.prompts // 2]  # of median length
         alone = one_without_cache(model, prompts[chosen], args.new_tokens)
