@@ -1,1 +1,1 @@
-"""Labels for texts from a sequence classifier."""
+"""Labels for texts: `classifier` by a sequence classifier, `calibration` the settings that a calibration keeps."""

@@ -10,8 +10,8 @@ from ..configuration_gpt_scratch import GPTScratchConfig
 @dataclass(frozen=True)
 class Calibration:
     """
-    How logits become the probability of label 1, and where that becomes the label; `evaluation/calibration.py` fits
-    it to a model and keeps it in the model's configuration, under `calibration`.
+    How logits become the probability of label 1, and where that becomes the label; `hf-gpt-scratch calibrate`
+    fits it to a model and keeps it in the model's configuration, under `calibration`.
 
     Attributes:
         temperature: divides the log-odds of label 1 (Guo et al. 2017).

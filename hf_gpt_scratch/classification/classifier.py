@@ -32,7 +32,24 @@ class Prediction:
 
 
 class TextClassifier:
-    """A trained sequence classifier, its tokenizer and its calibration, ready for messages."""
+    """
+    A trained sequence classifier of two labels, its tokenizer and its calibration, ready for texts.
+
+        import hf_gpt_scratch
+
+        classifier = hf_gpt_scratch.TextClassifier.from_pretrained("runs/demo/spam")
+        for prediction in classifier.classify(["You have won a free prize", "See you at home"]):
+            print(prediction.label, prediction.probability)
+        for word, probability in classifier.word_probabilities("You have won a free prize"):
+            print(word, probability)  # that of label 1, after each word
+
+    It takes texts (`str`) that are not empty; of one with more than the model's `n_positions` tokens the first are
+    read. The label is that of `config.id2label`: label 1 where its probability is above the calibration's threshold.
+
+    Args:
+        model: with two labels; it is put into evaluation mode.
+        tokenizer: of the model.
+    """
 
     def __init__(self, model: GPTScratchForSequenceClassification, tokenizer: PreTrainedTokenizerBase):
         self.model = model.eval()
@@ -48,7 +65,7 @@ class TextClassifier:
             raise InputError(f"{folder} holds a {held}, not a sequence classifier.")
         model = load_model(GPTScratchForSequenceClassification, folder)
         if model.num_labels != 2:
-            raise InputError(f"{folder} has {model.num_labels} labels; this needs two.")
+            raise InputError(f"{folder} has {model.num_labels} labels; `TextClassifier` takes two.")
         return cls(model, load_tokenizer(folder))
 
     def encode(self, texts: list[str]) -> tuple[dict[str, torch.Tensor], list[bool]]:
@@ -97,7 +114,7 @@ class TextClassifier:
         """
         Each word of the message (with the space before it) and the probability of spam after reading up to there; the
         last one is the message's. One pass serves them all, as each token is judged by those before it alone. Words
-        the model could not read, past `n_positions` tokens, are left out.
+        the model could not read, past `n_positions` tokens, are omitted.
         """
         text = text.strip()
         inputs, _ = self.encode([text])

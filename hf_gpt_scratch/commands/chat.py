@@ -1,12 +1,15 @@
-"""`hf-gpt-scratch chat`: a conversation with an instruction-tuned model, in the terminal."""
+"""`hf-gpt-scratch chat`: the terminal to talk with an instruction-tuned model; the talk is `generation.chat.Chat`."""
 
 import argparse
 import re
 import sys
+from typing import TYPE_CHECKING
 
-from ..generation.chat import Chat
 from ..utils.errors import InputError
 from .generation_options import add_sampling, language_model
+
+if TYPE_CHECKING:
+    from ..generation.chat import Chat
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,9 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " Ctrl-C stops an answer and Ctrl-D ends. Of a conversation too long for the model, the oldest part is"
         " forgotten."
     )
+    parser.epilog = "Example: hf-gpt-scratch chat runs/demo/follower"
     parser.add_argument("dir", metavar="DIR", help="a model folder, an adapter's, or a Hub repository")
     parser.add_argument(
-        "--system", help="what the prompt begins with, instead of the sentence the model was trained on"
+        "--system", help="the system message: what the prompt begins with, instead of the sentence of the training"
     )
     parser.add_argument(
         "--no-history", action="store_true", help="read each question alone, as the instructions in training were"
@@ -36,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
 HELP = "Ctrl-C stops an answer, /new begins anew, Ctrl-D ends."
 
 
-def converse(chat: Chat, max_new_tokens: int, **sampling) -> None:
+def converse(chat: "Chat", max_new_tokens: int, **sampling) -> None:
     """Reads questions from standard input, one a line, and prints the answers as they are written, until it ends."""
     typed = sys.stdin.isatty()
     if typed:
@@ -65,7 +69,7 @@ def converse(chat: Chat, max_new_tokens: int, **sampling) -> None:
         print()
 
 
-def _show_answer(chat: Chat, text: str, max_new_tokens: int, sampling: dict, typed: bool) -> None:
+def _show_answer(chat: "Chat", text: str, max_new_tokens: int, sampling: dict, typed: bool) -> None:
     try:
         before = chat.forgotten
         answer = chat.ask(text, max_new_tokens, **sampling)
@@ -82,4 +86,4 @@ def _show_answer(chat: Chat, text: str, max_new_tokens: int, sampling: dict, typ
         print(f"error: {error}", file=sys.stderr)
         return
     if chat.finish_reason == "length":
-        print("note: the answer was cut at the most tokens it may have.", file=sys.stderr)
+        print("note: the answer was cut at --max-new-tokens, or where the model was full.", file=sys.stderr)

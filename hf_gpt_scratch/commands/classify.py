@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " between them. With --json, an object of the keys text, label, probability, truncated (whether the model"
         " could not read all of it) and, with --stream, words, each a word and the probability after it."
     )
+    parser.epilog = "Example: hf-gpt-scratch classify runs/demo/spam --stream 'You have won a free prize'"
     parser.add_argument("dir", metavar="DIR", help="the folder of a trained spam classifier")
     parser.add_argument(
         "text",

@@ -1,4 +1,4 @@
-"""`hf-gpt-scratch generate`: a language model goes on from a prompt."""
+"""`hf-gpt-scratch generate`: a language model continues a prompt."""
 
 import argparse
 import sys
@@ -8,8 +8,11 @@ from .generation_options import add_sampling, language_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        "Example: hf-gpt-scratch generate openai-community/gpt2 --prompt 'Every effort moves you' --top-k 20"
+    )
     parser.add_argument("dir", metavar="DIR", help="a model folder or a Hub repository, also of a stock GPT-2")
-    parser.add_argument("--prompt", default="", help="the text to go on from; without one, a new document begins")
+    parser.add_argument("--prompt", default="", help="the text to continue; without one, a new document begins")
     add_sampling(parser, max_new_tokens=100, temperature=1.0)
 
 

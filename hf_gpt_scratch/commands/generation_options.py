@@ -7,21 +7,33 @@ from .arguments import above_0, at_least_0, count, positive, probability
 
 
 def add_sampling(parser: argparse.ArgumentParser, max_new_tokens: int, temperature: float) -> None:
-    parser.add_argument("--max-new-tokens", type=positive, default=max_new_tokens, help=f"default: {max_new_tokens}")
+    parser.add_argument(
+        "--max-new-tokens",
+        type=positive,
+        default=max_new_tokens,
+        help=f"maximum length of the text in tokens, prompt not counted (default: {max_new_tokens})",
+    )
     parser.add_argument(
         "--temperature",
         type=at_least_0,
         default=temperature,
-        help=f"below 1 bolder choices are rarer, 0 allows none (default: {temperature:g})",
+        help=f"sampling temperature; 0 is greedy: always the likeliest token (default: {temperature:g})",
     )
-    parser.add_argument("--top-k", type=count, help="choose among the so many likeliest tokens (default: 0, all)")
-    parser.add_argument("--top-p", type=probability, help="choose among the fewest tokens of this probability")
+    parser.add_argument(
+        "--top-k", type=count, help="top-k sampling: among the K likeliest tokens (default: 0, all)", metavar="K"
+    )
+    parser.add_argument(
+        "--top-p",
+        type=probability,
+        metavar="P",
+        help="nucleus sampling: among the fewest tokens whose probabilities add up to P (default: 1, all)",
+    )
     parser.add_argument(
         "--repetition-penalty",
         type=above_0,
-        help="above 1, tokens seen before are less likely (default: what the model was saved with, or 1)",
+        help="above 1, tokens seen before get less likely (default: what the model was saved with, or 1)",
     )
-    parser.add_argument("--seed", type=int, help="for the same text again")
+    parser.add_argument("--seed", type=int, help="random seed, for the same text again")
 
 
 def language_model(args: argparse.Namespace) -> tuple:

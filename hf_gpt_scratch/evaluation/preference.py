@@ -275,7 +275,7 @@ def judge_statistics(votes: Sequence[tuple[str, int, str, str]], verdicts: dict[
 def krippendorff_alpha(units: Iterable[Sequence[str]]) -> float | None:
     """
     Krippendorff's alpha of nominal values, each unit given by the values that its raters assigned; a rater's missing
-    value is left out. `None` where nothing is paired, or all paired values are the same.
+    value is omitted. `None` where nothing is paired, or all paired values are the same.
 
     Source: Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability", section C.
     """

@@ -1,1 +1,1 @@
-"""Text from a language model: sampling, many prompts at once, conversations."""
+"""Text from a language model: the sampling loop (`sampling`), many prompts at once (`batch`), talks (`chat`)."""

@@ -1,9 +1,9 @@
 """
 Answers to many prompts, in batches: left-padded, with a cache of keys and values, prompts of like length together.
 
-transformers' `generate` goes on feeding a row that has ended until the last row of its batch ends, and gives all rows
-the same room: beside a longer prompt, a row would be cut short or run past `n_positions`. Here a row leaves the batch
-when it ends, and its room is its own, so that an answer does not depend on what stands beside it.
+transformers' `generate` feeds a row that has ended until the last row of its batch ends, and gives all rows the same
+room: beside a longer prompt, a row would be cut short or run past `n_positions`. Here a row leaves the batch when it
+ends, and its room is its own, so that an answer does not depend on what stands beside it.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,18 +12,18 @@ from dataclasses import dataclass
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
-from .sampling import choose_tokens, end_tokens, penalize_repetition
+from .sampling import choose_tokens, eos_token_ids, penalize_repetition
 
 
 @dataclass(frozen=True)
 class Completion:
-    """New tokens, without the end token, and why they end: "stop" at the end token, "length" for want of room."""
+    """New tokens, without the EOS token, and why they end: "stop" at the EOS token, "length" for want of room."""
 
     token_ids: list[int]
     finish_reason: str
 
 
-def generate_batch(
+def complete_prompts(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
     max_new_tokens: int,
@@ -36,12 +36,12 @@ def generate_batch(
     progress: Callable[[int], object] = lambda answered: None,
 ) -> list[Completion]:
     """
-    What the model writes after each prompt, in order: up to `max_new_tokens` tokens, the end token, or `n_positions`.
+    What the model writes after each prompt, in order: up to `max_new_tokens` tokens, the EOS token, or `n_positions`.
 
     Args:
         prompts: the token ids of each.
-        temperature, top_k, top_p: as for `inference.choose_tokens`; by default always the likeliest token.
-        repetition_penalty: as for `inference.penalize_repetition`.
+        temperature, top_k, top_p: as for `sampling.choose_tokens`; by default greedy.
+        repetition_penalty: as for `sampling.penalize_repetition`.
         seed: with the prompt's number, seeds a source of randomness for each prompt.
         progress: called after each batch with the number of its prompts.
 
@@ -49,11 +49,7 @@ def generate_batch(
         ValueError: for a prompt that is empty or leaves no room in `n_positions`, or less than one token to generate.
     """
     limit = model.config.n_positions
-    if max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens must be at least 1, not {max_new_tokens}.")
-    for number, prompt in enumerate(prompts, start=1):
-        if not 0 < len(prompt) < limit:
-            raise ValueError(f"Prompt {number} has {len(prompt)} tokens; expected 1 to {limit - 1}.")
+    _check(prompts, limit, max_new_tokens)
     settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
 
     def choose(logits: torch.Tensor, rows: list[_Row]) -> torch.Tensor:
@@ -81,6 +77,14 @@ def generate_batch(
     return completions
 
 
+def _check(prompts: Sequence[Sequence[int]], limit: int, max_new_tokens: int) -> None:
+    if max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens must be at least 1, not {max_new_tokens}.")
+    for number, prompt in enumerate(prompts, start=1):
+        if not 0 < len(prompt) < limit:
+            raise ValueError(f"Prompt {number} has {len(prompt)} tokens; expected 1 to {limit - 1}.")
+
+
 class _Row:
     """A prompt's answer while it is written."""
 
@@ -90,7 +94,7 @@ class _Row:
         self.finish_reason = "length"
 
     def take(self, token: int, ends: Sequence[int | None]) -> bool:
-        """Adds a token and says whether the answer goes on."""
+        """Adds a token and says whether the answer continues."""
         if token in ends:
             self.finish_reason = "stop"
             return False
@@ -100,7 +104,7 @@ class _Row:
 
 @torch.inference_mode()
 def _complete(model: PreTrainedModel, prompts: list[Sequence[int]], rows: list[_Row], choose: Callable) -> None:
-    ends = end_tokens(model)
+    ends = eos_token_ids(model)
     longest = max(map(len, prompts))
     # (B, T); what stands in the padding does not matter, as the mask hides it
     input_ids = torch.tensor([[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts])

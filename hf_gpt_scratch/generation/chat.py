@@ -1,4 +1,4 @@
-"""A conversation with an instruction-tuned model, in the words it was trained on, and the terminal to hold it in."""
+"""`Chat`: a talk with an instruction-tuned model, for the terminal (`commands.chat`) and the page (`apps.chat`)."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,18 @@ class Chat:
     """
     A conversation; the tokenizer's chat template makes of it the text that the model reads.
 
+        import hf_gpt_scratch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        folder = "runs/demo/follower"  # as instruction tuning writes it
+        model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+        chat = hf_gpt_scratch.Chat(model, tokenizer)
+        for piece in chat.ask("Name a colour.", temperature=0):
+            print(piece, end="", flush=True)
+
     Args:
+        model: a causal language model whose config has `n_positions`.
+        tokenizer: of the model, with a chat template.
         system: stands in the place of the sentence that the template begins with.
         history: whether a question is read after those before it; instruction data has no second questions, so small
             models answer best without.
@@ -21,7 +32,7 @@ class Chat:
     Attributes:
         messages: what was said so far, as `apply_chat_template` takes it.
         forgotten: how many of the oldest exchanges found no room any more.
-        finish_reason: why the last answer ended: "stop" (the end token), "length" (no more tokens) or "interrupted".
+        finish_reason: why the last answer ended: "stop" (the EOS token), "length" (no more tokens) or "interrupted".
 
     Raises:
         InputError: when the tokenizer has no chat template, or `system` is no text.
@@ -37,7 +48,7 @@ class Chat:
         if tokenizer.chat_template is None:
             raise InputError(
                 "The tokenizer has no chat template, so the model was not trained to answer: tune it by"
-                " training/finetune_instruct.py, or let it go on from a text by `hf-gpt-scratch generate`."
+                " `hf-gpt-scratch train instruct`, or let it continue a text by `hf-gpt-scratch generate`."
             )
         if has_lone_surrogates(system or ""):
             raise InputError("The system message is not UTF-8 text.")
@@ -53,7 +64,8 @@ class Chat:
         tokens (or `max_new_tokens`) for it, the oldest exchanges are forgotten.
 
         Args:
-            sampling: the settings of `inference.sample`.
+            sampling: the settings of `sampling.sample`: `temperature` (1 unless said; 0 is greedy), `top_k`, `top_p`,
+                `repetition_penalty`, `generator`.
 
         Raises:
             InputError: for an empty question, or one that is too long on its own; it is not kept.

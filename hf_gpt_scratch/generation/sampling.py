@@ -1,4 +1,4 @@
-"""Using a model: a readable sampling loop, text as it is written, the spam probability of messages word by word."""
+"""A readable sampling loop, and text as it is written."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -21,10 +21,10 @@ def choose_tokens(
     The next token of each row, `(B,)`, from the scores `(B, V)` of all tokens.
 
     Args:
-        temperature: divides the logits: below 1 sharpens the distribution, above 1 flattens it; 0 always takes the
-            likeliest token.
+        temperature: divides the logits: below 1 sharpens the distribution, above 1 flattens it; 0 is greedy: always
+            the likeliest token.
         top_k: sample among the so many likeliest tokens only; 0 or `None` for all.
-        top_p: sample among the fewest tokens that together have this probability (Holtzman et al. 2020).
+        top_p: nucleus sampling: among the fewest tokens that together have this probability (Holtzman et al. 2020).
         generators: a source of randomness for each row, all on one device; torch's global one by default.
     """
     if temperature == 0:
@@ -60,8 +60,8 @@ def penalize_repetition(logits: torch.Tensor, seen: Iterable[Sequence[int]], pen
     return logits
 
 
-def end_tokens(model: PreTrainedModel) -> list[int | None]:
-    """The tokens that end a text, which a configuration names as one or as several."""
+def eos_token_ids(model: PreTrainedModel) -> list[int | None]:
+    """The EOS tokens, which a configuration names as one or as several."""
     ids = model.config.eos_token_id
     return ids if isinstance(ids, list) else [ids]
 
@@ -76,7 +76,7 @@ def sample(
     **choice,
 ) -> Iterator[int]:
     """
-    Yields new tokens one by one until the end token, the sampling loop that `generate` hides.
+    Yields new tokens one by one until the EOS token, the sampling loop that `generate` hides.
 
     Args:
         input_ids: the prompt, `(1, T)`.
@@ -84,7 +84,7 @@ def sample(
         repetition_penalty: as for `penalize_repetition`.
         choice: `temperature`, `top_k` and `top_p`, as for `choose_tokens`.
     """
-    ends, seen = end_tokens(model), input_ids[0].tolist()
+    ends, seen = eos_token_ids(model), input_ids[0].tolist()
     was_training, past_key_values = model.training, None
     model.eval()
     try:
@@ -108,10 +108,10 @@ def stream_text(
 ) -> Iterator[str]:
     """
     Yields what the model writes after `prompt`, piece by piece, each as soon as its characters are complete. Ends with
-    the end token, after `max_new_tokens`, or where the prompt and the text fill `n_positions` tokens.
+    the EOS token, after `max_new_tokens`, or where the prompt and the text fill `n_positions` tokens.
 
     Args:
-        prompt: what to go on from; when empty, the text begins as a document does.
+        prompt: what to continue; when empty, the text begins as a document does.
         sampling: the settings of `sample`.
 
     Raises:

@@ -1,10 +1,10 @@
-"""Answers in batches: those that each prompt would get alone, ending at the end token or where the room ends."""
+"""Answers in batches: those that each prompt would get alone, ending at the EOS token or where the room ends."""
 
 import pytest
 import torch
 
 from hf_gpt_scratch import GPTScratchForCausalLM
-from hf_gpt_scratch.generation.batch import generate_batch
+from hf_gpt_scratch.generation.batch import complete_prompts
 from hf_gpt_scratch.generation.sampling import sample
 
 LENGTHS = (3, 40, 11, 62, 1, 25, 11)
@@ -26,15 +26,15 @@ def prompts() -> list[list[int]]:
 
 
 def end_at_a_token_of(lm, prompts) -> None:
-    """Makes the fourth token of the first answer the end token."""
-    lm.config.eos_token_id = generate_batch(lm, prompts[:1], 10)[0].token_ids[3]
+    """Makes the fourth token of the first answer the EOS token."""
+    lm.config.eos_token_id = complete_prompts(lm, prompts[:1], 10)[0].token_ids[3]
 
 
 @pytest.mark.parametrize("batch_size", [2, 7])
 def test_batched_is_one_by_one(lm, prompts, batch_size):
     end_at_a_token_of(lm, prompts)
-    batched = generate_batch(lm, prompts, 20, batch_size)
-    assert batched == [generate_batch(lm, [prompt], 20)[0] for prompt in prompts]
+    batched = complete_prompts(lm, prompts, 20, batch_size)
+    assert batched == [complete_prompts(lm, [prompt], 20)[0] for prompt in prompts]
     for prompt, completion in zip(prompts, batched):
         room = min(20, 64 - len(prompt))
         assert completion.token_ids == list(sample(lm, torch.tensor([prompt]), room, temperature=0))
@@ -49,7 +49,7 @@ def test_a_batch_is_what_transformers_generates(lm, prompts):
     ids = torch.tensor([[0] * (longest - len(prompt)) + prompt for prompt in prompts])
     mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
     expected = lm.generate(ids, attention_mask=mask, max_new_tokens=15, do_sample=False, pad_token_id=0)
-    answers = [completion.token_ids for completion in generate_batch(lm, prompts, 15)]
+    answers = [completion.token_ids for completion in complete_prompts(lm, prompts, 15)]
     assert answers == expected[:, longest:].tolist()
 
 
@@ -57,30 +57,30 @@ def test_repeated_tokens_are_made_as_unlikely_as_transformers_makes_them(lm, pro
     prompts = [prompt for prompt in prompts if len(prompt) < 40]
     settings = {"max_new_tokens": 15, "do_sample": False, "pad_token_id": 0, "repetition_penalty": 1.5}
     expected = [lm.generate(torch.tensor([prompt]), **settings)[0, len(prompt) :].tolist() for prompt in prompts]
-    answers = [completion.token_ids for completion in generate_batch(lm, prompts, 15, repetition_penalty=1.5)]
-    assert answers == expected != [completion.token_ids for completion in generate_batch(lm, prompts, 15)]
+    answers = [completion.token_ids for completion in complete_prompts(lm, prompts, 15, repetition_penalty=1.5)]
+    assert answers == expected != [completion.token_ids for completion in complete_prompts(lm, prompts, 15)]
     one_by_one = [sample(lm, torch.tensor([prompt]), 15, temperature=0, repetition_penalty=1.5) for prompt in prompts]
     assert [list(tokens) for tokens in one_by_one] == expected
 
 
 def test_drawn_answers_depend_on_the_seed_and_not_on_the_batch(lm, prompts):
     def draw(batch_size: int, seed: int):
-        return generate_batch(lm, prompts, 12, batch_size, temperature=2.0, top_k=50, top_p=0.95, seed=seed)
+        return complete_prompts(lm, prompts, 12, batch_size, temperature=2.0, top_k=50, top_p=0.95, seed=seed)
 
     assert draw(1, seed=5) == draw(3, seed=5) != draw(3, seed=6)
-    assert draw(3, seed=5) != generate_batch(lm, prompts, 12)
-    assert generate_batch(lm, prompts, 12, temperature=2.0, top_k=1) == generate_batch(lm, prompts, 12)
+    assert draw(3, seed=5) != complete_prompts(lm, prompts, 12)
+    assert complete_prompts(lm, prompts, 12, temperature=2.0, top_k=1) == complete_prompts(lm, prompts, 12)
 
 
 def test_it_leaves_the_model_training_or_not_as_it_was(lm, prompts):
     lm.config.attn_pdrop = 0.9
-    expected = generate_batch(lm.eval(), prompts, 5)
+    expected = complete_prompts(lm.eval(), prompts, 5)
     assert not lm.training
-    assert generate_batch(lm.train(), prompts, 5) == expected
+    assert complete_prompts(lm.train(), prompts, 5) == expected
     assert lm.training
 
 
 @pytest.mark.parametrize(("prompt", "tokens"), [([], 5), ([1] * 64, 5), ([1], 0)])
 def test_what_leaves_no_room_is_refused(lm, prompt, tokens):
     with pytest.raises(ValueError, match="expected 1 to 63|at least 1"):
-        generate_batch(lm, [[1], prompt], tokens)
+        complete_prompts(lm, [[1], prompt], tokens)
