@@ -35,20 +35,20 @@ class TextClassifier:
     """
     A trained sequence classifier of two labels, its tokenizer and its calibration, ready for texts.
 
-        import hf_gpt_scratch
-
-        classifier = hf_gpt_scratch.TextClassifier.from_pretrained("runs/demo/spam")
-        for prediction in classifier.classify(["You have won a free prize", "See you at home"]):
-            print(prediction.label, prediction.probability)
-        for word, probability in classifier.word_probabilities("You have won a free prize"):
-            print(word, probability)  # that of label 1, after each word
-
     It takes texts (`str`) that are not empty; of one with more than the model's `n_positions` tokens the first are
     read. The label is that of `config.id2label`: label 1 where its probability is above the calibration's threshold.
 
     Args:
         model: with two labels; it is put into evaluation mode.
         tokenizer: of the model.
+
+    Example:
+        >>> from hf_gpt_scratch import TextClassifier
+        >>> classifier = TextClassifier.from_pretrained("runs/demo/spam")  # doctest: +SKIP
+        >>> for prediction in classifier.classify(["You have won a prize", "See you at home"]):  # doctest: +SKIP
+        ...     print(prediction.label, prediction.probability)
+        >>> for word, probability in classifier.word_probabilities("You have won a prize"):  # doctest: +SKIP
+        ...     print(word, probability)  # that of label 1, after each word
     """
 
     def __init__(self, model: GPTScratchForSequenceClassification, tokenizer: PreTrainedTokenizerBase):

@@ -13,15 +13,6 @@ class Chat:
     """
     A conversation; the tokenizer's chat template makes of it the text that the model reads.
 
-        import hf_gpt_scratch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
-        folder = "runs/demo/follower"  # as instruction tuning writes it
-        model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
-        chat = hf_gpt_scratch.Chat(model, tokenizer)
-        for piece in chat.ask("Name a colour.", temperature=0):
-            print(piece, end="", flush=True)
-
     Args:
         model: a causal language model whose config has `n_positions`.
         tokenizer: of the model, with a chat template.
@@ -36,6 +27,12 @@ class Chat:
 
     Raises:
         InputError: when the tokenizer has no chat template, or `system` is no text.
+
+    Example:
+        >>> from hf_gpt_scratch import Chat, load
+        >>> chat = Chat(*load("runs/demo/follower"))  # doctest: +SKIP
+        >>> for piece in chat.ask("Name a colour.", temperature=0):  # doctest: +SKIP
+        ...     print(piece, end="", flush=True)
     """
 
     def __init__(

@@ -1,0 +1,53 @@
+"""The modules of the commands: they import nothing heavy, and the example of each help is one that parses."""
+
+import argparse
+import ast
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from hf_gpt_scratch import commands
+from hf_gpt_scratch.cli import make_parser
+
+
+def parsers(parser: argparse.ArgumentParser, *words: str) -> dict[str, argparse.ArgumentParser]:
+    """The parser of every command below `parser`, by the command's words."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            found = [parsers(one, *words, name) for name, one in action.choices.items()]
+            return {name: one for some in found for name, one in some.items()}
+    return {" ".join(words): parser}
+
+
+PARSERS = parsers(make_parser())
+PATHS = [path for path in sorted(Path(commands.__file__).parent.glob("*.py")) if path.stem != "__init__"]
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_a_command_imports_what_is_heavy_when_it_runs(path):
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Import):
+            assert {name.name for name in node.names} <= sys.stdlib_module_names
+        if isinstance(node, ast.ImportFrom):
+            is_light = node.module in sys.stdlib_module_names or node.module.startswith("collections")
+            assert is_light if not node.level else node.level == 1 or node.module.startswith("utils."), node.module
+
+
+@pytest.mark.parametrize("name", [name for name, parser in PARSERS.items() if parser.epilog])
+def test_the_example_of_a_help_is_of_that_command_and_parses(name):
+    _, example = PARSERS[name].epilog.split("Example: ")
+    program, *words = shlex.split(example)
+    assert program == "hf-gpt-scratch" and example.startswith(
+        f"hf-gpt-scratch {name.replace('app spam', 'app classify')} "
+    )
+    assert make_parser().parse_args(words).run is PARSERS[name].get_default("run")
+
+
+SINGLE = ["generate", "chat", "classify", "judge", "evaluate", "calibrate", "benchmark", "report"]
+
+
+@pytest.mark.parametrize("name", [*SINGLE, "app chat", "app classify", "app compare"])
+def test_a_help_has_an_example(name):
+    assert PARSERS[name].format_help().rstrip().splitlines()[-1].startswith("Example: hf-gpt-scratch")
