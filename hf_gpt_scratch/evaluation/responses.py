@@ -1,4 +1,4 @@
-"""Files of responses, as training/finetune_instruct.py writes them: read and checked, and two of them paired."""
+"""Files of responses, as instruction tuning writes them: read and checked, and two of them paired."""
 
 import os
 from collections import defaultdict

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Answer:
-    """What the judge said, its value (`None` where it cannot be told), and what else is known of it."""
+    """What the judge said, its value (`None` where it is unparsable), and what else is known of it."""
 
     text: str
     value: float | None

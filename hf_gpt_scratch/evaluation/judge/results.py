@@ -154,7 +154,7 @@ def make_card(result: dict, judge: str, folder: Path) -> ResultCard:
     """
     is_comparison = result["task"] == "comparison"
     score, n = Metric(result["win_rate" if is_comparison else "mean"], result["interval"]), result["n"]
-    if files := result["judge"].get("files"):  # a model on disk is told by its weights, whatever its folder is called
+    if files := result["judge"].get("files"):  # a model on disk is known by its weights, whatever its folder is called
         judge = f"in process, {json_sha256(files)[:8]}"
     mass = result.get("mean_probability_mass")
     answers, *opponents = result["data"]

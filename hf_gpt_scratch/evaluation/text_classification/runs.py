@@ -1,4 +1,4 @@
-"""Runs of training/finetune_spam.py, opened again: the same split of the same messages, and the model's log-odds."""
+"""Runs of the spam job, opened again: the same split of the same messages, and the model's log-odds."""
 
 import os
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ def load_messages(folder: str | os.PathLike, data_file: str | None, dataset_name
 
 
 def read_metrics(folder: str | os.PathLike) -> dict:
-    """What finetune_spam.py measured; raises `InputError` when it did not write this folder."""
+    """What the spam job measured; raises `InputError` when it did not write this folder."""
     if not Path(folder).is_dir():
         raise InputError(f"There is no folder {folder}.")
     try:
@@ -61,7 +61,7 @@ def read_metrics(folder: str | os.PathLike) -> dict:
 
 def open_run(folder: str | os.PathLike, messages: sms_spam.Messages) -> SpamRun:
     """
-    Opens the output folder of finetune_spam.py, but not yet its model.
+    Opens the output folder of the spam job, but not yet its model.
 
     Raises:
         InputError: when it is none, or the run read other messages: measured on those, the numbers would be of
