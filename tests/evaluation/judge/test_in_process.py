@@ -182,7 +182,7 @@ def test_a_special_token_in_a_response_is_its_characters(tmp_path, monkeypatch, 
 def test_a_chat_template_that_raises_or_changes_the_question(run, folder, tmp_path):
     path = write(tmp_path / "responses.json", rows(["one"]))
     for template, reason in (
-        ("{{ raise_exception('Only with a system message.') }}", "Only with a system message."),
+        ("{{ raise_exception('Only with a system message.') }}", "Only with a system message"),
         ("{{ messages[0]['content'] + 3 }}", "takes no question alone"),
         ("Hello.", "changes a question"),
     ):
