@@ -1,14 +1,13 @@
 """This package's models loaded from their folders, naming what does not fit."""
 
 import os
-from pathlib import Path
 
 import torch
 
 from ..configuration_gpt_scratch import GPTScratchConfig
 from ..modeling_gpt_scratch import GPTScratchPreTrainedModel
-from ..utils.errors import InputError
-from .contents import read_config
+from ..utils.errors import InputError, one_line
+from .contents import ModelFolder
 
 HEADS = ("score.", "lm_head.")  # what their weights' names begin with
 
@@ -32,9 +31,13 @@ def load_model(
     Raises:
         InputError: when the folder holds no such model, or its weights are damaged, missing or too many, naming them.
     """
-    read_config(Path(folder), GPTScratchConfig.model_type)
+    model_folder = ModelFolder.read(folder)
+    model_folder.require_own()
+    folder = model_folder.path
     try:
         config = GPTScratchConfig.from_pretrained(folder)
+        if "/" in str(config._attn_implementation):
+            raise ValueError(f"its attention is the code {config._attn_implementation} of the Hub, which is never run")
         for name, value in config_settings.items():
             setattr(config, name, value)
         config.validate_architecture()
@@ -48,7 +51,7 @@ def load_model(
             ignore_mismatched_sizes=True,  # reported below, all of them, rather than raised
         )
     except Exception as error:  # safetensors, torch and transformers each have their own for damaged files
-        raise InputError(f"The weights in {folder} cannot be loaded ({' '.join(str(error).split())}).") from None
+        raise InputError(f"The weights in {folder} cannot be loaded ({one_line(error)}).") from None
     mismatched = {key[0] if isinstance(key, tuple) else key for key in report["mismatched_keys"]}
     problems = [
         (kind, key)
