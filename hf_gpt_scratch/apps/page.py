@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 
-from ..hub.check import add_trust
 from ..utils.errors import InputError
 from ..utils.terminal import quieten_transformers
 
@@ -37,6 +36,8 @@ def gradio():
 
 def add_model_arguments(parser: argparse.ArgumentParser, help: str) -> None:
     """Those of a page for one model, whose `DIR` is what `help` says."""
+    from ..commands.arguments import add_trust
+
     parser.add_argument("dir", metavar="DIR", help=help)
     parser.add_argument("--export-space", metavar="OUT", help="write a folder that runs by itself, as a Space too")
     add_trust(parser)

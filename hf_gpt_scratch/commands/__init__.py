@@ -7,8 +7,7 @@ from ..apps import chat as app_chat
 from ..apps import classify as app_classify
 from ..apps import compare as app_compare
 from ..evaluation.judge import scoring as judge
-from ..hub import check, push
-from . import chat, classify, convert, export, generate
+from . import chat, check, classify, convert, export, generate, push
 
 COMMANDS = {
     "convert": ("make a model of this package from another GPT-2", convert),

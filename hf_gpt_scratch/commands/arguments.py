@@ -50,3 +50,12 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"must be a number, not {text!r}") from None
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """The option of every command that loads a folder's own code."""
+    parser.add_argument(
+        "--trust-remote-code",
+        action="store_true",
+        help="run the code in the folder even where it is not this package's own: look at it first",
+    )
