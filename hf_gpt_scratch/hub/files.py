@@ -37,7 +37,7 @@ def check_files(model: ModelFolder) -> str:
     if links:
         raise CheckFailed(f"{', '.join(links)}: a link, whose target would be uploaded; put the file itself there")
     stay = _strays(model.path, set(names))
-    shown = ", ".join(stay[:5]) + (f" and {len(stay) - 5} more" if len(stay) > 5 else "")
+    shown = ", ".join(stay[:10]) + (f" and {len(stay) - 10} more" if len(stay) > 10 else "")
     return f"{len(uploaded)} to upload" + (f"; stays here: {shown}" if stay else "")
 
 

@@ -148,15 +148,12 @@ class ModelFolder:
         index = self.path / f"{stem}.safetensors.index.json"
         if (self.path / f"{stem}.safetensors").is_file() or not index.is_file():
             return {f"{stem}.safetensors"}
-        damaged = InputError(f"{index.name} is damaged; save the model again")
         try:
-            shards = read_json_object(index).get("weight_map")
-        except InputError:
-            raise damaged from None
-        if not isinstance(shards, dict) or not all(
-            isinstance(one, str) and Path(one).name == one for one in shards.values()
-        ):
-            raise damaged
+            shards = read_json_object(index)["weight_map"]
+            if not all(name.endswith(".safetensors") and Path(name).name == name for name in shards.values()):
+                raise ValueError("a shard is no file beside the index")
+        except (ValueError, LookupError, TypeError, AttributeError):
+            raise InputError(f"{index.name} is damaged; save the model again") from None
         return {index.name, *shards.values()}
 
     @property

@@ -214,6 +214,8 @@ def test_findings_and_their_table(monkeypatch):
     assert lines[1] == "two words  failed    bad" and len({line.index(" ok ") for line in lines[:1]}) == 1
     with pytest.raises(InputError, match="2 of 4 checks of x failed"):
         require(findings, Path("x"))
+    with pytest.raises(InputError, match="2 of 4 checks of x failed; two words: bad; four: worse."):
+        require(findings, Path("x"), are_shown=False)
     require([Finding("one", "ok", ""), Finding("two", "skipped", "")], Path("x"))
 
 

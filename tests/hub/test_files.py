@@ -40,7 +40,7 @@ def test_what_our_scripts_leave_stays_and_is_no_fault(folder):
     ):
         put(folder, name)
     assert uploadable(folder) == before
-    stay = "checkpoint-5/, conversion.json, judge.1a2b3c4d.partial.jsonl, metrics.json, results/ and 1 more"
+    stay = "checkpoint-5/, conversion.json, judge.1a2b3c4d.partial.jsonl, metrics.json, results/, samples.jsonl"
     assert check_files(ModelFolder.read(folder)) == f"5 to upload; stays here: {stay}"
 
 
@@ -53,6 +53,12 @@ def test_what_is_no_part_of_a_model_stays_here_and_is_named(folder, name):
     assert uploadable(folder) == before
     shown = name if name.startswith("plots") or "/" not in name else f"{name.partition('/')[0]}/"
     assert check_files(ModelFolder.read(folder)) == f"5 to upload; stays here: {shown}"
+
+
+def test_many_that_stay_are_counted(folder):
+    for number in range(12):
+        put(folder, f"{number:02}.txt")
+    assert check_files(ModelFolder.read(folder)).endswith("08.txt, 09.txt and 2 more")
 
 
 def test_a_link_among_what_would_be_uploaded_is_refused(folder, tmp_path):
