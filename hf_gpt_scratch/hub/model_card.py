@@ -259,7 +259,6 @@ class _Model:
     def read(cls, contents: ModelFolder) -> "_Model":
         if not contents.is_adapter:
             contents.require_own()
-        _ = contents.architecture  # of which there is a card
         return cls(contents, *(_read_object(contents.path / name) for name in ("metrics.json", "conversion.json")))
 
     @property

@@ -1,6 +1,7 @@
 """This package's models loaded from their folders, naming what does not fit."""
 
 import os
+from pathlib import Path
 
 import torch
 
@@ -52,21 +53,23 @@ def load_model(
         )
     except Exception as error:  # safetensors, torch and transformers each have their own for damaged files
         raise InputError(f"The weights in {folder} cannot be loaded ({one_line(error)}).") from None
-    mismatched = {key[0] if isinstance(key, tuple) else key for key in report["mismatched_keys"]}
-    problems = [
-        (kind, key)
-        for kind, keys in (
-            ("missing", report["missing_keys"]),
-            ("unknown", report["unexpected_keys"]),
-            ("of another shape", mismatched),
-        )
-        for key in sorted(keys)
-        if not (new_head and key.startswith(HEADS))
-    ]
-    if problems:
-        held = (config.architectures or [model_class.__name__])[0]
-        if held != model_class.__name__ and all(key.startswith(HEADS) for _, key in problems):
-            raise InputError(f"{folder} holds a {held}, which cannot be used as a {model_class.__name__}.")
-        named = ", ".join(" ".join(problem) for problem in problems)
-        raise InputError(f"The weights in {folder} do not fit its config.json: {named}.")
+    _require_fit(model, report, folder, HEADS if new_head else ())
     return model
+
+
+def _require_fit(model: GPTScratchPreTrainedModel, report: dict, folder: Path, new: tuple[str, ...]) -> None:
+    """Raises `InputError` for weights that do not fit, but for those whose names begin with one of `new`."""
+    kinds = {
+        "missing": report["missing_keys"],
+        "unknown": report["unexpected_keys"],
+        "of another shape": {key[0] if isinstance(key, tuple) else key for key in report["mismatched_keys"]},
+    }
+    problems = [(kind, key) for kind, keys in kinds.items() for key in sorted(keys) if not key.startswith(new)]
+    if not problems:
+        return
+    wanted = type(model).__name__
+    held = (model.config.architectures or [wanted])[0]
+    if held != wanted and all(key.startswith(HEADS) for _, key in problems):
+        raise InputError(f"{folder} holds a {held}, which cannot be used as a {wanted}.")
+    named = ", ".join(" ".join(problem) for problem in problems)
+    raise InputError(f"The weights in {folder} do not fit its config.json: {named}.")
