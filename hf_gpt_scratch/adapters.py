@@ -11,9 +11,8 @@ import torch
 from transformers import PreTrainedModel
 
 from . import modeling_gpt_scratch
-from .configuration_gpt_scratch import GPTScratchConfig
 from .conversion.tokenizers import copy_tokenizer
-from .model_folder.contents import ADAPTER_CONFIG, read_config, resolve_source
+from .model_folder.contents import ADAPTER_CONFIG, AUTO_CLASSES, ModelFolder
 from .model_folder.loading import load_model
 from .utils.errors import InputError, one_line
 
@@ -91,17 +90,18 @@ def merged_folder(base: str, adapter: str | os.PathLike) -> Iterator[Path]:
     Raises:
         InputError: when peft is missing, `base` holds no model, or `adapter` none of LoRA that fits it.
     """
-    folder, adapter = resolve_source(base), Path(adapter)
+    folder, adapter = ModelFolder.open(base), Path(adapter)
     if not (adapter / ADAPTER_CONFIG).is_file():
         raise InputError(f"{adapter} is not an adapter folder: it has no {ADAPTER_CONFIG}.")
-    architecture = (read_config(folder, GPTScratchConfig.model_type).get("architectures") or ["GPTScratchModel"])[0]
-    if not architecture.startswith("GPTScratch") or not hasattr(modeling_gpt_scratch, architecture):
+    folder.require_own()
+    architecture = (folder.architectures or ["GPTScratchModel"])[0]
+    if architecture not in AUTO_CLASSES:
         raise InputError(f"{folder} says it is a {architecture}, which this package does not have.")
     model = load_model(getattr(modeling_gpt_scratch, architecture), folder)
     model.name_or_path = base
     merged = merge_adapter(model, adapter)
     with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / folder.resolve().name
+        path = Path(scratch) / folder.path.resolve().name
         merged.save_pretrained(path)
-        copy_tokenizer(folder, path)
+        copy_tokenizer(folder.path, path)
         yield path

@@ -12,11 +12,10 @@ from transformers import PreTrainedTokenizerBase
 
 from . import modeling_gpt_scratch
 from .adapters import merge_adapter
-from .configuration_gpt_scratch import GPTScratchConfig
 from .conversion.convert import convert
 from .conversion.hf_gpt2 import ARCHITECTURES
 from .model_folder import reference_logits
-from .model_folder.contents import AUTO_CLASSES, base_of, classes, is_adapter, read_config, resolve_source
+from .model_folder.contents import AUTO_CLASSES, ModelFolder
 from .model_folder.loading import load_model
 from .modeling_gpt_scratch import GPTScratchPreTrainedModel
 from .tokenizer import load_tokenizer
@@ -35,15 +34,15 @@ def load_pretrained(
     whose base model is loaded too and the adapter merged into it. Its arguments and what it raises are those of
     `load_model`; its `name_or_path` is the one given.
     """
-    folder = resolve_source(str(name_or_path))
+    folder = ModelFolder.open(name_or_path)
     arguments = {"new_head": new_head, "quantization": quantization, **config_settings}
-    if is_adapter(folder):
+    if folder.is_adapter:
         try:
-            base = load_pretrained(model_class, base_of(folder), **arguments)
+            base = load_pretrained(model_class, folder.base, **arguments)
         except InputError as error:
             raise InputError(f"The base model of the adapter {name_or_path} cannot be loaded: {error}") from None
-        model = merge_adapter(base, folder)
-    elif read_config(folder).get("model_type") == GPTScratchConfig.model_type:
+        model = merge_adapter(base, folder.path)
+    elif folder.is_own:
         model = load_model(model_class, folder, **arguments)
     else:
         with tempfile.TemporaryDirectory() as converted:
@@ -53,23 +52,27 @@ def load_pretrained(
     return model
 
 
-def record_reference_logits(folder: Path) -> None:
+def record_reference_logits(folder: str | os.PathLike) -> None:
     """
     Writes the answers of the model or adapter that was saved in `folder`, in fp32 on the CPU, to some fixed tokens.
 
     Raises:
         InputError: when it cannot be loaded, or the adapter is of a task that this package has no model for.
     """
-    architecture, auto_class = classes(folder)
+    folder = ModelFolder.read(folder)
     # The head of an adapter's classifier is in the adapter, not in the base model.
-    has_new_head = is_adapter(folder) and architecture != "GPTScratchForCausalLM"
-    model = load_pretrained(getattr(modeling_gpt_scratch, architecture), folder, new_head=has_new_head).float().eval()
+    has_new_head = folder.is_adapter and folder.architecture != "GPTScratchForCausalLM"
+    model = _load_as(folder.architecture, folder, has_new_head).float()
     generator = torch.Generator().manual_seed(0)
     length = min(reference_logits.TOKENS, model.config.n_positions)
     ids = torch.randint(model.config.vocab_size, (2, length), generator=generator)
     with torch.no_grad():
         answer = model(ids, attention_mask=torch.ones_like(ids), use_cache=False)[0]
-    reference_logits.write(folder, auto_class, ids, answer)
+    reference_logits.write(folder.path, folder.auto_class, ids, answer)
+
+
+def _load_as(architecture: str, folder: ModelFolder, new_head: bool) -> GPTScratchPreTrainedModel:
+    return load_pretrained(getattr(modeling_gpt_scratch, architecture), folder, new_head=new_head).eval()
 
 
 def load(name_or_path: str | os.PathLike) -> tuple[GPTScratchPreTrainedModel, PreTrainedTokenizerBase]:
@@ -86,15 +89,14 @@ def load(name_or_path: str | os.PathLike) -> tuple[GPTScratchPreTrainedModel, Pr
         >>> from hf_gpt_scratch import load
         >>> model, tokenizer = load("openai-community/gpt2")  # doctest: +SKIP
     """
-    folder = resolve_source(str(name_or_path))
-    if is_adapter(folder):
-        architecture = classes(folder)[0]
+    folder = ModelFolder.open(name_or_path)
+    if folder.is_adapter:
+        architecture = folder.architecture
     else:
-        held = (read_config(folder).get("architectures") or ["GPT2LMHeadModel"])[0]
+        held = (folder.architectures or ["GPT2LMHeadModel"])[0]
         architecture = ARCHITECTURES.get(held, held)
         if architecture not in AUTO_CLASSES:
             raise InputError(
                 f"{name_or_path} holds a {held}; expected one of {', '.join((*AUTO_CLASSES, *ARCHITECTURES))}."
             )
-    model = load_pretrained(getattr(modeling_gpt_scratch, architecture), folder, new_head=is_adapter(folder))
-    return model.eval(), load_tokenizer(folder)
+    return _load_as(architecture, folder, folder.is_adapter), load_tokenizer(folder.path)

@@ -1,8 +1,8 @@
 """
 Tokenizers: GPT-2's byte-level BPE, or one of the same kind trained on your own texts.
 
-The contract on special tokens. `<|endoftext|>` ends a text; it is learnt, so it is never masked out of the labels.
-GPT-2's vocabulary has no token for padding, so the end token doubles as one; a tokenizer trained here has a `<|pad|>`
+The contract on special tokens. `<|endoftext|>` is the EOS token: learnt, and so never masked out of the labels.
+GPT-2's vocabulary has no token for padding, so the EOS token doubles as one; a tokenizer trained here has a `<|pad|>`
 of its own. Either way, padding is told by the attention mask, never by the token id.
 """
 
@@ -13,13 +13,13 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, GPT2Tokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from .utils.errors import InputError
+from .model_folder.contents import TOKENIZER_FILES
+from .utils.errors import InputError, one_line
 from .utils.files import is_missing_folder
 from .utils.provenance import json_sha256
 
 END_TOKEN = "<|endoftext|>"
 PAD_TOKEN = "<|pad|>"
-TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 
 
 def gpt2_tokenizer(vocab: str | os.PathLike, merges: str | os.PathLike) -> GPT2Tokenizer:
@@ -32,7 +32,7 @@ def gpt2_tokenizer(vocab: str | os.PathLike, merges: str | os.PathLike) -> GPT2T
 
 def load_tokenizer(name_or_path: str | os.PathLike) -> PreTrainedTokenizerBase:
     """
-    The tokenizer of a model folder or a Hub repository, with the end token for padding where it has no other.
+    The tokenizer of a model folder or a Hub repository, with the EOS token for padding where it has no other.
 
     Raises:
         InputError: when there is none.
@@ -51,8 +51,7 @@ def load_tokenizer(name_or_path: str | os.PathLike) -> PreTrainedTokenizerBase:
     except InputError:
         raise
     except Exception as error:  # a damaged tokenizer.json raises nearly anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{name_or_path} holds no tokenizer that can be read ({reason}).") from None
+        raise InputError(f"{name_or_path} holds no tokenizer that can be read ({one_line(error)}).") from None
     if len(tokenizer) < 2:  # transformers makes an empty one for a GPT-2 without tokenizer files
         raise InputError(f"{name_or_path} holds no tokenizer that can be read (its vocabulary is empty).")
     if tokenizer.pad_token is None:

@@ -3,7 +3,6 @@ The commands of `hf-gpt-scratch`, a module each: its arguments, and a `run` that
 modules themselves import nothing heavy, so that help and wrong usage are answered at once.
 """
 
-from ..hub import check, push
 from . import (
     app_chat,
     app_classify,
@@ -11,12 +10,14 @@ from . import (
     benchmark,
     calibrate,
     chat,
+    check,
     classify,
     convert,
     evaluate,
     export,
     generate,
     judge,
+    push,
     report,
 )
 

@@ -1,1 +1,8 @@
-"""To the Hub and back: checks, cards, pushes."""
+"""
+To the Hub and back. In the order of a push:
+
+- `check.py`: a folder's files are looked at, each check a `Finding` (`findings.py`); `loading_check.py` loads it.
+- `files.py`: which of its files are uploaded, and that no secret is in them (`secrets.py`).
+- `model_card.py`: its README.md, of `card_facts.py` and the templates in model_cards/.
+- `push.py`: one commit of all that, loaded back from there.
+"""

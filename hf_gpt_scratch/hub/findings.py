@@ -11,22 +11,23 @@ from ..utils.errors import InputError
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check came to: `status` is "ok", "failed" or "skipped"."""
+    """What one check came to: `status` is "ok", "failed" or "skipped"; `value` is the number that it measured."""
 
     name: str
     status: str
     detail: str
+    value: float | None = None
 
 
-class Failure(Exception):
+class CheckFailed(InputError):
     """A check failed, and the message says why."""
 
 
 def find(name: str, examine: Callable[[], str]) -> Finding:
-    """The finding of `examine`, which returns what to say of it, or raises `Failure`."""
+    """The finding of `examine`, which returns what to say of it, or raises `InputError`."""
     try:
         return Finding(name, "ok", examine())
-    except (Failure, InputError) as failure:
+    except InputError as failure:
         return Finding(name, "failed", str(failure))
 
 
@@ -34,7 +35,7 @@ def table(findings: list[Finding]) -> str:
     """A line for each finding, coloured in a terminal."""
     colours = {"ok": "\033[32m", "failed": "\033[31m", "skipped": "\033[33m"}
     coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    width = max(len(finding.name) for finding in findings)
+    width = max((len(finding.name) for finding in findings), default=0)
     lines = []
     for finding in findings:
         status = f"{finding.status:8}"
@@ -44,8 +45,10 @@ def table(findings: list[Finding]) -> str:
     return "\n".join(lines)
 
 
-def require(findings: list[Finding], folder: Path) -> None:
-    """Raises `InputError` when a check failed."""
-    failed = sum(finding.status == "failed" for finding in findings)
-    if failed:
-        raise InputError(f"{failed} of {len(findings)} checks of {folder} failed; what to do stands beside each.")
+def require(findings: list[Finding], folder: Path, are_shown: bool = True) -> None:
+    """Raises `InputError` when a check failed; it says what failed, unless the findings `are_shown` already."""
+    failed = [finding for finding in findings if finding.status == "failed"]
+    if not failed:
+        return
+    what = "what to do stands beside each" if are_shown else "; ".join(f"{one.name}: {one.detail}" for one in failed)
+    raise InputError(f"{len(failed)} of {len(findings)} checks of {folder} failed; {what}.")

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import EvalResult, ModelCardData
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from ..model_folder.contents import ADAPTER_CONFIG, classes
+from ..model_folder.contents import ModelFolder
 from ..prompts import CHAT_TEMPLATE
 from ..utils.errors import InputError
+from ..utils.files import is_missing_folder, read_json_object
 from .card_facts import CALIBRATION, name_of_row, read_results, render, result_facts, training_facts
 from .secrets import command_words, public_source
 
@@ -132,7 +133,9 @@ def is_replaceable(readme: str) -> bool:
     return is_generated or is_template or not re.sub(r"\A---\n.*?\n---", "", readme, flags=re.S).strip()
 
 
-def make_card(folder: str | os.PathLike, repo_id: str, license: str | None = None, language: str | None = None):
+def make_card(
+    folder: str | os.PathLike, repo_id: str, license: str | None = None, language: str | None = None
+) -> ModelCard:
     """
     The card of a model's or an adapter's folder, from its config.json or adapter_config.json, metrics.json,
     conversion.json, results/*.json and plots/training.png, as far as they are there.
@@ -149,9 +152,8 @@ def make_card(folder: str | os.PathLike, repo_id: str, license: str | None = Non
         InputError: when the folder holds no model of this package, or one of its files is damaged.
     """
     import jinja2
-    from huggingface_hub import ModelCard
 
-    model = _Model.read(Path(folder))
+    model = _Model.read(ModelFolder.read(folder))
     try:
         return ModelCard(_text(model, repo_id, license, language))
     except (LookupError, TypeError, AttributeError, ValueError, jinja2.UndefinedError) as error:
@@ -175,12 +177,12 @@ def _text(model: "_Model", repo_id: str, license: str | None, language: str | No
         "gpt-from-scratch",
         "custom_code",
         *TAGS.get(model.template, []),
-        *(["lora"] if model.adapter else []),
+        *(["lora"] if model.is_adapter else []),
     ]
     metadata = ModelCardData(
         language=language or (data.language if data else None),
         license=license,
-        library_name="peft" if model.adapter else "transformers",
+        library_name="peft" if model.is_adapter else "transformers",
         pipeline_tag=model.pipeline,
         tags=tags,
         base_model=model.base if is_hub_id(model.base) else model.hub_origin,
@@ -195,12 +197,12 @@ def _text(model: "_Model", repo_id: str, license: str | None, language: str | No
         marker=MARKER,
         name=name,
         license=license,
-        code=loading_code(repo_id, model.template, model.auto_class),
+        code=loading_code(repo_id, model.template, model.contents.auto_class),
         data=data,
-        adapter=bool(model.adapter),
+        adapter=model.is_adapter,
         base=public_source(model.base) if model.base else None,
         base_is_hub=is_hub_id(model.base),
-        **training_facts(model.metrics, model.config, model.conversion, model.folder),
+        **training_facts(model.metrics, model.contents.settings, model.conversion, model.folder),
         **result_facts(cards, EXPECTED[model.template], lambda record: DataSet.of(record).name),
     )
 
@@ -236,8 +238,6 @@ def is_hub_id(name: str | None) -> bool:
     """Whether it can be a repository of the Hub, of the form user/name, and is no folder here."""
     from huggingface_hub.utils import HFValidationError, validate_repo_id
 
-    from ..utils.files import is_missing_folder
-
     if not name or name.count("/") != 1 or Path(name).exists() or is_missing_folder(name):
         return False
     try:
@@ -249,49 +249,46 @@ def is_hub_id(name: str | None) -> bool:
 
 @dataclass(frozen=True)
 class _Model:
-    """A folder's files, read: its settings and what was recorded of its training and conversion."""
+    """A folder, and what was recorded of its training and conversion."""
 
-    folder: Path
-    architecture: str
-    auto_class: str
-    adapter: dict
-    config: dict
+    contents: ModelFolder
     metrics: dict
     conversion: dict
 
     @classmethod
-    def read(cls, folder: Path) -> "_Model":
-        adapter, config = _read_object(folder / ADAPTER_CONFIG), {}
-        if not adapter or (folder / "config.json").is_file():
-            from ..configuration_gpt_scratch import GPTScratchConfig
-            from ..model_folder.contents import read_config
+    def read(cls, contents: ModelFolder) -> "_Model":
+        if not contents.is_adapter:
+            contents.require_own()
+        return cls(contents, *(_read_object(contents.path / name) for name in ("metrics.json", "conversion.json")))
 
-            adapter, config = {}, read_config(folder, GPTScratchConfig.model_type)
-        files = (_read_object(folder / name) for name in ("metrics.json", "conversion.json"))
-        return cls(folder, *classes(folder), adapter, config, *files)
+    @property
+    def folder(self) -> Path:
+        return self.contents.path
+
+    @property
+    def is_adapter(self) -> bool:
+        return self.contents.is_adapter
 
     @property
     def template(self) -> str:
         """Of model_cards/, the one that fits."""
-        if self.architecture == "GPTScratchForCausalLM":
+        if self.contents.architecture == "GPTScratchForCausalLM":
             if self.metrics.get("task") == "instruction following" or _chat_template(self.folder) == CHAT_TEMPLATE:
                 return "instruct"
-            return "other" if self.adapter else "base"
-        labels = list((self.config.get("id2label") or {}).values())
-        is_spam = self.architecture == "GPTScratchForSequenceClassification" and labels == ["ham", "spam"]
+            return "other" if self.is_adapter else "base"
+        labels = list((self.contents.settings.get("id2label") or {}).values())
+        is_spam = self.contents.architecture == "GPTScratchForSequenceClassification" and labels == ["ham", "spam"]
         return "spam" if is_spam else "other"
 
     @property
     def pipeline(self) -> str:
-        return PIPELINES[self.architecture]
+        return PIPELINES[self.contents.architecture]
 
     @property
     def base(self) -> str | None:
         """What it was trained on from: a repository, or else a folder."""
-        if self.adapter:
-            from ..model_folder.contents import base_of
-
-            return base_of(self.folder)
+        if self.is_adapter:
+            return self.contents.base
         return self.metrics.get("base_model") or option(self.metrics.get("command"), "model_name_or_path")
 
     @property
@@ -310,9 +307,4 @@ def _chat_template(folder: Path) -> str | None:
 
 def _read_object(path: Path) -> dict:
     """What a JSON file holds, `{}` where there is none; raises `InputError` where it is damaged."""
-    from ..utils.files import read_json
-
-    values = read_json(path) if path.is_file() else {}
-    if not isinstance(values, dict):
-        raise InputError(f"{path} must be a JSON object, not a {type(values).__name__}.")
-    return values
+    return read_json_object(path) if path.is_file() else {}

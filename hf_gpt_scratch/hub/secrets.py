@@ -1,6 +1,5 @@
 """What must not become public, in any file of a repository: tokens, passwords, and the paths of this machine."""
 
-import io
 import json
 import re
 import shlex
@@ -9,6 +8,8 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from safetensors import SafetensorError, safe_open
 
 from ..utils.errors import InputError
 
@@ -43,7 +44,7 @@ FOLDERS = re.compile(r"(?<![\w./\\:-])(?:file://)?(?:~?/|[A-Za-z]:[\\/]|\.\.[\\/
 HOME = re.compile(r"(?:file://)?/(?:home|Users)/[^/]+/?|[A-Za-z]:\\Users\\[^\\]+\\?")
 
 
-def leaks(name: str, content: Path | bytes, own: tuple[Path, ...] = ()) -> list[str]:
+def secrets_in(name: str, content: Path | bytes, own: tuple[Path, ...] = ()) -> list[str]:
     """
     What a file must not tell, a sentence each.
 
@@ -77,7 +78,7 @@ def leaks(name: str, content: Path | bytes, own: tuple[Path, ...] = ()) -> list[
 
 def texts(name: str, content: Path | bytes) -> Iterator[tuple[str, str]]:
     """The texts in a file and where they stand: of JSON by keys, of safetensors and PNG the metadata, others whole."""
-    if name.endswith(".safetensors"):
+    if name.endswith(".safetensors") and isinstance(content, Path):
         yield from _strings(_safetensors_metadata(content))
         return
     data = content.read_bytes() if isinstance(content, Path) else content
@@ -106,17 +107,19 @@ def _strings(values) -> Iterator[tuple[str, str]]:
             pending += [(f"{where}.{i}" if where else str(i), key, one) for i, one in enumerate(value)]
 
 
-def _safetensors_metadata(content: Path | bytes) -> dict:
-    with open(content, "rb") if isinstance(content, Path) else io.BytesIO(content) as file:
-        try:
-            (length,) = struct.unpack("<Q", file.read(8))
-            return json.loads(file.read(min(length, 100_000_000))).get("__metadata__", {})
-        except (struct.error, ValueError, AttributeError, RecursionError):
-            return {}  # damaged, which is for others to say
+def _safetensors_metadata(path: Path) -> dict[str, str]:
+    try:
+        with safe_open(path, framework="np") as file:
+            return file.metadata() or {}
+    except SafetensorError:
+        return {}  # damaged, which is for others to say
 
 
 def _png_texts(data: bytes) -> dict[str, str]:
-    """What a PNG holds beside the picture, by the kind of its chunks (PNG specification, 11.3), or behind it."""
+    """
+    What a PNG holds beside the picture, by the kind of its chunks (PNG specification, 11.3), or behind it. Pillow's
+    reader keeps one text of each keyword, and nothing of what follows the picture.
+    """
     found, position, kind = {}, 8, b""
     while position + 8 <= len(data) and kind != b"IEND":
         length, kind = struct.unpack(">I4s", data[position : position + 8])

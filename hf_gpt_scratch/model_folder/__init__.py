@@ -1,1 +1,7 @@
-"""A model's folder: the code in it, and loading it where this package is not installed."""
+"""
+What a model's folder is. Read first `contents.py`: `ModelFolder`, and which files make up a model.
+
+- `loading.py` and `saving.py`: a model out of a folder and into one.
+- `code.py`: whose code a folder holds; `clean_process.py` loads it where only that can run.
+- `reference_logits.py`: what it answered when it was saved.
+"""

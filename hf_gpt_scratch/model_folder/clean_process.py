@@ -19,10 +19,13 @@ import torch
 from safetensors.torch import load_file
 
 from ..utils.errors import InputError
+from ..utils.files import write_json
 from .code import CODE_FILES, package_code, require_own_code
-from .contents import ADAPTER_CONFIG
+from .contents import ADAPTED, ADAPTER_CONFIG, AUTO_CLASSES, ModelFolder
 
 MAIN = Path(__file__).with_name("clean_process_main.py")
+# What may load a folder there; others, such as AutoProcessor, would look for code elsewhere in it.
+LOADERS = {"AutoConfig", "AutoTokenizer", *AUTO_CLASSES.values(), *(auto_class for _, auto_class in ADAPTED.values())}
 # What a process needs to find its interpreter, libraries and threads; all else, such as tokens, stays here.
 KEPT = re.compile(
     r"PATH|LANG|LC_\w+|TMPDIR|TEMP|TMP|SYSTEMROOT|WINDIR|COMSPEC|VIRTUAL_ENV|(PYTHON|LD_|DYLD_|OMP_|GOMP_|KMP_|MKL_"
@@ -47,6 +50,9 @@ def run_jobs(
     Raises:
         InputError: when the folder's code may not run, or the process itself fails.
     """
+    if unknown := {job["auto_class"] for job in jobs} - LOADERS:
+        loaders = ", ".join(sorted(LOADERS))
+        raise InputError(f"{folder} would be loaded by {', '.join(sorted(unknown))}; expected one of {loaders}.")
     with tempfile.TemporaryDirectory() as scratch, _staged(folder, trust_remote_code, base) as staged:
         exchange = Path(scratch, "exchange.safetensors")
         empty = Path(scratch, "empty")  # the working directory, where nothing can be imported by mistake
@@ -90,25 +96,33 @@ def _staged(folder: Path, trust_remote_code: bool, base: Path | None) -> Iterato
     with tempfile.TemporaryDirectory() as scratch:
         staged = Path(scratch, "model")
         _copy(folder, staged)
-        if trust_remote_code and (folder / "custom_generate").is_dir():
-            shutil.copytree(folder / "custom_generate", staged / "custom_generate")
         if base is None:
-            require_own_code(staged, trust_remote_code, shown=folder)
+            _keep_code(staged, require_own_code(ModelFolder.open(staged), trust_remote_code, shown=folder))
         else:
-            require_own_code(staged, shown=folder)
+            adapter = ModelFolder.open(staged)
+            require_own_code(adapter, shown=folder)
+            _keep_code(staged)
             _copy(base, Path(scratch, "base"))
             for name in CODE_FILES:
                 shutil.copyfile(package_code(name), Path(scratch, "base", name))
-            require_own_code(Path(scratch, "base"), shown=base)
-            config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+            require_own_code(ModelFolder.open(Path(scratch, "base")), shown=base)
+            _keep_code(Path(scratch, "base"))
             (staged / ADAPTER_CONFIG).unlink()
-            config["base_model_name_or_path"] = str(Path(scratch, "base"))
-            (staged / ADAPTER_CONFIG).write_text(json.dumps(config), encoding="utf-8")
+            write_json(staged / ADAPTER_CONFIG, adapter.adapter | {"base_model_name_or_path": f"{scratch}/base"})
         yield staged
+
+
+def _keep_code(staged: Path, trusted: Sequence[str] = ()) -> None:
+    """Takes away all code but this package's, unless some is trusted: what is not there cannot be run."""
+    for path in staged.rglob("*.py"):
+        if not trusted and path.name not in CODE_FILES:
+            path.unlink()
 
 
 def _copy(folder: Path, target: Path) -> None:
     target.mkdir()
+    if (folder / "custom_generate").is_dir():
+        shutil.copytree(folder / "custom_generate", target / "custom_generate")
     for path in folder.iterdir():
         if not path.is_file():
             continue

@@ -1,27 +1,35 @@
-"""What a model's folder is: its files, its settings, whether it is an adapter, and of which model."""
+"""
+What a model's folder is. `ModelFolder.open` reads its settings once; whoever needs to know something of the folder
+asks that object. `MODEL_FILES` says which files make up a model: for uploads, downloads and checks.
+"""
 
-import json
+import os
+import re
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from huggingface_hub import HfApi, constants, snapshot_download
 
-from ..utils.errors import InputError
-from ..utils.files import is_missing_folder, read_json
+from ..configuration_gpt_scratch import GPTScratchConfig
+from ..utils.errors import InputError, one_line
+from ..utils.files import is_missing_folder, read_json, read_json_object
 
 ADAPTER_CONFIG = "adapter_config.json"
-# What makes up a model or an adapter, in names that only its files have: none of it holds for another one.
+TOKENIZER_FILES = ("tokenizer.json", "vocab.json")  # one of them, in whatever form a tokenizer is saved
+# All that makes up a model or an adapter, but its code, which `ModelFolder.code_files` knows.
+MODEL_FILES = (
+    *("config.json", "generation_config.json", ADAPTER_CONFIG, "*.safetensors", "*.safetensors.index.json"),
+    *(*TOKENIZER_FILES, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt"),
+    *("chat_template.jinja", "reference_logits.json"),
+)
+DOCUMENTS = ("README.md", "LICENSE", "plots/*.png")  # which go to the Hub with it
+# Of these, the names that only a model of this package has: they go when another model takes the folder.
 OF_THE_MODEL = (
-    "config.json",
-    "generation_config.json",
-    ADAPTER_CONFIG,
-    "model.safetensors",
-    "model-[0-9]*-of-[0-9]*.safetensors",
-    "model.safetensors.index.json",
-    "adapter_model.safetensors",
-    "configuration_gpt_scratch.py",
-    "modeling_gpt_scratch.py",
-    "chat_template.jinja",
-    "reference_logits.json",
+    *("config.json", "generation_config.json", ADAPTER_CONFIG),
+    *("model.safetensors", "model-[0-9]*-of-[0-9]*.safetensors", "model.safetensors.index.json"),
+    *("adapter_model.safetensors", "configuration_gpt_scratch.py", "modeling_gpt_scratch.py"),
+    *("chat_template.jinja", "reference_logits.json"),
     *(f"plots/{name}.png" for name in ("training", "confusion_matrix", "precision_recall", "calibration")),
 )
 # What was found out about it, besides the result cards; none of it is ever pushed
@@ -40,9 +48,144 @@ ADAPTED = {
 }
 
 
-def resolve_source(src: str) -> Path:
+@dataclass(frozen=True)
+class ModelFolder:
     """
-    The local file or folder `src`; or the Hub repository `src`, its weights, configuration and tokenizer downloaded.
+    A folder of a model or an adapter, its settings read.
+
+    Attributes:
+        settings: what config.json holds; `{}` for an adapter.
+        adapter: what adapter_config.json holds; `None` for a whole model.
+    """
+
+    path: Path
+    settings: dict
+    adapter: dict | None = None
+
+    @classmethod
+    def open(cls, source: str | os.PathLike) -> "ModelFolder":
+        """
+        The folder `source`, or the Hub repository of that name, downloaded; a `ModelFolder` is not read again.
+
+        Raises:
+            InputError: when there is neither, or it is no folder of a model or an adapter.
+        """
+        return source if isinstance(source, ModelFolder) else cls.read(resolve_source(source))
+
+    @classmethod
+    def read(cls, folder: str | os.PathLike) -> "ModelFolder":
+        """The local folder of that path; raises as `open`."""
+        if isinstance(folder, ModelFolder):
+            return folder
+        path = Path(folder)
+        if (path / ADAPTER_CONFIG).is_file() and not (path / "config.json").is_file():
+            return cls(path, {}, read_json_object(path / ADAPTER_CONFIG))
+        return cls(path, read_config(path))
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    __str__ = __fspath__
+
+    @property
+    def is_adapter(self) -> bool:
+        return self.adapter is not None
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is a whole model of this package."""
+        return self.settings.get("model_type") == GPTScratchConfig.model_type
+
+    def require_own(self) -> None:
+        """Raises `InputError` when it is no whole model of this package."""
+        _require_type(
+            read_config(self.path) if self.is_adapter else self.settings, GPTScratchConfig.model_type, self.path
+        )
+
+    @property
+    def architectures(self) -> list[str]:
+        return self.settings.get("architectures") or []
+
+    @property
+    def architecture(self) -> str:
+        """The class of the model, or of the one that the adapter is for; raises `InputError` when it is not ours."""
+        return self._classes[0]
+
+    @property
+    def auto_class(self) -> str:
+        """The Auto class of transformers or PEFT that loads it; raises `InputError` when there is none."""
+        return self._classes[1]
+
+    @cached_property
+    def _classes(self) -> tuple[str, str]:
+        if self.is_adapter:
+            if (task := self.adapter.get("task_type")) not in ADAPTED:
+                raise InputError(f"The adapter in {self} is of the task {task!r}; expected {' or '.join(ADAPTED)}.")
+            return ADAPTED[task]
+        name = (self.architectures or [None])[0]
+        if name not in AUTO_CLASSES:
+            raise InputError(f"{self} holds a {name}; expected one of {', '.join(AUTO_CLASSES)}.")
+        return name, AUTO_CLASSES[name]
+
+    @property
+    def base(self) -> str:
+        """The folder or repository that the adapter was trained on; raises `InputError` when it does not say."""
+        return _base(self.path, self.adapter)
+
+    @cached_property
+    def config(self) -> GPTScratchConfig:
+        """Its configuration, with the defaults of what config.json omits; raises `InputError` for one of no model."""
+        self.require_own()
+        try:
+            return GPTScratchConfig(**self.settings)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise InputError(f"{self.path / 'config.json'} cannot be of a model ({one_line(error)}).") from None
+
+    @property
+    def weight_files(self) -> set[str]:
+        """The names of the files that `from_pretrained` would read; raises `InputError` for a damaged index."""
+        stem = "adapter_model" if self.is_adapter else "model"
+        index = self.path / f"{stem}.safetensors.index.json"
+        if (self.path / f"{stem}.safetensors").is_file() or not index.is_file():
+            return {f"{stem}.safetensors"}
+        try:
+            shards = read_json_object(index)["weight_map"]
+            if not all(name.endswith(".safetensors") and Path(name).name == name for name in shards.values()):
+                raise ValueError("a shard is no file beside the index")
+        except (ValueError, LookupError, TypeError, AttributeError):
+            raise InputError(f"{index.name} is damaged; save the model again") from None
+        return {index.name, *shards.values()}
+
+    @property
+    def auto_map(self) -> dict:
+        auto_map = self.settings.get("auto_map")
+        return auto_map if isinstance(auto_map, dict) else {}
+
+    @property
+    def code_elsewhere(self) -> dict:
+        """What of auto_map is not in a file beside config.json."""
+        return {name: one for name, one in self.auto_map.items() if not _is_beside(one)}
+
+    @property
+    def code_files(self) -> set[str]:
+        """The names of the files of code that auto_map promises beside config.json."""
+        modules = {one.partition(".")[0] for one in self.auto_map.values() if _is_beside(one)}
+        return {f"{module}.py" for module in modules} | ({"configuration_gpt_scratch.py"} if modules else set())
+
+    def files(self) -> list[Path]:
+        """The files that belong in a repository: the model's, its code and its documents."""
+        patterns = [*MODEL_FILES, *DOCUMENTS, *self.code_files]
+        return sorted({path for pattern in patterns for path in self.path.glob(pattern) if path.is_file()})
+
+
+def _is_beside(reference) -> bool:
+    return isinstance(reference, str) and re.fullmatch(r"\w+\.\w+", reference) is not None
+
+
+def resolve_source(src: str | os.PathLike) -> Path:
+    """
+    The local file or folder `src`; or the Hub repository `src`, its weights, configuration and tokenizer downloaded,
+    but none of its code.
 
     Raises:
         InputError: when there is neither.
@@ -53,44 +196,50 @@ def resolve_source(src: str) -> Path:
         raise InputError(f"There is no file or folder {src}.")
     try:
         if constants.HF_HUB_OFFLINE:  # what was downloaded before
-            return Path(snapshot_download(src, local_files_only=True))
-        names = HfApi().list_repo_files(src)
-        weights = "*.safetensors*" if any(name.endswith(".safetensors") for name in names) else "pytorch_model*"
-        patterns = ["*.json", "*.txt", "*.py", weights]  # the code is not run here, but an adapter is loaded by it
+            return Path(snapshot_download(str(src), local_files_only=True))
+        names = HfApi().list_repo_files(str(src))
+        pickled = [] if any(name.endswith(".safetensors") for name in names) else ["pytorch_model*"]
         # Only the top folder: repositories keep conversions for other frameworks in sub-folders.
-        return Path(snapshot_download(src, allow_patterns=patterns, ignore_patterns=["*/*"]))
+        patterns = {"allow_patterns": [*MODEL_FILES, *pickled], "ignore_patterns": ["*/*"]}
+        return Path(snapshot_download(str(src), **patterns))
     except Exception as error:  # of the Hub, of its HTTP client, of the disk
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{src} is neither a folder nor a Hub repository that can be read ({reason}).") from None
+        raise InputError(
+            f"{src} is neither a folder nor a Hub repository that can be read ({one_line(error)})."
+        ) from None
 
 
 def read_config(folder: Path, model_type: str | None = None) -> dict:
     """The settings in a folder's `config.json`; raises `InputError` when they are not a `model_type`'s, if given."""
-    try:
-        settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        if not folder.exists():
-            raise InputError(f"There is no model folder {str(folder)!r}.") from None
-        raise InputError(f"{folder} is not a model folder: it has no config.json.") from None
-    except NotADirectoryError:
-        raise InputError(f"{folder} is a file; expected a model folder.") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{folder / 'config.json'} is not valid JSON ({error}).") from None
+    path = folder / "config.json"
+    if not folder.exists():
+        raise InputError(f"There is no model folder {str(folder)!r}.")
+    if not folder.is_dir():
+        raise InputError(f"{folder} is a file; expected a model folder.")
+    if not path.is_file():
+        raise InputError(f"{folder} is not a model folder: it has no config.json.")
+    settings = read_json(path)
     if not isinstance(settings, dict):
-        raise InputError(f"{folder / 'config.json'} holds no settings.")
+        raise InputError(f"{path} holds no settings.")
     architectures = settings.get("architectures")
     if architectures is not None and not (
         isinstance(architectures, list) and all(isinstance(name, str) for name in architectures)
     ):
-        raise InputError(f"The architectures in {folder / 'config.json'} must be a list of names.")
-    if model_type is not None and settings.get("model_type") != model_type:
-        advice = (
-            ": make it one of this package's first, by `hf-gpt-scratch convert`" if model_type == "gpt_scratch" else ""
-        )
-        raise InputError(
-            f"{folder} holds a model of type {settings.get('model_type')!r}; expected {model_type!r}{advice}."
-        )
+        raise InputError(f"The architectures in {path} must be a list of names.")
+    if model_type is not None:
+        _require_type(settings, model_type, folder)
     return settings
+
+
+def _require_type(settings: dict, model_type: str, folder: Path) -> None:
+    """Raises `InputError` when the settings of a folder's config.json are not a `model_type`'s."""
+    if settings.get("model_type") == model_type:
+        return
+    advice = (
+        ": make it one of this package's first, by `hf-gpt-scratch convert`" if model_type == "gpt_scratch" else ""
+    )
+    raise InputError(
+        f"{folder} holds a model of type {settings.get('model_type')!r}; expected {model_type!r}{advice}."
+    )
 
 
 def base_of(adapter: Path) -> str:
@@ -100,37 +249,15 @@ def base_of(adapter: Path) -> str:
     Raises:
         InputError: when its adapter_config.json does not say.
     """
-    try:
-        base = json.loads((adapter / ADAPTER_CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"]
-    except FileNotFoundError:
-        raise InputError(f"{adapter} is not an adapter folder: it has no {ADAPTER_CONFIG}.") from None
-    except (ValueError, KeyError, TypeError, RecursionError):
-        base = None
+    if not (adapter / ADAPTER_CONFIG).is_file():
+        raise InputError(f"{adapter} is not an adapter folder: it has no {ADAPTER_CONFIG}.")
+    return _base(adapter, read_json(adapter / ADAPTER_CONFIG))
+
+
+def _base(folder: Path, settings) -> str:
+    base = settings.get("base_model_name_or_path") if isinstance(settings, dict) else None
     if not (base and isinstance(base, str)):
-        raise InputError(f"{adapter / ADAPTER_CONFIG} does not name the model that the adapter was trained on.")
+        raise InputError(f"{folder / ADAPTER_CONFIG} does not name the model that the adapter was trained on.")
     if (Path(base) / ADAPTER_CONFIG).exists():
-        raise InputError(f"The adapter in {adapter} was trained on another adapter, {base}; merge that one first.")
+        raise InputError(f"The adapter in {folder} was trained on another adapter, {base}; merge that one first.")
     return base
-
-
-def classes(folder: Path) -> tuple[str, str]:
-    """
-    The class of the model in a folder, or of that which the adapter in it is for, and the Auto class that loads it.
-
-    Raises:
-        InputError: when this package has no such model.
-    """
-    name = ADAPTER_CONFIG if is_adapter(folder) else "config.json"
-    settings = read_json(folder / name)
-    if is_adapter(folder):
-        if (task := settings.get("task_type")) not in ADAPTED:
-            raise InputError(f"The adapter in {folder} is of the task {task!r}; expected {' or '.join(ADAPTED)}.")
-        return ADAPTED[task]
-    architecture = (settings.get("architectures") or [None])[0]
-    if architecture not in AUTO_CLASSES:
-        raise InputError(f"{folder} holds a {architecture}; expected one of {', '.join(AUTO_CLASSES)}.")
-    return architecture, AUTO_CLASSES[architecture]
-
-
-def is_adapter(folder: Path) -> bool:
-    return (folder / ADAPTER_CONFIG).is_file() and not (folder / "config.json").is_file()

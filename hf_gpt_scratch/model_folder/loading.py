@@ -7,8 +7,8 @@ import torch
 
 from ..configuration_gpt_scratch import GPTScratchConfig
 from ..modeling_gpt_scratch import GPTScratchPreTrainedModel
-from ..utils.errors import InputError
-from .contents import read_config
+from ..utils.errors import InputError, one_line
+from .contents import ModelFolder
 
 HEADS = ("score.", "lm_head.")  # what their weights' names begin with
 
@@ -32,9 +32,13 @@ def load_model(
     Raises:
         InputError: when the folder holds no such model, or its weights are damaged, missing or too many, naming them.
     """
-    read_config(Path(folder), GPTScratchConfig.model_type)
+    model_folder = ModelFolder.read(folder)
+    model_folder.require_own()
+    folder = model_folder.path
     try:
         config = GPTScratchConfig.from_pretrained(folder)
+        if "/" in str(config._attn_implementation):
+            raise ValueError(f"its attention is the code {config._attn_implementation} of the Hub, which is never run")
         for name, value in config_settings.items():
             setattr(config, name, value)
         config.validate_architecture()
@@ -48,22 +52,24 @@ def load_model(
             ignore_mismatched_sizes=True,  # reported below, all of them, rather than raised
         )
     except Exception as error:  # safetensors, torch and transformers each have their own for damaged files
-        raise InputError(f"The weights in {folder} cannot be loaded ({' '.join(str(error).split())}).") from None
-    mismatched = {key[0] if isinstance(key, tuple) else key for key in report["mismatched_keys"]}
-    problems = [
-        (kind, key)
-        for kind, keys in (
-            ("missing", report["missing_keys"]),
-            ("unknown", report["unexpected_keys"]),
-            ("of another shape", mismatched),
-        )
-        for key in sorted(keys)
-        if not (new_head and key.startswith(HEADS))
-    ]
-    if problems:
-        held = (config.architectures or [model_class.__name__])[0]
-        if held != model_class.__name__ and all(key.startswith(HEADS) for _, key in problems):
-            raise InputError(f"{folder} holds a {held}, which cannot be used as a {model_class.__name__}.")
-        named = ", ".join(" ".join(problem) for problem in problems)
-        raise InputError(f"The weights in {folder} do not fit its config.json: {named}.")
+        raise InputError(f"The weights in {folder} cannot be loaded ({one_line(error)}).") from None
+    _require_fit(model, report, folder, HEADS if new_head else ())
     return model
+
+
+def _require_fit(model: GPTScratchPreTrainedModel, report: dict, folder: Path, new: tuple[str, ...]) -> None:
+    """Raises `InputError` for weights that do not fit, but for those whose names begin with one of `new`."""
+    kinds = {
+        "missing": report["missing_keys"],
+        "unknown": report["unexpected_keys"],
+        "of another shape": {key[0] if isinstance(key, tuple) else key for key in report["mismatched_keys"]},
+    }
+    problems = [(kind, key) for kind, keys in kinds.items() for key in sorted(keys) if not key.startswith(new)]
+    if not problems:
+        return
+    wanted = type(model).__name__
+    held = (model.config.architectures or [wanted])[0]
+    if held != wanted and all(key.startswith(HEADS) for _, key in problems):
+        raise InputError(f"{folder} holds a {held}, which cannot be used as a {wanted}.")
+    named = ", ".join(" ".join(problem) for problem in problems)
+    raise InputError(f"The weights in {folder} do not fit its config.json: {named}.")

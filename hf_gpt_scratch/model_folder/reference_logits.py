@@ -3,13 +3,12 @@ What a model answered when it was saved, kept beside it in `reference_logits.jso
 the repository later can tell whether it still does.
 """
 
-import json
 from pathlib import Path
 
 import torch
 
 from ..utils.errors import InputError
-from ..utils.files import write_json
+from ..utils.files import read_json_object, write_json
 from ..utils.provenance import sha256
 
 FILE = "reference_logits.json"
@@ -46,7 +45,7 @@ def read(folder: Path) -> dict | None:
     if not path.is_file():
         return None
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json_object(path)
         ids, columns = (torch.tensor(record[name], dtype=torch.long) for name in ("input_ids", "columns"))
         logits = torch.tensor(record["logits"], dtype=torch.float64)
         shapes = (ids.ndim, columns.ndim, logits.shape)
@@ -57,6 +56,6 @@ def read(folder: Path) -> dict | None:
             or not isinstance(record["weights"], dict)
         ):
             raise ValueError
-    except (ValueError, TypeError, LookupError, RuntimeError, RecursionError):
+    except (ValueError, TypeError, LookupError, RuntimeError):
         raise InputError(f"{path} is damaged; save the model again, which writes it.") from None
     return record

@@ -2,37 +2,51 @@
 
 import os
 import shutil
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from .. import modeling_gpt_scratch
 from ..configuration_gpt_scratch import GPTScratchConfig
 from ..utils.errors import InputError
+from ..utils.result_card import read_card
 from .contents import ADAPTER_CONFIG, OF_THE_MODEL, RECORDS
 
 
-def replace_model(source: Path, folder: Path) -> None:
+def replace_model(source: Path, folder: Path) -> list[str]:
     """
-    Moves the files of a complete model or adapter from `source` into `folder`, on the same disk, whose other files
-    stay.
+    Moves the files of a complete model or adapter from `source` into `folder`, on the same disk.
 
-    A folder counts as one from its config.json or adapter_config.json on: an older one goes first and the new one
-    comes last, so that a reader never finds the parts of two models; what was measured of the older one goes with it.
+    An older model in `folder` goes first: its files (`OF_THE_MODEL`), and with them all that was measured of it, as
+    its numbers do not hold for the new weights: `RECORDS` and the result cards in results/. Every other file stays. A
+    folder counts as a model's from its config.json or adapter_config.json on: the old one is deleted before anything
+    else and the new one comes last, so that a reader never finds the parts of two models.
+
+    Returns:
+        The names of the measurements that were deleted, after a note of them on stderr.
     """
     configs = ("config.json", ADAPTER_CONFIG)
     folder.mkdir(parents=True, exist_ok=True)
     for name in configs:
         (folder / name).unlink(missing_ok=True)
-    stale = [path for pattern in (*OF_THE_MODEL, *RECORDS) for path in folder.glob(pattern)]
-    for path in [*stale, *filter(_is_result_card, folder.glob("results/*.json"))]:
+    measured = sorted({*_matching(folder, RECORDS), *filter(_is_result_card, folder.glob("results/*.json"))})
+    for path in [*_matching(folder, OF_THE_MODEL), *measured]:
         path.unlink()
     for path in sorted(source.iterdir(), key=lambda path: path.name in configs):
         os.replace(path, folder / path.name)
     source.rmdir()
+    names = [path.relative_to(folder).as_posix() for path in measured]
+    if names:
+        deleted = ", ".join(names)
+        print(f"note: {folder} held an older model; what was measured of it is deleted: {deleted}.", file=sys.stderr)
+    return names
+
+
+def _matching(folder: Path, patterns: Sequence[str]) -> list[Path]:
+    return [path for pattern in patterns for path in folder.glob(pattern)]
 
 
 def _is_result_card(path: Path) -> bool:
-    from .result_card import read_card
-
     try:
         return bool(read_card(path))
     except InputError:

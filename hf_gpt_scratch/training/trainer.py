@@ -15,7 +15,7 @@ from transformers.utils import PushInProgress
 
 from .. import configuration_gpt_scratch, modeling_gpt_scratch
 from ..hub.files import check_texts, uploadable
-from ..hub.findings import Failure
+from ..hub.findings import CheckFailed
 from ..hub.push import hub_errors, prepare
 from ..model_folder.contents import ADAPTER_CONFIG
 from ..model_folder.saving import replace_model
@@ -74,7 +74,7 @@ class ScratchTrainer(Trainer):
                 shutil.copy(path, copy)
         try:
             check_texts(copy)
-        except Failure as failure:
+        except CheckFailed as failure:
             shutil.rmtree(copy)
             print(f"note: this checkpoint was not pushed ({failure}).", file=sys.stderr)
             return

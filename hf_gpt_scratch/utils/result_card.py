@@ -5,14 +5,13 @@ A run's folder keeps its cards as `results/NAME.json`, a card each evaluation, n
 the evaluation writes (metrics.json, judge.json...).
 """
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from .errors import InputError
-from .files import write_json
+from .errors import InputError, one_line
+from .files import read_json_object, write_json
 
 VERSION = 1
 FOLDER = "results"
@@ -75,16 +74,16 @@ class ResultCard:
 def read_card(path: str | os.PathLike) -> ResultCard:
     """Reads one card; raises `InputError` when the file is none."""
     try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
-        if values.pop("version") != VERSION:
-            raise InputError(f"{path} is a result card of another version; measure again.")
-        values["metrics"] = _metrics(values["metrics"])
-        values["baselines"] = {name: _metrics(metrics) for name, metrics in values["baselines"].items()}
-        card = ResultCard(**values)
-    except InputError:
-        raise
+        values = read_json_object(path)
+        is_of_this_version = values.pop("version") == VERSION
+        if is_of_this_version:
+            metrics, baselines = _metrics(values["metrics"]), values["baselines"]
+            baselines = {name: _metrics(one) for name, one in baselines.items()}
+            card = ResultCard(**{**values, "metrics": metrics, "baselines": baselines})
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"{path} is no result card ({type(error).__name__}: {error}).") from None
+        raise InputError(f"{path} is no result card ({type(error).__name__}: {one_line(error)}).") from None
+    if not is_of_this_version:
+        raise InputError(f"{path} is a result card of another version; measure again.")
     _check(card, Path(path))
     return card
 

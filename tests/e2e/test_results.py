@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hf_gpt_scratch.hub.secrets import leaks
+from hf_gpt_scratch.hub.secrets import secrets_in
 from hf_gpt_scratch.utils.errors import InputError
 from hf_gpt_scratch.utils.result_card import Metric, ResultCard, read_card
 
@@ -32,7 +32,7 @@ def test_there_are_tables_and_each_card_is_in_one():
 def test_a_card_is_sound_and_tells_nothing_of_the_machine(path):
     card = read_card(path)
     assert re.match("(OMP_NUM_THREADS=1 )?python |hf-gpt-scratch ", card.command) and ".." not in card.command
-    assert leaks(path.name, path) == []
+    assert secrets_in(path.name, path) == []
 
 
 @pytest.fixture

@@ -12,9 +12,11 @@ from safetensors.torch import load_file, save_file
 from hf_gpt_scratch import GPTScratchForSequenceClassification
 from hf_gpt_scratch.cli import main
 from hf_gpt_scratch.hub import check as checks
+from hf_gpt_scratch.hub import loading_check
 from hf_gpt_scratch.hub.files import uploadable
-from hf_gpt_scratch.hub.findings import Failure
+from hf_gpt_scratch.hub.findings import CheckFailed
 from hf_gpt_scratch.model_folder import reference_logits
+from hf_gpt_scratch.model_folder.contents import ModelFolder
 from hf_gpt_scratch.utils.errors import InputError
 from support.models import save_model
 
@@ -61,25 +63,23 @@ def test_other_weights_are_noticed_by_their_logits(folder, capsys):
     assert "2 of 14 checks" in captured.err and "recorded at saving" in captured.out
 
 
-def test_weights_that_do_not_fit_are_named(folder):
+def test_weights_that_do_not_fit_are_named_and_a_folder_without_a_record_is_told_so(folder):
+    (folder / reference_logits.FILE).unlink()
     path = folder / "model.safetensors"
     tensors = load_file(path)
     del tensors["transformer.ln_f.weight"]
     save_file(tensors, path, metadata={"format": "pt"})
-    [finding] = [one for one in checks.check(folder) if one.name == "AutoModelForCausalLM"]
-    assert finding.status == "failed" and "transformer.ln_f.weight" in finding.detail
+    findings = {finding.name: finding for finding in checks.check(folder)}
+    assert findings["AutoModelForCausalLM"].status == "failed"
+    assert "transformer.ln_f.weight" in findings["AutoModelForCausalLM"].detail
+    assert findings["logits"].status == "skipped" and "--record" in findings["logits"].detail
 
 
 def test_a_tokenizer_that_loads_otherwise_elsewhere_is_noticed(sound):
-    with pytest.raises(Failure, match="makes .* here"):
-        checks.tokenizer_loaded(sound, {"ids": [[1, 2]] * len(checks.TEXTS)})
-    with pytest.raises(Failure, match="no such class"):
-        checks.tokenizer_loaded(sound, {"error": "no such class"})
-
-
-def test_a_folder_without_a_record_is_told_so(folder):
-    (folder / reference_logits.FILE).unlink()
-    assert statuses(folder)["logits"] == "skipped"
+    with pytest.raises(CheckFailed, match="makes .* here"):
+        loading_check.tokenizer_loaded(sound, {"ids": [[1, 2]] * len(loading_check.TEXTS)})
+    with pytest.raises(CheckFailed, match="no such class"):
+        loading_check.tokenizer_loaded(sound, {"error": "no such class"})
 
 
 def damage(folder: Path) -> None:
@@ -102,7 +102,6 @@ BROKEN = {
         "files",
         "configuration_gpt_scratch.py is missing",
     ),
-    "code of another": (lambda folder: (folder / "evil.py").touch(), "files", "evil.py does not belong"),
     "code that needs another package": (
         lambda folder: (folder / "modeling_gpt_scratch.py").write_text("import math, peft\nfrom .x import y\n"),
         "files",
@@ -156,7 +155,7 @@ def test_what_is_wrong_fails_its_own_check(folder, monkeypatch, spoil, name, det
     "settings", [{}, {"id2label": {"0": "LABEL_0"}}, {"id2label": {"0": "a"}, "label2id": {"a": 1}}]
 )
 def test_labels_need_names(settings):
-    with pytest.raises(Failure, match="label"):
+    with pytest.raises(CheckFailed, match="label"):
         checks.check_labels(settings)
 
 
@@ -191,6 +190,6 @@ def test_what_is_no_model(tmp_path):
 
 def test_an_adapter_needs_a_base_that_others_have(tmp_path):
     (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(tmp_path)}))
-    assert checks.check_loading(tmp_path, {})[0].status == "failed"
+    assert loading_check.check_loading(ModelFolder.read(tmp_path))[0].status == "failed"
     (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "user/base"}))
-    assert checks.check_loading(tmp_path, {})[0].status == "ok"
+    assert loading_check.check_loading(ModelFolder.read(tmp_path))[0].status == "ok"

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from hf_gpt_scratch import GPTScratchForCausalLM
+from hf_gpt_scratch import GPTScratchConfig, GPTScratchForCausalLM
 from hf_gpt_scratch.hub import check as checks
-from hf_gpt_scratch.hub.findings import Failure, Finding, find, require, table
+from hf_gpt_scratch.hub import loading_check
+from hf_gpt_scratch.hub.findings import CheckFailed, Finding, find, require, table
+from hf_gpt_scratch.model_folder.contents import ModelFolder
 from hf_gpt_scratch.utils.errors import InputError
 from support.models import save_model
 
@@ -30,7 +32,7 @@ def edit(folder: Path, name: str, **changes) -> None:
 
 
 def failure(examine: Callable[[], str]) -> str:
-    with pytest.raises(Failure) as caught:
+    with pytest.raises(InputError) as caught:
         examine()
     return str(caught.value)
 
@@ -39,33 +41,35 @@ INDEX = "model.safetensors.index.json"
 
 
 def test_shards_are_counted_and_each_is_needed(folder):
-    whole = checks.check_weights(folder)
+    whole = checks.check_weights(ModelFolder.read(folder))
     model = GPTScratchForCausalLM.from_pretrained(folder)
     (folder / "model.safetensors").unlink()
     model.save_pretrained(folder, max_shard_size="30KB")
     shards = sorted(folder.glob("model-*.safetensors"))
     assert len(shards) > 1
-    assert checks.check_weights(folder) == whole.replace("in 1 file", f"in {len(shards)} files")
+    assert checks.check_weights(ModelFolder.read(folder)) == whole.replace("in 1 file", f"in {len(shards)} files")
     shards[0].unlink()
-    assert failure(lambda: checks.check_weights(folder)).startswith(f"{shards[0].name} is missing")
+    assert failure(lambda: checks.check_weights(ModelFolder.read(folder))).startswith(f"{shards[0].name} is missing")
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"weight_map": []}'])
 def test_a_damaged_index_is_told(folder, content):
     (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
     (folder / INDEX).write_text(content)
-    assert failure(lambda: checks.check_weights(folder)).startswith(f"{INDEX} is damaged")
+    assert failure(lambda: checks.check_weights(ModelFolder.read(folder))).startswith(f"{INDEX} is damaged")
 
 
 @pytest.mark.parametrize("name", ["old.safetensors", "model-00001-of-00002.safetensors", INDEX])
 def test_weights_of_something_else_are_told(folder, name):
     shutil.copy(folder / "model.safetensors", folder / name)
-    assert failure(lambda: checks.check_weights(folder)).startswith(f"{name} is no part of the model")
+    assert failure(lambda: checks.check_weights(ModelFolder.read(folder))).startswith(
+        f"{name} is no part of the model"
+    )
 
 
 def test_weights_that_loaders_would_not_find_are_told(folder):
     (folder / "model.safetensors").rename(folder / "weights.safetensors")
-    assert "model.safetensors is missing" in failure(lambda: checks.check_weights(folder))
+    assert "model.safetensors is missing" in failure(lambda: checks.check_weights(ModelFolder.read(folder)))
 
 
 @pytest.mark.parametrize(
@@ -83,41 +87,40 @@ def test_settings_of_no_model_of_ours_are_one_sentence(folder, changes, detail):
         checks.check(folder)
 
 
-SETTINGS = {"vocab_size": 300, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 1}
+def config(**changes) -> GPTScratchConfig:
+    return GPTScratchConfig(**{"vocab_size": 300, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 1} | changes)
 
 
 def test_the_end_token_is_the_same_on_both_sides(folder):
-    assert checks.check_tokenizer(folder, SETTINGS).endswith("texts come back whole")
-    assert checks.check_tokenizer(folder, SETTINGS | {"eos_token_id": [0, 5]})
-    assert "eos_token_id is 0" in failure(lambda: checks.check_tokenizer(folder, SETTINGS | {"eos_token_id": None}))
+    assert checks.check_tokenizer(folder, config()).endswith("texts come back whole")
+    assert checks.check_tokenizer(folder, config(eos_token_id=[0, 5]))
+    assert "eos_token_id is 0" in failure(lambda: checks.check_tokenizer(folder, config(eos_token_id=None)))
     edit(folder, "tokenizer_config.json", eos_token=None)
-    assert "eos_token_id is None" in failure(lambda: checks.check_tokenizer(folder, SETTINGS))
+    assert "eos_token_id is None" in failure(lambda: checks.check_tokenizer(folder, config()))
 
 
 def test_every_token_of_the_tokenizer_is_the_models(folder):
     size = len(json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"])
-    assert checks.check_tokenizer(folder, SETTINGS | {"vocab_size": size})
-    assert f"it has token {size - 1}" in failure(
-        lambda: checks.check_tokenizer(folder, SETTINGS | {"vocab_size": size - 1})
-    )
+    assert checks.check_tokenizer(folder, config(vocab_size=size))
+    assert f"it has token {size - 1}" in failure(lambda: checks.check_tokenizer(folder, config(vocab_size=size - 1)))
 
 
 def test_a_tokenizer_that_loses_something_is_shown_it(folder):
     values = json.loads((folder / "tokenizer.json").read_text())
     (folder / "tokenizer.json").write_text(json.dumps(values | {"normalizer": {"type": "Lowercase"}}))
-    assert "it makes 'café naïve" in failure(lambda: checks.check_tokenizer(folder, SETTINGS))
+    assert "it makes 'café naïve" in failure(lambda: checks.check_tokenizer(folder, config()))
 
 
 def test_lists_of_one_end_token_are_that_token(folder):
     edit(folder, "generation_config.json", eos_token_id=[0])
-    assert checks.check_generation_config(folder, SETTINGS) == "ends at token [0]"
+    assert checks.check_generation_config(folder, config()) == "ends at token [0]"
 
 
 def test_a_model_without_an_end_token_has_a_generation_config_without(folder):
     none = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
     edit(folder, "generation_config.json", **none)
-    assert "no end token" in checks.check_generation_config(folder, SETTINGS | none)
-    assert "bos_token_id is None" in failure(lambda: checks.check_generation_config(folder, SETTINGS))
+    assert "no EOS token" in checks.check_generation_config(folder, config(**none))
+    assert "bos_token_id is None" in failure(lambda: checks.check_generation_config(folder, config()))
 
 
 @pytest.mark.parametrize(
@@ -134,7 +137,7 @@ def test_a_generation_config_that_fails_later_is_told(folder, content, detail):
         edit(folder, "generation_config.json", **content)
     else:
         (folder / "generation_config.json").write_text(content)
-    assert detail in failure(lambda: checks.check_generation_config(folder, SETTINGS))
+    assert detail in failure(lambda: checks.check_generation_config(folder, config()))
 
 
 @pytest.mark.parametrize(
@@ -160,26 +163,28 @@ def test_labels_that_are_no_tables_of_each_other_are_told(labels):
     ],
 )
 def test_an_auto_map_must_promise_the_model_itself(sound, monkeypatch, changes, detail):
-    monkeypatch.setattr(checks, "load_elsewhere", lambda *_: ({"AutoTokenizer": {"error": "not tried"}}, None))
+    monkeypatch.setattr(loading_check, "load_elsewhere", lambda *_: ({"AutoTokenizer": {"error": "not tried"}}, None))
     settings = json.loads((sound / "config.json").read_text()) | changes
-    finding = checks.check_loading(sound, settings)[0]
+    finding = loading_check.check_loading(ModelFolder(sound, settings))[0]
     assert (finding.name, finding.status) == ("loads", "failed") and detail in finding.detail
 
 
 def test_a_damaged_record_fails_the_logits(folder, monkeypatch):
-    monkeypatch.setattr(checks, "load_elsewhere", lambda *_: ({"AutoTokenizer": {"error": "not tried"}}, None))
+    monkeypatch.setattr(loading_check, "load_elsewhere", lambda *_: ({"AutoTokenizer": {"error": "not tried"}}, None))
     (folder / "reference_logits.json").write_text("{")
-    finding = checks.check_loading(folder, json.loads((folder / "config.json").read_text()))[-1]
+    finding = loading_check.check_loading(ModelFolder.read(folder))[-1]
     assert (finding.name, finding.status) == ("logits", "failed") and "damaged" in finding.detail
 
 
 def test_code_that_is_not_the_folders_own_fails():
     answer = {"code": "hf_gpt_scratch.modeling_gpt_scratch", "missing": [], "unexpected": [], "mismatched": []}
-    assert "in place of the folder's" in failure(lambda: checks._loaded(answer, True))
+    assert "in place of the folder's" in failure(lambda: loading_check._loaded(answer, True))
     answer["code"] = "transformers_modules.model.modeling_gpt_scratch"
-    assert checks._loaded(answer | {"missing": ["score.weight"]}, False) == "loads; score.weight would be new"
+    assert loading_check._loaded(answer | {"missing": ["score.weight"]}, False) == "loads; score.weight would be new"
     for kind in ("missing", "unexpected", "mismatched"):
-        assert "do not fit: h.0.x" in failure(lambda kind=kind: checks._loaded(answer | {kind: ["h.0.x"]}, True))
+        assert "do not fit: h.0.x" in failure(
+            lambda kind=kind: loading_check._loaded(answer | {kind: ["h.0.x"]}, True)
+        )
 
 
 def test_weights_that_cannot_be_right_are_not_loaded(folder):
@@ -200,7 +205,7 @@ def raising(error: Exception):
 def test_findings_and_their_table(monkeypatch):
     findings = [
         find("one", lambda: "good"),
-        find("two words", raising(Failure("bad"))),
+        find("two words", raising(CheckFailed("bad"))),
         Finding("three", "skipped", "not tried"),
         find("four", raising(InputError("worse"))),
     ]
@@ -209,6 +214,8 @@ def test_findings_and_their_table(monkeypatch):
     assert lines[1] == "two words  failed    bad" and len({line.index(" ok ") for line in lines[:1]}) == 1
     with pytest.raises(InputError, match="2 of 4 checks of x failed"):
         require(findings, Path("x"))
+    with pytest.raises(InputError, match="2 of 4 checks of x failed; two words: bad; four: worse."):
+        require(findings, Path("x"), are_shown=False)
     require([Finding("one", "ok", ""), Finding("two", "skipped", "")], Path("x"))
 
 

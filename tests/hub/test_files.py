@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from hf_gpt_scratch.hub.files import check_files, uploadable
-from hf_gpt_scratch.hub.findings import Failure
+from hf_gpt_scratch.hub.findings import CheckFailed
+from hf_gpt_scratch.model_folder.contents import ModelFolder
 
 CODE = ("configuration_gpt_scratch.py", "modeling_gpt_scratch.py")
 AUTO_MAP = {"AutoConfig": f"{CODE[0][:-3]}.GPTScratchConfig", "AutoModel": f"{CODE[1][:-3]}.GPTScratchModel"}
@@ -39,25 +40,44 @@ def test_what_our_scripts_leave_stays_and_is_no_fault(folder):
     ):
         put(folder, name)
     assert uploadable(folder) == before
-    assert check_files(folder) == "5 to upload; 6 others stay here"
+    stay = "checkpoint-5/, conversion.json, judge.1a2b3c4d.partial.jsonl, metrics.json, results/, samples.jsonl"
+    assert check_files(ModelFolder.read(folder)) == f"5 to upload; stays here: {stay}"
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "evil.py", "plots/data.csv", "results/x.png", "data/train.csv"])
-def test_what_nothing_of_ours_wrote_is_named(folder, name):
+@pytest.mark.parametrize(
+    "name", ["notes.txt", "evil.py", "plots/data.csv", "results/x.png", "data/train.csv", ".git/x"]
+)
+def test_what_is_no_part_of_a_model_stays_here_and_is_named(folder, name):
+    before = uploadable(folder)
     put(folder, name)
-    with pytest.raises(Failure, match=f"{name.replace('data/train.csv', 'data')} does not belong"):
-        check_files(folder)
+    assert uploadable(folder) == before
+    shown = name if name.startswith("plots") or "/" not in name else f"{name.partition('/')[0]}/"
+    assert check_files(ModelFolder.read(folder)) == f"5 to upload; stays here: {shown}"
 
 
-def test_many_strays_are_counted(folder):
-    for number in range(7):
-        put(folder, f"{number}.txt")
-    with pytest.raises(Failure, match="0.txt, 1.txt, 2.txt, 3.txt, 4.txt and 2 more"):
-        check_files(folder)
+def test_many_that_stay_are_counted(folder):
+    for number in range(12):
+        put(folder, f"{number:02}.txt")
+    assert check_files(ModelFolder.read(folder)).endswith("08.txt, 09.txt and 2 more")
+
+
+def test_a_link_among_what_would_be_uploaded_is_refused(folder, tmp_path):
+    (tmp_path / "private.png").touch()
+    (folder / "link.txt").symlink_to(tmp_path / "private.png")
+    assert check_files(ModelFolder.read(folder)) == "5 to upload; stays here: link.txt"
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "me.png").touch()
+    (folder / "plots").symlink_to(tmp_path / "pictures")
+    with pytest.raises(CheckFailed, match="plots/me.png: a link"):
+        check_files(ModelFolder.read(folder))
+    (folder / "plots").unlink()
+    (folder / "README.md").symlink_to(tmp_path / "private.png")
+    with pytest.raises(CheckFailed, match="README.md: a link"):
+        check_files(ModelFolder.read(folder))
 
 
 @pytest.mark.parametrize("reference", ["user/repo--modeling.Model", "../../x.Model", "*.Model", ["a.B", None], None])
 def test_code_that_is_not_beside_the_model_is_named(folder, reference):
     put(folder, "config.json", json.dumps({"auto_map": AUTO_MAP | {"AutoModel": reference}}))
-    with pytest.raises(Failure, match="auto_map in config.json names code that is not beside it: AutoModel"):
-        check_files(folder)
+    with pytest.raises(CheckFailed, match="auto_map in config.json names code that is not beside it: AutoModel"):
+        check_files(ModelFolder.read(folder))

@@ -76,7 +76,7 @@ def spam_folder(folder: Path, above: Metric, **config) -> Path:
             metrics={"f1": Metric(0.9021), "precision": Metric(0.9811, [0.95, 0.99])},
             baselines={"as trained": {"f1": ours, "precision": Metric(0.9512)}},
             seeds=[5],
-            command="python -m hf_gpt_scratch.evaluation.text_classification.calibration runs/spam --precision 0.95",
+            command="hf-gpt-scratch calibrate runs/spam --precision 0.95",
             environment={},
         ).write(folder, "calibration")
     return folder

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from hf_gpt_scratch.hub.files import check_texts, require_no_leaks
-from hf_gpt_scratch.hub.findings import Failure
-from hf_gpt_scratch.hub.secrets import leaks, public_command, public_source, public_text
+from hf_gpt_scratch.hub.files import check_texts, require_no_secrets
+from hf_gpt_scratch.hub.findings import CheckFailed
+from hf_gpt_scratch.hub.secrets import public_command, public_source, public_text, secrets_in
 from hf_gpt_scratch.utils.errors import InputError
 
 AUTO_MAP = {"AutoConfig": "configuration_gpt_scratch.GPTScratchConfig"}
@@ -19,6 +19,7 @@ AUTO_MAP = {"AutoConfig": "configuration_gpt_scratch.GPTScratchConfig"}
 @pytest.fixture
 def folder(tmp_path) -> Path:
     (tmp_path / "model").mkdir()
+    put(tmp_path / "model", "config.json", "{}")
     return tmp_path / "model"
 
 
@@ -44,7 +45,7 @@ SECRETS = {
 @pytest.mark.parametrize("name", ["README.md", "tokenizer.json", "config.json"])
 def test_a_secret_is_found_and_not_shown(folder, name, what, secret):
     put(folder, name, json.dumps({"auto_map": AUTO_MAP, "x": secret}))
-    with pytest.raises(Failure, match=f"{name} holds {what}") as failure:
+    with pytest.raises(CheckFailed, match=f"{name} holds {what}") as failure:
         check_texts(folder)
     assert secret[-12:] not in str(failure.value)
 
@@ -52,7 +53,7 @@ def test_a_secret_is_found_and_not_shown(folder, name, what, secret):
 @pytest.mark.parametrize("before", ["\n", "\t", "line\n"])
 def test_a_secret_after_an_escaped_character_is_found(folder, before):
     put(folder, "config.json", json.dumps({"x": before + SECRETS["a Hugging Face token"].removeprefix("token_")}))
-    with pytest.raises(Failure, match="config.json holds a Hugging Face token .* in x"):
+    with pytest.raises(CheckFailed, match="config.json holds a Hugging Face token .* in x"):
         check_texts(folder)
 
 
@@ -62,7 +63,7 @@ def test_a_secret_after_an_escaped_character_is_found(folder, before):
 )
 def test_a_key_of_any_service_is_found_by_its_name(folder, text):
     put(folder, "README.md", text)
-    with pytest.raises(Failure, match="README.md holds an API key"):
+    with pytest.raises(CheckFailed, match="README.md holds an API key"):
         check_texts(folder)
 
 
@@ -77,13 +78,13 @@ def test_a_key_of_any_service_is_found_by_its_name(folder, text):
 )
 def test_a_key_beside_its_name_in_json_is_found(folder, settings, where):
     put(folder, "config.json", json.dumps({"auto_map": AUTO_MAP, **settings}))
-    with pytest.raises(Failure, match=f"config.json holds .* in {where};"):
+    with pytest.raises(CheckFailed, match=f"config.json holds .* in {where};"):
         check_texts(folder)
 
 
 def test_what_cannot_be_searched_is_told(folder):
     (folder / "README.md").write_bytes("words".encode("utf-16"))
-    with pytest.raises(Failure, match="README.md is not UTF-8"):
+    with pytest.raises(CheckFailed, match="README.md is not UTF-8"):
         check_texts(folder)
 
 
@@ -110,20 +111,20 @@ def test_what_cannot_be_searched_is_told(folder):
 @pytest.mark.parametrize("text", ["{}", "--data_file={}/y.csv", "read '{}' first", "file://{}"])
 def test_a_path_of_this_machine_is_found_with_its_place(folder, path, text):
     put(folder, "generation_config.json", json.dumps({"note": {"source": text.format(path)}}))
-    with pytest.raises(Failure, match="generation_config.json holds the path .* in note.source"):
+    with pytest.raises(CheckFailed, match="generation_config.json holds the path .* in note.source"):
         check_texts(folder)
 
 
 def test_the_home_of_another_is_found(folder):
     put(folder, "README.md", "read ~me/x first")
-    with pytest.raises(Failure, match="README.md holds the path '~me/x'"):
+    with pytest.raises(CheckFailed, match="README.md holds the path '~me/x'"):
         check_texts(folder)
 
 
 def test_the_folder_and_the_home_are_found_wherever_they_are(folder, monkeypatch):
     monkeypatch.setenv("HOME", "/elsewhere/me")
     put(folder, "README.md", f"{folder.parent}/other and /elsewhere/me/x")
-    with pytest.raises(Failure) as failure:
+    with pytest.raises(CheckFailed) as failure:
         check_texts(folder)
     assert "'/elsewhere/me'" in str(failure.value) and str(folder.parent) in str(failure.value)
 
@@ -150,34 +151,36 @@ def test_what_only_looks_like_one_passes(folder, text):
 def test_all_that_is_wrong_is_told_at_once(folder):
     put(folder, "README.md", f"/home/me/x {SECRETS['an API key']}")
     put(folder, "generation_config.json", json.dumps(["/root/y", "/tmp/z"]))
-    with pytest.raises(Failure) as failure:
+    with pytest.raises(CheckFailed) as failure:
         check_texts(folder)
     assert all(word in str(failure.value) for word in ("'/home/me'", "an API key", "'/root/y'", "'/tmp/z'"))
 
 
 def test_metadata_is_read_too(tmp_path):
     header = json.dumps({"__metadata__": {"from": "/home/me/x"}}).encode()
-    weights = struct.pack("<Q", len(header)) + header
-    assert "model.safetensors holds the path '/home/me'" in leaks("model.safetensors", weights)[0]
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(struct.pack("<Q", len(header)) + header)
+    assert "model.safetensors holds the path '/home/me'" in secrets_in("model.safetensors", weights)[0]
     note = PngInfo()
     note.add_text("Comment", SECRETS["an API key"])
     Image.new("L", (1, 1)).save(tmp_path / "a.png", pnginfo=note)
-    assert "a.png holds an API key" in leaks("plots/a.png", tmp_path / "a.png")[0]
+    assert "a.png holds an API key" in secrets_in("plots/a.png", tmp_path / "a.png")[0]
     picture = (tmp_path / "a.png").read_bytes()
-    assert "holds the path '/home/me'" in leaks("a.png", picture + b" /home/me/x")[0]
+    assert "holds the path '/home/me'" in secrets_in("a.png", picture + b" /home/me/x")[0]
     hidden = PngInfo()
     hidden.add_text("Comment", SECRETS["an API key"], zip=True)
     hidden.add_itxt("Comment", "/home/me/x", zip=True)
     exif = Image.Exif()
     exif[0x010E] = "/home/you/x"
     Image.new("L", (1, 1)).save(tmp_path / "b.png", pnginfo=hidden, exif=exif)
-    assert len(leaks("b.png", tmp_path / "b.png")) == 3
-    assert leaks("model.safetensors", b"damaged") == leaks("a.png", b"damaged") == []
+    assert len(secrets_in("b.png", tmp_path / "b.png")) == 3
+    weights.write_bytes(b"damaged")
+    assert secrets_in("model.safetensors", weights) == secrets_in("a.png", b"damaged") == []
 
 
 def test_what_was_made_for_a_push_is_searched_like_a_file(folder):
-    with pytest.raises(Failure, match="README.md holds a Hugging Face token"):
-        require_no_leaks({"README.md": SECRETS["a Hugging Face token"].encode()}, folder)
+    with pytest.raises(CheckFailed, match="README.md holds a Hugging Face token"):
+        require_no_secrets({"README.md": SECRETS["a Hugging Face token"].encode()}, folder)
 
 
 @pytest.mark.parametrize(

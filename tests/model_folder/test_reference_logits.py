@@ -10,7 +10,9 @@ from peft import LoraConfig, get_peft_model
 
 from hf_gpt_scratch import GPTScratchForCausalLM, GPTScratchForSequenceClassification
 from hf_gpt_scratch.hub import check as checks
+from hf_gpt_scratch.hub import loading_check
 from hf_gpt_scratch.model_folder import reference_logits
+from hf_gpt_scratch.model_folder.contents import ModelFolder
 from hf_gpt_scratch.pretrained import record_reference_logits
 from hf_gpt_scratch.tokenizer import load_tokenizer
 from hf_gpt_scratch.utils.errors import InputError
@@ -53,11 +55,11 @@ def test_a_damaged_record_is_told(content, tmp_path):
 
 @pytest.mark.parametrize("found", [[[0.0, float("nan")]], [[0.0]], [[0.0, 1.0], [0.0, 1.0]], [[0.0, 1.1]], None])
 def test_other_logits_fail(found):
-    assert checks.compare_logits(found, [[0.0, 1.0]]).status == "failed"
+    assert loading_check.compare_logits(found, [[0.0, 1.0]]).status == "failed"
 
 
 def test_logits_may_differ_by_rounding():
-    assert checks.compare_logits([[0.0, 100.001]], [[0.0, 100.0]]).status == "ok"
+    assert loading_check.compare_logits([[0.0, 100.001]], [[0.0, 100.0]]).status == "ok"
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +83,7 @@ def test_an_adapter_loads_and_answers_as_recorded(adapters):
     record = reference_logits.read(adapters / "adapter")
     without = reference_logits.read(adapters / "base")
     assert record["auto_class"] == "AutoPeftModelForCausalLM"
-    assert checks.compare_logits(record["logits"], without["logits"]).status == "failed"
+    assert loading_check.compare_logits(record["logits"], without["logits"]).status == "failed"
     found = {finding.name: finding for finding in checks.check(adapters / "adapter")}
     assert found["AutoPeftModelForCausalLM"].status == found["logits"].status == found["weights"].status == "ok"
     assert [name for name, finding in found.items() if finding.status != "ok"] == ["secrets and paths", "base model"]
@@ -100,11 +102,13 @@ def test_what_an_adapter_lacks(adapters, tmp_path, changes, name, status, detail
     folder = shutil.copytree(adapters / "adapter", tmp_path / "adapter")
     path = folder / "adapter_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-    [finding] = [one for one in checks.check_loading(folder, {}) if one.name == name]
+    [finding] = [one for one in loading_check.check_loading(ModelFolder.read(folder)) if one.name == name]
     assert finding.status == status and detail in finding.detail
 
 
 def test_an_adapter_without_peft_says_what_to_install(adapters, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    [finding] = [one for one in checks.check_loading(adapters / "adapter", {}) if one.name == "loads"]
+    [finding] = [
+        one for one in loading_check.check_loading(ModelFolder.read(adapters / "adapter")) if one.name == "loads"
+    ]
     assert finding.status == "skipped" and "pip install 'hf-gpt-scratch[lora]'" in finding.detail

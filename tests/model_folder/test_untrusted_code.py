@@ -12,10 +12,12 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from hf_gpt_scratch import GPTScratchConfig, GPTScratchForCausalLM
+from hf_gpt_scratch import GPTScratchConfig, GPTScratchForCausalLM, load
 from hf_gpt_scratch.cli import main
+from hf_gpt_scratch.model_folder import clean_process
 from hf_gpt_scratch.model_folder.clean_process import run_jobs
-from hf_gpt_scratch.model_folder.code import require_own_code
+from hf_gpt_scratch.model_folder.code import CODE_FILES, require_own_code
+from hf_gpt_scratch.model_folder.contents import ModelFolder
 from hf_gpt_scratch.prompts import CHAT_TEMPLATE
 from hf_gpt_scratch.utils.errors import InputError
 from support.models import save_model
@@ -84,7 +86,34 @@ def code_by_path(folder: Path, trace: Path) -> str:
     return reference
 
 
+def another_config(folder: Path, trace: Path) -> str:
+    """transformers takes config.json's place for the newest of these that is not newer than itself."""
+    (folder / "mine.py").write_text(evil(trace))
+    settings = json.loads((folder / "config.json").read_text())
+    other = settings | {"auto_map": {name: f"mine.{name}" for name in settings["auto_map"]}}
+    (folder / "config.4.0.0.json").write_text(json.dumps(other))
+    edit(folder / "config.json", configuration_files=["config.4.0.0.json"])
+    return "configuration_files"
+
+
+def processor_code(folder: Path, trace: Path) -> str:
+    """Named within a part of a processor's settings, for a class that config.json asks to be loaded."""
+    (folder / "mine.py").write_text(evil(trace))
+    auto_map = json.loads((folder / "config.json").read_text())["auto_map"]
+    edit(folder / "config.json", auto_map=auto_map | {"AutoVideoProcessor": "modeling_gpt_scratch.GPTScratchModel"})
+    settings = {"video_processor": {"auto_map": {"AutoVideoProcessor": "mine.Mine"}}}
+    (folder / "processor_config.json").write_text(json.dumps(settings))
+    return "mine.py"
+
+
+def kernel(folder: Path, trace: Path) -> str:
+    """Code of the Hub that transformers downloads for a model's attention."""
+    edit(folder / "config.json", attn_implementation="someone/kernel")
+    return "attention someone/kernel"
+
+
 EVIL = [alter_modeling, alter_configuration, tokenizer_code, custom_generate, code_elsewhere, code_by_path]
+EVIL += [another_config, processor_code, kernel]
 TRUSTED = [alter_modeling, alter_configuration, tokenizer_code, custom_generate]
 
 
@@ -106,19 +135,39 @@ def test_code_of_others_is_refused_by_its_name_and_not_run(folder, trace, comman
     assert not (trace.parent / "out").exists()
 
 
-@pytest.mark.parametrize("spoil", TRUSTED)
-def test_it_runs_when_the_user_says_so(folder, trace, spoil, capsys):
-    name = spoil(folder, trace)
+def test_it_runs_when_the_user_says_so_and_with_it_what_lies_beside(folder, trace, capsys):
+    traces = {spoil: trace.with_name(spoil.__name__) for spoil in TRUSTED}
+    names = [spoil(folder, traces[spoil]) for spoil in TRUSTED]
+    (folder / "beside.py").write_text("")
     main(["check", str(folder), "--trust-remote-code"])
     [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("code ")]
-    assert f"trusted by you: {name} (SHA-256 " in line
-    assert trace.exists()
+    assert "trusted by you: " in line
+    assert all(f"{name} (SHA-256 " in line for name in [*names, "beside.py"])
+    assert [spoil for spoil in TRUSTED if not traces[spoil].exists()] == []
+
+
+def test_what_no_file_of_the_model_names_is_not_even_there(folder, trace):
+    """Whichever way transformers came to look for it."""
+    (folder / "mine.py").write_text(evil(trace))
+    with clean_process._staged(folder, False, None) as staged:
+        assert {path.name for path in staged.rglob("*.py")} == set(CODE_FILES)
+
+
+def test_only_the_classes_of_a_model_load_it_elsewhere(folder):
+    with pytest.raises(InputError, match="would be loaded by AutoProcessor"):
+        run_jobs(folder, [{"auto_class": "AutoProcessor"}])
+
+
+def test_no_kernel_of_the_hub_is_loaded(folder, trace):
+    kernel(folder, trace)
+    with pytest.raises(InputError, match="someone/kernel of the Hub, which is never run"):
+        load(folder)
 
 
 def test_a_refusal_says_how_to_look(folder, trace):
     alter_modeling(folder, trace)
     with pytest.raises(InputError, match="diff .*modeling_gpt_scratch.py .*--trust-remote-code"):
-        require_own_code(folder)
+        require_own_code(ModelFolder.read(folder))
 
 
 def test_the_code_of_an_adapters_base_is_not_run(tmp_path, trace, sound, monkeypatch, capsys):

@@ -67,6 +67,11 @@ def test_published_model_replaces_the_older_one_and_what_was_measured_of_it(new_
     assert files(run) == expected
 
 
+def test_what_was_deleted_of_the_older_model_is_said(new_model, capsys):
+    assert replace_model(new_model, new_model.parent) == ["metrics.json"]
+    assert capsys.readouterr().err.endswith("what was measured of it is deleted: metrics.json.\n")
+
+
 def test_files_of_yours_stay_where_a_model_is_published(new_model):
     run = new_model.parent
     yours = {"plots/holiday.png", "results/mine.json", "model_backup.safetensors", "vocab.json", "modeling.py"}

@@ -1,0 +1,96 @@
+"""A model's folder as one object: what it says of its settings and files, and how often they are read."""
+
+import builtins
+import io
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from hf_gpt_scratch.cli import main
+from hf_gpt_scratch.model_folder import contents
+from hf_gpt_scratch.model_folder.contents import ModelFolder
+from hf_gpt_scratch.utils.errors import InputError
+from support.models import save_model
+
+PACKAGE = Path(contents.__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory) -> Path:
+    return save_model(tmp_path_factory.mktemp("sound"), chat="{{ messages }}")
+
+
+def write(folder: Path, name: str, **settings) -> None:
+    (folder / name).write_text(json.dumps(settings))
+
+
+def test_a_model_is_described(sound):
+    model = ModelFolder.open(sound)
+    assert (model.architecture, model.auto_class) == ("GPTScratchForCausalLM", "AutoModelForCausalLM")
+    assert not model.is_adapter and model.is_own and model.config.n_positions == 64
+    assert model.weight_files == {"model.safetensors"}
+    assert model.code_files == {"configuration_gpt_scratch.py", "modeling_gpt_scratch.py"}
+    assert {"chat_template.jinja", "tokenizer.json", "config.json"} <= {path.name for path in model.files()}
+    assert ModelFolder.open(model) is model and Path(model) == sound
+
+
+def test_an_adapter_is_described(tmp_path):
+    write(tmp_path, "adapter_config.json", base_model_name_or_path="user/base", task_type="SEQ_CLS")
+    adapter = ModelFolder.open(tmp_path)
+    assert adapter.is_adapter and adapter.base == "user/base" and not adapter.is_own
+    assert adapter.auto_class == "AutoPeftModelForSequenceClassification"
+    assert adapter.weight_files == {"adapter_model.safetensors"}
+    with pytest.raises(InputError, match="has no config.json"):
+        adapter.require_own()
+    write(tmp_path, "config.json", model_type="gpt_scratch")
+    assert not ModelFolder.open(tmp_path).is_adapter
+
+
+@pytest.mark.parametrize("name", ["../other.safetensors", "/etc/passwd", "", 3])
+def test_an_index_names_files_of_the_folder(tmp_path, name):
+    write(tmp_path, "config.json", model_type="gpt_scratch")
+    write(tmp_path, "model.safetensors.index.json", weight_map={"a": name})
+    with pytest.raises(InputError, match="index.json is damaged"):
+        _ = ModelFolder.open(tmp_path).weight_files
+
+
+def test_the_files_of_a_model_are_downloaded_and_none_of_its_code(monkeypatch, tmp_path):
+    names = ["config.json", "model.safetensors", "chat_template.jinja", "modeling.py", "pytorch_model.bin", "notes.md"]
+    monkeypatch.setattr(contents.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(contents.HfApi, "list_repo_files", lambda self, name: names)
+    asked = []
+
+    def snapshot_download(name, allow_patterns, ignore_patterns):
+        asked.extend(one for one in names if any(Path(one).match(pattern) for pattern in allow_patterns))
+        return tmp_path
+
+    monkeypatch.setattr(contents, "snapshot_download", snapshot_download)
+    assert contents.resolve_source("user/model") == tmp_path
+    assert asked == ["config.json", "model.safetensors", "chat_template.jinja"]
+
+
+def test_a_push_reads_the_settings_once(sound, monkeypatch, capsys):
+    """
+    By our code. The secret scan reads config.json as text, and the clean process gets a copy, whose settings are read
+    again as it is the copy that runs. transformers reads it for the tokenizer, once each time that one is loaded.
+    """
+    readers = Counter()
+
+    def counting(opened):
+        def open_(file, *args, **kwargs):
+            if str(file) == str(sound / "config.json"):
+                frame = sys._getframe(1)
+                while frame and PACKAGE not in Path(frame.f_code.co_filename).parents:
+                    frame = frame.f_back
+                readers[Path(frame.f_code.co_filename).name if frame else None] += 1
+            return opened(file, *args, **kwargs)
+
+        return open_
+
+    monkeypatch.setattr(io, "open", counting(io.open))
+    monkeypatch.setattr(builtins, "open", counting(builtins.open))
+    assert main(["push", str(sound), "you/model", "--dry-run"]) == 0, capsys.readouterr().out
+    assert readers == {"files.py": 1, "secrets.py": 1, "clean_process.py": 1, "tokenizer.py": 2}
