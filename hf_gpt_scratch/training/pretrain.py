@@ -141,8 +141,8 @@ def make_rows(args: PretrainArguments, text, streaming: bool, seed: int):
     if streaming:
         train_rows = StreamedRows(train, tokenizer, layout, args.shuffle_buffer, seed)
     else:
-        train_rows = layout.hold(tokenize(train, tokenizer))
-    validation_rows = validation_layout.hold(tokenize(validation, tokenizer))
+        train_rows = layout.in_memory(tokenize(train, tokenizer))
+    validation_rows = validation_layout.in_memory(tokenize(validation, tokenizer))
     for name, rows in (("training", train_rows), ("validation", validation_rows)):
         if not isinstance(rows, StreamedRows) and len(rows) == 0:
             raise InputError(
