@@ -9,8 +9,10 @@ from ..apps import compare as app_compare
 from ..evaluation.judge import scoring as judge
 from ..hub import check, push
 from . import chat, classify, convert, export, generate
+from .train import JOBS
 
 COMMANDS = {
+    "train": ("train a model; what follows is the job", JOBS),
     "convert": ("make a model of this package from another GPT-2", convert),
     "export": ("write a model of this package in another format", export),
     "generate": ("let a language model continue a prompt", generate),
