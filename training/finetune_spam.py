@@ -8,7 +8,12 @@ The same as `hf-gpt-scratch train spam`, as a file for torchrun, accelerate and 
 
 import sys
 
-from hf_gpt_scratch_cli import main
+from hf_gpt_scratch_cli import main as hf_gpt_scratch
+
+
+def main(argv: list[str]) -> int:
+    return hf_gpt_scratch(["train", "spam", *argv])
+
 
 if __name__ == "__main__":
-    sys.exit(main(["train", "spam", *sys.argv[1:]]))
+    sys.exit(main(sys.argv[1:]))
