@@ -31,7 +31,7 @@ def replace_model(source: Path, folder: Path) -> None:
 
 
 def _is_result_card(path: Path) -> bool:
-    from .result_card import read_card
+    from ..utils.result_card import read_card
 
     try:
         return bool(read_card(path))
