@@ -62,10 +62,12 @@ def take_config(words: Sequence[str], job: str) -> tuple[Path | None, list[str]]
     if words and not words[0].startswith("-"):
         found.append(words.pop(0))
     for i in reversed([i for i, word in enumerate(words) if word.partition("=")[0] == "--config"]):
-        option, equals, value = words.pop(i).partition("=")
-        if not equals and i == len(words):
+        _, equals, value = words.pop(i).partition("=")
+        if not equals:
+            value = words.pop(i) if i < len(words) and not words[i].startswith("--") else ""
+        if not value:
             raise UsageError("--config wants the name or the path of a config.")
-        found.append(value if equals else words.pop(i))
+        found.append(value)
     if len(found) > 1:
         raise UsageError(f"There are two configs, {found[0]} and {found[1]}; give one.")
     return (find(found[0], job) if found else None), words

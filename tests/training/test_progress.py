@@ -1,5 +1,6 @@
 """What a run shows: a table, a summary, nothing else; with --verbose what the libraries say."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,12 +8,13 @@ from pathlib import Path
 import pytest
 from transformers import TrainerControl, TrainerState
 
+from hf_gpt_scratch.training import instruct, pretrain, spam
 from hf_gpt_scratch.training.progress import LossTable
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "training" / "demo_data"
-SHAPE = "--train_tokenizer 300 --n_embd 16 --n_layer 1 --n_head 2 --n_positions 160 --use_cpu true --save_strategy no"
-RUN = "--max_steps 4 --eval_strategy steps --eval_steps 2 --logging_steps 1 --load_best_model_at_end false --config"
+SHAPE = "--train_tokenizer 300 --n_embd 16 --n_layer 1 --n_head 2 --n_positions 256 --use_cpu true"
+RUN = "--max_steps 3 --save_strategy no --eval_strategy steps --eval_steps 3 --logging_steps 1 --load_best_model_at_end false --config"
 
 
 def shown(capsys, *logs: tuple[int, dict], max_steps: int = 100, evaluate: bool = False) -> list[list[str]]:
@@ -41,28 +43,41 @@ def test_what_is_logged_after_the_training_is_no_row(capsys):
     assert len(shown(capsys, (100, {"train_runtime": 3.0, "train_loss": 1.0}))) == 1
 
 
-@pytest.mark.parametrize(
-    ("job", "options", "lines"),
-    [
-        ("spam", ["--data_file", DATA / "messages.tsv"], 1 + 4 + 1 + 3 + 1),
-        ("pretrain", ["--data_file", DATA / "story.txt", "--sample_every", "0", "--dropout", "0"], 1 + 4 + 1 + 2 + 1),
-        ("instruct", ["--data_file", DATA / "instructions.json", "--answered_rows", "2"], 1 + 4 + 1 + 3 + 2),
-    ],
-)
-def test_a_run_prints_no_line_of_a_library(job, options, lines, tmp_path):
-    (tmp_path / "empty.yaml").touch()
-    words = [*SHAPE.split(), *RUN.split(), tmp_path / "empty.yaml", *options, "--output_dir", tmp_path / "out"]
-    if job == "instruct":
-        words += ["--max_new_tokens", "2"]
-    command = [sys.executable, "-m", "hf_gpt_scratch_cli", "train", job, *map(str, words)]
+def words(folder: Path, *options) -> list[str]:
+    (folder / "empty.yaml").touch()
+    return [*SHAPE.split(), *RUN.split(), *map(str, [folder / "empty.yaml", *options, "--output_dir", folder / "out"])]
+
+
+def check(out: str, folder: Path, lines: int) -> None:
+    header, *rows = out.splitlines()
+    assert header.split()[:3] == ["step", "epoch", "loss"] and len(rows) == 3 + lines, out
+    assert [row.split()[0] for row in rows[:3]] == ["1", "2", "3"]
+    assert rows[-1].endswith(f"are in {folder / 'out'}.")
+    assert not re.search(r"[{}]|%\||warning", out, re.IGNORECASE), out
+
+
+def test_a_run_prints_no_line_of_a_library_and_says_what_it_will_delete(tmp_path, capfd):
+    argv = words(tmp_path, "--data_file", DATA / "messages.tsv")
+    command = [sys.executable, "-m", "hf_gpt_scratch_cli", "train", "spam", *argv]
     run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert run.returncode == 0 and run.stderr == "", run.stderr
-    out = run.stdout.splitlines()
-    assert out[0].split()[:3] == ["step", "epoch", "loss"] and len(out) == lines, run.stdout
-    assert [int(line.split()[0]) for line in out[1:5]] == [1, 2, 3, 4]
-    assert not {"{", "}", "%|", "arning"} & {mark for mark in ("{", "}", "%|", "arning") if mark in run.stdout}
-    assert out[-1].endswith(f"are in {tmp_path / 'out'}.")
-    if job == "spam":
-        replaced = subprocess.run([*command, "--verbose", "true"], capture_output=True, text=True, cwd=ROOT)
-        assert "{'loss': " in replaced.stdout
-        assert "note: " in replaced.stderr and "metrics.json, results/spam.json will be deleted" in replaced.stderr
+    check(run.stdout, tmp_path, lines=5)
+    spam.main([*argv, "--verbose", "true", "--disable_tqdm", "true"])
+    again = capfd.readouterr()
+    assert "{'loss': " in again.out and "epoch      loss" not in again.out
+    assert "note: " in again.err and "metrics.json, results/spam.json will be deleted" in again.err
+
+
+@pytest.mark.parametrize(
+    ("job", "data", "options", "lines"),
+    [
+        (pretrain, "story.txt", ["--sample_every", 0], 4),
+        (instruct, "instructions.json", ["--answered_rows", 2, "--max_new_tokens", 2], 6),
+    ],
+    ids=["pretrain", "instruct"],
+)
+def test_so_do_the_other_jobs(job, data, options, lines, tmp_path, capfd):
+    job.main(words(tmp_path, "--data_file", DATA / data, *options))
+    out, err = capfd.readouterr()
+    check(out, tmp_path, lines)
+    assert err == ""
