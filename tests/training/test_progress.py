@@ -14,7 +14,8 @@ from hf_gpt_scratch.training.progress import LossTable
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "training" / "demo_data"
 SHAPE = "--train_tokenizer 300 --n_embd 16 --n_layer 1 --n_head 2 --n_positions 256 --use_cpu true"
-RUN = "--max_steps 3 --save_strategy no --eval_strategy steps --eval_steps 3 --logging_steps 1 --load_best_model_at_end false --config"
+RUN = "--max_steps 3 --save_strategy no --eval_strategy steps --eval_steps 3 --logging_steps 1"
+RUN += " --load_best_model_at_end false --config"
 
 
 def shown(capsys, *logs: tuple[int, dict], max_steps: int = 100, evaluate: bool = False) -> list[list[str]]:
