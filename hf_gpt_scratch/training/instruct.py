@@ -230,6 +230,24 @@ def pack_rows(rows: Dataset, max_length: int, seed: int) -> Dataset:
     return packed
 
 
+def make_trainer(
+    run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, train_rows: Dataset, validation_rows: Dataset
+) -> LengthGroupedTrainer:
+    """The Trainer of encoded rows."""
+    return LengthGroupedTrainer(
+        model=model,
+        args=run.training_args,
+        train_dataset=train_rows,
+        eval_dataset=validation_rows,
+        processing_class=tokenizer,
+        data_collator=LanguageModelCollator(tokenizer.pad_token_id),
+        compute_metrics=mean_loss,
+        preprocess_logits_for_metrics=row_losses,
+        callbacks=early_stopping(run.args.early_stopping_patience, run.training_args),
+        shown_metric="perplexity",
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> dict:
     """Runs the job with the words behind `hf-gpt-scratch train instruct` and returns what metrics.json has."""
     run = Run("instruct", make_parser(), argv)
@@ -245,26 +263,9 @@ def main(argv: Sequence[str] | None = None) -> dict:
     encoded, cut, max_length = encode(args, splits, tokenizer, model.config.n_positions)
     train_rows = pack_rows(encoded["train"], max_length, training_args.seed) if args.packing else encoded["train"]
 
-    trainer = LengthGroupedTrainer(
-        model=model,
-        args=training_args,
-        train_dataset=train_rows,
-        eval_dataset=encoded["validation"],
-        processing_class=tokenizer,
-        data_collator=LanguageModelCollator(tokenizer.pad_token_id),
-        compute_metrics=mean_loss,
-        preprocess_logits_for_metrics=row_losses,
-        callbacks=early_stopping(args.early_stopping_patience, training_args),
-        shown_metric="perplexity",
-    )
-    facts = {
-        "dropped_rows": data.dropped,
-        "truncated": cut,
-        "packed_rows": len(train_rows) if args.packing else None,
-        "parameters": model.num_parameters(),
-        "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
-        "split_seed": split_seed,
-    }
+    trainer = make_trainer(run, model, tokenizer, train_rows, encoded["validation"])
+    trained_parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    sizes_of_model = {"parameters": model.num_parameters(), "trained_parameters": trained_parameters}
     run.train(trainer)
     if not trainer.save_final(lambda folder: merge(folder, args, tokenizer) if args.merge_adapter else None):
         return {}
@@ -282,8 +283,12 @@ def main(argv: Sequence[str] | None = None) -> dict:
         "sizes": {name: len(rows) for name, rows in splits.items()},
         "answered_rows": len(answers),
         "leaked_pairs": alpaca.leaked_pairs(splits),
-        **facts,
+        "dropped_rows": data.dropped,
+        "truncated": cut,
+        "packed_rows": len(train_rows) if args.packing else None,
+        **sizes_of_model,
         **method(args, state),
+        "split_seed": split_seed,
         "tokenizer": fingerprint(tokenizer),
         **run.facts(source=data.source, sha256=data.sha256),
     }

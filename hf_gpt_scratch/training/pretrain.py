@@ -189,6 +189,24 @@ class Sampling(TrainerCallback):
             print_line(f"{step:>7}  {' '.join(text.split())}")
 
 
+def make_trainer(
+    run: Run, model: GPTScratchForCausalLM, tokenizer: PreTrainedTokenizerBase, layout, train_rows, validation_rows
+) -> ScratchTrainer:
+    """The Trainer of rows in a layout, which lets the model write as it learns."""
+    is_windows = isinstance(layout, Windows)
+    return ScratchTrainer(
+        model=model,
+        args=run.training_args,
+        train_dataset=train_rows,
+        eval_dataset=validation_rows,
+        processing_class=tokenizer,
+        data_collator=layout.collate if is_windows else LanguageModelCollator(tokenizer.pad_token_id),
+        compute_metrics=None if is_windows else mean_loss,
+        preprocess_logits_for_metrics=None if is_windows else row_losses,
+        callbacks=[Sampling(run.args, tokenizer, run.output_dir / "samples.jsonl", run.training_args.seed)],
+    )
+
+
 def results(trainer, layout, max_length: int) -> dict:
     """What the training came to, from Trainer's log, and the validation loss of the final weights."""
     eval_loss = trainer.evaluate()["eval_loss"]
@@ -229,18 +247,8 @@ def main(argv: Sequence[str] | None = None) -> dict:
     layouts = make_layouts(args, model.config.n_positions, tokenizer.eos_token_id)
     train_rows, validation_rows = make_rows(args, parts, tokenizer, layouts, streaming, training_args.seed)
 
-    layout, is_windows = layouts[0], args.packing == "windows"
-    trainer = ScratchTrainer(
-        model=model,
-        args=training_args,
-        train_dataset=train_rows,
-        eval_dataset=validation_rows,
-        processing_class=tokenizer,
-        data_collator=layout.collate if is_windows else LanguageModelCollator(tokenizer.pad_token_id),
-        compute_metrics=None if is_windows else mean_loss,
-        preprocess_logits_for_metrics=None if is_windows else row_losses,
-        callbacks=[Sampling(args, tokenizer, run.output_dir / "samples.jsonl", training_args.seed)],
-    )
+    layout = layouts[0]
+    trainer = make_trainer(run, model, tokenizer, layout, train_rows, validation_rows)
     run.train(trainer)
     measured = results(trainer, layout, layout.max_length)
     if not trainer.save_final():
@@ -254,7 +262,7 @@ def main(argv: Sequence[str] | None = None) -> dict:
         "rows": {"train": None if streaming else len(train_rows), "validation": len(validation_rows)},
         "packing": args.packing,
         "max_length": layout.max_length,
-        "stride": layout.stride if is_windows else None,
+        "stride": layout.stride if args.packing == "windows" else None,
         "parameters": model.num_parameters(),
         "vocab_size": model.config.vocab_size,
         **run.facts(source=text.source, sha256=text.sha256, revision=text.revision),

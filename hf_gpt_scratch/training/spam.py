@@ -124,6 +124,24 @@ def compute_metrics(evaluation: EvalPrediction) -> dict[str, float]:
     return {key: value for key, value in measure(*evaluation).items() if isinstance(value, float)}
 
 
+def make_trainer(
+    run: Run, model: GPTScratchForSequenceClassification, tokenizer: PreTrainedTokenizerBase, encoded: DatasetDict
+) -> LengthGroupedTrainer:
+    """The Trainer of the tokenized splits."""
+    args, train = run.args, encoded["train"]
+    return LengthGroupedTrainer(
+        model=model,
+        args=run.training_args,
+        train_dataset=WordDropout(train, tokenizer, args.word_dropout) if args.word_dropout else train,
+        eval_dataset=encoded["validation"],
+        processing_class=tokenizer,
+        data_collator=DataCollatorWithPadding(tokenizer),
+        compute_metrics=compute_metrics,
+        callbacks=early_stopping(args.early_stopping_patience, run.training_args),
+        shown_metric="f1",
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> dict:
     """Runs the job with the words behind `hf-gpt-scratch train spam` and returns what metrics.json has."""
     run = Run("spam", make_parser(), argv)
@@ -140,18 +158,7 @@ def main(argv: Sequence[str] | None = None) -> dict:
     if any(too_long.values()):
         print(f"Messages cut to {model.config.n_positions} tokens: {too_long}")
 
-    train = encoded["train"]
-    trainer = LengthGroupedTrainer(
-        model=model,
-        args=training_args,
-        train_dataset=WordDropout(train, tokenizer, args.word_dropout) if args.word_dropout else train,
-        eval_dataset=encoded["validation"],
-        processing_class=tokenizer,
-        data_collator=DataCollatorWithPadding(tokenizer),
-        compute_metrics=compute_metrics,
-        callbacks=early_stopping(args.early_stopping_patience, training_args),
-        shown_metric="f1",
-    )
+    trainer = make_trainer(run, model, tokenizer, encoded)
     run.train(trainer)
     logits = {name: trainer.predict(encoded[name]).predictions for name in ("validation", "test")}
     results = {name: measure(values, splits[name]["label"]) for name, values in logits.items()}

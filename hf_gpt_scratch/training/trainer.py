@@ -1,6 +1,5 @@
 """The Trainer of the jobs: it stops at a loss that is NaN, and saves a model whole or not at all."""
 
-import json
 import shutil
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from ..model_folder.contents import ADAPTER_CONFIG
 from ..model_folder.saving import replace_model
 from ..pretrained import record_reference_logits
 from ..utils.errors import InputError, UsageError
-from ..utils.files import write_json
+from ..utils.files import read_json_object, write_json
 from .arguments import complete_checkpoints
 from .progress import use_table
 
@@ -145,7 +144,7 @@ def make_base_absolute(adapter: Path) -> None:
     the Hub, `runs/small` would be taken for the repository of someone of the name of runs.
     """
     path = adapter / ADAPTER_CONFIG
-    settings = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    settings = read_json_object(path) if path.is_file() else {}
     base = settings.get("base_model_name_or_path")
     if base and Path(base).is_dir():
         write_json(path, settings | {"base_model_name_or_path": str(Path(base).absolute())})
@@ -162,8 +161,8 @@ def early_stopping(patience: int | None, args: TrainingArguments) -> list[Traine
         return []
     if patience < 1 or not args.load_best_model_at_end:
         raise UsageError(
-            "--early_stopping_patience counts evaluations, 1 or more, and ends with the best of them: leave"
-            " --eval_strategy and --load_best_model_at_end on."
+            "--early_stopping_patience counts evaluations, 1 or more, and ends with the best of them:"
+            " omit --eval_strategy no and --load_best_model_at_end false."
         )
     return [EarlyStoppingCallback(early_stopping_patience=patience)]
 
