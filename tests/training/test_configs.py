@@ -77,6 +77,14 @@ def test_the_options_are_those_of_the_dataclasses(job):
     assert {field.name for field in fields(ScratchTrainingArguments)} < configs.option_names(job)
 
 
+@pytest.mark.parametrize("job", ["pretrain", "spam", "instruct"])
+def test_the_help_ends_with_an_example_whose_words_are_right(job):
+    *_, example = importlib.import_module(f"hf_gpt_scratch.training.{job}").make_parser().format_help().splitlines()
+    start = f"Example: hf-gpt-scratch train {job} "
+    assert example.startswith(start)
+    configs.check_words(example.removeprefix(start).split(), job)
+
+
 WRONG = [["--data_file", "nosuch"], ["--nosuch", "1"], ["nosuch"]]
 
 
