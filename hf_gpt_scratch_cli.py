@@ -3,12 +3,15 @@ The command `hf-gpt-scratch`, beside the package so that `--help`, `--version` a
 torch and transformers are imported: `hf_gpt_scratch/__init__.py` sees that this module is there, and waits.
 """
 
+import logging
 import os
 import sys
 
 # PyTorch's threads (GNU OpenMP) wait for each other by spinning. Beside other work on the same cores, steps of a small
 # model then take 15 times as long as with a short spin, which costs nothing on idle ones. Torch reads it as it loads.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+# Where bitsandbytes is installed, importing transformers' Trainer imports it, and on a CPU it has a line to say.
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def main(argv: list[str] | None = None) -> int:

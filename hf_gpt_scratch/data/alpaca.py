@@ -12,7 +12,7 @@ import os
 import random
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from datasets import Dataset, DatasetDict
 from transformers import PreTrainedTokenizerBase
 
 from ..prompts import render_prompt
-from ..utils.errors import InputError, UsageError
+from ..utils.errors import InputError, UsageError, one_line
 from ..utils.provenance import sha256
 from ..utils.text import has_lone_surrogates
 from .download import download, rows_from_hub
@@ -52,7 +52,7 @@ def load_instructions(data_file: str | os.PathLike | None = None, dataset_name: 
 
     Raises:
         InputError: when the data is missing, damaged or malformed, naming the row. Rows of a Hub set without an
-            instruction or an output, of which Alpaca has some, are left out and counted.
+            instruction or an output, of which Alpaca has some, are omitted and counted.
     """
     if data_file and dataset_name:
         raise UsageError("Give --data_file or --dataset_name, not both.")
@@ -77,20 +77,19 @@ def parse_instructions(content: str, source: str) -> list[dict[str, str]]:
         InputError: naming the first row (from 1 on) that is no object, lacks a field or has one that is empty.
     """
     if content.lstrip().startswith("{"):
-        numbered = [(number, line) for number, line in enumerate(content.split("\n"), start=1) if line.strip()]
-        try:
-            rows = [json.loads(line) for number, line in numbered]
-        except (ValueError, RecursionError):
-            rows = None
-        if rows is None:
-            raise InputError(f"{source}, line {_bad_line(numbered)}: not a JSON object of its own.")
+        numbered = ((number, line) for number, line in enumerate(content.split("\n"), start=1) if line.strip())
+        rows = [
+            _parse(line, lambda _, number=number: f"{source}, line {number}: not a JSON object of its own.")
+            for number, line in numbered
+        ]
     else:
-        try:
-            rows = json.loads(content)
-        except (ValueError, RecursionError) as error:
-            raise InputError(
-                f"{source} is not valid JSON ({error}); expected a list of objects with instruction, input and output."
-            ) from None
+        rows = _parse(
+            content,
+            lambda error: (
+                f"{source} is not valid JSON ({one_line(error)}); expected a list of objects with"
+                " instruction, input and output."
+            ),
+        )
     if not isinstance(rows, list):
         raise InputError(f"{source} must be a list of objects with {', '.join(FIELDS)}, not a {type(rows).__name__}.")
     if not rows:
@@ -171,13 +170,13 @@ def encode(
     row: Mapping[str, str], tokenizer: PreTrainedTokenizerBase, max_length: int, mask_prompt: bool = False
 ) -> dict:
     """
-    A row as tokens to learn: prompt, output, end token. Prompt and output are encoded apart, so that training meets
+    A row as tokens to learn: prompt, output, EOS token. Prompt and output are encoded apart, so that training meets
     the very tokens that generation starts from.
 
     Returns:
         `input_ids` and `labels` of at most `max_length`; `prompt_length`; `cut_prompt` and `cut_response`, whether
-        either was too long. A response that was cut has no end token. The first label is ignored, as nothing stands
-        before it, and with `mask_prompt` are those of the whole prompt; that of the end token never is.
+        either was too long. A response that was cut has no EOS token. The first label is ignored, as nothing stands
+        before it, and with `mask_prompt` are those of the whole prompt; that of the EOS token never is.
     """
     prompt, cut_prompt = encode_prompt(tokenizer, row, max_length)
     response = [*_tokens(tokenizer, row["output"]), tokenizer.eos_token_id]
@@ -193,7 +192,7 @@ def encode(
 
 
 def _tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    # Special tokens spelled out in the data stay text: an end token in the middle would end the document.
+    # Special tokens spelled out in the data stay text: an EOS token in the middle would end the document.
     return tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
 
 
@@ -216,13 +215,11 @@ def _three_fields(row: Mapping) -> dict[str, str]:
     return {name: row[name] or "" for name in FIELDS}
 
 
-def _bad_line(numbered: Iterable[tuple[int, str]]) -> int:
-    for number, line in numbered:
-        try:
-            json.loads(line)
-        except (ValueError, RecursionError):
-            return number
-    raise AssertionError("every line is JSON")
+def _parse(text: str, complaint: Callable[[Exception], str]):
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(complaint(error)) from None
 
 
 def _downloaded() -> Instructions:
@@ -241,13 +238,11 @@ def _from_hub(name: str) -> Instructions:
     return Instructions(rows, name, digest, dropped=len(table) - len(rows))
 
 
-def encode_splits(splits, tokenizer, max_length: int, mask_prompt: bool):
-    """The splits as tokens, and how many prompts and responses of each had to be cut, which is printed."""
+def encode_splits(splits: DatasetDict, tokenizer: PreTrainedTokenizerBase, max_length: int, mask_prompt: bool):
+    """The splits as tokens, and how many prompts and responses of each had to be cut."""
     encoded = splits.map(lambda row: encode(row, tokenizer, max_length, mask_prompt), desc="Tokenizing")
     cut = {
         name: {"prompts": sum(rows["cut_prompt"]), "responses": sum(rows["cut_response"])}
         for name, rows in encoded.items()
     }
-    if any(sum(counts.values()) for counts in cut.values()):
-        print(f"Prompts and responses cut to {max_length} tokens together: {cut}")
     return encoded, cut

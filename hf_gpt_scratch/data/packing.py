@@ -78,7 +78,7 @@ def _side_by_side(documents: list[Mapping[str, Sequence[int]]]) -> dict[str, lis
 class LanguageModelCollator:
     """
     Batches of rows with `input_ids` and `labels`, padded on the right to the longest. Padding gets the label -100 by
-    its position, never by its id, which may be the end token's.
+    its position, never by its id, which may be the EOS token's.
 
     Ordinary rows get an `attention_mask`. Packed ones, told by their `position_ids`, must not have one: there the
     padding is a document of its own, which nothing is learned from and no other document sees.

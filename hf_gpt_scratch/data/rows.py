@@ -1,8 +1,8 @@
 """
 The rows that a language model trains on: windows that slide over a text, or packed documents.
 
-A small text is held as token ids and shuffled whole, as in "Build a Large Language Model (From Scratch)", chapter 5; a
-large one is tokenized while it trains and shuffled within a buffer.
+A small text is kept in memory as token ids and shuffled whole, as in "Build a Large Language Model (From Scratch)",
+chapter 5; a large one is tokenized while it trains and shuffled within a buffer.
 """
 
 import random
@@ -27,7 +27,7 @@ class Windows:
     the next row begins `stride` tokens later. What is left at the end is no row, as in the book.
 
     Raises:
-        UsageError: for a stride that would leave tokens out.
+        UsageError: for a stride that would omit tokens.
     """
 
     max_length: int
@@ -42,13 +42,13 @@ class Windows:
         rest = np.array([], dtype=np.int32)
         for block in blocks:
             ids = np.concatenate([rest, block]) if joined else block
-            held = HeldWindows(ids, self)
-            yield from (held[i].copy() for i in range(len(held)))  # a view would keep the whole block in memory
-            rest = ids[len(held) * self.stride :]
+            windows = WindowsInMemory(ids, self)
+            yield from (windows[i].copy() for i in range(len(windows)))  # a view would keep the whole block in memory
+            rest = ids[len(windows) * self.stride :]
 
-    def hold(self, blocks: Iterable[np.ndarray]) -> Dataset:
+    def in_memory(self, blocks: Iterable[np.ndarray]) -> Dataset:
         """All rows, in memory: the ids once, whatever the stride."""
-        return HeldWindows(np.concatenate([np.array([], dtype=np.int32), *blocks]), self)
+        return WindowsInMemory(np.concatenate([np.array([], dtype=np.int32), *blocks]), self)
 
     def collate(self, rows: Sequence[np.ndarray]) -> dict[str, torch.LongTensor]:
         """A batch in which each of the `(B, max_length)` tokens has the one after it as its target."""
@@ -57,7 +57,7 @@ class Windows:
         return {"input_ids": input_ids, "labels": input_ids, "shift_labels": ids[:, 1:].contiguous()}
 
 
-class HeldWindows(Dataset):
+class WindowsInMemory(Dataset):
     """The windows of token ids in memory, by number."""
 
     def __init__(self, ids: np.ndarray, windows: Windows):
@@ -80,12 +80,12 @@ class PackedDocuments:
     """
 
     max_length: int
-    end_token_id: int
+    eos_token_id: int
 
     def rows(self, blocks: Iterable[np.ndarray], seed: int = 0, joined: bool = True) -> Iterator[dict]:
         """The rows of blocks of token ids, the documents of a block packed with each other."""
         for block in blocks:
-            ends = np.flatnonzero(block == self.end_token_id) + 1
+            ends = np.flatnonzero(block == self.eos_token_id) + 1
             documents = [
                 document[i : i + self.max_length].tolist()
                 for document in np.split(block, ends)
@@ -93,7 +93,7 @@ class PackedDocuments:
             ]
             yield from pack([{"input_ids": document} for document in documents], self.max_length, seed)
 
-    def hold(self, blocks: Iterable[np.ndarray]) -> list[dict]:
+    def in_memory(self, blocks: Iterable[np.ndarray]) -> list[dict]:
         """All rows, in memory, all documents packed with each other."""
         return list(self.rows([np.concatenate([np.array([], dtype=np.int32), *blocks])]))
 
@@ -103,7 +103,7 @@ class StreamedRows(IterableDataset):
     The rows of a part, tokenized as they are needed, without end: after the last character the first one follows.
 
     Each row is drawn from a buffer of `buffer` rows. `seed` and the number of the pass decide which, so that a resumed
-    run, for which Trainer reads over the rows it has seen, goes on with the same. Each of DataLoader's workers reads
+    run, for which Trainer reads over the rows it has seen, continues with the same. Each of DataLoader's workers reads
     everything and tokenizes its share; with several processes, accelerate lets the first one read for all.
 
     Raises:

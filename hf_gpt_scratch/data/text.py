@@ -2,7 +2,7 @@
 Plain text to pretrain on: "The Verdict", files, a Hub data set; read, split and tokenized as a stream of pieces, so
 that it may be larger than memory.
 
-A document is a file, a row of a data set, or what stands between two `<|endoftext|>` in either; the end token follows
+A document is a file, a row of a data set, or what stands between two `<|endoftext|>` in either; the EOS token follows
 each.
 """
 
@@ -21,7 +21,7 @@ from datasets import load_dataset_builder
 from transformers import PreTrainedTokenizerBase
 
 from ..tokenizer import END_TOKEN
-from ..utils.errors import InputError, UsageError
+from ..utils.errors import InputError, UsageError, one_line
 from .download import download
 
 VERDICT_URL = (
@@ -85,13 +85,13 @@ class HubText(Text):
 
 
 @dataclass(frozen=True)
-class HeldText(Text):
+class TextInMemory(Text):
     """A text in memory."""
 
-    held: tuple[Piece, ...] = ()
+    content: tuple[Piece, ...] = ()
 
     def pieces(self) -> Iterator[Piece]:
-        yield from self.held
+        yield from self.content
 
 
 def load_text(
@@ -163,8 +163,7 @@ def _from_hub(name: str, config: str | None, split: str, column: str) -> HubText
         # Rows may be empty: what the column holds, the first that is not tells.
         first = next((row for row in islice(rows, 1000) if row.get(column) is not None), next(iter(rows), None))
     except Exception as error:  # datasets raises a dozen types for a name, a network or a format that is not good
-        reason = " ".join(str(error).split()) or repr(error)
-        raise InputError(f"The data set {name} could not be loaded ({reason}).") from None
+        raise InputError(f"The data set {name} could not be loaded ({one_line(error)}).") from None
     if first is None:
         raise InputError(f"The data set {name} has no rows in its split {split}.")
     if not isinstance(first.get(column), str):
@@ -193,7 +192,7 @@ def _cut_before_space(read: Callable[[], str]) -> Iterator[str]:
 
 
 def _documents(texts: Iterable[str]) -> Iterator[Piece]:
-    """The pieces of a file or a row, cut where an end token is written in it."""
+    """The pieces of a file or a row, cut where an EOS token is written in it."""
     for text in texts:
         *ended, rest = text.split(END_TOKEN)
         for document in ended:
@@ -249,14 +248,14 @@ def split(
         if text.characters is not None:
             size = min(size, int(text.characters * validation_share))
         return Part(text, size), Part(text, 0, size), f"the first {size:,} characters validate, the rest trains"
-    held = HeldText(text.source, text.sha256, text.revision, held=tuple(text.pieces()))
-    size = int(sum(len(piece) for piece, _ in held.held) * (1 - validation_share))
-    return Part(held, 0, size), Part(held, size), f"the first {size:,} characters train, the rest validates"
+    in_memory = TextInMemory(text.source, text.sha256, text.revision, content=tuple(text.pieces()))
+    size = int(sum(len(piece) for piece, _ in in_memory.content) * (1 - validation_share))
+    return Part(in_memory, 0, size), Part(in_memory, size), f"the first {size:,} characters train, the rest validates"
 
 
 def tokenize(part: Part, tokenizer: PreTrainedTokenizerBase, shard: int = 0, shards: int = 1) -> Iterator[np.ndarray]:
     """
-    The token ids of a part, with the end token after each document, in blocks `(N,)` of int32; of every `shards`
+    The token ids of a part, with the EOS token after each document, in blocks `(N,)` of int32; of every `shards`
     blocks only the one numbered `shard`. A block ends with a document where documents are not enormous.
     """
     for number, block in enumerate(_blocks(part.pieces())):

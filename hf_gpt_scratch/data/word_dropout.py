@@ -7,7 +7,7 @@ from transformers import PreTrainedTokenizerBase
 
 class WordDropout(torch.utils.data.Dataset):
     """
-    Tokenized rows from which each word is left out with `probability` whenever they are read; a row that would lose
+    Tokenized rows from which each word is omitted with `probability` whenever they are read; a row that would lose
     all of them stays whole (Iyyer et al. 2015, "Deep Unordered Composition Rivals Syntactic Methods for Text
     Classification", section 3.1). Draws from torch's global randomness, as dropout does.
 

@@ -1,5 +1,6 @@
-"""How the training scripts read their settings: first a YAML of flat keys, then `--key value` that overrides it."""
+"""How the jobs read their settings: first a YAML of flat keys, then `--key value` that overrides it."""
 
+import argparse
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -7,15 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-import yaml
 from transformers import HfArgumentParser, PreTrainedTokenizerBase, TrainerState, TrainingArguments
 
 from ..configuration_gpt_scratch import GPTScratchConfig
 from ..modeling_gpt_scratch import GPTScratchPreTrainedModel
 from ..pretrained import load_pretrained
 from ..tokenizer import load_tokenizer, train_tokenizer
-from ..utils.errors import InputError, UsageError
+from ..utils.errors import InputError, UsageError, one_line
 from ..utils.files import is_missing_folder
+from . import configs
 
 
 @dataclass
@@ -51,6 +52,9 @@ class ScratchTrainingArguments(TrainingArguments):
             "choices": ["auto", "fp32", "fp16", "bf16"],
         },
     )
+    verbose: bool = field(
+        default=False, metadata={"help": "Show what the libraries say too: their warnings, bars and logs."}
+    )
 
     def __post_init__(self):
         if self.output_dir is None:
@@ -77,20 +81,39 @@ def training_settings(args: TrainingArguments) -> dict:
     return {**settings, "batch_size": rows, "precision": "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"}
 
 
-def parse_yaml_and_args(parser: HfArgumentParser, argv: Sequence[str]) -> tuple:
+def make_parser(job: str, arguments: type, description: str, example: str, **defaults) -> HfArgumentParser:
+    """The parser of a job: of its own dataclass and ScratchTrainingArguments, with the job's defaults."""
+    parser = HfArgumentParser(
+        (arguments, ScratchTrainingArguments),
+        prog=f"hf-gpt-scratch train {job}",
+        description=f"{description}\nCONFIG is a YAML file or one of {', '.join(configs.names(job))}.",
+        epilog=f"Example: {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(**defaults)
+    return parser
+
+
+def parse_yaml_and_args(parser: HfArgumentParser, argv: Sequence[str], job: str = "") -> tuple:
     """
-    The parser's dataclasses, filled from `argv`: an optional path of a YAML file, then options that override it.
+    The parser's dataclasses, filled from `argv`: an optional config (a YAML file, or the name of one that comes with
+    the package for the job), then options that override it.
 
     Raises:
         InputError: when the YAML cannot be read.
         UsageError: for a key or option that does not exist, or settings that contradict each other.
         SystemExit: with status 2, by argparse, when an option's value is wrong.
     """
-    argv = list(argv)
     parser.allow_abbrev = False  # a misspelt option is an error, not another option
-    parser.usage = "%(prog)s [CONFIG.yaml] [--key value ...]; --help lists the keys"
-    if argv and not argv[0].startswith("-"):
-        argv = [*_yaml_as_options(parser, argv[0]), *argv[1:]]
+    parser.usage = "%(prog)s [CONFIG | --config CONFIG] [--key value ...]"
+    config, argv = configs.take_config(argv, job)
+    if config:
+        settings = configs.read(config)
+        known = {action.dest for action in parser._actions}
+        unknown = [str(key) for key in settings if key not in known]
+        if unknown:
+            raise UsageError(f"{config} has keys that are no option: {', '.join(unknown)}.")
+        argv = [*configs.as_options(settings), *argv]
     unknown = parser.parse_known_args(argv)[1]
     if unknown:
         raise UsageError(f"There is no option {unknown[0]}; --help lists them.")
@@ -99,7 +122,7 @@ def parse_yaml_and_args(parser: HfArgumentParser, argv: Sequence[str]) -> tuple:
     except UsageError:
         raise
     except ValueError as error:  # TrainingArguments refuses settings that contradict each other
-        raise UsageError(f"The settings cannot be used: {' '.join(str(error).split())}") from None
+        raise UsageError(f"The settings cannot be used: {one_line(error)}.") from None
 
 
 def resume_checkpoint(args: TrainingArguments) -> str | None:
@@ -147,27 +170,6 @@ def _best_precision(use_cpu: bool = False) -> str:
     return "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp16"
 
 
-def _yaml_as_options(parser: HfArgumentParser, path: str) -> list[str]:
-    try:
-        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The config {path} cannot be read ({getattr(error, 'strerror', 'not UTF-8')}).") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is not valid YAML ({' '.join(str(error).split())}).") from None
-    if not isinstance(settings, dict):
-        raise InputError(f"{path} must hold `key: value` lines.")
-    known = {action.dest for action in parser._actions}
-    unknown = [str(key) for key in settings if key not in known]
-    if unknown:
-        raise UsageError(f"{path} has keys that are no option: {', '.join(unknown)}.")
-    options = []
-    for key, value in settings.items():
-        if value is not None:
-            values = value if isinstance(value, list) else [value]
-            options += [f"--{key}", *(json.dumps(v) if isinstance(v, dict) else str(v) for v in values)]
-    return options
-
-
 @dataclass
 class ModelArguments:
     """Pretrained weights with their tokenizer, or random ones of a shape."""
@@ -193,12 +195,12 @@ class ModelArguments:
         The tokenizer: trained on `texts`, or the one named, or the model's.
 
         Raises:
-            InputError: when it cannot be read, or has no end token.
+            InputError: when it cannot be read, or has no EOS token.
             UsageError: when the settings name none, or two.
         """
         source = self.tokenizer_name or self.model_name_or_path
         if self.train_tokenizer and source:
-            raise UsageError("--train_tokenizer is for random weights and no --tokenizer_name: leave it out.")
+            raise UsageError("--train_tokenizer is for random weights and no --tokenizer_name: omit it.")
         if self.train_tokenizer:
             return train_tokenizer(texts, self.train_tokenizer, self.individual_digits, self.n_positions)
         if source is None:
@@ -208,7 +210,7 @@ class ModelArguments:
                 raise InputError(f"There is no folder {value}; make it, or name another by --{option}.")
         tokenizer = load_tokenizer(source)
         if tokenizer.eos_token_id is None:
-            raise InputError(f"The tokenizer of {source} has no end token, which texts have to end with.")
+            raise InputError(f"The tokenizer of {source} has no EOS token, which texts have to end with.")
         return tokenizer
 
     def make_model(
@@ -233,7 +235,7 @@ class ModelArguments:
             if len(tokenizer) > model.config.vocab_size:
                 raise UsageError(
                     f"The tokenizer has {len(tokenizer)} tokens, more than the model ({model.config.vocab_size});"
-                    " leave out --tokenizer_name."
+                    " omit --tokenizer_name."
                 )
             return model
         shape = {name: getattr(self, name) for name in ("n_positions", "n_embd", "n_layer", "n_head")}

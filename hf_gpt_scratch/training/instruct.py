@@ -1,21 +1,44 @@
 """
-Teaches a language model to follow instructions, with transformers' Trainer, then lets it answer the test set.
+The job `hf-gpt-scratch train instruct`: a language model learns to follow instructions, then answers the test set.
 
-    python training/finetune_instruct.py training/configs/instruct/cpu_small.yaml --output_dir runs/instruct
-
-The data is the book's set, downloaded, or any in Alpaca's format (`--data_file`, `--dataset_name`). `--help` lists
-every setting; each can stand in the YAML or on the command line. Writes into `--output_dir`: the model (loadable by
-`AutoModelForCausalLM`; with `--lora_r` or `--qlora` the adapter, by `AutoPeftModelForCausalLM`), its tokenizer with
-the chat template of the prompt it was trained on, `responses.json`, `metrics.json` and `plots/training.png`.
+The data is the book's set, downloaded, or any in Alpaca's format (`--data_file`, `--dataset_name`). Each setting can
+stand in the YAML or on the command line. Writes into `--output_dir`: the model (loadable by `AutoModelForCausalLM`;
+with `--lora_r` or `--qlora` the adapter, by `AutoPeftModelForCausalLM`), its tokenizer with the chat template of the
+prompt it was trained on, `responses.json`, `metrics.json`, `results/instructions.json` and `plots/training.png`.
 """
 
-import argparse
-import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 
-from .arguments import ModelArguments
+import torch
+from datasets import Dataset, DatasetDict
+from tqdm import tqdm
+from transformers import GenerationConfig, HfArgumentParser, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+
+from ..adapters import add_lora, four_bit, merge_adapter, require_peft
+from ..data import alpaca
+from ..data.losses import mean_loss, perplexities, row_losses
+from ..data.packing import LanguageModelCollator, pack
+from ..evaluation.instruction import DEFINITIONS, repetition_rate
+from ..evaluation.intervals import wilson
+from ..evaluation.plots import plot_training
+from ..generation.batch import complete_prompts
+from ..model_folder.contents import ADAPTER_CONFIG, read_config, resolve_source
+from ..modeling_gpt_scratch import GPTScratchForCausalLM
+from ..pretrained import load_pretrained
+from ..prompts import CHAT_TEMPLATE, render_prompt
+from ..tokenizer import fingerprint
+from ..utils.errors import UsageError
+from ..utils.files import write_json
+from ..utils.result_card import Metric
+from . import arguments
+from .arguments import ModelArguments, ScratchTrainingArguments
+from .run_record import Run
+from .samplers import LengthGroupedTrainer
+from .trainer import early_stopping
 
 
 @dataclass
@@ -52,24 +75,13 @@ class InstructArguments(ModelArguments):
     )
 
 
-def make_parser():
-    from transformers import HfArgumentParser
-
-    from .arguments import ScratchTrainingArguments
-
-    parser = HfArgumentParser(
-        (InstructArguments, ScratchTrainingArguments),
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(num_train_epochs=2.0)
-    return parser
+def make_parser() -> HfArgumentParser:
+    example = "hf-gpt-scratch train instruct --train_tokenizer 2000 --output_dir runs/instruct"
+    return arguments.make_parser("instruct", InstructArguments, __doc__, example, num_train_epochs=2.0)
 
 
-def check(args: InstructArguments, training_args) -> None:
+def check(args: InstructArguments, training_args: ScratchTrainingArguments) -> None:
     """Fills in what one setting says of another; raises `UsageError` for settings that contradict each other."""
-    from ..utils.errors import UsageError
-
     if args.qlora and args.lora_r is None:
         args.lora_r = 16
     if args.lora_r is not None and args.lora_r < 1:
@@ -79,11 +91,11 @@ def check(args: InstructArguments, training_args) -> None:
     if not 0 <= args.lora_dropout < 1:
         raise UsageError(f"lora_dropout must be 0 or more and below 1, not {args.lora_dropout}.")
     if args.lora_r and not args.model_name_or_path:
-        raise UsageError("An adapter is trained on a saved model: give --model_name_or_path, or leave out --lora_r.")
+        raise UsageError("An adapter is trained on a saved model: give --model_name_or_path, or omit --lora_r.")
     if args.merge_adapter and not args.lora_r:
         raise UsageError("--merge_adapter is for --lora_r or --qlora.")
     if args.merge_adapter and training_args.push_to_hub and training_args.hub_strategy != "end":
-        raise UsageError("--merge_adapter true pushes the whole model: leave --hub_strategy at end.")
+        raise UsageError("--merge_adapter true pushes the whole model: omit --hub_strategy.")
     if args.lora_r and not args.merge_adapter and training_args.push_to_hub and Path(args.model_name_or_path).is_dir():
         raise UsageError(
             f"An adapter of the folder {args.model_name_or_path} is of use to nobody else: push that folder first and"
@@ -96,20 +108,15 @@ def check(args: InstructArguments, training_args) -> None:
             raise UsageError(f"{name} must be at least 1, not {getattr(args, name)}.")
 
 
-def make_tokenizer(args: InstructArguments, rows):
-    from ..prompts import CHAT_TEMPLATE, render_prompt
-
+def make_tokenizer(args: InstructArguments, rows: Dataset) -> PreTrainedTokenizerBase:
+    """The tokenizer, trained on the rows or loaded, with the prompt as its chat template."""
     tokenizer = args.make_tokenizer(render_prompt(row["instruction"], row["input"]) + row["output"] for row in rows)
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer
 
 
 def make_model(args: InstructArguments, tokenizer, quantization=None):
-    """The language model before training, from pretrained or random weights, that stops at the end token."""
-    from transformers import GenerationConfig
-
-    from ..modeling_gpt_scratch import GPTScratchForCausalLM
-
+    """The language model before training, from pretrained or random weights, that stops at the EOS token."""
     special = {f"{kind}_token_id": getattr(tokenizer, f"{kind}_token_id") for kind in ("bos", "eos", "pad")}
     model = args.make_model(GPTScratchForCausalLM, tokenizer, quantization=quantization, **special)
     # A quarter of the context is what every prompt leaves free (data.alpaca.encode_prompt).
@@ -119,29 +126,15 @@ def make_model(args: InstructArguments, tokenizer, quantization=None):
     return model
 
 
-def make_trained_model(args: InstructArguments, training_args, tokenizer):
+def make_trained_model(
+    args: InstructArguments, training_args: ScratchTrainingArguments, tokenizer: PreTrainedTokenizerBase
+) -> PreTrainedModel:
     """`make_model`'s, with the adapter to be trained on it where one is asked for."""
     if not args.lora_r:
         return make_model(args, tokenizer)
-    import torch
-
-    from ..adapters import add_lora, four_bit, require_peft
-    from ..model_folder.contents import ADAPTER_CONFIG, read_config, resolve_source
-    from ..utils.errors import UsageError
-
     require_peft()
-    if not args.merge_adapter:  # the adapter will stand alone, and others must be able to use it with its base
-        base = resolve_source(args.model_name_or_path)
-        if (base / ADAPTER_CONFIG).exists() or read_config(base).get("model_type") != "gpt_scratch":
-            raise UsageError(
-                f"{args.model_name_or_path} is not a model of this package, and an adapter alone would fit nothing"
-                " that others can load: convert it first by hf-gpt-scratch convert, or add --merge_adapter true."
-            )
-        if read_config(base).get("eos_token_id") != tokenizer.eos_token_id:
-            raise UsageError(
-                f"{args.model_name_or_path} has another end token than its tokenizer, which an adapter alone would not"
-                " stop at: add --merge_adapter true."
-            )
+    if not args.merge_adapter:
+        check_base(args.model_name_or_path, tokenizer)
     quantization = None
     if args.qlora:
         compute = torch.bfloat16 if training_args.bf16 else torch.float16 if training_args.fp16 else torch.float32
@@ -155,11 +148,23 @@ def make_trained_model(args: InstructArguments, training_args, tokenizer):
     )
 
 
+def check_base(name_or_path: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raises `UsageError` unless others can use an adapter that stands alone with this base."""
+    base = resolve_source(name_or_path)
+    if (base / ADAPTER_CONFIG).exists() or read_config(base).get("model_type") != "gpt_scratch":
+        raise UsageError(
+            f"{name_or_path} is not a model of this package, and an adapter alone would fit nothing that others can"
+            " load: convert it first by hf-gpt-scratch convert, or add --merge_adapter true."
+        )
+    if read_config(base).get("eos_token_id") != tokenizer.eos_token_id:
+        raise UsageError(
+            f"{name_or_path} has another EOS token than its tokenizer, which an adapter alone would not stop at: add"
+            " --merge_adapter true."
+        )
+
+
 def merge(folder: Path, args: InstructArguments, tokenizer) -> None:
     """Makes of the folder of an adapter one of the whole model, the adapter merged into the full-precision base."""
-    from ..adapters import merge_adapter
-    from ..model_folder.contents import ADAPTER_CONFIG
-
     merge_adapter(make_model(args, tokenizer), folder).save_pretrained(folder)
     for path in (folder / ADAPTER_CONFIG, *folder.glob("adapter_model.*")):
         path.unlink()
@@ -167,18 +172,12 @@ def merge(folder: Path, args: InstructArguments, tokenizer) -> None:
 
 def measure(model, tokenizer, rows, args: InstructArguments, quiet: bool) -> tuple[dict, list]:
     """The numbers of `evaluation.instruction.DEFINITIONS` on encoded rows, and the answers."""
-    from tqdm import tqdm
-
-    from ..data.losses import perplexities
-    from ..evaluation.instruction import repetition_rate
-    from ..generation.batch import complete_prompts
-
     rows = list(rows)
     answered = rows[: args.answered_rows]
     result = perplexities(model, rows, tokenizer.pad_token_id)
     start = time.perf_counter()
     prompts = [row["input_ids"][: row["prompt_length"]] for row in answered]
-    with tqdm(total=len(prompts), desc="Answering", disable=quiet) as bar:
+    with tqdm(total=len(prompts), desc="Answering", disable=True if quiet else None) as bar:
         answers = complete_prompts(
             model,
             prompts,
@@ -199,13 +198,6 @@ def measure(model, tokenizer, rows, args: InstructArguments, quiet: bool) -> tup
 
 def measure_both(args: InstructArguments, training_args, tokenizer, encoded) -> tuple[dict, dict, list]:
     """The numbers of what was saved, and of the base model, which the same seed makes again; the former's answers."""
-    import torch
-    from transformers import set_seed
-
-    from ..data.losses import perplexities
-    from ..modeling_gpt_scratch import GPTScratchForCausalLM
-    from ..pretrained import load_pretrained
-
     print("Answering the test instructions, with the trained model and with the base model.")
     device, quiet = training_args.device, training_args.disable_tqdm
     model = load_pretrained(GPTScratchForCausalLM, training_args.output_dir).to(device)
@@ -218,135 +210,63 @@ def measure_both(args: InstructArguments, training_args, tokenizer, encoded) -> 
     return trained, base, answers
 
 
-def facts(args: InstructArguments, state) -> dict:
-    """How it was trained, and with what."""
-    from importlib.metadata import version
-
-    from ..utils.provenance import environment
-
-    result = {
-        "method": ("QLoRA" if args.qlora else "LoRA" if args.lora_r else "full") + " tuning",
-        "mask_prompt": args.mask_prompt,
-        "repetition_penalty": args.repetition_penalty,
-        "steps": state.global_step,
-        "epochs": state.epoch,
-        **environment(),
-    }
-    for package in ("peft", "bitsandbytes")[: 2 if args.qlora else 1 if args.lora_r else 0]:
-        result["versions"][package] = version(package)
-    return result
+def encode(
+    args: InstructArguments, splits: DatasetDict, tokenizer: PreTrainedTokenizerBase, limit: int
+) -> tuple[DatasetDict, dict, int]:
+    """The splits as tokens, how many prompts and responses had to be cut, and the tokens that a row has at most."""
+    max_length = limit if args.max_length is None else args.max_length
+    if not 2 <= max_length <= limit:
+        raise UsageError(f"max_length must be 2 to {limit}, the most that the model reads, not {max_length}.")
+    encoded, cut = alpaca.encode_splits(splits, tokenizer, max_length, args.mask_prompt)
+    if any(sum(counts.values()) for counts in cut.values()):
+        print(f"Prompts and responses cut to {max_length} tokens together: {cut}")
+    return encoded, cut, max_length
 
 
-def make_card(metrics: dict):
-    """The result card: the numbers on the test set, beside those of the model before it was tuned."""
-    from ..evaluation.intervals import wilson
-    from ..utils.provenance import environment
-    from ..utils.result_card import Metric, ResultCard
+def pack_rows(rows: Dataset, max_length: int, seed: int) -> Dataset:
+    """The rows side by side, by `data.packing`."""
+    packed = Dataset.from_list(pack(rows, max_length, seed))
+    print(f"Packed {len(rows)} training rows into {len(packed)} of at most {max_length} tokens.")
+    return packed
 
-    answered = metrics["answered_rows"]
 
-    def numbers(row: dict) -> dict:
-        stopped = round(row["stop_rate"] * answered)
-        return {
-            "response_perplexity": Metric(row["response_perplexity"], higher_is_better=False),
-            "perplexity": Metric(row["perplexity"], higher_is_better=False),
-            "stop_rate": Metric(row["stop_rate"], wilson(stopped, answered)),
-            "repetition_rate": Metric(row["repetition_rate"], higher_is_better=False),
-        }
-
-    return ResultCard(
-        task=metrics["task"],
-        protocol=f"split {metrics['split_seed']}: {metrics['sizes']['test']} test rows, {answered} of them answered,"
-        f" greedily, with a repetition penalty of {metrics['repetition_penalty']:g}; perplexity per token of the"
-        f" tokenizer {metrics['tokenizer']}",
-        data=[{key: value for key, value in metrics["data"].items() if value}],
-        metrics=numbers(metrics),
-        baselines={"before tuning": numbers(metrics["base"])},
-        seeds=[metrics["seed"]],
-        command=metrics["command"],
-        environment=environment(),
-        predictions="responses.json",
+def make_trainer(
+    run: Run, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, train_rows: Dataset, validation_rows: Dataset
+) -> LengthGroupedTrainer:
+    """The Trainer of encoded rows."""
+    return LengthGroupedTrainer(
+        model=model,
+        args=run.training_args,
+        train_dataset=train_rows,
+        eval_dataset=validation_rows,
+        processing_class=tokenizer,
+        data_collator=LanguageModelCollator(tokenizer.pad_token_id),
+        compute_metrics=mean_loss,
+        preprocess_logits_for_metrics=row_losses,
+        callbacks=early_stopping(run.args.early_stopping_patience, run.training_args),
+        shown_metric="perplexity",
     )
 
 
-def write_results(output_dir: Path, metrics: dict, log_history: list[dict]) -> None:
-    """Writes the numbers, the card and the picture, and prints a table of the numbers before and after."""
-    from ..evaluation.plots import plot_training
-    from ..utils.files import write_json
-
-    write_json(output_dir / "metrics.json", metrics)
-    make_card(metrics).write(output_dir, "instructions")
-    (output_dir / "plots").mkdir(exist_ok=True)
-    plot_training(log_history, output_dir / "plots" / "training.png", metric="perplexity")
-    keys = ("perplexity", "response_perplexity", "stop_rate", "repetition_rate", "tokens_per_second")
-    print(f"{'':8}" + "".join(f"{key:>21}" for key in keys))
-    for name, row in (("base", metrics["base"]), ("trained", metrics)):
-        print(f"{name:8}" + "".join(f"{row[key]:21.4g}" for key in keys))
-    masked = ", which mask_prompt keeps the model from learning" if metrics["mask_prompt"] else ""
-    answered, rows = metrics["answered_rows"], metrics["sizes"]["test"]
-    print(
-        f"The rates are of {answered} answers, the perplexities of {rows} test rows, the first with prompts{masked}."
-    )
-    print(f"The model, responses.json, metrics.json, results/instructions.json and plots/ are in {output_dir}.")
-
-
-def main(argv: list[str] | None = None) -> dict:
-    argv = sys.argv[1:] if argv is None else argv
-    from ..utils.errors import UsageError
-    from .arguments import parse_yaml_and_args, resume_checkpoint, training_settings
-
-    args, training_args = parse_yaml_and_args(make_parser(), argv)
+def main(argv: Sequence[str] | None = None) -> dict:
+    """Runs the job with the words behind `hf-gpt-scratch train instruct` and returns what metrics.json has."""
+    run = Run("instruct", make_parser(), argv)
+    args, training_args = run.args, run.training_args
     check(args, training_args)
 
-    from datasets import Dataset
-    from transformers import set_seed
-
-    from ..data import alpaca
-    from ..data.losses import mean_loss, row_losses
-    from ..data.packing import LanguageModelCollator, pack
-    from ..evaluation.instruction import DEFINITIONS
-    from ..hub.push import push_trained
-    from ..tokenizer import fingerprint
-    from ..utils.files import write_json
-    from ..utils.provenance import command_line, recorded_source
-    from .samplers import LengthGroupedTrainer
-    from .trainer import early_stopping
-
-    start = time.perf_counter()
     data = alpaca.load_instructions(args.data_file, args.dataset_name)
     split_seed = training_args.seed if args.split_seed is None else args.split_seed
     splits = alpaca.split(data.rows, split_seed)
     tokenizer = make_tokenizer(args, splits["train"])
     set_seed(training_args.seed)
     model = make_trained_model(args, training_args, tokenizer)
-    limit = tokenizer.model_max_length = model.config.n_positions
-    max_length = limit if args.max_length is None else args.max_length
-    if not 2 <= max_length <= limit:
-        raise UsageError(f"max_length must be 2 to {limit}, the most that the model reads, not {max_length}.")
-    encoded, cut = alpaca.encode_splits(splits, tokenizer, max_length, args.mask_prompt)
-    train_rows = encoded["train"]
-    if args.packing:
-        train_rows = Dataset.from_list(pack(train_rows, max_length, training_args.seed))
-        print(f"Packed {len(encoded['train'])} training rows into {len(train_rows)} of at most {max_length} tokens.")
+    encoded, cut, max_length = encode(args, splits, tokenizer, model.config.n_positions)
+    train_rows = pack_rows(encoded["train"], max_length, training_args.seed) if args.packing else encoded["train"]
 
-    trainer = LengthGroupedTrainer(
-        model=model,
-        args=training_args,
-        train_dataset=train_rows,
-        eval_dataset=encoded["validation"],
-        processing_class=tokenizer,
-        data_collator=LanguageModelCollator(tokenizer.pad_token_id),
-        compute_metrics=mean_loss,
-        preprocess_logits_for_metrics=row_losses,
-        callbacks=early_stopping(args.early_stopping_patience, training_args),
-    )
-    parameters = {
-        "parameters": model.num_parameters(),
-        "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
-    }
-    resumed = resume_checkpoint(training_args)
-    trained_for = trainer.train(resume_from_checkpoint=resumed).metrics["train_runtime"]
-    output_dir = Path(training_args.output_dir)
+    trainer = make_trainer(run, model, tokenizer, train_rows, encoded["validation"])
+    trained_parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    sizes_of_model = {"parameters": model.num_parameters(), "trained_parameters": trained_parameters}
+    run.train(trainer)
     if not trainer.save_final(lambda folder: merge(folder, args, tokenizer) if args.merge_adapter else None):
         return {}
 
@@ -354,16 +274,6 @@ def main(argv: list[str] | None = None) -> dict:
     trainer = model = None  # the optimizer goes with it
     accelerator.free_memory()
     trained, base, answers = measure_both(args, training_args, tokenizer, encoded)
-    responses = [
-        {
-            **{name: row[name] for name in alpaca.FIELDS},
-            "model_response": tokenizer.decode(
-                answer.token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
-            ),
-            "finish_reason": answer.finish_reason,
-        }
-        for row, answer in zip(splits["test"], answers)
-    ]
     metrics = {
         "task": "instruction following",
         "measured_on": "test",
@@ -376,19 +286,81 @@ def main(argv: list[str] | None = None) -> dict:
         "dropped_rows": data.dropped,
         "truncated": cut,
         "packed_rows": len(train_rows) if args.packing else None,
-        **parameters,
-        **facts(args, state),
-        "train_seconds": None if resumed else trained_for,
-        "seed": training_args.seed,
+        **sizes_of_model,
+        **method(args, state),
         "split_seed": split_seed,
         "tokenizer": fingerprint(tokenizer),
-        "seconds": round(time.perf_counter() - start, 1),
-        "settings": training_settings(training_args),
-        "base_model": recorded_source(args.model_name_or_path),
-        "data": {"source": data.source, "sha256": data.sha256, "dataset": args.dataset_name},
-        "command": command_line("training/finetune_instruct.py", argv),
+        **run.facts(source=data.source, sha256=data.sha256),
     }
-    write_json(output_dir / "responses.json", responses)
-    write_results(output_dir, metrics, state.log_history)
-    push_trained(training_args, repo_id)
+    metrics["versions"] |= adapter_versions(args)
+    write_responses(run.output_dir, splits["test"], answers, tokenizer)
+    write_results(run, metrics, state.log_history)
+    run.push(repo_id)
     return metrics
+
+
+def method(args: InstructArguments, state) -> dict:
+    """How it was trained."""
+    return {
+        "method": ("QLoRA" if args.qlora else "LoRA" if args.lora_r else "full") + " tuning",
+        "mask_prompt": args.mask_prompt,
+        "repetition_penalty": args.repetition_penalty,
+        "steps": state.global_step,
+        "epochs": state.epoch,
+    }
+
+
+def adapter_versions(args: InstructArguments) -> dict[str, str]:
+    """Those of the packages that an adapter takes, besides those of every run."""
+    packages = ("peft", "bitsandbytes")[: 2 if args.qlora else 1 if args.lora_r else 0]
+    return {package: version(package) for package in packages}
+
+
+def write_responses(output_dir: Path, rows: Dataset, answers: list, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Writes responses.json: the test rows and the model's answers to them."""
+    responses = [
+        {
+            **{name: row[name] for name in alpaca.FIELDS},
+            "model_response": tokenizer.decode(
+                answer.token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+            ),
+            "finish_reason": answer.finish_reason,
+        }
+        for row, answer in zip(rows, answers)
+    ]
+    write_json(output_dir / "responses.json", responses)
+
+
+def card_numbers(row: dict, answered: int) -> dict[str, Metric]:
+    """What the result card has of a model, of which so many answers were looked at."""
+    return {
+        "response_perplexity": Metric(row["response_perplexity"], higher_is_better=False),
+        "perplexity": Metric(row["perplexity"], higher_is_better=False),
+        "stop_rate": Metric(row["stop_rate"], wilson(round(row["stop_rate"] * answered), answered)),
+        "repetition_rate": Metric(row["repetition_rate"], higher_is_better=False),
+    }
+
+
+def write_results(run: Run, metrics: dict, log_history: list[dict]) -> None:
+    """Writes the numbers, the card and the picture, and prints a table of the numbers before and after."""
+    answered, rows = metrics["answered_rows"], metrics["sizes"]["test"]
+    run.write(
+        "instructions",
+        metrics,
+        card_numbers(metrics, answered),
+        protocol=f"split {metrics['split_seed']}: {rows} test rows, {answered} of them answered, greedily, with a"
+        f" repetition penalty of {metrics['repetition_penalty']:g}; perplexity per token of the tokenizer"
+        f" {metrics['tokenizer']}",
+        baselines={"before tuning": card_numbers(metrics["base"], answered)},
+        predictions="responses.json",
+    )
+    plot_training(log_history, run.picture("training"), metric="perplexity")
+    keys = ("perplexity", "response_perplexity", "stop_rate", "repetition_rate", "tokens_per_second")
+    print(f"{'':8}" + "".join(f"{key:>21}" for key in keys))
+    for name, row in (("base", metrics["base"]), ("trained", metrics)):
+        print(f"{name:8}" + "".join(f"{row[key]:21.4g}" for key in keys))
+    masked = ", which mask_prompt keeps the model from learning" if metrics["mask_prompt"] else ""
+    print(
+        f"The rates are of {answered} answers, the perplexities of {rows} test rows, the first with prompts{masked}."
+    )
+    print(f"The model, responses.json, metrics.json, results/instructions.json and plots/ are in {run.output_dir}.")

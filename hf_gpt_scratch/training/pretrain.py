@@ -1,25 +1,50 @@
 """
-Pretrains a GPT on plain text with transformers' Trainer: "The Verdict" by default, files, or a Hub data set.
+The job `hf-gpt-scratch train pretrain`: a GPT on plain text, "The Verdict" by default, files, or a Hub data set.
 
-    python training/pretrain.py training/configs/pretrain/cpu_small.yaml --output_dir runs/verdict
-
-The Verdict is downloaded, or read from `--data_file`. `--help` lists every setting; each can stand in the YAML or on
-the command line. Writes into `--output_dir`: the model (loadable by `AutoModelForCausalLM`), its tokenizer,
-`metrics.json`, `samples.jsonl` (what the model wrote while it learned) and `plots/training.png`.
+The Verdict is downloaded, or read from `--data_file`. Each setting can stand in the YAML or on the command line.
+Writes into `--output_dir`: the model (loadable by `AutoModelForCausalLM`), its tokenizer, `metrics.json`,
+`results/pretraining.json`, `samples.jsonl` (what the model wrote while it learned) and `plots/training.png`.
 """
 
-import argparse
 import json
 import math
-import sys
-import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .arguments import ModelArguments
+import torch
+from transformers import HfArgumentParser, PreTrainedTokenizerBase, TrainerCallback, set_seed
+
+from ..data.losses import mean_loss, row_losses
+from ..data.packing import LanguageModelCollator
+from ..data.rows import PackedDocuments, StreamedRows, Windows
+from ..data.text import Part, Text, load_text, split, tokenize
+from ..evaluation.plots import plot_language_model
+from ..generation.sampling import stream_text
+from ..modeling_gpt_scratch import GPTScratchForCausalLM
+from ..tokenizer import fingerprint
+from ..utils.errors import InputError, UsageError
+from ..utils.result_card import Metric
+from . import arguments
+from .arguments import ModelArguments, ScratchTrainingArguments
+from .progress import print_line
+from .run_record import Run
+from .trainer import ScratchTrainer
 
 IN_MEMORY = 32_000_000  # characters; a larger text is streamed
 TOKENIZER_SAMPLE = 10_000_000  # characters that a tokenizer is trained on, at most
+DEFAULTS = {
+    "learning_rate": 4e-4,
+    "lr_scheduler_type": "cosine",
+    "warmup_steps": 0.05,
+    "num_train_epochs": 10.0,
+    "eval_strategy": "steps",
+    "eval_steps": 50,
+    "save_strategy": "steps",
+    "save_steps": 500,
+    "load_best_model_at_end": False,
+    "include_num_input_tokens_seen": True,
+}
 
 
 @dataclass
@@ -63,134 +88,127 @@ class PretrainArguments(ModelArguments):
     n_layer: int = field(default=12, metadata={"help": "Blocks of the model, for random weights."})
     n_head: int = field(default=12, metadata={"help": "Attention heads of the model, for random weights."})
     sample_every: int = field(default=100, metadata={"help": "Steps between two samples; 0 for none."})
-    sample_prompt: str = field(default="Every effort moves you", metadata={"help": "What samples go on from."})
+    sample_prompt: str = field(default="Every effort moves you", metadata={"help": "What samples continue."})
     sample_tokens: int = field(default=50, metadata={"help": "Tokens of a sample."})
     temperature: float = field(default=0.8, metadata={"help": "Of samples and of the saved generation config."})
     top_k: int = field(default=40, metadata={"help": "The same; choose among the so many likeliest tokens, 0: all."})
 
 
-def make_parser():
-    from transformers import HfArgumentParser
-
-    from .arguments import ScratchTrainingArguments
-
-    parser = HfArgumentParser(
-        (PretrainArguments, ScratchTrainingArguments),
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(
-        learning_rate=4e-4,
-        lr_scheduler_type="cosine",
-        warmup_steps=0.05,
-        num_train_epochs=10.0,
-        eval_strategy="steps",
-        eval_steps=50,
-        save_strategy="steps",
-        save_steps=500,
-        load_best_model_at_end=False,
-        include_num_input_tokens_seen=True,
-    )
-    return parser
+def make_parser() -> HfArgumentParser:
+    example = "hf-gpt-scratch train pretrain cpu_small --output_dir runs/verdict"
+    return arguments.make_parser("pretrain", PretrainArguments, __doc__, example, **DEFAULTS)
 
 
-def check(args: PretrainArguments, training_args) -> None:
+def check(args: PretrainArguments, training_args: ScratchTrainingArguments) -> None:
     """Raises `UsageError` for settings that would fail, or mislead, hours later."""
-    from ..utils.errors import UsageError
-
     for name, least in (("shuffle_buffer", 1), ("sample_tokens", 1), ("top_k", 0), ("temperature", 0)):
         if not getattr(args, name) >= least:
             raise UsageError(f"{name} must be at least {least}, not {getattr(args, name)}.")
     if training_args.include_num_input_tokens_seen == "no":
-        raise UsageError("The curves are drawn against tokens seen: leave out --include_num_input_tokens_seen.")
+        raise UsageError("The curves are drawn against tokens seen: omit --include_num_input_tokens_seen.")
 
 
-def make_model(args: PretrainArguments, tokenizer):
+def is_streamed(args: PretrainArguments, training_args: ScratchTrainingArguments, text: Text) -> bool:
+    """Whether the text is tokenized while it trains; raises `UsageError` where nothing would end that."""
+    is_large = text.characters is None or text.characters > IN_MEMORY
+    streaming = args.streaming == "yes" or (args.streaming == "auto" and is_large)
+    if streaming and training_args.max_steps <= 0:
+        raise UsageError("A streamed text has no end: give --max_steps.")
+    return streaming
+
+
+def make_model(args: PretrainArguments, tokenizer: PreTrainedTokenizerBase) -> GPTScratchForCausalLM:
     """The language model, from pretrained or random weights, with the samples' settings as its own."""
-    from ..modeling_gpt_scratch import GPTScratchForCausalLM
-
     model = args.make_model(GPTScratchForCausalLM, tokenizer)
     if args.temperature > 0:
         model.generation_config.update(do_sample=True, temperature=args.temperature, top_k=args.top_k)
     return model
 
 
-def make_rows(args: PretrainArguments, text, streaming: bool, seed: int):
-    """The tokenizer, the model, the layout of rows, the training and validation rows, and how they were split."""
-    from transformers import set_seed
-
-    from ..data.rows import PackedDocuments, StreamedRows, Windows
-    from ..data.text import split, tokenize
-    from ..utils.errors import InputError, UsageError
-
-    train, validation, protocol = split(text, args.validation_share, streaming, args.max_validation_characters)
-    set_seed(seed)
-    tokenizer = args.make_tokenizer(train.texts(TOKENIZER_SAMPLE))
-    model = make_model(args, tokenizer)
-    limit = model.config.n_positions
+def make_layouts(args: PretrainArguments, limit: int, eos_token_id: int) -> list[Windows | PackedDocuments]:
+    """How the rows of training and of validation lie over the text, for a model that reads `limit` tokens."""
     max_length = limit if args.max_length is None else args.max_length
     if not 2 <= max_length <= limit:
         raise UsageError(f"max_length must be 2 to {limit}, the most that the model reads, not {max_length}.")
     if args.packing == "windows":
-        layout = Windows(max_length, max_length if args.stride is None else args.stride)
-        validation_layout = Windows(max_length, max_length)
-    elif args.stride is not None:
+        return [
+            Windows(max_length, args.stride if args.stride is not None else max_length),
+            Windows(max_length, max_length),
+        ]
+    if args.stride is not None:
         raise UsageError("--stride is for --packing windows.")
-    else:
-        layout = validation_layout = PackedDocuments(max_length, tokenizer.eos_token_id)
+    return [PackedDocuments(max_length, eos_token_id)] * 2
+
+
+def make_rows(args: PretrainArguments, parts: Sequence[Part], tokenizer, layouts, streaming: bool, seed: int) -> list:
+    """The rows of training and of validation; raises `InputError` where a part has not enough text for one."""
+    train, validation = parts
     if streaming:
-        train_rows = StreamedRows(train, tokenizer, layout, args.shuffle_buffer, seed)
+        train_rows = StreamedRows(train, tokenizer, layouts[0], args.shuffle_buffer, seed)
     else:
-        train_rows = layout.hold(tokenize(train, tokenizer))
-    validation_rows = validation_layout.hold(tokenize(validation, tokenizer))
+        train_rows = layouts[0].in_memory(tokenize(train, tokenizer))
+    validation_rows = layouts[1].in_memory(tokenize(validation, tokenizer))
     for name, rows in (("training", train_rows), ("validation", validation_rows)):
         if not isinstance(rows, StreamedRows) and len(rows) == 0:
             raise InputError(
-                f"The {name} part of {text.source} is shorter than a window of {max_length} tokens; give more text, a"
-                " smaller --max_length or another --validation_share."
+                f"The {name} part of {train.text.source} is shorter than a window of {layouts[0].max_length} tokens;"
+                " give more text, a smaller --max_length or another --validation_share."
             )
-    return tokenizer, model, layout, train_rows, validation_rows, protocol
+    return [train_rows, validation_rows]
 
 
-def sampling_callback(args: PretrainArguments, tokenizer, path: Path, seed: int):
-    """A Trainer callback that lets the model write, prints it, and keeps it as a line of JSON in `path`."""
-    import torch
-    from transformers import TrainerCallback
+class Sampling(TrainerCallback):
+    """Lets the model write every few steps, prints it, and keeps it as a line of JSON in `path`."""
 
-    from ..generation.sampling import stream_text
+    def __init__(self, args: PretrainArguments, tokenizer: PreTrainedTokenizerBase, path: Path, seed: int):
+        self.args, self.tokenizer, self.path, self.seed = args, tokenizer, path, seed
 
-    class Sampling(TrainerCallback):
-        def on_train_begin(self, arguments, state, control, model=None, **kwargs):
-            if state.is_world_process_zero:
-                lines = path.read_text(encoding="utf-8").split("\n") if path.exists() and state.global_step else []
-                # A resumed run writes again what came after its checkpoint; a killed one may have left half a line.
-                kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= state.global_step]
-                path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-            if state.global_step == 0:  # so that a prompt that does not fit is found now
-                self.on_step_end(arguments, state, control, model)
+    def on_train_begin(self, arguments, state, control, model=None, **kwargs):
+        path = self.path
+        if state.is_world_process_zero:
+            lines = path.read_text(encoding="utf-8").split("\n") if path.exists() and state.global_step else []
+            # A resumed run writes again what came after its checkpoint; a killed one may have left half a line.
+            kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= state.global_step]
+            path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        if state.global_step == 0:  # so that a prompt that does not fit is found now
+            self.on_step_end(arguments, state, control, model)
 
-        def on_step_end(self, arguments, state, control, model=None, **kwargs):
-            step = state.global_step
-            if not args.sample_every or (step % args.sample_every and step != state.max_steps):
-                return
-            generator = torch.Generator(model.device).manual_seed(seed)  # its own, to leave the training's alone
-            settings = {"temperature": args.temperature, "top_k": args.top_k, "generator": generator}
-            # By every process: sharded weights (FSDP) come together only if all ask for them.
-            pieces = stream_text(model, tokenizer, args.sample_prompt, args.sample_tokens, **settings)
-            text = args.sample_prompt + "".join(pieces)
-            if state.is_world_process_zero:
-                line = {"step": step, "tokens_seen": state.num_input_tokens_seen, "text": text}
-                with open(path, "a", encoding="utf-8") as file:
-                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
-                print(f"step {step}: {' '.join(text.split())}", flush=True)
+    def on_step_end(self, arguments, state, control, model=None, **kwargs):
+        args, step = self.args, state.global_step
+        if not args.sample_every or (step % args.sample_every and step != state.max_steps):
+            return
+        generator = torch.Generator(model.device).manual_seed(self.seed)  # its own, to leave the training's alone
+        settings = {"temperature": args.temperature, "top_k": args.top_k, "generator": generator}
+        # By every process: sharded weights (FSDP) come together only if all ask for them.
+        pieces = stream_text(model, self.tokenizer, args.sample_prompt, args.sample_tokens, **settings)
+        text = args.sample_prompt + "".join(pieces)
+        if state.is_world_process_zero:
+            line = {"step": step, "tokens_seen": state.num_input_tokens_seen, "text": text}
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            print_line(f"{step:>7}  {' '.join(text.split())}")
 
-    return Sampling()
+
+def make_trainer(
+    run: Run, model: GPTScratchForCausalLM, tokenizer: PreTrainedTokenizerBase, layout, train_rows, validation_rows
+) -> ScratchTrainer:
+    """The Trainer of rows in a layout, which lets the model write as it learns."""
+    is_windows = isinstance(layout, Windows)
+    return ScratchTrainer(
+        model=model,
+        args=run.training_args,
+        train_dataset=train_rows,
+        eval_dataset=validation_rows,
+        processing_class=tokenizer,
+        data_collator=layout.collate if is_windows else LanguageModelCollator(tokenizer.pad_token_id),
+        compute_metrics=None if is_windows else mean_loss,
+        preprocess_logits_for_metrics=None if is_windows else row_losses,
+        callbacks=[Sampling(run.args, tokenizer, run.output_dir / "samples.jsonl", run.training_args.seed)],
+    )
 
 
 def results(trainer, layout, max_length: int) -> dict:
     """What the training came to, from Trainer's log, and the validation loss of the final weights."""
-    from ..tokenizer import fingerprint
-
     eval_loss = trainer.evaluate()["eval_loss"]
     history = trainer.state.log_history
     last = [entry for entry in history if "loss" in entry][-1:]
@@ -214,50 +232,25 @@ def results(trainer, layout, max_length: int) -> dict:
     }
 
 
-def main(argv: list[str] | None = None) -> dict:
-    argv = sys.argv[1:] if argv is None else argv
-    from ..utils.errors import UsageError
-    from .arguments import parse_yaml_and_args, resume_checkpoint, training_settings
-
-    args, training_args = parse_yaml_and_args(make_parser(), argv)
-
-    from ..data.losses import mean_loss, row_losses
-    from ..data.packing import LanguageModelCollator
-    from ..data.rows import Windows
-    from ..data.text import load_text
-    from ..evaluation.plots import plot_language_model
-    from ..hub.push import push_trained
-    from ..utils.files import write_json
-    from ..utils.provenance import command_line, environment, recorded_source
-    from ..utils.result_card import Metric, ResultCard
-    from .trainer import ScratchTrainer
-
+def main(argv: Sequence[str] | None = None) -> dict:
+    """Runs the job with the words behind `hf-gpt-scratch train pretrain` and returns what metrics.json has."""
+    run = Run("pretrain", make_parser(), argv)
+    args, training_args = run.args, run.training_args
     check(args, training_args)
-    start = time.perf_counter()
+
     text = load_text(args.data_file, args.dataset_name, args.dataset_config, args.dataset_split, args.text_column)
-    is_large = text.characters is None or text.characters > IN_MEMORY
-    streaming = args.streaming == "yes" or (args.streaming == "auto" and is_large)
-    if streaming and training_args.max_steps <= 0:
-        raise UsageError("A streamed text has no end: give --max_steps.")
-    seed = training_args.seed
-    tokenizer, model, layout, train_rows, validation_rows, protocol = make_rows(args, text, streaming, seed)
-    is_windows = isinstance(layout, Windows)
-    output_dir = Path(training_args.output_dir)
-    trainer = ScratchTrainer(
-        model=model,
-        args=training_args,
-        train_dataset=train_rows,
-        eval_dataset=validation_rows,
-        processing_class=tokenizer,
-        data_collator=layout.collate if is_windows else LanguageModelCollator(tokenizer.pad_token_id),
-        compute_metrics=None if is_windows else mean_loss,
-        preprocess_logits_for_metrics=None if is_windows else row_losses,
-        callbacks=[sampling_callback(args, tokenizer, output_dir / "samples.jsonl", seed)],
-    )
-    resumed = resume_checkpoint(training_args)
-    trained_for = trainer.train(resume_from_checkpoint=resumed).metrics["train_runtime"]
+    streaming = is_streamed(args, training_args, text)
+    *parts, protocol = split(text, args.validation_share, streaming, args.max_validation_characters)
+    set_seed(training_args.seed)
+    tokenizer = args.make_tokenizer(parts[0].texts(TOKENIZER_SAMPLE))
+    model = make_model(args, tokenizer)
+    layouts = make_layouts(args, model.config.n_positions, tokenizer.eos_token_id)
+    train_rows, validation_rows = make_rows(args, parts, tokenizer, layouts, streaming, training_args.seed)
+
+    layout = layouts[0]
+    trainer = make_trainer(run, model, tokenizer, layout, train_rows, validation_rows)
+    run.train(trainer)
     measured = results(trainer, layout, layout.max_length)
-    tokenizer.model_max_length = model.config.n_positions
     if not trainer.save_final():
         return measured
 
@@ -269,43 +262,29 @@ def main(argv: list[str] | None = None) -> dict:
         "rows": {"train": None if streaming else len(train_rows), "validation": len(validation_rows)},
         "packing": args.packing,
         "max_length": layout.max_length,
-        "stride": layout.stride if is_windows else None,
-        "train_seconds": None if resumed else trained_for,  # Trainer knows those of the last session
+        "stride": layout.stride if args.packing == "windows" else None,
         "parameters": model.num_parameters(),
         "vocab_size": model.config.vocab_size,
-        "seconds": round(time.perf_counter() - start, 1),
-        "seed": seed,
-        "settings": training_settings(training_args),
-        "base_model": recorded_source(args.model_name_or_path),
-        "data": {
-            "source": text.source,
-            "sha256": text.sha256,
-            "revision": text.revision,
-            "dataset": args.dataset_name,
-        },
-        "command": command_line("training/pretrain.py", argv),
-        **environment(),
+        **run.facts(source=text.source, sha256=text.sha256, revision=text.revision),
     }
-    write_json(output_dir / "metrics.json", metrics)
-    losses = {
-        "perplexity": measured["perplexity"],
-        "eval_loss": measured["eval_loss"],
-        "lowest_eval_loss": measured["lowest_eval_loss"]["eval_loss"],
-        "train_loss": measured["train_loss"],
-    }
-    ResultCard(
-        task="language modelling",
-        protocol=f"{measured['perplexity_is']}; {protocol}",
-        data=[{key: value for key, value in metrics["data"].items() if value}],
-        metrics={name: Metric(value, higher_is_better=False) for name, value in losses.items() if value is not None},
-        seeds=[seed],
-        command=metrics["command"],
-        environment=environment(),
-    ).write(output_dir, "pretraining")
-    (output_dir / "plots").mkdir(exist_ok=True)
-    plot_language_model(trainer.state.log_history, output_dir / "plots" / "training.png")
-    for key in ("train_loss", "eval_loss", "perplexity", "tokens_seen", "tokens_per_second"):
-        print(f"{key:20}" + (f"{metrics[key]:14,.4g}" if metrics[key] is not None else f"{'not logged':>14}"))
-    print(f"The model, metrics.json, results/pretraining.json, samples.jsonl and plots/ are in {output_dir}.")
-    push_trained(training_args, trainer.hub_model_id)
+    write_results(run, metrics, trainer.state.log_history)
+    run.push(trainer.hub_model_id)
     return metrics
+
+
+def write_results(run: Run, metrics: dict, log_history: list[dict]) -> None:
+    """Writes the numbers, the card and the picture, and prints the numbers."""
+    losses = {name: metrics[name] for name in ("perplexity", "eval_loss")}
+    losses |= {"lowest_eval_loss": metrics["lowest_eval_loss"]["eval_loss"], "train_loss": metrics["train_loss"]}
+    run.write(
+        "pretraining",
+        metrics,
+        task="language modelling",
+        protocol=f"{metrics['perplexity_is']}; {metrics['split']}",
+        numbers={name: Metric(value, higher_is_better=False) for name, value in losses.items() if value is not None},
+    )
+    plot_language_model(log_history, run.picture("training"))
+    keys = ("train_loss", "eval_loss", "perplexity", "tokens_seen", "tokens_per_second")
+    print("\n" + "".join(f"{key:>19}" for key in keys))
+    print("".join(f"{'not logged' if metrics[key] is None else format(metrics[key], ',.4g'):>19}" for key in keys))
+    print(f"The model, metrics.json, results/pretraining.json, samples.jsonl and plots/ are in {run.output_dir}.")

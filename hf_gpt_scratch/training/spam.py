@@ -1,20 +1,36 @@
 """
-Trains a spam classifier on the SMS Spam Collection with transformers' Trainer, and measures it beside a linear model.
+The job `hf-gpt-scratch train spam`: a spam classifier on the SMS Spam Collection, beside a linear model.
 
-    python training/finetune_spam.py training/configs/spam/cpu_small.yaml --output_dir runs/spam
-
-The data is downloaded from UCI, or read from `--data_file`. `--help` lists every setting; each can stand in the YAML
-or on the command line. Writes into `--output_dir`: the model (loadable by `AutoModelForSequenceClassification`), its
-tokenizer, `metrics.json`, `results/spam.json`, `predictions.csv` and the pictures in `plots/`.
+The data is downloaded from UCI, or read from `--data_file`. Each setting can stand in the YAML or on the command line.
+Writes into `--output_dir`: the model (loadable by `AutoModelForSequenceClassification`), its tokenizer,
+`metrics.json`, `results/spam.json`, `predictions.csv` and the pictures in `plots/`.
 """
 
-import argparse
-import sys
-import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from .arguments import ModelArguments
+import numpy as np
+import pandas as pd
+from datasets import DatasetDict
+from scipy.special import softmax
+from transformers import DataCollatorWithPadding, EvalPrediction, HfArgumentParser, PreTrainedTokenizerBase, set_seed
+
+from ..data import sms_spam
+from ..data.sms_spam import LABELS
+from ..data.word_dropout import WordDropout
+from ..evaluation.metrics import BinaryClassification, f1_difference
+from ..evaluation.plots import plot_confusion_matrix, plot_precision_recall, plot_training
+from ..evaluation.text_classification.baselines import STRONGEST, baseline_scores
+from ..modeling_gpt_scratch import GPTScratchForSequenceClassification
+from ..utils.errors import UsageError
+from ..utils.result_card import Metric
+from . import arguments
+from .arguments import ModelArguments, ScratchTrainingArguments
+from .run_record import Run
+from .samplers import LengthGroupedTrainer
+from .trainer import early_stopping
+
+SHOWN = ("f1", "precision", "recall", "mcc", "accuracy")  # in the card, and at the end of a run
 
 
 @dataclass
@@ -37,7 +53,7 @@ class SpamArguments(ModelArguments):
         default=0.0, metadata={"help": "Share of the loss taken over every prefix of a message (0 to 1)."}
     )
     word_dropout: float = field(
-        default=0.0, metadata={"help": "Probability of leaving a word out whenever a message is trained on."}
+        default=0.0, metadata={"help": "Probability of omitting a word whenever a message is trained on."}
     )
     trainable_layers: str = field(
         default="all",
@@ -48,30 +64,22 @@ class SpamArguments(ModelArguments):
     )
 
 
-def make_parser():
-    from transformers import HfArgumentParser
-
-    from .arguments import ScratchTrainingArguments
-
-    parser = HfArgumentParser(
-        (SpamArguments, ScratchTrainingArguments),
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(
-        per_device_eval_batch_size=64,
-        num_train_epochs=5.0,
-        metric_for_best_model="f1",
-    )
-    return parser
+def make_parser() -> HfArgumentParser:
+    example = "hf-gpt-scratch train spam cpu_small --output_dir runs/spam"
+    defaults = {"per_device_eval_batch_size": 64, "num_train_epochs": 5.0, "metric_for_best_model": "f1"}
+    return arguments.make_parser("spam", SpamArguments, __doc__, example, **defaults)
 
 
-def make_model(args: SpamArguments, tokenizer):
+def check(args: SpamArguments, training_args: ScratchTrainingArguments) -> None:
+    """Raises `UsageError` for settings that contradict each other."""
+    if args.prefix_loss_weight and training_args.label_smoothing_factor:
+        raise UsageError("label_smoothing_factor is for whole messages only: it needs a prefix_loss_weight of 0.")
+    if not 0 <= args.word_dropout < 1:
+        raise UsageError(f"word_dropout must be at least 0 and below 1, not {args.word_dropout:g}.")
+
+
+def make_model(args: SpamArguments, tokenizer: PreTrainedTokenizerBase) -> GPTScratchForSequenceClassification:
     """The classifier, from pretrained or random weights, with the layers frozen that are not to be trained."""
-    from ..data.sms_spam import LABELS
-    from ..modeling_gpt_scratch import GPTScratchForSequenceClassification
-    from ..utils.errors import UsageError
-
     settings = {
         "id2label": dict(enumerate(LABELS)),
         "label2id": {label: i for i, label in enumerate(LABELS)},
@@ -93,149 +101,131 @@ def make_model(args: SpamArguments, tokenizer):
     return model
 
 
-def tokenize(splits, tokenizer, limit: int):
+def tokenize(
+    splits: DatasetDict, tokenizer: PreTrainedTokenizerBase, limit: int
+) -> tuple[DatasetDict, dict[str, int]]:
     """The splits with `input_ids` of at most `limit` tokens, and how many messages of each had to be cut to that."""
     encoded = splits.map(
         lambda rows: tokenizer([text.strip() for text in rows["text"]], verbose=False), batched=True, desc="Tokenizing"
     )
     too_long = {name: sum(len(ids) > limit for ids in rows["input_ids"]) for name, rows in encoded.items()}
     if any(too_long.values()):
-        print(f"Messages cut to {limit} tokens: {too_long}")
         encoded = encoded.map(lambda row: {key: row[key][:limit] for key in ("input_ids", "attention_mask")})
     return encoded, too_long
 
 
-def main(argv: list[str] | None = None) -> dict:
-    argv = sys.argv[1:] if argv is None else argv
-    from ..utils.errors import UsageError
-    from .arguments import parse_yaml_and_args, resume_checkpoint, training_settings
+def measure(logits: np.ndarray, labels: Sequence[int]) -> dict:
+    """The numbers of `evaluation.metrics` of logits `(N, 2)`."""
+    return BinaryClassification().compute(predictions=np.argmax(logits, axis=-1), references=labels)
 
-    args, training_args = parse_yaml_and_args(make_parser(), argv)
-    if args.prefix_loss_weight and training_args.label_smoothing_factor:
-        raise UsageError("label_smoothing_factor is for whole messages only: it needs a prefix_loss_weight of 0.")
-    if not 0 <= args.word_dropout < 1:
-        raise UsageError(f"word_dropout must be at least 0 and below 1, not {args.word_dropout:g}.")
 
-    import numpy as np
-    from transformers import DataCollatorWithPadding, set_seed
+def compute_metrics(evaluation: EvalPrediction) -> dict[str, float]:
+    """Trainer's, of the validation set."""
+    return {key: value for key, value in measure(*evaluation).items() if isinstance(value, float)}
 
-    from ..data import sms_spam
-    from ..data.word_dropout import WordDropout
-    from ..evaluation.metrics import BinaryClassification
-    from ..hub.push import push_trained
-    from ..utils.provenance import command_line, environment, recorded_source
-    from .samplers import LengthGroupedTrainer
-    from .trainer import early_stopping
 
-    start = time.perf_counter()
+def make_trainer(
+    run: Run, model: GPTScratchForSequenceClassification, tokenizer: PreTrainedTokenizerBase, encoded: DatasetDict
+) -> LengthGroupedTrainer:
+    """The Trainer of the tokenized splits."""
+    args, train = run.args, encoded["train"]
+    return LengthGroupedTrainer(
+        model=model,
+        args=run.training_args,
+        train_dataset=WordDropout(train, tokenizer, args.word_dropout) if args.word_dropout else train,
+        eval_dataset=encoded["validation"],
+        processing_class=tokenizer,
+        data_collator=DataCollatorWithPadding(tokenizer),
+        compute_metrics=compute_metrics,
+        callbacks=early_stopping(args.early_stopping_patience, run.training_args),
+        shown_metric="f1",
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> dict:
+    """Runs the job with the words behind `hf-gpt-scratch train spam` and returns what metrics.json has."""
+    run = Run("spam", make_parser(), argv)
+    args, training_args = run.args, run.training_args
+    check(args, training_args)
+
     messages = sms_spam.load_messages(args.data_file, args.dataset_name)
     split_seed = training_args.seed if args.split_seed is None else args.split_seed
     splits = sms_spam.split(messages, args.protocol, split_seed)
     set_seed(training_args.seed)
     tokenizer = args.make_tokenizer(splits["train"]["text"])
     model = make_model(args, tokenizer)
-    limit = model.config.n_positions
-    encoded, too_long = tokenize(splits, tokenizer, limit)
-    metric = BinaryClassification()
+    encoded, too_long = tokenize(splits, tokenizer, model.config.n_positions)
+    if any(too_long.values()):
+        print(f"Messages cut to {model.config.n_positions} tokens: {too_long}")
 
-    def measure(logits, labels) -> dict:
-        return metric.compute(predictions=np.argmax(logits, axis=-1), references=labels)
-
-    def compute_metrics(evaluation) -> dict:
-        return {key: value for key, value in measure(*evaluation).items() if isinstance(value, float)}
-
-    train = encoded["train"]
-    trainer = LengthGroupedTrainer(
-        model=model,
-        args=training_args,
-        train_dataset=WordDropout(train, tokenizer, args.word_dropout) if args.word_dropout else train,
-        eval_dataset=encoded["validation"],
-        processing_class=tokenizer,
-        data_collator=DataCollatorWithPadding(tokenizer),
-        compute_metrics=compute_metrics,
-        callbacks=early_stopping(args.early_stopping_patience, training_args),
-    )
-    resumed = resume_checkpoint(training_args)
-    trained_for = trainer.train(resume_from_checkpoint=resumed).metrics["train_runtime"]
+    trainer = make_trainer(run, model, tokenizer, encoded)
+    run.train(trainer)
     logits = {name: trainer.predict(encoded[name]).predictions for name in ("validation", "test")}
     results = {name: measure(values, splits[name]["label"]) for name, values in logits.items()}
-    tokenizer.model_max_length = limit
     if not trainer.save_final():
         return results
+
     metrics = {
         "task": "SMS spam classification",
         "protocol": args.protocol,
-        "sizes": {name: len(rows) for name, rows in splits.items()},
-        "spam": {name: sum(rows["label"]) for name, rows in splits.items()},
-        "test_rows_with_a_near_copy_in_train": sms_spam.leaked_rows(splits),
+        **describe(splits),
         "truncated_messages": too_long,
         **results["test"],
         "validation": results["validation"],
         "parameters": model.num_parameters(),
         "trained_parameters": model.num_parameters(only_trainable=True),
         "epochs": trainer.state.epoch,
-        "train_seconds": None if resumed else trained_for,
-        "seconds": round(time.perf_counter() - start, 1),
-        "seed": training_args.seed,
         "split_seed": split_seed,
-        "settings": training_settings(training_args),
-        "base_model": recorded_source(args.model_name_or_path),
-        "data": {"source": messages.source, "sha256": messages.sha256, "dataset": args.dataset_name},
-        "command": command_line("training/finetune_spam.py", argv),
-        **environment(),
+        **run.facts(source=messages.source, sha256=messages.sha256),
     }
-    write_results(Path(training_args.output_dir), metrics, splits, logits["test"], trainer.state.log_history)
-    push_trained(training_args, trainer.hub_model_id)
+    write_results(run, metrics, splits, logits["test"], trainer.state.log_history)
+    run.push(trainer.hub_model_id)
     return metrics
 
 
-def write_results(output_dir: Path, metrics: dict, splits, test_logits, log_history: list[dict]) -> None:
-    """Adds the linear model's numbers to `metrics`; writes them, the card, the predictions and the pictures."""
-    import pandas as pd
-    from scipy.special import softmax
+def describe(splits: DatasetDict) -> dict:
+    """What metrics.json says of the split."""
+    return {
+        "sizes": {name: len(rows) for name, rows in splits.items()},
+        "spam": {name: sum(rows["label"]) for name, rows in splits.items()},
+        "test_rows_with_a_near_copy_in_train": sms_spam.leaked_rows(splits),
+    }
 
-    from ..data.sms_spam import LABELS
-    from ..evaluation.metrics import BinaryClassification, f1_difference
-    from ..evaluation.plots import plot_confusion_matrix, plot_precision_recall, plot_training
-    from ..evaluation.text_classification.baselines import STRONGEST, baseline_scores
-    from ..utils.files import write_json
-    from ..utils.provenance import environment
-    from ..utils.result_card import Metric, ResultCard
 
+def write_results(run: Run, metrics: dict, splits: DatasetDict, logits: np.ndarray, log_history: list[dict]) -> None:
+    """
+    Adds the linear model's numbers to `metrics`; writes them, the card, the predictions and the pictures; prints both
+    models' numbers. `logits` are those of the test set.
+    """
     test = splits["test"]
-    probabilities = softmax(test_logits.astype(float), axis=-1)[:, 1]
+    probabilities = softmax(logits.astype(float), axis=-1)[:, 1]
     [scores] = baseline_scores(STRONGEST, splits["train"], test)
-    measured = BinaryClassification().compute(predictions=(scores > 0).astype(int), references=test["label"])
-    metrics["baseline"] = {"name": STRONGEST, **measured}
-
-    write_json(output_dir / "metrics.json", metrics)
-    pd.DataFrame(
-        {"text": test["text"], "label": test["label"], "probability": probabilities, STRONGEST: scores}
-    ).to_csv(output_dir / "predictions.csv", index=False)
-    names = ("f1", "precision", "recall", "mcc", "accuracy")
-    gpt, linear = ({name: Metric(row[name], row["intervals"][name]) for name in names} for row in (metrics, measured))
-    gpt["f1_above_baseline"] = Metric(*f1_difference(test["label"], probabilities > 0.5, scores > 0))
-    linear["f1_above_baseline"] = Metric(0.0)
-    leaked = metrics["test_rows_with_a_near_copy_in_train"]
-    card = ResultCard(
-        task=metrics["task"],
-        protocol=f"{metrics['protocol']} split {metrics['split_seed']}: {len(test)} test messages, of which"
-        f" {metrics['spam']['test']} are spam and {leaked} have a near-copy in the training set",
-        data=[{key: value for key, value in metrics["data"].items() if value}],
-        metrics=gpt,
-        baselines={STRONGEST: linear},
-        seeds=[metrics["seed"]],
-        command=metrics["command"],
-        environment=environment(),
+    linear = BinaryClassification().compute(predictions=(scores > 0).astype(int), references=test["label"])
+    metrics["baseline"] = {"name": STRONGEST, **linear}
+    rows = {
+        name: {key: Metric(row[key], row["intervals"][key]) for key in SHOWN}
+        for name, row in (("GPT", metrics), (STRONGEST, linear))
+    }
+    difference = Metric(*f1_difference(test["label"], probabilities > 0.5, scores > 0))
+    protocol = (
+        f"{metrics['protocol']} split {metrics['split_seed']}: {len(test)} test messages, of which"
+        f" {metrics['spam']['test']} are spam and {metrics['test_rows_with_a_near_copy_in_train']} have a near-copy in"
+        " the training set"
+    )
+    run.write(
+        "spam",
+        metrics,
+        protocol=protocol,
+        numbers={**rows["GPT"], "f1_above_baseline": difference},
+        baselines={STRONGEST: {**rows[STRONGEST], "f1_above_baseline": Metric(0.0)}},
         predictions="predictions.csv",
     )
-    card.write(output_dir, "spam")
-    plots = output_dir / "plots"
-    plots.mkdir(exist_ok=True)
-    plot_training(log_history, plots / "training.png")
-    plot_confusion_matrix(metrics["confusion_matrix"], LABELS, plots / "confusion_matrix.png")
-    plot_precision_recall(test["label"], {"GPT": probabilities, STRONGEST: scores}, plots / "precision_recall.png")
-    print(f"{'':20}" + "".join(f"{name:>10}" for name in names))
-    for name, row in (("GPT", gpt), (STRONGEST, linear)):
-        print(f"{name:20}" + "".join(f"{row[name].value:10.4f}" for name in names))
-    print(f"The model, metrics.json, results/spam.json, predictions.csv and plots/ are in {output_dir}.")
+    columns = {"text": test["text"], "label": test["label"], "probability": probabilities, STRONGEST: scores}
+    pd.DataFrame(columns).to_csv(run.output_dir / "predictions.csv", index=False)
+    plot_training(log_history, run.picture("training"))
+    plot_confusion_matrix(metrics["confusion_matrix"], LABELS, run.picture("confusion_matrix"))
+    plot_precision_recall(test["label"], {"GPT": probabilities, STRONGEST: scores}, run.picture("precision_recall"))
+    print(f"\n{'on the test set':20}" + "".join(f"{name:>10}" for name in SHOWN))
+    for name, row in rows.items():
+        print(f"{name:20}" + "".join(f"{row[key].value:10.4f}" for key in SHOWN))
+    print(f"The model, metrics.json, results/spam.json, predictions.csv and plots/ are in {run.output_dir}.")

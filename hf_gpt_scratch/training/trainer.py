@@ -1,6 +1,5 @@
-"""The Trainer of the scripts: it stops at a loss that is no number, and saves a model whole or not at all."""
+"""The Trainer of the jobs: it stops at a loss that is NaN, and saves a model whole or not at all."""
 
-import json
 import shutil
 import sys
 import tempfile
@@ -21,8 +20,9 @@ from ..model_folder.contents import ADAPTER_CONFIG
 from ..model_folder.saving import replace_model
 from ..pretrained import record_reference_logits
 from ..utils.errors import InputError, UsageError
-from ..utils.files import write_json
+from ..utils.files import read_json_object, write_json
 from .arguments import complete_checkpoints
+from .progress import use_table
 
 
 class ModelCodeCallback(TrainerCallback):
@@ -40,11 +40,19 @@ class ModelCodeCallback(TrainerCallback):
 
 class ScratchTrainer(Trainer):
     """
-    A Trainer that stops when the loss is NaN or infinite, and whose every push loads.
+    A Trainer that stops when the loss is NaN or infinite, whose every push loads, and that prints a table of losses.
+
+    Args:
+        shown_metric: what of an evaluation the table shows beside its loss; the others are `Trainer`'s.
 
     Raises:
         InputError: then, naming the step and the last checkpoint; and when the Hub refuses.
     """
+
+    def __init__(self, *args, shown_metric: str | None = None, **kwargs):
+        super().__init__(*args, **kwargs)
+        if not self.args.verbose:
+            use_table(self, shown_metric)
 
     def init_hf_repo(self, *args, **kwargs) -> None:
         """Besides what Trainer does, finds out before the training what a push would refuse after it."""
@@ -105,12 +113,14 @@ class ScratchTrainer(Trainer):
         """
         Saves the model, or the adapter of a PEFT model, and its tokenizer into `output_dir`, complete or not at all,
         and says whether this is the main process. To be called by every process: under FSDP each holds a part of the
-        weights.
+        weights. What was measured of a model that was there before goes with it (`model_folder.saving`), so the new
+        one's measurements are written after this.
 
         Args:
-            finish: called by the main process with the folder that was saved, to change it before it is published.
+            finish: called by the main process with the folder that was saved, to change it before it takes its place.
         """
         output_dir = Path(self.args.output_dir)
+        self.processing_class.model_max_length = self.model.config.n_positions
         self.model.config.use_cache = True  # Trainer turned it off; who loads the model wants to generate
         is_main = self.is_world_process_zero()
         with tempfile.TemporaryDirectory(dir=output_dir if is_main else None, prefix=".model.") as partial:
@@ -134,7 +144,7 @@ def make_base_absolute(adapter: Path) -> None:
     the Hub, `runs/small` would be taken for the repository of someone of the name of runs.
     """
     path = adapter / ADAPTER_CONFIG
-    settings = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    settings = read_json_object(path) if path.is_file() else {}
     base = settings.get("base_model_name_or_path")
     if base and Path(base).is_dir():
         write_json(path, settings | {"base_model_name_or_path": str(Path(base).absolute())})
@@ -151,8 +161,8 @@ def early_stopping(patience: int | None, args: TrainingArguments) -> list[Traine
         return []
     if patience < 1 or not args.load_best_model_at_end:
         raise UsageError(
-            "--early_stopping_patience counts evaluations, 1 or more, and ends with the best of them: leave"
-            " --eval_strategy and --load_best_model_at_end on."
+            "--early_stopping_patience counts evaluations, 1 or more, and ends with the best of them:"
+            " omit --eval_strategy no and --load_best_model_at_end false."
         )
     return [EarlyStoppingCallback(early_stopping_patience=patience)]
 

@@ -47,22 +47,19 @@ def environment() -> dict:
     }
 
 
-def command_line(script: str, argv: list[str]) -> str:
+def command_line(program: str, argv: list[str]) -> str:
     """
-    The command that runs `script` with `argv` again, to be pasted in a shell; with the number of threads where it was
-    set, as it changes the last bits of sums.
+    The command that runs a script, `-m` or a command such as `hf-gpt-scratch train spam` with `argv` again, to be
+    pasted in a shell; with the number of threads where it was set, as it changes the last bits of sums.
     """
-    return _with_threads(["python", script, *argv])
+    threads = os.environ.get("OMP_NUM_THREADS")
+    words = ["python", program] if program.endswith(".py") or program == "-m" else program.split()
+    return shlex.join([*([f"OMP_NUM_THREADS={threads}"] if threads else []), *words, *argv])
 
 
 def own_command(argv: list[str]) -> str:
     """The same for `hf-gpt-scratch` with the arguments `argv`."""
-    return _with_threads(["hf-gpt-scratch", *argv])
-
-
-def _with_threads(words: list[str]) -> str:
-    threads = os.environ.get("OMP_NUM_THREADS")
-    return shlex.join([*([f"OMP_NUM_THREADS={threads}"] if threads else []), *words])
+    return command_line("hf-gpt-scratch", argv)
 
 
 def _cpu_name() -> str:

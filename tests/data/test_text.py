@@ -45,7 +45,7 @@ def test_the_verdict_makes_the_books_windows(shared_data):
     path = shared_data / "verdict" / "the-verdict.txt"
     tokenizer = gpt2_tokenizer(*(shared_data / "gpt2_tokenizer" / name for name in ("vocab.json", "merges.txt")))
     train, validation, _ = in_memory(path)
-    rows = [Windows(256, 256).hold(tokenize(part, tokenizer)) for part in (train, validation)]
+    rows = [Windows(256, 256).in_memory(tokenize(part, tokenizer)) for part in (train, validation)]
     assert [256 * len(part) for part in rows] == [4608, 512]
     content = path.read_text()
     ids = tokenizer(content[: int(0.9 * len(content))], verbose=False)["input_ids"]
@@ -68,7 +68,7 @@ def test_windows_begin_a_stride_apart_wherever_blocks_end(stride):
     for blocks in ([ids], np.split(ids, [3, 40, 41, 99])):
         windows = Windows(16, stride)
         assert [row.tolist() for row in windows.rows(blocks)] == expected
-        assert [row.tolist() for row in windows.hold(blocks)] == expected
+        assert [row.tolist() for row in windows.in_memory(blocks)] == expected
 
 
 def test_pieces_have_the_tokens_of_the_whole(small_pieces, tokenizer, tmp_path):
@@ -92,7 +92,7 @@ def test_a_stream_has_the_rows_of_memory(small_pieces, tokenizer, tmp_path):
     train, validation, _ = split(load_text(tmp_path / "a.txt"), 0.1, True, 1000)
     assert "".join(piece for piece, _ in [*validation.pieces(), *train.pieces()]) == content
     assert len("".join(piece for piece, _ in validation.pieces())) == 1000
-    held = Windows(32, 16).hold(tokenize(train, tokenizer))
+    held = Windows(32, 16).in_memory(tokenize(train, tokenizer))
     stream = StreamedRows(train, tokenizer, Windows(32, 16), buffer=10, seed=1)
     rows = [tuple(row) for row in islice(stream, 2 * len(held))]
     expected = [tuple(row) for row in held]
@@ -117,7 +117,7 @@ def test_workers_share_the_stream(small_pieces, tokenizer, tmp_path):
 
 
 def test_a_last_token_alone_is_no_row():
-    rows = PackedDocuments(8, 99).hold([np.arange(1, 18)])
+    rows = PackedDocuments(8, 99).in_memory([np.arange(1, 18)])
     assert sorted(len(row["input_ids"]) for row in rows) == [8, 8]
     assert all(set(row["labels"]) != {-100} for row in rows)
 
@@ -134,7 +134,7 @@ def test_documents_are_packed_whole(tokenizer, tmp_path):
     assert all_tokens(whole, tokenizer) == sum(documents, [])[:-1]  # the last character validates: no end
     train, _, _ = split(load_text(tmp_path), 0.1, True, 0)
     assert all_tokens(train, tokenizer) == sum(documents, [])
-    rows = PackedDocuments(30, tokenizer.eos_token_id).hold(tokenize(train, tokenizer))
+    rows = PackedDocuments(30, tokenizer.eos_token_id).in_memory(tokenize(train, tokenizer))
     found = []
     for row in rows:
         assert len(row["input_ids"]) <= 30

@@ -1,4 +1,4 @@
-"""Every YAML under training/configs runs: two steps of its script, the model and the data replaced by small ones."""
+"""Every YAML under training/configs runs: two steps of its job, the model and the data replaced by small ones."""
 
 import importlib
 import json
@@ -12,8 +12,8 @@ from hf_gpt_scratch import GPTScratchConfig, GPTScratchForCausalLM
 from hf_gpt_scratch.tokenizer import train_tokenizer
 
 TRAINING = Path(__file__).parents[2] / "training"
-SCRIPTS = {"pretrain": "pretrain", "spam": "finetune_spam", "instruct": "finetune_instruct"}
-CONFIGS = sorted(path for job in SCRIPTS for path in (TRAINING / "configs" / job).glob("*.yaml"))
+JOBS = ("pretrain", "spam", "instruct")
+CONFIGS = sorted(path for job in JOBS for path in (TRAINING / "configs" / job).glob("*.yaml"))
 # What every run is shrunk to; all else stays as the YAML has it.
 SMALL = {
     "max_steps": 2,
@@ -62,9 +62,8 @@ def data(tmp_path_factory):
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}/{path.name}")
-def test_config_runs_two_steps(path, model, data, tmp_path, monkeypatch):
+def test_config_runs_two_steps(path, model, data, tmp_path):
     settings, job = yaml.safe_load(path.read_text(encoding="utf-8")), path.parent.name
-    monkeypatch.syspath_prepend(str(TRAINING))
     options = SMALL | {"output_dir": tmp_path / "out"}
     options |= {name: value for name, value in SHAPE.items() if name in settings}
     options |= {name: model for name in ("model_name_or_path", "tokenizer_name") if name in settings}
@@ -85,12 +84,12 @@ def test_config_runs_two_steps(path, model, data, tmp_path, monkeypatch):
         if settings.get("qlora"):
             pytest.importorskip("bitsandbytes", reason="pip install -e '.[qlora]'")
     argv = [word for key, value in options.items() for word in (f"--{key}", str(value))]
-    metrics = importlib.import_module(SCRIPTS[job]).main([str(path), *argv])
+    metrics = importlib.import_module(f"hf_gpt_scratch.training.{job}").main([path.stem, *argv])
     assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == json.loads(json.dumps(metrics))
     assert (tmp_path / "out" / "config.json").is_file()
     # The first line is the command to paste.
     command = path.read_text(encoding="utf-8").splitlines()[0].split()
-    assert command[:4] == ["#", "python", f"training/{SCRIPTS[job]}.py", path.relative_to(TRAINING.parent).as_posix()]
+    assert command[:5] == ["#", "hf-gpt-scratch", "train", job, path.stem]
 
 
 @pytest.mark.parametrize("path", sorted((TRAINING / "configs" / "accelerate").glob("*.yaml")), ids=lambda p: p.name)

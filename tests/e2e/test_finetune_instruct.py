@@ -19,7 +19,8 @@ from hf_gpt_scratch.model_folder.saving import replace_model
 from hf_gpt_scratch.pretrained import load_pretrained
 from hf_gpt_scratch.prompts import CHAT_TEMPLATE, render_prompt, user_message
 from hf_gpt_scratch.tokenizer import load_tokenizer, train_tokenizer
-from hf_gpt_scratch.training import instruct
+from hf_gpt_scratch.training import configs, instruct
+from hf_gpt_scratch.training.arguments import parse_yaml_and_args
 from hf_gpt_scratch.utils.errors import InputError
 
 TRAINING = Path(__file__).parents[2] / "training"
@@ -51,11 +52,6 @@ FROM_MODEL = {"train_tokenizer": None, "num_train_epochs": 1}
 
 
 @pytest.fixture(scope="module")
-def finetune_instruct():
-    return instruct
-
-
-@pytest.fixture(scope="module")
 def data_file(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("data") / "rows.json"
     path.write_text(json.dumps(ROWS))
@@ -63,12 +59,12 @@ def data_file(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run(finetune_instruct, data_file):
+def run(data_file):
     """Runs the script into a folder, with `SETTINGS` changed, and returns its metrics."""
 
     def main(output_dir: Path, **changes) -> dict:
         settings = {"data_file": data_file, **SETTINGS, "output_dir": output_dir, **changes}
-        return finetune_instruct.main(
+        return instruct.main(
             [word for key, value in settings.items() if value is not None for word in (f"--{key}", str(value))]
         )
 
@@ -94,11 +90,8 @@ def test_it_learns_and_writes_everything(trained):
     assert metrics["response_perplexity"] * 20 < metrics["base"]["response_perplexity"]
     assert metrics["stop_rate"] == 1 and metrics["base"]["stop_rate"] == 0
     assert metrics["method"] == "full tuning" and metrics["trained_parameters"] == metrics["parameters"]
-    assert (
-        metrics["command"]
-        .removeprefix("OMP_NUM_THREADS=1 ")
-        .startswith("python training/finetune_instruct.py --data_file")
-    )
+    command = metrics["command"].removeprefix("OMP_NUM_THREADS=1 ")
+    assert command.startswith("hf-gpt-scratch train instruct --data_file")
     assert {"seed", "versions", "hardware"} <= metrics.keys() and len(metrics["data"]["sha256"]) == 64
     with Image.open(trained / "plots" / "training.png") as picture:
         assert len(picture.convert("RGB").getcolors(maxcolors=10**6)) > 10
@@ -220,7 +213,7 @@ def test_an_adapter_needs_a_base_that_stops(run, trained, tmp_path):
     shutil.copytree(trained, tmp_path / "base")
     config = json.loads((tmp_path / "base" / "config.json").read_text())
     (tmp_path / "base" / "config.json").write_text(json.dumps({**config, "eos_token_id": 5}))
-    with pytest.raises(InputError, match="has another end token than its tokenizer"):
+    with pytest.raises(InputError, match="has another EOS token than its tokenizer"):
         run(tmp_path / "out", **FROM_MODEL, model_name_or_path=tmp_path / "base", lora_r=2)
 
 
@@ -275,7 +268,7 @@ def test_perplexity_and_repetition_by_hand(tiny_config):
     [
         ({"data_file": "missing.json"}, "does not exist"),
         ({"train_tokenizer": None}, "Give --model_name_or_path"),
-        ({"model_name_or_path": "./nowhere"}, "leave it out"),
+        ({"model_name_or_path": "./nowhere"}, "omit it"),
         ({"model_name_or_path": "./nowhere", "train_tokenizer": None}, "nowhere"),
         ({"lora_r": 8}, "An adapter is trained on a saved model"),
         ({"merge_adapter": True}, "--merge_adapter is for --lora_r or --qlora"),
@@ -295,17 +288,13 @@ def test_wrong_settings_end_in_one_sentence_and_write_no_model(run, changes, rea
     assert not list(tmp_path.iterdir())
 
 
-def test_the_configs_name_options_that_exist(finetune_instruct, monkeypatch, tmp_path):
-    from hf_gpt_scratch.training.arguments import parse_yaml_and_args
-
-    configs = sorted((TRAINING / "configs" / "instruct").glob("*.yaml"))
-    assert len(configs) == 5
-    for config in configs:
-        assert config.read_text().startswith(
-            f"# python training/finetune_instruct.py training/configs/instruct/{config.name} --output_dir runs/"
-        )
-        args, training_args = parse_yaml_and_args(
-            finetune_instruct.make_parser(), [str(config), "--output_dir", str(tmp_path), "--use_cpu", "true"]
-        )
-        finetune_instruct.check(args, training_args)
+def test_the_configs_name_options_that_exist(tmp_path):
+    names = configs.names("instruct")
+    assert len(names) == 5
+    for name in names:
+        first = (TRAINING / "configs" / "instruct" / f"{name}.yaml").read_text().splitlines()[0]
+        assert first.startswith(f"# hf-gpt-scratch train instruct {name} --output_dir runs/")
+        words = [name, "--output_dir", str(tmp_path), "--use_cpu", "true"]
+        args, training_args = parse_yaml_and_args(instruct.make_parser(), words, "instruct")
+        instruct.check(args, training_args)
         assert training_args.num_train_epochs >= 2 and args.model_name_or_path

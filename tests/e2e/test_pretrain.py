@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hf_gpt_scratch.cli import main as hf_gpt_scratch
 from hf_gpt_scratch.data.text import VERDICT_SHA256, load_text, split
+from hf_gpt_scratch.training import pretrain
 from hf_gpt_scratch.utils.errors import InputError
 from support.clean_process import TEXT, load_elsewhere
 
@@ -43,28 +44,20 @@ SETTINGS = {
 STREAM = {"streaming": "yes", "max_steps": 30, "packing": "documents", "shuffle_buffer": 16}
 
 
-@pytest.fixture(scope="module")
-def pretrain():
-    sys.path.insert(0, str(TRAINING))
-    import pretrain
-
-    return pretrain
-
-
 def options(output_dir: Path, **changes) -> list[str]:
     settings = {**SETTINGS, "output_dir": output_dir, **changes}
     return [word for key, value in settings.items() if value is not None for word in (f"--{key}", str(value))]
 
 
 @pytest.fixture(scope="module")
-def trained(pretrain, tmp_path_factory) -> Path:
+def trained(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     pretrain.main(options(folder))
     return folder
 
 
 @pytest.fixture(scope="module")
-def streamed(pretrain, tmp_path_factory) -> Path:
+def streamed(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("streamed")
     pretrain.main(options(folder, **STREAM))
     return folder
@@ -85,7 +78,7 @@ def test_it_learns_and_writes_everything(trained):
     assert metrics["steps"] == 2 * math.ceil(metrics["rows"]["train"] / 4)
     assert metrics["tokens_seen"] == metrics["rows"]["train"] * 64 * 2 and metrics["tokens_per_second"] > 0
     assert metrics["lowest_eval_loss"]["eval_loss"] <= metrics["eval_loss"] + 1e-9
-    assert metrics["command"].removeprefix("OMP_NUM_THREADS=1 ").startswith("python training/pretrain.py --data_file")
+    assert metrics["command"].removeprefix("OMP_NUM_THREADS=1 ").startswith("hf-gpt-scratch train pretrain --data")
     assert {"split", "perplexity_is", "seed", "versions", "hardware"} <= metrics.keys()
     assert len(metrics["data"]["sha256"]) == 64
     assert [line["step"] for line in written] == [*range(0, metrics["steps"], 10), metrics["steps"]]
@@ -111,7 +104,7 @@ def test_perplexity_is_that_of_the_saved_model(trained):
     assert measured(trained)["perplexity"] == pytest.approx(math.exp(expected), rel=1e-4)
 
 
-def test_perplexity_of_packed_documents_is_that_of_each_alone(pretrain, tmp_path):
+def test_perplexity_of_packed_documents_is_that_of_each_alone(tmp_path):
     (tmp_path / "texts").mkdir()
     stories = STORY.read_text().split("\n\n")
     for number, story in enumerate(stories):
@@ -136,7 +129,7 @@ def test_perplexity_of_packed_documents_is_that_of_each_alone(pretrain, tmp_path
 
 
 @pytest.mark.parametrize(("run", "checkpoint", "changes"), [("trained", 30, {}), ("streamed", 20, STREAM)])
-def test_killed_and_resumed_ends_with_the_same_weights(run, checkpoint, changes, pretrain, request, tmp_path):
+def test_killed_and_resumed_ends_with_the_same_weights(run, checkpoint, changes, request, tmp_path):
     """From what a killed run leaves: a checkpoint, later samples, half a line of one."""
     folder = request.getfixturevalue(run)
     shutil.copytree(folder / f"checkpoint-{checkpoint}", tmp_path / f"checkpoint-{checkpoint}")
@@ -150,7 +143,7 @@ def test_killed_and_resumed_ends_with_the_same_weights(run, checkpoint, changes,
         assert metrics[key] == measured(folder)[key]
 
 
-def test_a_stream_goes_on_from_a_model_and_is_bounded(streamed, pretrain, tmp_path):
+def test_a_stream_goes_on_from_a_model_and_is_bounded(streamed, tmp_path):
     metrics = measured(streamed)
     assert metrics["steps"] == 30 and metrics["rows"]["train"] is None and metrics["stride"] is None
     size = len(STORY.read_text()) // 10
@@ -175,7 +168,7 @@ def test_the_model_loads_where_this_package_is_not_and_generates(trained, capsys
     assert capsys.readouterr().out.startswith("Tilly looked")
 
 
-def test_the_verdict(pretrain, shared_data, tmp_path):
+def test_the_verdict(shared_data, tmp_path):
     changes = {"data_file": shared_data / "verdict" / "the-verdict.txt", "max_steps": 1, "sample_every": 0}
     metrics = pretrain.main(options(tmp_path / "stride", stride=32, **changes))
     rows = pretrain.main(options(tmp_path / "side by side", **changes))["rows"]
@@ -190,7 +183,7 @@ def test_the_verdict(pretrain, shared_data, tmp_path):
     [
         ({"data_file": "missing.txt"}, "does not exist"),
         ({"train_tokenizer": None}, "Give --model_name_or_path"),
-        ({"tokenizer_name": "./nowhere"}, "leave it out"),
+        ({"tokenizer_name": "./nowhere"}, "omit it"),
         ({"tokenizer_name": "./nowhere", "train_tokenizer": None}, "no folder ./nowhere"),
         ({"n_head": 5}, "n_embd (32) must be divisible by n_head (5)"),
         ({"max_length": 65}, "max_length must be 2 to 64"),
@@ -205,7 +198,7 @@ def test_the_verdict(pretrain, shared_data, tmp_path):
         ({"resume_from_checkpoint": "true"}, "no complete checkpoint"),
     ],
 )
-def test_wrong_settings_end_in_one_sentence_and_write_no_model(pretrain, changes, reason, tmp_path):
+def test_wrong_settings_end_in_one_sentence_and_write_no_model(changes, reason, tmp_path):
     with pytest.raises(InputError) as error:
         pretrain.main(options(tmp_path, **changes))
     assert reason in str(error.value) and "\n" not in str(error.value)

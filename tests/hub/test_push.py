@@ -232,8 +232,7 @@ def script_code(script: str, words: list[str]) -> str:
 import sys
 sys.path.insert(0, {str(TRAINING)!r})
 import {script}
-from hf_gpt_scratch.utils.errors import run_reporting_errors
-sys.exit(run_reporting_errors(lambda: {script}.main({words!r}) and None))
+sys.exit({script}.main({words!r}))
 """
 
 

@@ -1,7 +1,7 @@
 """
-What the processes of `test_many_processes.py` run: Trainer on rows of very unequal lengths, then the spam script.
+What the processes of `test_many_processes.py` run: Trainer on rows of very unequal lengths, then the spam job.
 
-    python tests/distributed/train.py START OUT MODE
+    python tests/support/distributed_train.py START OUT MODE
 
 START holds a language model and its tokenizer, MODE is ddp, fsdp2, tp or zero2. Launched, it never imports the package
 for the language model, whose code comes from START. Writes each job's model and checkpoints in a folder in OUT, and
@@ -132,14 +132,13 @@ def train(head: str, start: str, out: Path, mode: str) -> dict:
 
 
 def train_spam(out: Path, mode: str) -> dict:
-    sys.path.insert(0, str(TRAINING))
-    import finetune_spam
+    from hf_gpt_scratch.training import spam
 
     # Two halves of each batch, whether for two processes or one after the other.
     accumulation = {"gradient_accumulation_steps": 2 if mode == "single" else 1}
     settings = {**SPAM, **accumulation, **device_options(mode), "per_device_train_batch_size": SPAM_BATCH // 2}
     options = [word for key, value in {**settings, "output_dir": out}.items() for word in (f"--{key}", str(value))]
-    return finetune_spam.main(options)
+    return spam.main(options)
 
 
 def main(start: str, out: str, mode: str, jobs: list[str]) -> None:

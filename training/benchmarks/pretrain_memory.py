@@ -19,8 +19,7 @@ MEGABYTES = {"small": 10, "large": 1000}
 TRAINING = """
 import json, re, sys, time
 start = time.perf_counter()
-sys.path.insert(0, sys.argv[1])
-import pretrain
+from hf_gpt_scratch.training import pretrain
 from hf_gpt_scratch.training.trainer import ScratchTrainer
 
 first, step = [], ScratchTrainer.training_step
@@ -30,7 +29,7 @@ def timed(*args, **kwargs):
     return step(*args, **kwargs)
 
 ScratchTrainer.training_step = timed
-pretrain.main(sys.argv[2:])
+pretrain.main(sys.argv[1:])
 peak = int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1e3
 print(json.dumps({"peak_mb": peak, "seconds_to_first_step": first[0][0], "cpu_seconds_to_first_step": first[0][1]}))
 """
@@ -72,7 +71,7 @@ def main(argv: list[str] | None = None) -> dict:
             path = Path(scratch) / f"{name}.txt"
             make_text(path, megabytes)
             options = [*settings, "--data_file", str(path), "--output_dir", str(Path(scratch) / name)]
-            command = [sys.executable, "-c", TRAINING, str(Path(__file__).parents[1]), *options]
+            command = [sys.executable, "-c", TRAINING, *options]
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
             measured[name] = {"megabytes": megabytes, **json.loads(done.stdout.splitlines()[-1])}
             print(name, measured[name], flush=True)

@@ -4,21 +4,20 @@ a follower of instructions.
 
     python training/benchmarks/transfer.py --model runs/small --seeds 1 2 3 --output_dir runs/transfer
 
-Runs the two training scripts once a start and a seed, each otherwise with the settings of its YAML, and compares what
+Runs the two jobs once a start and a seed, each otherwise with the settings of its YAML, and compares what
 they wrote: the result on the test set, the lowest validation loss, and the step at which each start first had the
 validation loss that random weights reached at best. Prints a table a job and writes `transfer.json`. Options behind
-`--spam_options` or `--instruct_options`, such as `--spam_options="--data_file messages.tsv"`, are the script's own.
+`--spam_options` or `--instruct_options`, such as `--spam_options="--data_file messages.tsv"`, are the job's own.
 """
 
 import argparse
-import importlib
 import json
 import shlex
 import statistics
 import sys
+from importlib import import_module
 from pathlib import Path
 
-TRAINING = Path(__file__).parents[1]
 STARTS = ("random", "pretrained")
 SCORES = {"spam": "f1", "instruct": "response_perplexity"}  # of metrics.json, on the test set
 SHAPE = ("n_positions", "n_embd", "n_layer", "n_head")
@@ -30,21 +29,20 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--jobs", nargs="+", choices=SCORES, default=list(SCORES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--eval_steps", type=int, default=20, help="steps between two validations")
-    parser.add_argument("--spam_config", default=TRAINING / "configs/spam/transfer.yaml", metavar="YAML")
-    parser.add_argument("--instruct_config", default=TRAINING / "configs/instruct/cpu_small.yaml", metavar="YAML")
+    parser.add_argument("--spam_config", default="transfer", metavar="CONFIG")
+    parser.add_argument("--instruct_config", default="cpu_small", metavar="CONFIG")
     parser.add_argument("--spam_options", default="", metavar="OPTIONS")
     parser.add_argument("--instruct_options", default="", metavar="OPTIONS")
     parser.add_argument("--output_dir", type=Path, default=Path("runs/transfer"))
     return parser
 
 
-def options(config: str | Path, start: str, model: Path) -> list[str]:
-    """The settings of a YAML as options, from `model` or from random weights like it."""
-    import yaml
-
+def options(job: str, config: str, start: str, model: Path) -> list[str]:
+    """The settings of a config as options, from `model` or from random weights like it."""
     from hf_gpt_scratch.model_folder.contents import read_config
+    from hf_gpt_scratch.training import configs
 
-    settings = yaml.safe_load(Path(config).read_text(encoding="utf-8"))
+    settings = configs.read(configs.find(config, job))
     for key in ("model_name_or_path", "tokenizer_name", "train_tokenizer", "individual_digits"):
         settings.pop(key, None)
     if start == "pretrained":
@@ -52,18 +50,17 @@ def options(config: str | Path, start: str, model: Path) -> list[str]:
     else:
         shape = read_config(model, "gpt_scratch")
         settings |= {"tokenizer_name": model, **{key: shape[key] for key in SHAPE}}
-    return [word for key, value in settings.items() for word in (f"--{key}", str(value))]
+    return configs.as_options(settings)
 
 
 def train(job: str, start: str, seed: int, args: argparse.Namespace) -> dict:
-    """One run of a script: its score on the test set, and the validation losses `[[step, loss], ...]`."""
-    script = importlib.import_module(f"hf_gpt_scratch.training.{job}")
+    """One run of a job: its score on the test set, and the validation losses `[[step, loss], ...]`."""
     folder = args.output_dir / f"{job}-{start}-{seed}"
-    argv = options(getattr(args, f"{job}_config"), start, args.model)
+    argv = options(job, getattr(args, f"{job}_config"), start, args.model)
     argv += ["--eval_strategy", "steps", "--eval_steps", str(args.eval_steps), "--load_best_model_at_end", "false"]
     argv += ["--save_strategy", "steps", "--save_steps", str(args.eval_steps), "--save_total_limit", "1"]
     argv += ["--seed", str(seed), "--output_dir", str(folder), *shlex.split(getattr(args, f"{job}_options"))]
-    metrics = script.main(argv)
+    metrics = import_module(f"hf_gpt_scratch.training.{job}").main(argv)
     states = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("checkpoint-*/trainer_state.json")]
     history = max(states, key=lambda state: state["global_step"])["log_history"]
     return {
