@@ -1,4 +1,4 @@
-"""`--help`, `--version` and wrong usage are answered at once, without torch; each command then imports what it needs."""
+"""`--help`, `--version` and wrong usage are answered at once, without torch; a command imports what it needs."""
 
 import json
 import subprocess
