@@ -32,10 +32,17 @@ class Prediction:
 
 
 class TextClassifier:
-    """A trained sequence classifier, its tokenizer and its calibration, ready for messages."""
+    """
+    A trained sequence classifier, its tokenizer and its calibration, ready for messages.
+
+    Example:
+        >>> from hf_gpt_scratch import TextClassifier
+        >>> classifier = TextClassifier.from_pretrained("runs/spam")  # doctest: +SKIP
+        >>> next(classifier.classify(["Win a prize now!"])).label  # doctest: +SKIP
+    """
 
     def __init__(self, model: GPTScratchForSequenceClassification, tokenizer: PreTrainedTokenizerBase):
-        self.model = model.eval()
+        self.model: GPTScratchForSequenceClassification = model.eval()
         self.tokenizer = tokenizer
         self.calibration = Calibration.of(model.config)
 

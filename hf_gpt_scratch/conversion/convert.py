@@ -53,6 +53,10 @@ def convert(
         InputError: when `src` is not such a checkpoint, or holds keys, shapes or values that are not understood,
             naming all of them; or when the proof fails.
         UsageError: for an option that the format does not have.
+
+    Example:
+        >>> from hf_gpt_scratch import convert
+        >>> convert("openai-community/gpt2", "runs/gpt2", prove=True).max_logit_difference  # doctest: +SKIP
     """
     source = open_source(resolve_source(src), format, **options)
     shapes = our_shapes(source.config, source.architecture)

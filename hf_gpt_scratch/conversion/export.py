@@ -24,6 +24,10 @@ def export(src: str, out: str | os.PathLike) -> Path:
 
     Raises:
         InputError: when `src` is not such a folder, or its keys or shapes are not those its config promises.
+
+    Example:
+        >>> from hf_gpt_scratch import export
+        >>> export("runs/gpt2", "runs/stock")  # doctest: +SKIP
     """
     folder = resolve_source(src)
     ours = open_ours(folder, tuple(hf_gpt2.ARCHITECTURES.values()), "stock GPT-2")

@@ -25,6 +25,11 @@ class Chat:
 
     Raises:
         InputError: when the tokenizer has no chat template, or `system` is no text.
+
+    Example:
+        >>> from hf_gpt_scratch import Chat, load
+        >>> chat = Chat(*load("runs/instruct"))  # doctest: +SKIP
+        >>> print("".join(chat.ask("What is a noun?")))  # doctest: +SKIP
     """
 
     def __init__(

@@ -31,6 +31,11 @@ def check(folder: Path, trust_remote_code: bool = False) -> list[Finding]:
 
     Raises:
         InputError: when it is neither.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from hf_gpt_scratch import check
+        >>> [finding.status for finding in check(Path("runs/spam"))]  # doctest: +SKIP
     """
     if not any((folder / name).is_file() for name in ("config.json", ADAPTER_CONFIG)):
         raise InputError(f"{folder} is no folder of a model or an adapter: it has no config.json or {ADAPTER_CONFIG}.")

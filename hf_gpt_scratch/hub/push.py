@@ -69,6 +69,11 @@ def push(
     Raises:
         InputError: when a check fails, the Hub refuses, or what was pushed is not what was saved.
         UsageError: for a name that no repository can have.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from hf_gpt_scratch import push
+        >>> push(Path("runs/spam"), "you/spam-filter", private=True)  # doctest: +SKIP
     """
     if get_token() is None:
         raise InputError(
