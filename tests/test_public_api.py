@@ -1,4 +1,4 @@
-"""What `import hf_gpt_scratch` offers: every name resolves, is typed and documented, and is imported when it is used."""
+"""What `import hf_gpt_scratch` offers: every name resolves, is typed and documented, and costs nothing until used."""
 
 import doctest
 import inspect

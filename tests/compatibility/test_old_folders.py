@@ -80,10 +80,12 @@ def test_load_gives_the_old_logits(old, name):
 
 
 @pytest.mark.parametrize("name", AUTO_CLASSES)
-def test_every_folder_passes_the_check(run, name):
+def test_the_check_passes_but_for_an_adapter_of_a_local_folder(run, name):
     status, printed, said = run("check", name)
-    assert status == 0, printed + said
-    assert "failed" not in printed
+    lines = printed.splitlines()
+    failed = {line[:26].strip() for line in lines if line[26:].startswith("failed")}
+    assert len(lines) > 5 and all(line[26:].startswith(("ok", "failed")) for line in lines), printed
+    assert (status, failed) == ((1, {"secrets and paths", "base model"}) if name == "adapter" else (0, set())), said
 
 
 @pytest.mark.parametrize("name", ["spam", "calibrated"])

@@ -1,6 +1,6 @@
 """
-What a user of the package writes, with the types that a checker must see: `mypy tests/typing` (strict) reads it, nobody
-runs it. A signature that loses its annotations, or changes them, fails here.
+What a user of the package writes, with the types a checker must see: `mypy` reads it, strictly, and nobody runs it.
+A signature that loses its annotations, or changes them, fails here.
 """
 
 from collections.abc import Iterator
@@ -72,4 +72,4 @@ push(folder, "you/your-model", private=True)
 push(folder)  # type: ignore[call-arg]
 
 assert_type(hf_gpt_scratch.__version__, str)
-hf_gpt_scratch.no_such_name  # type: ignore[attr-defined]
+unknown = hf_gpt_scratch.no_such_name  # type: ignore[attr-defined]
