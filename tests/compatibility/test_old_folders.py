@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -82,9 +83,9 @@ def test_load_gives_the_old_logits(old, name):
 @pytest.mark.parametrize("name", AUTO_CLASSES)
 def test_the_check_passes_but_for_an_adapter_of_a_local_folder(run, name):
     status, printed, said = run("check", name)
-    lines = printed.splitlines()
-    failed = {line[:26].strip() for line in lines if line[26:].startswith("failed")}
-    assert len(lines) > 5 and all(line[26:].startswith(("ok", "failed")) for line in lines), printed
+    findings = [re.split(r"  +", line, maxsplit=2) for line in printed.splitlines()]
+    assert len(findings) > 5 and {status for _, status, _ in findings} <= {"ok", "failed"}, printed
+    failed = {what for what, status, _ in findings if status == "failed"}
     assert (status, failed) == ((1, {"secrets and paths", "base model"}) if name == "adapter" else (0, set())), said
 
 
