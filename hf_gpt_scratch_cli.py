@@ -1,6 +1,6 @@
 """
 The command `hf-gpt-scratch`, beside the package so that `--help`, `--version` and wrong usage are answered before
-torch and transformers are imported: `hf_gpt_scratch/__init__.py` sees that this module is there, and waits.
+torch and transformers are imported: `hf_gpt_scratch/__init__.py` sees that the command begins, and waits.
 """
 
 import logging
@@ -13,9 +13,13 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 # Where bitsandbytes is installed, importing transformers' Trainer imports it, and on a CPU it has a line to say.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
+registers_later = False  # whether the command registers the Auto classes itself, once it knows what to do
+
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command and returns its exit status: 0, 1 when it failed, or 2 for wrong usage."""
+    global registers_later
+    registers_later = True
     from hf_gpt_scratch.cli import main
 
     return main(argv)
@@ -26,5 +30,7 @@ def run() -> None:
     sys.exit(main())
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # `python -m hf_gpt_scratch_cli`: again under its own name, where the package looks for it
+    from hf_gpt_scratch_cli import run
+
     run()

@@ -4,6 +4,9 @@ A GPT written from scratch that is a real Hugging Face model.
 Importing the package registers its Auto classes. Besides the five classes of the model it has `convert` and `export`
 (checkpoints of the GPT-2 family), `load` (any of them), `TextClassifier`, `Chat`, `check` and `push` (the Hub), which
 are imported when they are first used.
+
+    >>> from hf_gpt_scratch import load
+    >>> model, tokenizer = load("openai-community/gpt2")  # doctest: +SKIP
 """
 
 import sys
@@ -60,16 +63,18 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str):
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{_HOME[name]}", __name__), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # a type checker would take any name for one of ours
+
+    def __getattr__(name: str):
+        if name not in _HOME:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})
 
 
 def register() -> None:
@@ -90,5 +95,5 @@ def register() -> None:
 
 
 # The command line answers --help and wrong usage without torch, and registers when it begins to work.
-if "hf_gpt_scratch_cli" not in sys.modules:
+if not getattr(sys.modules.get("hf_gpt_scratch_cli"), "registers_later", False):
     register()

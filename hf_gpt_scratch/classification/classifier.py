@@ -52,7 +52,7 @@ class TextClassifier:
     """
 
     def __init__(self, model: GPTScratchForSequenceClassification, tokenizer: PreTrainedTokenizerBase):
-        self.model = model.eval()
+        self.model: GPTScratchForSequenceClassification = model.eval()
         self.tokenizer = tokenizer
         self.calibration = Calibration.of(model.config)
 

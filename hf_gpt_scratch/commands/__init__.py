@@ -1,48 +1,38 @@
 """
-The commands of `hf-gpt-scratch`, a module each: its arguments, and a `run` that imports what does the work. The
-modules themselves import nothing heavy, so that help and wrong usage are answered at once.
+The commands of `hf-gpt-scratch`: each one's name, its help, and its module here, or a table of commands of its own.
+
+A module (or an object in it, after a colon) has `add_arguments(parser)` and `run(args)`, and imports nothing heavy at
+its top. It is imported when its command is given, so that no command waits for another's imports.
 """
 
-from . import (
-    app_chat,
-    app_classify,
-    app_compare,
-    benchmark,
-    calibrate,
-    chat,
-    check,
-    classify,
-    convert,
-    evaluate,
-    export,
-    generate,
-    judge,
-    push,
-    report,
-)
-from .train import JOBS
-
-COMMANDS = {
-    "train": ("train a model; what follows is the job", JOBS),
-    "convert": ("make a model of this package from another GPT-2", convert),
-    "export": ("write a model of this package in another format", export),
-    "generate": ("let a language model continue a prompt", generate),
-    "chat": ("talk with an instruction-tuned model", chat),
-    "classify": ("tell spam from ham: each message's label and its probability of being spam", classify),
-    "judge": ("let a larger language model score the answers of a model", judge),
-    "evaluate": ("measure a language model by MMLU or other tasks of lm-evaluation-harness", evaluate),
-    "calibrate": ("fit a spam classifier's probabilities and threshold to its validation set", calibrate),
-    "benchmark": ("hold spam classifiers against linear models on the same splits", benchmark),
-    "report": ("compare runs that were evaluated, in tables and pictures", report),
+COMMANDS: dict[str, tuple[str, str | dict]] = {
+    "train": (
+        "train a model with transformers' Trainer",
+        {
+            "pretrain": ("a language model on plain text", "commands.train:PRETRAIN"),
+            "spam": ("a classifier on labelled messages", "commands.train:SPAM"),
+            "instruct": ("a language model to follow instructions", "commands.train:INSTRUCT"),
+        },
+    ),
+    "convert": ("make a model of this package from another GPT-2", "commands.convert"),
+    "export": ("write a model of this package in another format", "commands.export"),
+    "generate": ("let a language model continue a prompt", "commands.generate"),
+    "chat": ("talk with an instruction-tuned model", "commands.chat"),
+    "classify": ("tell spam from ham: each message's label and its probability of being spam", "commands.classify"),
+    "judge": ("let a larger language model score the answers of a model", "commands.judge"),
+    "evaluate": ("measure a language model by MMLU or other tasks of lm-evaluation-harness", "commands.evaluate"),
+    "calibrate": ("fit a spam classifier's probabilities and threshold to its validation set", "commands.calibrate"),
+    "benchmark": ("hold spam classifiers against linear models on the same splits", "commands.benchmark"),
+    "report": ("compare runs that were evaluated, in tables and pictures", "commands.report"),
     "app": (
         "pages in the browser",
         {
-            "chat": ("chat with an instruction follower", app_chat),
-            "classify": ("watch a spam classifier read, word by word", app_classify),
-            "spam": ("another name of `app classify`", app_classify),
-            "compare": ("vote blindly between two models' answers", app_compare),
+            "chat": ("chat with an instruction follower", "commands.app_chat"),
+            "classify": ("watch a spam classifier read, word by word", "commands.app_classify"),
+            "spam": ("another name of `app classify`", "commands.app_classify"),
+            "compare": ("vote blindly between two models' answers", "commands.app_compare"),
         },
     ),
-    "check": ("whether a model's folder loads for anyone, anywhere", check),
-    "push": ("a model's folder, with its card, to the Hub", push),
+    "check": ("whether a model's folder loads for anyone, anywhere", "commands.check"),
+    "push": ("a model's folder, with its card, to the Hub", "commands.push"),
 }

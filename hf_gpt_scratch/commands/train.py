@@ -19,7 +19,7 @@ class Job:
         self.name = name
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.parse_known_args = self.keep
+        parser.keep_words = self.keep
 
     def keep(self, words: Sequence[str], namespace: argparse.Namespace | None = None):
         """In place of argparse's method: keeps the words for `run`, and raises `InputError` for what is wrong."""
@@ -32,8 +32,4 @@ class Job:
         import_module(f"..training.{self.name}", __package__).main(args.words)
 
 
-JOBS = {
-    "pretrain": ("a language model on plain text", Job("pretrain")),
-    "spam": ("a classifier on labelled messages", Job("spam")),
-    "instruct": ("a language model to follow instructions", Job("instruct")),
-}
+PRETRAIN, SPAM, INSTRUCT = Job("pretrain"), Job("spam"), Job("instruct")

@@ -1,0 +1,106 @@
+"""`--help`, `--version` and wrong usage are answered at once, without torch; a command imports what it needs."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from hf_gpt_scratch import __version__
+from hf_gpt_scratch.cli import load_all, make_parser
+from hf_gpt_scratch.commands import COMMANDS
+
+HEAVY = {"torch", "transformers", "numpy", "datasets", "pandas", "sklearn", "scipy", "matplotlib", "huggingface_hub"}
+SECONDS = 2.0  # an idle machine needs a tenth; this fails where torch or transformers comes back
+PROBE = f"""
+import atexit, json, sys
+atexit.register(lambda: print("\\n" + json.dumps(sorted({HEAVY!r} & set(sys.modules)))))
+from hf_gpt_scratch_cli import run
+sys.argv[0] = "hf-gpt-scratch"
+run()
+"""
+
+
+def names(table: dict = COMMANDS, before: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """The words of each command, such as `("app", "chat")`."""
+    return [
+        command
+        for name, (_, home) in table.items()
+        for command in (
+            [(*before, name), *names(home, (*before, name))] if isinstance(home, dict) else [(*before, name)]
+        )
+    ]
+
+
+def answer(*args: str) -> tuple[int, str, str, list[str], float]:
+    """Exit status, what was printed and complained, which heavy packages were imported, and the seconds."""
+    began = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", PROBE, *args], capture_output=True, text=True, timeout=120)
+    printed, _, imported = done.stdout.rstrip("\n").rpartition("\n")
+    return done.returncode, printed, done.stderr, json.loads(imported), time.perf_counter() - began
+
+
+def test_the_probe_sees_what_is_imported(tmp_path):
+    status, _, said, imported, _ = answer("classify", str(tmp_path / "nothing"), "text")
+    assert status == 1
+    assert said.startswith("error: ")
+    assert {"torch", "transformers"} <= set(imported)
+
+
+@pytest.mark.parametrize(
+    "args", [["--help"], ["--version"], *([*command, "--help"] for command in names())], ids=" ".join
+)
+def test_help_and_version_import_nothing_heavy(args):
+    status, printed, said, imported, _ = answer(*args)
+    assert (status, said, imported) == (0, "", [])
+    assert printed.startswith(f"hf-gpt-scratch {__version__}" if args == ["--version"] else "usage: hf-gpt-scratch")
+
+
+@pytest.mark.parametrize("args", [[], ["nonsense"], ["export", "a", "b", "--to", "c"], ["classify"]], ids=" ".join)
+def test_wrong_usage_imports_nothing_heavy(args):
+    status, printed, said, imported, _ = answer(*args)
+    assert (status, printed, imported) == (2, "", [])
+    assert said.startswith("usage: ")
+
+
+def test_the_first_word_comes_at_once():
+    assert min(answer("--help")[-1] for _ in range(3)) < SECONDS
+
+
+def test_a_command_does_not_wait_for_the_modules_of_others():
+    parser = make_parser()
+    with pytest.raises(SystemExit):
+        parser.parse_args(["export", "--help"])
+    waiting = {name for name, command in parser._subparsers._group_actions[0].choices.items() if command.module}
+    assert waiting == {name for name, (_, home) in COMMANDS.items() if isinstance(home, str)} - {"export"}
+
+
+def test_importing_the_module_of_the_command_does_not_keep_the_package_from_registering():
+    code = "import hf_gpt_scratch_cli, hf_gpt_scratch, transformers; transformers.AutoConfig.for_model('gpt_scratch')"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_completion_knows_every_command_and_option(shell, tmp_path):
+    shtab = pytest.importorskip("shtab")
+    status, script, said, _, _ = answer("--print-completion", shell)
+    assert (status, said) == (0, "")
+    parser = make_parser()
+    load_all(parser)
+    assert script.strip() == shtab.complete(parser, shell).strip()
+    assert all(word in script for command in names() for word in command)
+    assert "dry" in script  # an option of a command
+
+
+def test_bash_completes_by_the_script(tmp_path):
+    pytest.importorskip("shtab")
+    script = answer("--print-completion", "bash")[1]
+    ask = """
+COMP_WORDS=(hf-gpt-scratch cla) COMP_CWORD=1 COMP_LINE="hf-gpt-scratch cla" COMP_POINT=18
+_shtab_hf_gpt_scratch; echo "${COMPREPLY[@]}"
+COMP_WORDS=(hf-gpt-scratch push --dr) COMP_CWORD=2
+_shtab_hf_gpt_scratch; echo "${COMPREPLY[@]}"
+"""
+    done = subprocess.run(["bash", "-c", script + ask], capture_output=True, text=True, timeout=30)
+    assert done.stdout.split() == ["classify", "--dry-run"]
