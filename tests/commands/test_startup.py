@@ -49,7 +49,13 @@ def test_the_probe_sees_what_is_imported(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "args", [["--help"], ["--version"], *([*command, "--help"] for command in names())], ids=" ".join
+    "args",
+    [
+        ["--help"],
+        ["--version"],
+        *([*command, "--help"] for command in names() if len(command) == 1 or command[0] != "train"),
+    ],
+    ids=" ".join,
 )
 def test_help_and_version_import_nothing_heavy(args):
     status, printed, said, imported, _ = answer(*args)
@@ -72,7 +78,7 @@ def test_a_command_does_not_wait_for_the_modules_of_others():
     parser = make_parser()
     with pytest.raises(SystemExit):
         parser.parse_args(["export", "--help"])
-    waiting = {name for name, command in parser._subparsers._group_actions[0].choices.items() if command.module}
+    waiting = {name for name, command in parser._subparsers._group_actions[0].choices.items() if command.home}
     assert waiting == {name for name, (_, home) in COMMANDS.items() if isinstance(home, str)} - {"export"}
 
 
