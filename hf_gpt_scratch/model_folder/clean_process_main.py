@@ -13,11 +13,9 @@ that of a job that failed has `error` alone.
 import json
 import sys
 
-sys.modules["hf_gpt_scratch"] = None  # importing it fails from here on
-
-import torch  # noqa: E402
-import transformers  # noqa: E402
-from safetensors.torch import save_file  # noqa: E402
+import torch
+import transformers
+from safetensors.torch import save_file
 
 REPORT = ("missing", "unexpected", "mismatched")
 
@@ -75,6 +73,7 @@ def do(job: dict, number: int, tensors: dict, scratch: str) -> dict:
 
 
 def main() -> None:
+    sys.modules["hf_gpt_scratch"] = None  # importing it fails from here on
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     request = json.loads(sys.stdin.read())
@@ -88,4 +87,5 @@ def main() -> None:
     print(json.dumps(results))
 
 
-main()
+if __name__ == "__main__":
+    main()
