@@ -1,9 +1,19 @@
 """
-A GPT written out by hand, to be read from top to bottom: attention, feed-forward, block, model and three heads.
+A GPT from scratch. Read it from top to bottom; on the right stand the names of the parameters that each part holds.
 
-This file travels to the Hub with every saved model, so it imports only torch, transformers and its configuration.
+    eager_attention_forward     attention itself, step by step
+    GPTScratchAttention         its heads and projections          h.{i}.attn.{q,k,v,o}_proj
+    GPTScratchMLP               the feed-forward layer             h.{i}.mlp.{fc_in,fc_out}
+    GPTScratchBlock             both, each after a LayerNorm       h.{i}.ln_1, h.{i}.ln_2
+    GPTScratchPreTrainedModel   what all models share
+    GPTScratchModel             embeddings, blocks, last norm      wte, wpe, h, ln_f
+    GPTScratchForCausalLM       the language model                 transformer (the model above), lm_head (tied to wte)
+    GPTScratchFor{Sequence,Token}Classification: two classifiers   transformer, score
+    ByteMaskDropout, then to the end: memory, packed documents, FSDP. Read these when a comment sends you there.
+
 The architecture is GPT-2's (Radford et al. 2019, "Language Models are Unsupervised Multitask Learners"): learned
-position embeddings, LayerNorm before each sub-layer, a tanh-approximated GELU.
+position embeddings, LayerNorm before each sub-layer, a tanh-approximated GELU. This file travels to the Hub with
+every saved model, so it imports only torch, transformers and its configuration.
 
 Shapes are written with B = batch size, T = tokens in the input, S = tokens attended to (past ones included),
 C = n_embd, V = vocab_size.
@@ -58,13 +68,6 @@ def eager_attention_forward(module, query, key, value, attention_mask, scaling, 
     return (weights @ value).transpose(1, 2).contiguous(), weights
 
 
-class Dropout(nn.Dropout):
-    """Sets values to 0 at random while training. Keeps which as bytes, where nn.Dropout keeps floats on a CPU."""
-
-    def forward(self, hidden_states):
-        return torch.native_dropout(hidden_states, self.p, self.training)[0]
-
-
 class GPTScratchAttention(nn.Module):
     """Masked multi-head self-attention: each token looks at itself and at the tokens before it."""
 
@@ -74,13 +77,13 @@ class GPTScratchAttention(nn.Module):
         self.layer_idx = layer_idx
         self.head_dim = config.n_embd // config.n_head
         self.scaling = self.head_dim**-0.5
-        self.is_causal = True
+        self.is_causal = True  # transformers' attention functions ask for it
         self.q_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.qkv_bias)
         self.k_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.qkv_bias)
         self.v_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.qkv_bias)
         self.o_proj = nn.Linear(config.n_embd, config.n_embd)
-        self.o_proj.adds_to_residual = True
-        self.resid_dropout = Dropout(config.resid_pdrop)
+        self.o_proj.adds_to_residual = True  # for _init_weights
+        self.resid_dropout = ByteMaskDropout(config.resid_pdrop)  # nn.Dropout in less memory, see below
 
     def forward(
         self,
@@ -91,28 +94,22 @@ class GPTScratchAttention(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """`(B, T, C)` to `(B, T, C)`, and the attention weights where the implementation keeps them."""
         input_shape = hidden_states.shape[:-1]  # (B, T)
-        head_shape = (*input_shape, -1, self.head_dim)
+        head_shape = (*input_shape, -1, self.head_dim)  # (B, T, n_head, head_dim)
         # (B, T, C) -> (B, T, n_head, head_dim) -> (B, n_head, T, head_dim)
         query = self.q_proj(hidden_states).view(head_shape).transpose(1, 2)
         key = self.k_proj(hidden_states).view(head_shape).transpose(1, 2)
         value = self.v_proj(hidden_states).view(head_shape).transpose(1, 2)
 
         if past_key_values is not None:
-            # (B, n_head, T, head_dim) -> (B, n_head, S, head_dim): the past tokens' keys and values come first.
+            # (B, n_head, T, head_dim) -> (B, n_head, S, head_dim): the past tokens' keys and values come first
             key, value = past_key_values.update(key, value, self.layer_idx)
 
         attention_interface = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
         )
+        dropout = self.config.attn_pdrop if self.training else 0.0
         attn_output, attn_weights = attention_interface(
-            self,
-            query,
-            key,
-            value,
-            attention_mask,
-            dropout=self.config.attn_pdrop if self.training else 0.0,
-            scaling=self.scaling,
-            **kwargs,
+            self, query, key, value, attention_mask, dropout=dropout, scaling=self.scaling, **kwargs
         )
         # (B, T, n_head, head_dim) -> (B, T, C): the heads' results side by side
         attn_output = attn_output.reshape(*input_shape, -1).contiguous()
@@ -120,7 +117,7 @@ class GPTScratchAttention(nn.Module):
 
 
 class GPTScratchMLP(nn.Module):
-    """The feed-forward layer, applied to each token by itself: widen, GELU, narrow."""
+    """The feed-forward layer, applied to each token by itself: up to `n_inner` features, GELU, back to `n_embd`."""
 
     def __init__(self, config: GPTScratchConfig):
         super().__init__()
@@ -132,7 +129,7 @@ class GPTScratchMLP(nn.Module):
         # (B, T, n_inner) tensor for the backward pass; torch's own computes the same in one.
         is_tanh_gelu = config.activation_function in ("gelu_new", "gelu_pytorch_tanh")
         self.act = nn.GELU(approximate="tanh") if is_tanh_gelu else ACT2FN[config.activation_function]
-        self.dropout = Dropout(config.resid_pdrop)
+        self.dropout = ByteMaskDropout(config.resid_pdrop)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """`(B, T, C) -> (B, T, n_inner) -> (B, T, C)`."""
@@ -171,12 +168,7 @@ class GPTScratchPreTrainedModel(PreTrainedModel):
     _supports_attention_backend = True
     _can_compile_fullgraph = True
     _can_record_outputs = {"hidden_states": GPTScratchBlock, "attentions": GPTScratchAttention}
-
-    def __init_subclass__(cls, **kwargs):
-        """FSDP gives a sharded model a class of torch's making; saved beside it must be this file, not torch's."""
-        super().__init_subclass__(**kwargs)
-        if cls.__module__.split(".")[0] == "torch":
-            cls.__module__ = cls.__bases__[-1].__module__
+    # __init_subclass__ is added at the end of this file: only FSDP needs it.
 
     @torch.no_grad()
     def _init_weights(self, module):
@@ -193,7 +185,7 @@ class GPTScratchModel(GPTScratchPreTrainedModel):
         super().__init__(config)
         self.wte = nn.Embedding(config.vocab_size, config.n_embd)
         self.wpe = nn.Embedding(config.n_positions, config.n_embd)
-        self.drop = Dropout(config.embd_pdrop)
+        self.drop = ByteMaskDropout(config.embd_pdrop)
         self.h = nn.ModuleList([GPTScratchBlock(config, layer_idx) for layer_idx in range(config.n_layer)])
         self.ln_f = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
         self.gradient_checkpointing = False
@@ -216,14 +208,12 @@ class GPTScratchModel(GPTScratchPreTrainedModel):
             input_ids: `(B, T)` token ids; or `inputs_embeds`, `(B, T, C)`, in their place.
             attention_mask: `(B, S)`, 1 for real tokens and 0 for padding on either side, past tokens included; or a
                 ready `(B, 1, T, S)` mask. Without one, every token is real.
-            position_ids: `(B, T)`. Counted over the real tokens when not given. Where they start again from 0 within
-                a row, a new document begins, and documents packed into one row do not see each other. (Compiled, this
-                needs a call without cache and mask; so does flash attention with more than one row.)
+            position_ids: `(B, T)`, counted over the real tokens when not given. Where they start again from 0 within a
+                row, a new document begins; packed documents do not see each other (see `_packed_documents`).
             past_key_values: keys and values of past tokens; filled and returned when `use_cache`.
 
         Raises:
-            ValueError: unless exactly one of `input_ids` and `inputs_embeds` is given, or when the sequence is longer
-                than `n_positions`.
+            ValueError: for both or neither of `input_ids` and `inputs_embeds`; for a text longer than `n_positions`.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Give exactly one of input_ids and inputs_embeds.")
@@ -232,23 +222,48 @@ class GPTScratchModel(GPTScratchPreTrainedModel):
             inputs_embeds = self.wte(input_ids)  # (B, T) -> (B, T, C)
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)
+        position_ids, mask = self._positions_and_mask(inputs_embeds, attention_mask, position_ids, past_key_values)
+
+        hidden_states = inputs_embeds + self.wpe(position_ids)  # (B, T, C)
+        hidden_states = self.drop(hidden_states)
+        for block in self.h:
+            hidden_states = block(
+                hidden_states,
+                attention_mask=mask,
+                past_key_values=past_key_values,
+                position_ids=position_ids,
+                use_cache=use_cache,
+                **kwargs,
+            )
+        hidden_states = self.ln_f(hidden_states)
+        return BaseModelOutputWithPast(hidden_states, past_key_values if use_cache else None)
+
+    def _positions_and_mask(self, inputs_embeds, attention_mask, position_ids, past_key_values):
+        """
+        Each token's place in its text, `(B, T)` or `(1, T)`, and the mask of the tokens that it may look at, in the
+        form that the attention implementation wants, such as `(B, 1, T, S)`.
+        """
+        length = inputs_embeds.shape[1]
         past_length = past_key_values.get_seq_length() if past_key_values is not None else 0
-
         documents = None
-        if position_ids is None:
-            position_ids = self._count_positions(inputs_embeds, attention_mask, past_length)
-        elif past_key_values is not None or attention_mask is not None:
-            documents = _packed_documents(position_ids, attention_mask, past_length)
+        if position_ids is not None:
+            # With neither cache nor mask, create_causal_mask finds packed documents by itself.
+            if past_key_values is not None or attention_mask is not None:
+                documents = _packed_documents(position_ids, attention_mask, past_length)
+        elif attention_mask is not None and attention_mask.ndim == 2:
+            # Only real tokens count, so that left padding changes nothing: (B, S) -> (B, T)
+            position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)[:, -length:]
+        else:
+            position_ids = torch.arange(length, device=inputs_embeds.device).unsqueeze(0) + past_length  # (1, T)
 
-        if not torch.compiler.is_compiling() and past_length + inputs_embeds.shape[1] > self.config.n_positions:
+        if not torch.compiler.is_compiling() and past_length + length > self.config.n_positions:
             longest = position_ids.max().item() + 1  # padded or packed rows may be longer than any text in them
             if longest > self.config.n_positions:
                 raise ValueError(
                     f"The sequence has {longest} tokens, but the model reads at most n_positions ="
                     f" {self.config.n_positions}; truncate it."
                 )
-
-        causal_mask = create_causal_mask(
+        return position_ids, create_causal_mask(
             config=self.config,
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
@@ -256,84 +271,6 @@ class GPTScratchModel(GPTScratchPreTrainedModel):
             position_ids=position_ids,
             and_mask_function=documents,
         )
-        hidden_states = self.drop(inputs_embeds + self.wpe(position_ids))  # (B, T, C)
-        for block in self.h:
-            hidden_states = block(
-                hidden_states,
-                attention_mask=causal_mask,
-                past_key_values=past_key_values,
-                position_ids=position_ids,
-                use_cache=use_cache,
-                **kwargs,
-            )
-        return BaseModelOutputWithPast(
-            last_hidden_state=self.ln_f(hidden_states),
-            past_key_values=past_key_values if use_cache else None,
-        )
-
-    def _count_positions(self, inputs_embeds, attention_mask, past_length):
-        """`(B, T)` or `(1, T)`: how many real tokens stand before each token, so that left padding changes nothing."""
-        length = inputs_embeds.shape[1]
-        if attention_mask is not None and attention_mask.ndim == 2:
-            return (attention_mask.long().cumsum(-1) - 1).clamp(min=0)[:, -length:]
-        return torch.arange(length, device=inputs_embeds.device).unsqueeze(0) + past_length
-
-
-def _packed_documents(position_ids, attention_mask, past_length):
-    """
-    A mask function that hides the other documents of a packed row, or `None` where no row is packed.
-
-    transformers finds packed documents by itself, but only where there is neither a cache nor a mask; with one of
-    them, tokens would silently attend across documents. The position of a token tells how far back its document
-    began, whether that part is in this input `(B, T)` or already in the cache.
-    """
-    # A single token with a mask is `generate` at work, which never packs: this saves it a device synchronisation.
-    if torch.compiler.is_compiling() or (attention_mask is not None and position_ids.shape[1] == 1):
-        return None
-    token_index = torch.arange(position_ids.shape[1], device=position_ids.device) + past_length
-    first_of_document = token_index - position_ids  # (B, T)
-    if not (first_of_document > 0).any():
-        return None
-    return lambda batch, head, query, key: key >= first_of_document[batch, query - past_length]
-
-
-class ChunkedLoss(torch.autograd.Function):
-    """
-    The sum over all tokens of a loss on the output head's logits, a chunk of tokens at a time.
-
-    The gradients of each chunk are found as soon as its loss is, so that its logits can go before the next chunk's
-    come, and need not be made again in the backward pass. They stay unscaled until then: in fp16, gradients divided
-    by the number of tokens would vanish.
-    """
-
-    @staticmethod
-    def forward(ctx, summed_loss, chunk_size, labels, hidden_states, weight):
-        """`labels` is `(N,)`, `hidden_states` `(N, C)`, `weight` `(V, C)`; `summed_loss` takes logits and labels."""
-        total, hidden_grads = 0.0, []
-        weight_grad = torch.zeros_like(weight) if ctx.needs_input_grad[4] else None
-        for hidden_chunk, label_chunk in zip(hidden_states.split(chunk_size), labels.split(chunk_size)):
-            logits = F.linear(hidden_chunk, weight).requires_grad_()  # (chunk_size, C) -> (chunk_size, V)
-            with torch.enable_grad():
-                loss = summed_loss(logits, label_chunk)
-            (logits_grad,) = torch.autograd.grad(loss, logits)
-            total = total + loss.detach()
-            hidden_grads.append(logits_grad @ weight)
-            if weight_grad is None:
-                continue
-            if logits_grad.dtype == weight_grad.dtype:
-                weight_grad.addmm_(logits_grad.t(), hidden_chunk)  # in place: it is as large as the vocabulary
-            else:  # mixed precision
-                weight_grad += logits_grad.t() @ hidden_chunk
-        ctx.grads = torch.cat(hidden_grads), weight_grad
-        return total
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad_output):
-        (hidden_grad, weight_grad), ctx.grads = ctx.grads, None
-        if weight_grad is not None:
-            weight_grad.mul_(grad_output)
-        return None, None, None, hidden_grad * grad_output, weight_grad
 
 
 class GPTScratchForCausalLM(GPTScratchPreTrainedModel, GenerationMixin):
@@ -383,61 +320,15 @@ class GPTScratchForCausalLM(GPTScratchPreTrainedModel, GenerationMixin):
             **kwargs,
         )
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        hidden_states = outputs.last_hidden_state[:, kept]  # -0 keeps them all
+        hidden_states = outputs.last_hidden_state[:, kept]  # (B, T, C); -0 keeps every position
         logits = loss = None
-        if labels is not None and self._can_chunk_loss():
-            loss = self._chunked_loss(hidden_states, labels, **kwargs)
+        if labels is not None and _can_chunk_loss(self):
+            loss = _chunked_loss(self, hidden_states, labels, **kwargs)  # the same in less memory, see below
         else:
             logits = self.lm_head(hidden_states)  # (B, T, C) -> (B, T, V)
             if labels is not None:
                 loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
-        return CausalLMOutputWithPast(
-            loss=loss,
-            logits=logits,
-            past_key_values=outputs.past_key_values,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-        )
-
-    def _can_chunk_loss(self):
-        """Whether a loss is to be trained on, with an output head that `ChunkedLoss` can take the weights of."""
-        return (
-            self.training
-            and self.config.loss_chunk_size > 0
-            and torch.is_grad_enabled()
-            and not torch.compiler.is_compiling()
-            # Not an adapter around it (PEFT), and not spread over devices (DTensor)
-            and type(self.lm_head) is nn.Linear
-            and type(self.lm_head.weight) is nn.Parameter
-            and self.lm_head.bias is None
-            and not self.lm_head._forward_hooks
-        )
-
-    def _chunked_loss(self, hidden_states, labels, num_items_in_batch=None, shift_labels=None, **kwargs):
-        """The same as `loss_function` on all the logits, which for GPT-2's vocabulary outweigh everything else."""
-        if shift_labels is None:
-            shift_labels = F.pad(labels[:, 1:], (0, 1), value=-100)  # (B, T): the last position predicts nothing
-        if num_items_in_batch is None:
-            num_items_in_batch = (shift_labels != -100).sum()
-
-        def summed_loss(logits, shift_labels):
-            return self.loss_function(
-                logits=logits,
-                labels=None,
-                shift_labels=shift_labels,
-                vocab_size=self.config.vocab_size,
-                num_items_in_batch=1,
-                **kwargs,
-            )
-
-        loss = ChunkedLoss.apply(
-            summed_loss,
-            self.config.loss_chunk_size,
-            shift_labels.flatten().to(hidden_states.device),
-            hidden_states.flatten(0, 1),  # (B, T, C) -> (B * T, C)
-            self.lm_head.weight,
-        )
-        return loss / num_items_in_batch
+        return CausalLMOutputWithPast(loss, logits, outputs.past_key_values, outputs.hidden_states, outputs.attentions)
 
 
 @dataclass
@@ -479,8 +370,8 @@ class GPTScratchForSequenceClassification(GPTScratchPreTrainedModel):
     ) -> GPTScratchSequenceClassifierOutput:
         """
         Args:
-            attention_mask: `(B, T)`. Without one, padding is told by `pad_token_id`, but only if that is not also the
-                end token, which a message may really hold.
+            attention_mask: `(B, T)`. Without one, tokens equal to `pad_token_id` are padding, unless that is also the
+                EOS token, which a message may really hold.
             labels: `(B,)` class indices, or `(B, num_labels)` for `problem_type="multi_label_classification"` and
                 "regression".
             output_token_logits: also return the scores after every token.
@@ -489,9 +380,9 @@ class GPTScratchForSequenceClassification(GPTScratchPreTrainedModel):
             `logits` of shape `(B, num_labels)`; on request `token_logits` of shape `(B, T, num_labels)`; with
             `labels` the `loss`, shared between whole messages and all their prefixes by `config.prefix_loss_weight`.
         """
-        pad, end = self.config.pad_token_id, self.config.eos_token_id
-        end_tokens = end if isinstance(end, list) else [end]
-        if attention_mask is None and input_ids is not None and pad is not None and pad not in end_tokens:
+        pad, eos = self.config.pad_token_id, self.config.eos_token_id
+        eos_tokens = eos if isinstance(eos, list) else [eos]
+        if attention_mask is None and input_ids is not None and pad is not None and pad not in eos_tokens:
             attention_mask = (input_ids != pad).long()
         outputs = self.transformer(
             input_ids,
@@ -517,20 +408,16 @@ class GPTScratchForSequenceClassification(GPTScratchPreTrainedModel):
             if self.training and self.config.prefix_loss_weight > 0:
                 prefix_loss = self._prefix_loss(token_logits, labels, is_real)
                 loss = torch.lerp(loss, prefix_loss, self.config.prefix_loss_weight)
+        token_logits = token_logits if output_token_logits else None
         return GPTScratchSequenceClassifierOutput(
-            loss=loss,
-            logits=logits,
-            token_logits=token_logits if output_token_logits else None,
-            past_key_values=outputs.past_key_values,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
+            loss, logits, outputs.past_key_values, outputs.hidden_states, outputs.attentions, token_logits
         )
 
     def _prefix_loss(self, token_logits, labels, is_real):
         """Cross-entropy after every real token, averaged within each message, then over the messages."""
         if self.config.problem_type != "single_label_classification":
             raise ValueError("prefix_loss_weight needs one class per message; set it to 0 for other problem types.")
-        every_label = labels.view(-1, 1).expand_as(is_real)  # (B,) -> (B, T)
+        every_label = labels.view(-1, 1).expand_as(is_real)  # (B,) -> (B, 1) -> (B, T)
         # cross_entropy wants the classes second: (B, T, num_labels) -> (B, num_labels, T)
         losses = F.cross_entropy(token_logits.transpose(1, 2).float(), every_label, reduction="none") * is_real
         return (losses.sum(-1) / is_real.sum(-1).clamp(min=1)).mean()
@@ -545,7 +432,7 @@ class GPTScratchForTokenClassification(GPTScratchPreTrainedModel):
         super().__init__(config)
         self.num_labels = config.num_labels
         self.transformer = GPTScratchModel(config)
-        self.dropout = Dropout(config.classifier_dropout)
+        self.dropout = ByteMaskDropout(config.classifier_dropout)
         self.score = nn.Linear(config.n_embd, config.num_labels)
         self.post_init()
 
@@ -576,10 +463,123 @@ class GPTScratchForTokenClassification(GPTScratchPreTrainedModel):
         if labels is not None:
             # `kwargs` carries Trainer's num_items_in_batch, which keeps gradient accumulation exact.
             loss = self.loss_function(logits, labels, self.config, **kwargs)
-        return TokenClassifierOutput(
-            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
-        )
+        return TokenClassifierOutput(loss, logits, outputs.hidden_states, outputs.attentions)
 
+
+# From here on: what the models above use, and a first reading can skip.
+
+
+class ByteMaskDropout(nn.Dropout):
+    """Dropout whose mask waits for the backward pass as bytes, where nn.Dropout keeps it as floats on a CPU."""
+
+    def forward(self, hidden_states):
+        return torch.native_dropout(hidden_states, self.p, self.training)[0]
+
+
+def _packed_documents(position_ids, attention_mask, past_length):
+    """
+    A mask function that hides the other documents of a packed row, or `None` where no row is packed.
+
+    transformers finds packed documents by itself, but only where there is neither a cache nor a mask; with one of
+    them, tokens would silently attend across documents. The position of a token tells how far back its document
+    began, whether that part is in this input `(B, T)` or already in the cache.
+
+    With torch.compile, or flash attention on more than one row, only calls without cache and mask can be packed.
+    """
+    # A single token with a mask is `generate` at work, which never packs: this saves it a device synchronisation.
+    if torch.compiler.is_compiling() or (attention_mask is not None and position_ids.shape[1] == 1):
+        return None
+    token_index = torch.arange(position_ids.shape[1], device=position_ids.device) + past_length
+    first_of_document = token_index - position_ids  # (B, T)
+    if not (first_of_document > 0).any():
+        return None
+    return lambda batch, head, query, key: key >= first_of_document[batch, query - past_length]
+
+
+def _can_chunk_loss(model):
+    """Whether a loss is to be trained on, with an output head that `ChunkedLoss` can take the weights of."""
+    return (
+        model.training
+        and model.config.loss_chunk_size > 0
+        and torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
+        # Not an adapter around it (PEFT), and not spread over devices (DTensor)
+        and type(model.lm_head) is nn.Linear
+        and type(model.lm_head.weight) is nn.Parameter
+        and model.lm_head.bias is None
+        and not model.lm_head._forward_hooks
+    )
+
+
+def _chunked_loss(model, hidden_states, labels, num_items_in_batch=None, shift_labels=None, **kwargs):
+    """The same as `loss_function` on all the logits, which for GPT-2's vocabulary outweigh everything else."""
+    if shift_labels is None:
+        shift_labels = F.pad(labels[:, 1:], (0, 1), value=-100)  # (B, T): the last position predicts nothing
+    if num_items_in_batch is None:
+        num_items_in_batch = (shift_labels != -100).sum()
+
+    def summed_loss(logits, shift_labels):
+        settings = {"vocab_size": model.config.vocab_size, "num_items_in_batch": 1, **kwargs}
+        return model.loss_function(logits=logits, labels=None, shift_labels=shift_labels, **settings)
+
+    loss = ChunkedLoss.apply(
+        summed_loss,
+        model.config.loss_chunk_size,
+        shift_labels.flatten().to(hidden_states.device),  # (B, T) -> (B * T,)
+        hidden_states.flatten(0, 1),  # (B, T, C) -> (B * T, C)
+        model.lm_head.weight,
+    )
+    return loss / num_items_in_batch
+
+
+class ChunkedLoss(torch.autograd.Function):
+    """
+    The sum over all tokens of a loss on the output head's logits, a chunk of tokens at a time.
+
+    The gradients of each chunk are found as soon as its loss is, so that its logits can go before the next chunk's
+    come, and need not be made again in the backward pass. They stay unscaled until then: in fp16, gradients divided
+    by the number of tokens would vanish.
+    """
+
+    @staticmethod
+    def forward(ctx, summed_loss, chunk_size, labels, hidden_states, weight):
+        """`labels` is `(N,)`, `hidden_states` `(N, C)`, `weight` `(V, C)`; `summed_loss` takes logits and labels."""
+        total, hidden_grads = 0.0, []
+        weight_grad = torch.zeros_like(weight) if ctx.needs_input_grad[4] else None
+        for hidden_chunk, label_chunk in zip(hidden_states.split(chunk_size), labels.split(chunk_size)):
+            logits = F.linear(hidden_chunk, weight).requires_grad_()  # (chunk_size, C) -> (chunk_size, V)
+            with torch.enable_grad():
+                loss = summed_loss(logits, label_chunk)
+            (logits_grad,) = torch.autograd.grad(loss, logits)
+            total = total + loss.detach()
+            hidden_grads.append(logits_grad @ weight)  # (chunk_size, V) @ (V, C) -> (chunk_size, C)
+            if weight_grad is None:
+                continue
+            # (V, chunk_size) @ (chunk_size, C) -> (V, C)
+            if logits_grad.dtype == weight_grad.dtype:
+                weight_grad.addmm_(logits_grad.t(), hidden_chunk)  # in place: it is as large as the vocabulary
+            else:  # mixed precision
+                weight_grad += logits_grad.t() @ hidden_chunk
+        ctx.grads = torch.cat(hidden_grads), weight_grad
+        return total
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad_output):
+        (hidden_grad, weight_grad), ctx.grads = ctx.grads, None
+        if weight_grad is not None:
+            weight_grad.mul_(grad_output)
+        return None, None, None, hidden_grad * grad_output, weight_grad
+
+
+def _keep_file_under_fsdp(cls, **kwargs):
+    """FSDP gives a sharded model a class of torch's making; saved beside it must be this file, not torch's."""
+    PreTrainedModel.__init_subclass__.__func__(cls, **kwargs)  # what super() is inside the class
+    if cls.__module__.split(".")[0] == "torch":
+        cls.__module__ = cls.__bases__[-1].__module__
+
+
+GPTScratchPreTrainedModel.__init_subclass__ = classmethod(_keep_file_under_fsdp)
 
 # Saving a model then copies this file and its configuration beside the weights.
 GPTScratchModel.register_for_auto_class("AutoModel")
