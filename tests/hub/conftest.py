@@ -3,10 +3,13 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from support.stand_in import TOKEN, Hub, hub_stand_in
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -24,7 +27,7 @@ def elsewhere(hub: Hub, tmp_path):
 
     def run(*words: str, code: str = "", token: str = TOKEN, checked: bool = True) -> subprocess.CompletedProcess:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
-        environment |= hub.environment(tmp_path / "home", token)
+        environment |= hub.environment(tmp_path / "home", token) | {"PYTHONPATH": str(ROOT)}  # this checkout's package
         unchecked = "import hf_gpt_scratch.hub.push as push; push.check = lambda *_: []\n"
         code = code or f"{'' if checked else unchecked}from hf_gpt_scratch.cli import run; run()"
         command = [sys.executable, "-W", "ignore", "-c", code, *words]

@@ -334,8 +334,7 @@ PLAIN_ADAPTER = """
 import sys
 from peft import LoraConfig, get_peft_model
 from hf_gpt_scratch import GPTScratchForCausalLM
-from hf_gpt_scratch.model_folder import reference_logits
-from hf_gpt_scratch.pretrained import load_pretrained
+from hf_gpt_scratch.pretrained import load_pretrained, record_reference_logits
 from hf_gpt_scratch.tokenizer import load_tokenizer
 from pathlib import Path
 model = load_pretrained(GPTScratchForCausalLM, "user/base")
