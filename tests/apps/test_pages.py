@@ -239,10 +239,14 @@ def test_no_space_is_written_that_would_not_run(models, tmp_path, capsys, app, o
 def test_no_space_is_written_of_a_model_that_is_not_fit_to_share(models, tmp_path, capsys):
     pytest.importorskip("gradio")
     folder = shutil.copytree(models["spam"], tmp_path / "model")
-    (folder / "secrets.txt").write_text("what nobody should see")
+    (folder / "README.md").write_text("my token is hf_" + "a1" * 17)
     assert main(["app", "spam", str(folder), "--export-space", str(tmp_path / "space")]) == 1
     shown = capsys.readouterr()
-    assert "secrets.txt" in shown.out and "1 of" in shown.err and not (tmp_path / "space").exists()
+    assert (
+        "README.md holds a Hugging Face token" in shown.out
+        and "1 of" in shown.err
+        and not (tmp_path / "space").exists()
+    )
 
 
 @pytest.mark.browser  # minutes on a busy machine

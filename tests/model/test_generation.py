@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel
+from transformers import ContinuousBatchingConfig, GenerationConfig, GPT2Config, GPT2LMHeadModel
 
 from hf_gpt_scratch import GPTScratchForCausalLM
 from hf_gpt_scratch.conversion.convert import convert
@@ -90,7 +90,11 @@ def test_continuous_batching(pair):
     settings = {"max_new_tokens": 12, "do_sample": False, "eos_token_id": 0, "pad_token_id": 1}
     prompts = [PROMPTS[0].tolist(), PROMPTS[1, :2].tolist(), PROMPTS[2, :4].tolist()]
     try:
-        answers = ours.generate_batch(inputs=prompts, generation_config=GenerationConfig(**settings))
+        answers = ours.generate_batch(
+            inputs=prompts,
+            generation_config=GenerationConfig(**settings),
+            continuous_batching_config=ContinuousBatchingConfig(page_size=16, num_blocks=16, max_batch_tokens=64),
+        )
     finally:
         ours.set_attn_implementation("sdpa")  # it leaves its own behind
     by_prompt = {tuple(answer.prompt_ids): answer.generated_tokens for answer in answers.values()}

@@ -41,7 +41,7 @@ def test_a_config_is_found_by_its_path(words, tmp_path):
 def test_every_shipped_config_has_a_name_and_is_in_the_wheel():
     for job in ("pretrain", "spam", "instruct"):
         assert configs.names(job) == sorted(path.stem for path in (SHIPPED / job).glob("*.yaml"))
-    assert '"hf_gpt_scratch.configs" = ["*/*.yaml"]' in (ROOT / "pyproject.toml").read_text()
+    assert '"hf_gpt_scratch.configs" = ["*.yaml", "*/*.yaml"]' in (ROOT / "pyproject.toml").read_text()
 
 
 @pytest.mark.parametrize(
