@@ -10,7 +10,7 @@ INSTRUCTION, INPUT, RESPONSE = "\n\n### Instruction:\n", "\n\n### Input:\n", "\n
 
 
 def render_prompt(instruction: str, input: str = "") -> str:
-    """What the model reads before it answers; the answer and the end token follow."""
+    """What the model reads before it answers; the answer and the EOS token follow."""
     return f"{PREAMBLE}{INSTRUCTION}{user_message(instruction, input)}{RESPONSE}"
 
 
@@ -23,7 +23,7 @@ def _jinja(text: str) -> str:
     return "{{ '" + text.replace("\n", "\\n") + "' }}"
 
 
-# A system message stands in the place of the preamble. Every answer ends with the end token, as in training.
+# A system message stands in the place of the preamble. Every answer ends with the EOS token, as in training.
 CHAT_TEMPLATE = (
     "{% if messages[0]['role'] == 'system' %}{{ messages[0]['content'] }}{% else %}" + _jinja(PREAMBLE) + "{% endif %}"
     "{% for message in messages %}"

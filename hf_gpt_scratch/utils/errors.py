@@ -45,7 +45,7 @@ def run_reporting_errors(run: Callable[[], int | None]) -> int:
             sys.stderr.close()
             return 1
         where = f": {system.filename}" if system.filename else ""
-        message = f"{system.strerror or one_line(system)}{where}."
+        message = f"{(system.strerror or one_line(system)).rstrip('.')}{where}."
     print(f"error: {message}", file=sys.stderr)
     return status
 
@@ -56,6 +56,7 @@ def _system_error(error: Exception) -> OSError | None:
         return error
     if number := re.search(r"\(os error (\d+)\)", str(error)):  # safetensors, which is written in Rust
         return OSError(int(number[1]), os.strerror(int(number[1])))
-    if "PytorchStreamWriter" in str(error) or "unexpected pos" in str(error):  # torch.save, which drops the number
-        return OSError(errno.EIO, "A file could not be written; is the disk full?")
+    # torch.save, which drops the number
+    if isinstance(error, RuntimeError) and re.search(r"PytorchStreamWriter|unexpected pos \d+ vs \d+", str(error)):
+        return OSError(errno.EIO, "A file could not be written, perhaps because the disk is full")
     return None

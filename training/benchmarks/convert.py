@@ -62,7 +62,7 @@ def make_stock_gpt2(folder: Path, n_layer: int, n_embd: int, n_head: int) -> Non
 
 def convert(source: Path, target: Path, prove: bool) -> dict:
     os.sync()
-    command = [sys.executable, "-c", CONVERSION, str(source), str(target), str(prove)]
+    command = [sys.executable, "-P", "-c", CONVERSION, str(source), str(target), str(prove)]
     measured = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
     shutil.rmtree(target)
     return measured

@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> dict:
             path = Path(scratch) / f"{name}.txt"
             make_text(path, megabytes)
             options = [*settings, "--data_file", str(path), "--output_dir", str(Path(scratch) / name)]
-            command = [sys.executable, "-c", TRAINING, *options]
+            command = [sys.executable, "-P", "-c", TRAINING, *options]
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
             measured[name] = {"megabytes": megabytes, **json.loads(done.stdout.splitlines()[-1])}
             print(name, measured[name], flush=True)
