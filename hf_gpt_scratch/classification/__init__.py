@@ -1,1 +1,6 @@
-"""Labels for texts: `classifier` by a sequence classifier, `calibration` the settings that a calibration keeps."""
+"""
+Labels for texts from a sequence classifier:
+
+    classifier     `TextClassifier`: whole texts, or word by word
+    calibration    from logits to probabilities, and from those to labels
+"""

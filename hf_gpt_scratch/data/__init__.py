@@ -1,1 +1,12 @@
-"""One module for each data set: where it comes from, how it is read, how it is split without leaking."""
+"""
+Data for training, from its source to batches. In the order of reading:
+
+    download        files and Hub data sets, checked by their SHA-256
+    text            plain text to pretrain on: in memory or streamed, split, tokenized
+    rows            the rows of a text: windows that slide over it, or packed documents
+    packing         documents side by side in one row that do not see each other
+    alpaca          instructions in Alpaca's format
+    sms_spam        the SMS Spam Collection, split so that near-copies stay together
+    word_dropout    messages with words omitted at random
+    losses          the loss of each token, and perplexities made of it
+"""
