@@ -32,8 +32,9 @@ SETTINGS = {
 
 
 @pytest.fixture
-def run(capsys):
+def run(capsys, monkeypatch):
     """Runs the command; returns its exit status and what it printed on stdout and stderr."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # it would stand in the recorded command
 
     def run(*args) -> tuple[int, str, str]:
         parser = argparse.ArgumentParser()
