@@ -65,6 +65,7 @@ def test_every_recorded_command_can_be_given_today(words_of, monkeypatch, tmp_pa
     monkeypatch.chdir(tmp_path)
     Path("training").symlink_to(ROOT / "training")  # the configs that it names; of the data, only the names
     Path("runs/corpus").mkdir(parents=True)
+    Path("runs/small").mkdir()
     for name in ("the-verdict.txt", "instruction-data.json", "runs/corpus/corpus.txt"):
         Path(name).touch()
     parsed = make_parser().parse_args(words)
