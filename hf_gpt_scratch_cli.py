@@ -1,6 +1,6 @@
 """
-The command `hf-gpt-scratch`, beside the package so that `--help`, `--version` and wrong usage are answered before
-torch and transformers are imported: `hf_gpt_scratch/__init__.py` sees that the command begins, and waits.
+The command `hf-gpt-scratch`, beside the package so that `--help`, `--version` and what is wrong with a command are
+told before torch and transformers are imported: `hf_gpt_scratch/__init__.py` sees that the command begins, and waits.
 """
 
 import logging
@@ -13,21 +13,41 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 # Where bitsandbytes is installed, importing transformers' Trainer imports it, and on a CPU it has a line to say.
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
-registers_later = False  # whether the command registers the Auto classes itself, once it knows what to do
+registers_later = False  # while a command begins, which registers the Auto classes itself once it knows what to do
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command and returns its exit status: 0, 1 when it failed, or 2 for wrong usage."""
+    """
+    Runs one command and returns its exit status: 0, 1 when it failed, or 2 for wrong usage. Then the package is as if
+    it had been imported, its Auto classes registered, whatever became of the command.
+    """
+    try:
+        return _answer(argv)
+    finally:
+        from hf_gpt_scratch import register
+
+        register()
+
+
+def run(argv: list[str] | None = None, program: str | None = None) -> None:
+    """
+    The console script: ends the process with the command's exit status.
+
+    Args:
+        argv: the words of the command; by default those of this process.
+        program: what was started to run it, such as "training/pretrain.py", where that is to be recorded.
+    """
+    sys.exit(_answer(argv, program))
+
+
+def _answer(argv: list[str] | None, program: str | None = None) -> int:
     global registers_later
     registers_later = True
-    from hf_gpt_scratch.cli import main
-
-    return main(argv)
-
-
-def run() -> None:
-    """The console script."""
-    sys.exit(main())
+    try:
+        from hf_gpt_scratch.cli import main
+    finally:
+        registers_later = False
+    return main(argv, program)
 
 
 if __name__ == "__main__":  # `python -m hf_gpt_scratch_cli`: again under its own name, where the package looks for it

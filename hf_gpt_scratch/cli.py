@@ -2,12 +2,12 @@
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 
 import hf_gpt_scratch
 
-from .commands import COMMANDS
+from .commands import COMMANDS, GROUPS
 from .utils.errors import run_reporting_errors
 
 
@@ -17,24 +17,27 @@ class CommandParser(argparse.ArgumentParser):
     `classify DIR --stream TEXT` too.
     """
 
-    home: str | None = None  # the module whose `add_arguments` is still to be called
-    keep_words: Callable | None = None  # in place of argparse's own parsing, for a command that reads its words itself
+    module: str | None = None  # whose `add_arguments` is still to be called
+    parse_words: Callable | None = (
+        None  # in place of argparse's own parsing, for a command that reads its words itself
+    )
     _intermixing = False
 
     def load(self) -> None:
         """Adds the arguments of the command's module, once."""
-        if self.home is not None:
-            module, _, name = self.home.partition(":")
-            self.home = None
+        if self.module is not None:
+            module, _, name = self.module.partition(":")
+            self.module = None
             command = import_module(f".{module}", __package__)
             command = getattr(command, name) if name else command
             command.add_arguments(self)
-            self.set_defaults(run=command.run)
+            self.set_defaults(run=command.run, check=getattr(command, "check", None))
 
     def parse_known_args(self, args=None, namespace=None):
         self.load()
-        if self.keep_words:
-            return self.keep_words(args, namespace)
+        if self.parse_words:
+            return self.parse_words(args, namespace)
+        self._require_choice(sys.argv[1:] if args is None else args)
         if self._intermixing or self._subparsers:  # a command that has commands of its own cannot intermix
             return super().parse_known_args(args, namespace)
         self._intermixing = True
@@ -42,6 +45,12 @@ class CommandParser(argparse.ArgumentParser):
             return self.parse_known_intermixed_args(args, namespace)  # calls the above
         finally:
             self._intermixing = False
+
+    def _require_choice(self, words: Sequence[str]) -> None:
+        """Without any words, says which commands there are to choose from."""
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction) and not words:
+                self.error(f"{action.metavar} is missing; choose one of {', '.join(action.choices)}.")
 
 
 class PrintCompletion(argparse.Action):
@@ -65,7 +74,7 @@ def load_all(parser: argparse.ArgumentParser) -> None:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="hf-gpt-scratch",
         description="A GPT written from scratch, for Hugging Face.",
         epilog="Example: hf-gpt-scratch generate openai-community/gpt2 --prompt 'Every effort moves you'",
@@ -84,28 +93,33 @@ def make_parser() -> argparse.ArgumentParser:
 def add_commands(parser: argparse.ArgumentParser, dest: str, metavar: str, table: dict) -> None:
     """A command for each row of `table`, as in `COMMANDS`."""
     subparsers = parser.add_subparsers(dest=dest, required=True, metavar=metavar, parser_class=CommandParser)
-    for name, (help, home) in table.items():
+    for name, (help, module) in table.items():
         command = subparsers.add_parser(
             name, help=help, description=help, formatter_class=argparse.RawDescriptionHelpFormatter
         )
-        if isinstance(home, dict):
-            add_commands(command, name, name.upper(), home)
+        if isinstance(module, dict):
+            metavar, command.description = GROUPS[name]
+            add_commands(command, name, metavar, module)
         else:
-            command.home = home
+            command.module = module
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs one command and returns its exit status: 0, or 1 when it failed; bad usage exits with 2."""
+def main(argv: list[str] | None = None, program: str | None = None) -> int:
+    """
+    Runs one command and returns its exit status: 0, or 1 when it failed; bad usage exits with 2.
+
+    Args:
+        argv: its words; by default those of this process.
+        program: what was started to run it, such as "training/pretrain.py", where that is to be recorded.
+    """
     argv = sys.argv[1:] if argv is None else list(argv)
 
     def work() -> int | None:
-        args = make_parser().parse_args(argv, argparse.Namespace(argv=argv))  # for the records of results
+        known = argparse.Namespace(argv=argv, program=program)  # for the records of results
+        args = make_parser().parse_args(argv, known)
+        if args.check:  # what is wrong is told before torch and transformers are imported, which takes seconds
+            args.check(args)
         hf_gpt_scratch.register()
         return args.run(args)
 
     return run_reporting_errors(work)
-
-
-def run() -> None:
-    """The console script of version 0.1."""
-    sys.exit(main())

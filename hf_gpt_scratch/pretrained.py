@@ -15,7 +15,7 @@ from .adapters import merge_adapter
 from .conversion.convert import convert
 from .conversion.hf_gpt2 import ARCHITECTURES
 from .model_folder import reference_logits
-from .model_folder.contents import AUTO_CLASSES, ModelFolder
+from .model_folder.contents import AUTO_CLASSES, ModelFolder, resolve_source
 from .model_folder.loading import load_model
 from .modeling_gpt_scratch import GPTScratchPreTrainedModel
 from .tokenizer import load_tokenizer
@@ -50,6 +50,14 @@ def load_pretrained(
             model = load_model(model_class, ours, **arguments)
     model.name_or_path = str(name_or_path)
     return model
+
+
+def load_with_tokenizer(
+    model_class: type[GPTScratchPreTrainedModel], name_or_path: str | os.PathLike
+) -> tuple[GPTScratchPreTrainedModel, PreTrainedTokenizerBase]:
+    """Loads a folder or a Hub repository, which is looked up once, as `load_pretrained`, and its tokenizer."""
+    folder = str(resolve_source(name_or_path))
+    return load_pretrained(model_class, folder), load_tokenizer(folder)
 
 
 def record_reference_logits(folder: str | os.PathLike) -> None:

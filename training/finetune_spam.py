@@ -8,12 +8,12 @@ The same as `hf-gpt-scratch train spam`, as a file for torchrun, accelerate and 
 
 import sys
 
-from hf_gpt_scratch_cli import main as hf_gpt_scratch
+from hf_gpt_scratch_cli import run
 
 
-def main(argv: list[str]) -> int:
-    return hf_gpt_scratch(["train", "spam", *argv])
+def main(argv: list[str]) -> None:
+    run(["train", "spam", *argv], program="training/finetune_spam.py")
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

@@ -8,12 +8,12 @@ The same as `hf-gpt-scratch train pretrain`, as a file for torchrun, accelerate 
 
 import sys
 
-from hf_gpt_scratch_cli import main as hf_gpt_scratch
+from hf_gpt_scratch_cli import run
 
 
-def main(argv: list[str]) -> int:
-    return hf_gpt_scratch(["train", "pretrain", *argv])
+def main(argv: list[str]) -> None:
+    run(["train", "pretrain", *argv], program="training/pretrain.py")
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

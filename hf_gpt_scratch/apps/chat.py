@@ -5,9 +5,8 @@ import os
 
 from ..generation.chat import Chat
 from ..modeling_gpt_scratch import GPTScratchForCausalLM
-from ..pretrained import load_pretrained
+from ..pretrained import load_with_tokenizer
 from ..prompts import PREAMBLE
-from ..tokenizer import load_tokenizer
 from . import page
 
 TITLE = "Chat with a GPT"  # of a Space
@@ -28,7 +27,7 @@ def serve(folder: str | os.PathLike, host: str, port: int | None) -> None:
 def load(folder: str | os.PathLike):
     """The page for the language model in `folder`; raises `InputError` where there is none, or it cannot chat."""
     page.gradio()
-    model, tokenizer = load_pretrained(GPTScratchForCausalLM, folder), load_tokenizer(str(folder))
+    model, tokenizer = load_with_tokenizer(GPTScratchForCausalLM, folder)
     return make_page(model.eval(), tokenizer)
 
 

@@ -2,7 +2,8 @@
 The commands of `hf-gpt-scratch`: each one's name, its help, and its module here, or a table of commands of its own.
 
 A module (or an object in it, after a colon) has `add_arguments(parser)` and `run(args)`, and imports nothing heavy at
-its top. It is imported when its command is given, so that no command waits for another's imports.
+its top. It may have `check(args)`, which raises `InputError` for what is wrong and can be seen without torch. It is
+imported when its command is given, so that no command waits for another's imports.
 """
 
 COMMANDS: dict[str, tuple[str, str | dict]] = {
@@ -22,7 +23,7 @@ COMMANDS: dict[str, tuple[str, str | dict]] = {
     "judge": ("let a larger language model score the answers of a model", "commands.judge"),
     "evaluate": ("measure a language model by MMLU or other tasks of lm-evaluation-harness", "commands.evaluate"),
     "calibrate": ("fit a spam classifier's probabilities and threshold to its validation set", "commands.calibrate"),
-    "benchmark": ("hold spam classifiers against linear models on the same splits", "commands.benchmark"),
+    "benchmark": ("compare spam classifiers with linear models on the same splits", "commands.benchmark"),
     "report": ("compare runs that were evaluated, in tables and pictures", "commands.report"),
     "app": (
         "pages in the browser",
@@ -35,4 +36,17 @@ COMMANDS: dict[str, tuple[str, str | dict]] = {
     ),
     "check": ("whether a model's folder loads for anyone, anywhere", "commands.check"),
     "push": ("a model's folder, with its card, to the Hub", "commands.push"),
+}
+
+# Of each command that has commands of its own: what usage calls them, and its description.
+GROUPS = {
+    "train": (
+        "JOB",
+        "Trains a model with transformers' Trainer. A config and --key value options follow the JOB; `hf-gpt-scratch"
+        " train JOB --help` lists them.",
+    ),
+    "app": (
+        "APP",
+        "Shows a page in the browser. Its arguments follow the APP; `hf-gpt-scratch app APP --help` lists them.",
+    ),
 }

@@ -2,12 +2,17 @@
 
 import argparse
 
-from .app_options import add_model_arguments, serve_or_export
+from .app_options import add_model_arguments, check_model_arguments, serve_or_export
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "Example: hf-gpt-scratch app classify runs/demo/spam"
     add_model_arguments(parser, "a spam classifier, as `hf-gpt-scratch train spam` writes it")
+
+
+def check(args: argparse.Namespace) -> None:
+    """What can be seen before torch is imported."""
+    check_model_arguments(args)
 
 
 def run(args: argparse.Namespace) -> None:

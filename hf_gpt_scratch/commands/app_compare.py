@@ -1,10 +1,10 @@
 """`hf-gpt-scratch app compare`: the page of a blind comparison, and the table of its votes."""
 
 import argparse
-import shlex
 from pathlib import Path
 
 from ..utils.errors import UsageError
+from ..utils.files import require_file
 from .app_options import add_address_arguments
 
 
@@ -21,6 +21,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_address_arguments(parser)
 
 
+def check(args: argparse.Namespace) -> None:
+    """What can be seen before anything heavy is imported."""
+    if _output(args).suffix == ".json":
+        raise UsageError("--output is the SQLite file of votes, which cannot end in .json; the results get that.")
+    if args.judge and not args.results:
+        raise UsageError("--judge is for --results.")
+    for file in (args.a, args.b, *([args.judge] if args.judge else [])):
+        require_file(file)
+
+
+def _output(args: argparse.Namespace) -> Path:
+    return Path(args.output) if args.output else Path(args.a).with_name("preferences.sqlite")
+
+
 def run(args: argparse.Namespace) -> None:
     """
     Serves the page until Ctrl-C, or prints the results.
@@ -29,34 +43,21 @@ def run(args: argparse.Namespace) -> None:
         InputError: for files that cannot be used, or that the results would replace; the votes so far stay as they
             are.
     """
-    output = Path(args.output) if args.output else Path(args.a).with_name("preferences.sqlite")
-    if output.suffix == ".json":
-        raise UsageError("--output is the SQLite file of votes, which cannot end in .json; the results get that.")
-    if args.judge and not args.results:
-        raise UsageError("--judge is for --results.")
-
     from ..evaluation.preference import Votes, load_pairs
     from ..evaluation.preference_results import require_own, write_results
+    from ..utils.provenance import own_command
 
+    output = _output(args)
     require_own(output)
     pairs = load_pairs(args.a, args.b)
     if args.results:
-        print(table(write_results(output, args.a, args.b, pairs, _command(args), args.judge)))
+        print(table(write_results(output, args.a, args.b, pairs, own_command(args.argv), args.judge)))
         print(f"Written to {output.with_suffix('.json')}.")
     else:
         from ..apps.compare import serve
 
         votes = Votes.open_or_create(output, args.a, args.b, len(pairs), args.seed)
         serve(pairs, votes, args.host, args.port)
-
-
-def _command(args: argparse.Namespace) -> str:
-    """The command that shows the results again."""
-    words = ["hf-gpt-scratch", "app", "compare", args.a, args.b, "--results"]
-    for name in ("output", "judge"):
-        if value := getattr(args, name):
-            words += [f"--{name}", value]
-    return shlex.join(words)
 
 
 def table(results: dict) -> str:

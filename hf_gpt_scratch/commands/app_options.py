@@ -2,6 +2,8 @@
 
 import argparse
 
+from ..utils.errors import UsageError
+from ..utils.files import require_folder, require_new
 from ..utils.terminal import quieten_transformers
 from .arguments import add_trust
 
@@ -10,7 +12,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, help: str) -> None:
     """Those of a page for one model, whose `DIR` is what `help` says."""
     parser.add_argument("dir", metavar="DIR", help=help)
     parser.add_argument("--export-space", metavar="OUT", help="write a folder that runs by itself, as a Space too")
-    add_trust(parser)
+    add_trust(parser, "with --export-space: ")
     add_address_arguments(parser)
 
 
@@ -23,6 +25,17 @@ def _port(text: str) -> int:
     if not (text.isdecimal() and 1 <= int(text) <= 65535):
         raise argparse.ArgumentTypeError(f"must be a whole number from 1 to 65535, not {text}")
     return int(text)
+
+
+def check_model_arguments(args: argparse.Namespace) -> None:
+    """Raises `InputError` for what can be seen before torch is imported."""
+    if args.trust_remote_code and not args.export_space:
+        raise UsageError(
+            "--trust-remote-code is for --export-space; a page that is served runs no code of the folder."
+        )
+    require_folder(args.dir, "model folder")
+    if args.export_space:
+        require_new(args.export_space)
 
 
 def serve_or_export(args: argparse.Namespace, page) -> None:

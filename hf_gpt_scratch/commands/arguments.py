@@ -1,6 +1,12 @@
-"""Numbers on the command line: argparse's `type`s that say what is wrong with a value."""
+"""
+What commands share: numbers on the command line, as argparse's `type`s that say what is wrong with a value, and
+options that several have.
+"""
 
 import argparse
+
+from ..utils.errors import UsageError
+from ..utils.files import require_file
 
 
 def positive(text: str) -> int:
@@ -52,10 +58,24 @@ def _number(text: str) -> float:
         raise argparse.ArgumentTypeError(f"must be a number, not {text!r}") from None
 
 
-def add_trust(parser: argparse.ArgumentParser) -> None:
-    """The option of every command that loads a folder's own code."""
+def add_trust(parser: argparse.ArgumentParser, when: str = "") -> None:
+    """The option of every command that loads a folder's own code; `when` is what its help begins with."""
     parser.add_argument(
         "--trust-remote-code",
         action="store_true",
-        help="run the code in the folder even where it is not this package's own: look at it first",
+        help=f"{when}run the code in the folder even where it is not this package's own: look at it first",
     )
+
+
+def add_messages(parser: argparse.ArgumentParser, help: str) -> None:
+    """The options of the commands that measure runs of the spam job."""
+    parser.add_argument("--data_file", help=help)
+    parser.add_argument("--dataset_name", help="the same from the Hub")
+
+
+def check_messages(args: argparse.Namespace) -> None:
+    """Raises `InputError` for messages that are not there, or are named twice."""
+    if args.data_file and args.dataset_name:
+        raise UsageError("Give --data_file or --dataset_name, not both.")
+    if args.data_file:
+        require_file(args.data_file, "data file")

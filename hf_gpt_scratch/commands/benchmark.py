@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..utils.errors import InputError, UsageError
-from ..utils.files import is_missing_folder
+from ..utils.errors import UsageError
+from ..utils.files import require_folder
+from .arguments import add_messages, check_messages
 
 if TYPE_CHECKING:
     from ..utils.result_card import Metric
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = """\
-Holds spam classifiers against linear models on the same splits, with 95 % intervals for everything.
+Compares spam classifiers with linear models on the same splits, with 95 % intervals for everything.
 
 Each DIR is an output folder of `hf-gpt-scratch train spam`, grouped protocol, each with a seed of its own; the linear
 models are trained here, on the same splits. The GPT is measured as it was trained, without a calibration.
@@ -23,18 +24,21 @@ some of them leak. Writes benchmark.json, predictions.csv, benchmark.png and res
     parser.epilog = "Example: hf-gpt-scratch benchmark runs/spam-1 runs/spam-2 --output_dir runs/spam_benchmark"
     parser.add_argument("dirs", metavar="DIR", nargs="+", help="output folders of `hf-gpt-scratch train spam`")
     parser.add_argument("--book", metavar="DIR", help="one with --protocol book")
-    parser.add_argument("--data_file", help="the messages they were trained on (default: the file the first read)")
-    parser.add_argument("--dataset_name", help="the same from the Hub")
+    add_messages(parser, "the messages they were trained on (default: the file the first read)")
     parser.add_argument("--output_dir", type=Path, default=Path("runs/spam_benchmark"), help="default: %(default)s")
+
+
+def check(args: argparse.Namespace) -> None:
+    """What can be seen before torch is imported."""
+    if len(args.dirs) < 2:
+        raise UsageError("Give at least two runs: one cannot tell how much the numbers depend on the split.")
+    for folder in (*args.dirs, *([args.book] if args.book else [])):
+        require_folder(folder)
+    check_messages(args)
 
 
 def run(args: argparse.Namespace) -> None:
     """The command; raises `InputError` as `benchmark` does."""
-    if len(args.dirs) < 2:
-        raise UsageError("Give at least two runs: one cannot tell how much the numbers depend on the split.")
-    if missing := [folder for folder in (*args.dirs, args.book) if folder and is_missing_folder(folder)]:
-        raise InputError(f"There is no folder {missing[0]}.")
-
     from ..evaluation.text_classification.benchmark import benchmark
     from ..utils.provenance import own_command
 

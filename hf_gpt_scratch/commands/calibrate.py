@@ -3,9 +3,9 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from ..utils.errors import InputError
-from ..utils.files import is_missing_folder
-from .arguments import probability
+from ..utils.errors import UsageError
+from ..utils.files import require_folder
+from .arguments import add_messages, check_messages, probability
 
 if TYPE_CHECKING:
     from ..evaluation.text_classification.calibration import Fitted
@@ -22,17 +22,21 @@ the test set is shown, written to DIR/results/calibration.json and drawn in DIR/
 `hf-gpt-scratch classify` applies it."""
     parser.epilog = "Example: hf-gpt-scratch calibrate runs/spam --precision 0.95"
     parser.add_argument("dir", metavar="DIR", help="an output folder of `hf-gpt-scratch train spam`")
-    parser.add_argument("--data_file", help="the messages it was trained on (default: the file that it read)")
-    parser.add_argument("--dataset_name", help="the same from the Hub")
+    add_messages(parser, "the messages it was trained on (default: the file that it read)")
     parser.add_argument("--precision", type=probability, help="that the threshold must keep (default: threshold 0.5)")
     parser.add_argument("--prevalence", type=probability, help="share of spam (default: that of the validation set)")
 
 
+def check(args: argparse.Namespace) -> None:
+    """What can be seen before torch is imported."""
+    if args.prevalence == 1 or args.precision == 1:
+        raise UsageError("--precision and --prevalence must be below 1.")
+    require_folder(args.dir)
+    check_messages(args)
+
+
 def run(args: argparse.Namespace) -> None:
     """The command; raises `InputError` as `calibrate` does."""
-    if is_missing_folder(args.dir):
-        raise InputError(f"There is no folder {args.dir}.")
-
     from ..evaluation.text_classification.calibration import calibrate
     from ..utils.provenance import own_command
 

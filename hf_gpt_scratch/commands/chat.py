@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from ..utils.errors import InputError
+from ..utils.files import require_present
 from .generation_options import add_sampling, language_model
 
 if TYPE_CHECKING:
@@ -27,6 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--no-history", action="store_true", help="read each question alone, as the instructions in training were"
     )
     add_sampling(parser, max_new_tokens=256, temperature=0.0)
+
+
+def check(args: argparse.Namespace) -> None:
+    """What can be seen before torch is imported."""
+    require_present(args.dir)
 
 
 def run(args: argparse.Namespace) -> None:

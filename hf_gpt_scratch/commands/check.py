@@ -2,6 +2,7 @@
 
 import argparse
 
+from ..utils.files import require_folder
 from ..utils.terminal import quieten_transformers
 from .arguments import add_trust
 
@@ -17,6 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--record", action="store_true", help="first keep its answers as those that later checks compare with"
     )
     add_trust(parser)
+
+
+def check(args: argparse.Namespace) -> None:
+    """What can be seen before torch is imported."""
+    require_folder(args.dir, "model folder")
 
 
 def run(args: argparse.Namespace) -> None:

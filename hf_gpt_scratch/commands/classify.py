@@ -6,6 +6,8 @@ import os
 import sys
 from collections.abc import Iterator
 
+from ..utils.errors import InputError, UsageError
+from ..utils.files import require_file, require_folder
 from ..utils.terminal import quieten_transformers
 from .arguments import positive
 
@@ -31,6 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stream", action="store_true", help="show the probability of spam after each word")
     parser.add_argument("--json", action="store_true", help="print one JSON object for each message")
     parser.add_argument("--batch-size", type=positive, default=32, help="messages per forward pass (default: 32)")
+
+
+def check(args: argparse.Namespace) -> None:
+    """What can be seen before torch is imported."""
+    if args.text and args.file:
+        raise UsageError("Give messages or --file, not both.")
+    require_folder(args.dir, "model folder")
+    if args.file:
+        require_file(args.file)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -70,10 +81,6 @@ def run(args: argparse.Namespace) -> None:
 
 def _messages(args: argparse.Namespace) -> Iterator[str]:
     """The messages to classify, from the command line, a file or standard input; an empty line is an error."""
-    from ..utils.errors import InputError, UsageError
-
-    if args.text and args.file:
-        raise UsageError("Give messages or --file, not both.")
     if args.text:
         yield from args.text
         return

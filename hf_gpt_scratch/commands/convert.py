@@ -4,6 +4,7 @@ import argparse
 
 from ..conversion.choices import ACTIVATIONS, FORMATS, OPENAI_SIZES
 from ..utils.errors import UsageError
+from ..utils.files import require_new, require_present
 from ..utils.terminal import quieten_transformers
 from .arguments import positive
 
@@ -41,10 +42,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", choices=OPENAI_SIZES, help="first download OpenAI's GPT-2 of this size into SRC")
 
 
-def run(args: argparse.Namespace) -> None:
-    """The command."""
+def check(args: argparse.Namespace) -> None:
+    """What can be seen before torch is imported."""
     if args.size and args.format not in ("auto", "openai-tf"):
         raise UsageError(f"--size does not apply to {args.format}; OpenAI published it as openai-tf.")
+    if not args.size:
+        require_present(args.src)
+    if args.tokenizer:
+        require_present(args.tokenizer)
+    require_new(args.out)
+
+
+def run(args: argparse.Namespace) -> None:
+    """The command."""
     from ..conversion.convert import convert
 
     if args.size:

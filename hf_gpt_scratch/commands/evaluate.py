@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..utils.errors import InputError, UsageError
-from ..utils.files import is_missing_folder
+from ..utils.files import require_folder, require_present
 from .arguments import count, positive
 
 if TYPE_CHECKING:
@@ -33,13 +33,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output_dir", metavar="FOLDER", help="where to write (default: DIR)")
 
 
+def check(args: argparse.Namespace) -> None:
+    """What can be seen before torch is imported."""
+    require_present(args.dir)
+    if not args.output_dir and not Path(args.dir).is_dir():
+        raise UsageError(f"{args.dir} is no folder here; say with --output_dir where to write.")
+    if _output(args).is_file():
+        raise InputError(f"{_output(args)} is a file; choose another --output_dir.")
+    if args.include_path:
+        require_folder(args.include_path, purpose="to find tasks in")
+
+
+def _output(args: argparse.Namespace) -> Path:
+    return Path(args.output_dir or args.dir)
+
+
 def run(args: argparse.Namespace) -> None:
     """The command; raises `InputError` as `evaluate_tasks` does."""
-    output = _output_folder(args)
-
     from ..evaluation.harness import evaluate_tasks
     from ..utils.provenance import own_command
 
+    output = _output(args)
     cards = evaluate_tasks(
         args.dir,
         args.tasks,
@@ -53,17 +67,6 @@ def run(args: argparse.Namespace) -> None:
     )
     print(report(cards))
     print(f"The cards are in {output / 'results'}, the numbers of all sub-tasks in {output / 'harness.json'}.")
-
-
-def _output_folder(args: argparse.Namespace) -> Path:
-    if is_missing_folder(args.dir):
-        raise InputError(f"There is no file or folder {args.dir}.")
-    if not args.output_dir and not Path(args.dir).is_dir():
-        raise UsageError(f"{args.dir} is no folder here; say with --output_dir where to write.")
-    output = Path(args.output_dir or args.dir)
-    if output.is_file():
-        raise InputError(f"{output} is a file; choose another --output_dir.")
-    return output
 
 
 def report(cards: Sequence["ResultCard"]) -> str:

@@ -5,6 +5,7 @@ from contextlib import nullcontext
 
 from ..conversion.choices import GGUF_DTYPES, TARGETS
 from ..utils.errors import UsageError
+from ..utils.files import require_file, require_folder, require_new, require_present
 from ..utils.terminal import quieten_transformers
 
 
@@ -24,10 +25,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--adapter", metavar="DIR", help="first merge the LoRA adapter in this folder")
 
 
-def run(args: argparse.Namespace) -> None:
-    """The command."""
+def check(args: argparse.Namespace) -> None:
+    """What can be seen before torch is imported."""
     if args.to != "gguf" and (args.dtype or args.perplexity_text):
         raise UsageError("--dtype and --perplexity-text are for --to gguf.")
+    require_present(args.dir)
+    if args.adapter:
+        require_folder(args.adapter, "adapter folder")
+    if args.perplexity_text:
+        require_file(args.perplexity_text)
+    require_new(args.out)
+
+
+def run(args: argparse.Namespace) -> None:
+    """The command."""
     from ..adapters import merged_folder
     from ..conversion.export import export
     from ..conversion.gguf import export_gguf

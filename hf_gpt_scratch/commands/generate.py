@@ -4,6 +4,7 @@ import argparse
 import sys
 from itertools import chain
 
+from ..utils.files import require_present
 from .generation_options import add_sampling, language_model
 
 
@@ -14,6 +15,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dir", metavar="DIR", help="a model folder or a Hub repository, also of a stock GPT-2")
     parser.add_argument("--prompt", default="", help="the text to continue; without one, a new document begins")
     add_sampling(parser, max_new_tokens=100, temperature=1.0)
+
+
+def check(args: argparse.Namespace) -> None:
+    """What can be seen before torch is imported."""
+    require_present(args.dir)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -40,14 +40,11 @@ def language_model(args: argparse.Namespace) -> tuple:
     """The model and the tokenizer of `args.dir`, and the settings of `add_sampling`, with the seed set."""
     import torch
 
-    from ..model_folder.contents import resolve_source
     from ..modeling_gpt_scratch import GPTScratchForCausalLM
-    from ..pretrained import load_pretrained
-    from ..tokenizer import load_tokenizer
+    from ..pretrained import load_with_tokenizer
 
     quieten_transformers()
-    folder = str(resolve_source(args.dir))
-    model, tokenizer = load_pretrained(GPTScratchForCausalLM, folder), load_tokenizer(folder)
+    model, tokenizer = load_with_tokenizer(GPTScratchForCausalLM, args.dir)
     if args.seed is not None:
         torch.manual_seed(args.seed)
     names = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty")

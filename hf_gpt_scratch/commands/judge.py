@@ -1,11 +1,11 @@
 """`hf-gpt-scratch judge`: a language model scores the answers of another one, or compares those of two."""
 
 import argparse
-import shlex
-from collections.abc import Sequence
+import re
 from pathlib import Path
 
 from ..utils.errors import InputError, UsageError
+from ..utils.files import require_file, require_present
 from ..utils.text import has_lone_surrogates
 from .arguments import above_0, count, positive
 
@@ -55,6 +55,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(option, type=kind, default=default, help=f"{help} (default: {default:g})")
 
 
+def check(args: argparse.Namespace) -> None:
+    """What can be seen before anything heavy is imported."""
+    if len(args.responses) > 2:
+        raise UsageError("Give one file of responses, or two to compare.")
+    if args.judge_model and (args.base_url or args.model):
+        raise UsageError("Give --base-url and --model for an endpoint or --judge-model for a model here, not both.")
+    if not args.judge_model and not (args.base_url and args.model):
+        raise UsageError("Give --base-url and --model of an endpoint, or --judge-model with a model's folder.")
+    names = (*args.responses, args.base_url, args.model, args.judge_model, args.output)
+    if any(has_lone_surrogates(name) for name in names if name):
+        raise UsageError("The names of files and models must be UTF-8 text, as they are written into the result.")
+    for file in args.responses:
+        require_file(file)
+    if args.judge_model:
+        require_present(args.judge_model)
+
+
 def run(args: argparse.Namespace) -> None:
     """
     The command: writes `judge.json`, a picture of the same name and a result card.
@@ -64,8 +81,6 @@ def run(args: argparse.Namespace) -> None:
             on some of the responses or gave only unparsable answers.
     """
     files = [Path(name) for name in args.responses]
-    _check_usage(args, files)
-
     from ..evaluation.judge.scoring import check_output, check_same_judge, journal_of, measure, write
     from ..evaluation.responses import read_pairs, read_responses
     from ..utils.provenance import sha256
@@ -76,7 +91,7 @@ def run(args: argparse.Namespace) -> None:
     judge = _make_judge(args)
     check_same_judge(output, judge, "comparison" if len(files) == 2 else "scores")
     journal = journal_of(output, judge)
-    result = measure(judge, rows, journal, {"data": data, "command": _command(args, judge)})
+    result = measure(judge, rows, journal, {"data": data, "command": _command(args)})
     write(result, judge.name, output)
     print(report(result, judge.name))
     print(f"The answers and all numbers are in {output}, their picture in {output.with_suffix('.png')}.")
@@ -84,18 +99,6 @@ def run(args: argparse.Namespace) -> None:
     if args.judge_model or not result["n_failed"]:
         journal.unlink(missing_ok=True)
     _require_scores(result, output, may_be_repeated=not args.judge_model)
-
-
-def _check_usage(args: argparse.Namespace, files: Sequence[Path]) -> None:
-    if len(files) > 2:
-        raise UsageError("Give one file of responses, or two to compare.")
-    if args.judge_model and (args.base_url or args.model):
-        raise UsageError("Give --base-url and --model for an endpoint or --judge-model for a model here, not both.")
-    if not args.judge_model and not (args.base_url and args.model):
-        raise UsageError("Give --base-url and --model of an endpoint, or --judge-model with a model's folder.")
-    names = (*args.responses, args.base_url, args.model, args.judge_model, args.output)
-    if any(has_lone_surrogates(name) for name in names if name):
-        raise UsageError("The names of files and models must be UTF-8 text, as they are written into the result.")
 
 
 def _make_judge(args: argparse.Namespace):
@@ -110,19 +113,16 @@ def _make_judge(args: argparse.Namespace):
     return EndpointJudge(args.base_url, args.model, **{name: getattr(args, name) for name in DEFAULTS})
 
 
-def _command(args: argparse.Namespace, judge) -> str:
+def _command(args: argparse.Namespace) -> str:
     """The command that does the same again, without what may be secret in --base-url."""
-    words = ["hf-gpt-scratch", "judge", *args.responses]
+    from ..utils.provenance import own_command
+
     if args.judge_model:
-        words += ["--judge-model", args.judge_model]
-    else:
-        words += ["--base-url", judge.base_url, "--model", args.model]
-        for name, default in DEFAULTS.items():
-            if getattr(args, name) != default:
-                words += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
-    if args.output:
-        words += ["--output", args.output]
-    return shlex.join(words)
+        return own_command(args.argv)
+    from ..evaluation.judge.endpoint import public_url
+
+    address = re.compile("https?://.*", re.IGNORECASE | re.DOTALL)
+    return own_command([address.sub(lambda found: public_url(found[0]), word) for word in args.argv])
 
 
 def _require_scores(result: dict, output: Path, may_be_repeated: bool) -> None:

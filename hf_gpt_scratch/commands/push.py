@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from ..utils.files import require_folder
 from ..utils.terminal import quieten_transformers
 from .arguments import add_trust
 
@@ -24,6 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--language", help="of its texts, such as en (default: that of the data, where it is known)")
     parser.add_argument("--dry-run", action="store_true", help="check, and list what would be uploaded, no more")
     add_trust(parser)
+
+
+def check(args: argparse.Namespace) -> None:
+    """What can be seen before torch is imported."""
+    require_folder(args.dir, "model folder")
 
 
 def run(args: argparse.Namespace) -> None:

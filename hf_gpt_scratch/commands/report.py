@@ -2,6 +2,8 @@
 
 import argparse
 
+from ..utils.files import require_folder
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
@@ -11,6 +13,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "Example: hf-gpt-scratch report runs/spam runs/spam-lora --output_dir runs/report"
     parser.add_argument("runs", metavar="RUN", nargs="+", help="a run's folder, in which results/*.json are")
     parser.add_argument("--output_dir", metavar="DIR", default="runs/report", help="default: runs/report")
+
+
+def check(args: argparse.Namespace) -> None:
+    """What can be seen before anything heavy is imported."""
+    for folder in args.runs:
+        require_folder(folder)
 
 
 def run(args: argparse.Namespace) -> None:

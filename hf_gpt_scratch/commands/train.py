@@ -19,17 +19,26 @@ class Job:
         self.name = name
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.keep_words = self.keep
+        """Names the arguments for a shell's completion, which is all that they are good for here."""
+        parser.parse_words = self.parse
+        names = configs.names(self.name)
+        parser.add_argument("config", metavar="CONFIG", nargs="?", choices=names)
+        parser.add_argument("--config", metavar="CONFIG", choices=names)
+        for name in sorted(configs.option_names(self.name)):
+            parser.add_argument(f"--{name}")
 
-    def keep(self, words: Sequence[str], namespace: argparse.Namespace | None = None):
-        """In place of argparse's method: keeps the words for `run`, and raises `InputError` for what is wrong."""
-        if not {"-h", "--help"} & set(words):
-            configs.check_words(words, self.name)
-        return argparse.Namespace(words=list(words), run=self.run), []
+    def parse(self, words: Sequence[str], namespace: argparse.Namespace | None = None):
+        """In place of argparse's method: keeps the words as they are."""
+        return argparse.Namespace(words=list(words), run=self.run, check=self.check), []
+
+    def check(self, args: argparse.Namespace) -> None:
+        """What can be seen before torch is imported."""
+        if not {"-h", "--help"} & set(args.words):
+            configs.check_words(args.words, self.name)
 
     def run(self, args: argparse.Namespace) -> None:
         """The command."""
-        import_module(f"..training.{self.name}", __package__).main(args.words)
+        import_module(f"..training.{self.name}", __package__).main(args.words, args.program)
 
 
 PRETRAIN, SPAM, INSTRUCT = Job("pretrain"), Job("spam"), Job("instruct")

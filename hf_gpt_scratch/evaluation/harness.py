@@ -12,15 +12,16 @@ import json
 import logging
 import math
 import re
-import sys
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
+from ..utils.console import run_command
 from ..utils.errors import InputError, UsageError, one_line
-from ..utils.files import write_json
+from ..utils.files import require_folder, write_json
 from ..utils.provenance import environment
 from ..utils.result_card import Metric, ResultCard
+from ..utils.terminal import quieten_transformers
 from .guessing import Guessing
 
 ACCURACIES = ("acc", "acc_norm", "acc_bytes", "acc_mutual_info")  # shares of documents whose best choice is right
@@ -54,8 +55,8 @@ def evaluate_tasks(
             does not fit the model, or its data cannot be read.
     """
     _check_installed()
-    if include_path and not Path(include_path).is_dir():
-        raise InputError(f"There is no folder {include_path} to find tasks in.")
+    if include_path:
+        require_folder(include_path, purpose="to find tasks in")
     lm = load_language_model(name_or_path, batch_size, device)
     chosen = load_tasks(names, include_path, num_fewshot)
     output.mkdir(parents=True, exist_ok=True)  # what cannot be written is found out before hours of work
@@ -87,19 +88,14 @@ def load_language_model(name_or_path: str, batch_size: int = 8, device: str | No
     """
     import torch
     from lm_eval.models.huggingface import HFLM
-    from transformers.utils import logging as transformers_logging
 
-    from ..model_folder.contents import resolve_source
     from ..modeling_gpt_scratch import GPTScratchForCausalLM
-    from ..pretrained import load_pretrained
-    from ..tokenizer import load_tokenizer
+    from ..pretrained import load_with_tokenizer
 
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
+    quieten_transformers()
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("There is no CUDA device here; use --device cpu.")
-    folder = str(resolve_source(name_or_path))
-    model, tokenizer = load_pretrained(GPTScratchForCausalLM, folder), load_tokenizer(folder)
+    model, tokenizer = load_with_tokenizer(GPTScratchForCausalLM, name_or_path)
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
     class LanguageModel(HFLM):
@@ -307,6 +303,4 @@ def _protocol(item, results: dict, lm, limit: int | None) -> str:
 
 
 if __name__ == "__main__":  # the command as older result cards have it
-    import hf_gpt_scratch_cli
-
-    sys.exit(hf_gpt_scratch_cli.main(["evaluate", *sys.argv[1:]]))
+    run_command("evaluate")

@@ -11,13 +11,13 @@ runs) and runs (by their rows' names: folder, name and content of the card).
 import math
 import os
 import re
-import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
+from ..utils.console import run_command
 from ..utils.files import write_json, write_whole
 from ..utils.markdown import MISSING, escape, markdown_table, metric_columns
 from ..utils.result_card import Metric, ResultCard, identity, read_cards
@@ -272,6 +272,4 @@ def write_report(groups: Sequence[Group], output_dir: str | os.PathLike) -> Path
 
 
 if __name__ == "__main__":  # the command as older result cards have it
-    import hf_gpt_scratch_cli
-
-    sys.exit(hf_gpt_scratch_cli.main(["report", *sys.argv[1:]]))
+    run_command("report")

@@ -1,8 +1,6 @@
 """`python -m hf_gpt_scratch.evaluation.spam_benchmark`, as older result cards have it: `hf-gpt-scratch benchmark`."""
 
-import sys
+from ..utils.console import run_command
 
 if __name__ == "__main__":
-    import hf_gpt_scratch_cli
-
-    sys.exit(hf_gpt_scratch_cli.main(["benchmark", *sys.argv[1:]]))
+    run_command("benchmark")

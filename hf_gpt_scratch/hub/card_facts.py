@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
+from ..classification.calibration import Calibration
 from ..utils.markdown import escape, markdown_table
 from ..utils.result_card import FOLDER, ResultCard, identity, read_cards
 from .secrets import public_command, public_source, public_text
@@ -80,8 +81,6 @@ def training_facts(metrics: Mapping, config: Mapping, conversion: Mapping, folde
 
 def calibration_facts(config: Mapping) -> dict | None:
     """The calibration that a configuration holds, if it does."""
-    from ..classification.calibration import Calibration
-
     if not config.get("calibration"):
         return None
     facts = {name: _number(value) for name, value in asdict(Calibration.of(SimpleNamespace(**config))).items()}

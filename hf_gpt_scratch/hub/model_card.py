@@ -13,6 +13,7 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from ..data import alpaca, sms_spam, text
 from ..model_folder.contents import ModelFolder
 from ..prompts import CHAT_TEMPLATE
 from ..utils.errors import InputError
@@ -96,8 +97,6 @@ def option(command: str | None, name: str) -> str | None:
 
 def _known_data() -> dict[str, DataSet]:
     """The data sets whose source and licence are known, by their SHA-256."""
-    from ..data import alpaca, sms_spam, text
-
     known = (
         DataSet(
             "SMS Spam Collection",

@@ -13,7 +13,7 @@ from huggingface_hub import HfApi, constants, snapshot_download
 
 from ..configuration_gpt_scratch import GPTScratchConfig
 from ..utils.errors import InputError, one_line
-from ..utils.files import is_missing_folder, read_json, read_json_object
+from ..utils.files import read_json, read_json_object, require_folder, require_present
 
 ADAPTER_CONFIG = "adapter_config.json"
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json")  # one of them, in whatever form a tokenizer is saved
@@ -192,8 +192,7 @@ def resolve_source(src: str | os.PathLike) -> Path:
     """
     if Path(src).exists():
         return Path(src)
-    if is_missing_folder(src):
-        raise InputError(f"There is no file or folder {src}.")
+    require_present(src)
     try:
         if constants.HF_HUB_OFFLINE:  # what was downloaded before
             return Path(snapshot_download(str(src), local_files_only=True))
@@ -211,10 +210,7 @@ def resolve_source(src: str | os.PathLike) -> Path:
 def read_config(folder: Path, model_type: str | None = None) -> dict:
     """The settings in a folder's `config.json`; raises `InputError` when they are not a `model_type`'s, if given."""
     path = folder / "config.json"
-    if not folder.exists():
-        raise InputError(f"There is no model folder {str(folder)!r}.")
-    if not folder.is_dir():
-        raise InputError(f"{folder} is a file; expected a model folder.")
+    require_folder(folder, "model folder")
     if not path.is_file():
         raise InputError(f"{folder} is not a model folder: it has no config.json.")
     settings = read_json(path)

@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import json
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -14,6 +15,7 @@ from ..utils.files import is_missing_folder
 # Of a wheel, where setuptools puts training/configs; of a checkout.
 FOLDERS = [Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "training" / "configs"]
 SOURCES = ("model_name_or_path", "tokenizer_name")
+VALUED = ("data_file", "dataset_name", "output_dir", *SOURCES)  # those looked at here
 
 
 def names(job: str) -> list[str]:
@@ -23,15 +25,18 @@ def names(job: str) -> list[str]:
 
 def find(name_or_path: str, job: str) -> Path:
     """
-    The config of that name which comes with the package for a job, or else the file at that path.
+    The config of that name which comes with the package for a job, or else the file at that path. With its suffix, as
+    cpu_small.yaml, it is the file here where there is one.
 
     Raises:
         InputError: when there is neither.
     """
-    for folder in FOLDERS:
-        if (path := folder / job / f"{name_or_path}.yaml").is_file() and Path(name_or_path).name == name_or_path:
-            return path
     path = Path(name_or_path)
+    name = name_or_path if path.exists() else name_or_path.removesuffix(".yaml")
+    if Path(name).name == name:
+        for folder in FOLDERS:
+            if (shipped := folder / job / f"{name}.yaml").is_file():
+                return shipped
     if not path.exists() and path.suffix not in (".yaml", ".yml"):
         known = ", ".join(names(job))
         raise InputError(f"There is no config {name_or_path}; give the path of a YAML file, or one of {known}.")
@@ -89,7 +94,7 @@ def check_words(words: Sequence[str], job: str) -> None:
 
     Raises:
         InputError: for a config, a data file or a model's folder that is not there.
-        UsageError: for an option that does not exist, or no folder to write.
+        UsageError: for an option that does not exist or lacks its value, or no folder to write.
     """
     config, words = take_config(words, job)
     settings = {key: value for key, value in (read(config) if config else {}).items() if value is not None}
@@ -101,7 +106,10 @@ def check_words(words: Sequence[str], job: str) -> None:
         option = option.replace("-", "_")
         if known and option not in known and option.removeprefix("no_") not in known:
             raise UsageError(f"There is no option --{option}; --help lists them.")
-        settings[option] = value if equals else words[i + 1] if i + 1 < len(words) else ""
+        following = [] if equals else [one for one in words[i + 1 : i + 2] if not one.startswith("--")]
+        if option in VALUED and not (value or following):
+            raise UsageError(f"--{option} wants a value.")
+        settings[option] = following[0] if following else value
     data_file = settings.get("data_file")
     if data_file and settings.get("dataset_name"):
         raise UsageError("Give --data_file or --dataset_name, not both.")
@@ -114,6 +122,7 @@ def check_words(words: Sequence[str], job: str) -> None:
         raise UsageError("Give the folder to write by --output_dir.")
 
 
+@cache
 def option_names(job: str) -> set[str]:
     """
     The options of a job, read from the source of its dataclasses, as importing them takes seconds; none where

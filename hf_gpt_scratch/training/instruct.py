@@ -248,9 +248,9 @@ def make_trainer(
     )
 
 
-def main(argv: Sequence[str] | None = None) -> dict:
+def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
     """Runs the job with the words behind `hf-gpt-scratch train instruct` and returns what metrics.json has."""
-    run = Run("instruct", make_parser(), argv)
+    run = Run("instruct", make_parser(), argv, program)
     args, training_args = run.args, run.training_args
     check(args, training_args)
 

@@ -232,9 +232,9 @@ def results(trainer, layout, max_length: int) -> dict:
     }
 
 
-def main(argv: Sequence[str] | None = None) -> dict:
+def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
     """Runs the job with the words behind `hf-gpt-scratch train pretrain` and returns what metrics.json has."""
-    run = Run("pretrain", make_parser(), argv)
+    run = Run("pretrain", make_parser(), argv, program)
     args, training_args = run.args, run.training_args
     check(args, training_args)
 

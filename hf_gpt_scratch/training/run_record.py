@@ -15,8 +15,6 @@ from ..utils.result_card import FOLDER, Metric, ResultCard
 from .arguments import parse_yaml_and_args, resume_checkpoint, training_settings
 from .progress import quieten
 
-SCRIPTS = {"pretrain": "pretrain.py", "spam": "finetune_spam.py", "instruct": "finetune_instruct.py"}
-
 
 class Run:
     """
@@ -26,10 +24,16 @@ class Run:
         job: its name, as in `hf-gpt-scratch train NAME`.
         parser: of two dataclasses, the job's and ScratchTrainingArguments, which become `args` and `training_args`.
         argv: the words behind the job's name; by default those of this process.
+        program: what was started to run it, for the record; by default `hf-gpt-scratch train NAME`.
     """
 
-    def __init__(self, job: str, parser: HfArgumentParser, argv: Sequence[str] | None = None):
-        self.job, self.argv = job, list(sys.argv[1:] if argv is None else argv)
+    def __init__(
+        self, job: str, parser: HfArgumentParser, argv: Sequence[str] | None = None, program: str | None = None
+    ):
+        self.program, self.argv = (
+            program or f"hf-gpt-scratch train {job}",
+            list(sys.argv[1:] if argv is None else argv),
+        )
         self.args, self.training_args = parse_yaml_and_args(parser, self.argv, job)
         self.output_dir = Path(self.training_args.output_dir)
         self.start = time.perf_counter()
@@ -75,10 +79,8 @@ class Run:
         }
 
     def command(self) -> str:
-        """The command that began it: this package's, or the script in training/ that calls it."""
-        script = SCRIPTS[self.job]
-        program = f"training/{script}" if Path(sys.argv[0]).name == script else f"hf-gpt-scratch train {self.job}"
-        return command_line(program, self.argv)
+        """The command that began it."""
+        return command_line(self.program, self.argv)
 
     def write(self, name: str, metrics: dict, numbers: dict[str, Metric], task: str | None = None, **card) -> None:
         """Writes metrics.json, and the result card of that name with `numbers` and the other fields of `card`."""

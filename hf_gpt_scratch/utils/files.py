@@ -18,9 +18,8 @@ def atomic_folder(out: str | os.PathLike) -> Iterator[Path]:
     Raises:
         InputError: when `out` is there already and is not an empty folder.
     """
+    require_new(out)
     out = Path(out).absolute()
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise InputError(f"{out} already exists; choose another name or delete it first.")
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     partial.mkdir(parents=True)
     try:
@@ -48,6 +47,41 @@ def write_whole(path: str | os.PathLike, content: str | bytes) -> None:
         partial.unlink(missing_ok=True)
 
 
+def require_new(out: str | os.PathLike) -> None:
+    """Raises `InputError` when `out` is there already and is not an empty folder."""
+    out = Path(out).absolute()
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise InputError(f"{out} already exists; choose another name or delete it first.")
+
+
+def require_folder(path: str | os.PathLike, what: str = "folder", purpose: str = "") -> None:
+    """
+    Raises `InputError` when there is no local folder of this name.
+
+    Args:
+        what: such as "model folder", for the message.
+        purpose: what it is for, such as "to find tasks in".
+    """
+    if not Path(path).exists():
+        raise InputError(f"There is no {what} {str(path)!r}{purpose and ' '}{purpose}.")
+    if not Path(path).is_dir():
+        raise InputError(f"{path} is a file; expected a {what}.")
+
+
+def require_file(path: str | os.PathLike, what: str = "file") -> None:
+    """Raises `InputError` when nothing of this name, such as a file or a pipe, can be read."""
+    if Path(path).is_dir():
+        raise InputError(f"{path} is a folder; name a file in it.")
+    if not Path(path).exists():
+        raise InputError(f"The {what} {path} does not exist.")
+
+
+def require_present(name_or_path: str | os.PathLike) -> None:
+    """Raises `InputError` for what cannot be a Hub repository, and is no file or folder here either."""
+    if is_missing_folder(name_or_path):
+        raise InputError(f"There is no file or folder {name_or_path}.")
+
+
 def is_missing_folder(name_or_path: str | os.PathLike) -> bool:
     """Whether this can be nothing but a local folder, which is not there: `runs/x` where `runs` is a folder."""
     path, parent = Path(name_or_path), Path(name_or_path).parent
@@ -57,11 +91,9 @@ def is_missing_folder(name_or_path: str | os.PathLike) -> bool:
 
 def read_json(path: str | os.PathLike, object_pairs_hook=None):
     """What a JSON file holds; raises `InputError` when it is missing or none. The hook is that of `json.loads`."""
-    if Path(path).is_dir():
-        raise InputError(f"{path} is a folder; name a file in it.")
+    require_file(path)
     if not Path(path).is_file():
-        what = "is no file that can be read to its end" if Path(path).exists() else "does not exist"
-        raise InputError(f"The file {path} {what}.")
+        raise InputError(f"The file {path} is no file that can be read to its end.")
     try:
         return json.loads(Path(path).read_text(encoding="utf-8-sig"), object_pairs_hook=object_pairs_hook)
     except UnicodeDecodeError as error:

@@ -81,7 +81,7 @@ def test_results_are_printed_and_written_with_their_provenance(files, tmp_path, 
     question = {"instruction": f"Question 0? {MARKUP}", "input": ""}
     answers = {f"model_response_{side}": f"{side}: {MARKUP}" for side in "ab"}
     (tmp_path / "judge.json").write_text(json.dumps({"items": [{**question, **answers, "winner": "tie"}]}))
-    run(*files, "--output", output, "--results", "--judge", tmp_path / "judge.json")
+    run(*files, "--output", output, "--results", "--judge", tmp_path / "judge.json", "--seed", 7)
     written = json.loads((tmp_path / "votes.json").read_text())
     wins = sum(votes.a_is_left("anna", item) for item in range(4))
     assert (written["wins_A"], written["wins_B"], written["ties"]) == (wins, 4 - wins, 4)
@@ -95,7 +95,8 @@ def test_results_are_printed_and_written_with_their_provenance(files, tmp_path, 
     assert written["seed"] == 7
     assert set(written["files"]) == {"A", "B", "judge"}
     assert {"versions", "hardware", "definitions"} <= set(written)
-    assert written["command"].startswith("hf-gpt-scratch app compare ")
+    command = written["command"].removeprefix("OMP_NUM_THREADS=1 ")
+    assert command.startswith("hf-gpt-scratch app compare ") and command.endswith(" --seed 7")
     printed = capsys.readouterr().out
     assert f"win rate of A       {written['win_rate']:.3f}" in printed
     assert "8 on 4 of 4 questions" in printed

@@ -42,7 +42,7 @@ def answer(*args: str) -> tuple[int, str, str, list[str], float]:
 
 
 def test_the_probe_sees_what_is_imported(tmp_path):
-    status, _, said, imported, _ = answer("classify", str(tmp_path / "nothing"), "text")
+    status, _, said, imported, _ = answer("classify", str(tmp_path), "text")
     assert status == 1
     assert said.startswith("error: ")
     assert {"torch", "transformers"} <= set(imported)
@@ -78,8 +78,115 @@ def test_a_command_does_not_wait_for_the_modules_of_others():
     parser = make_parser()
     with pytest.raises(SystemExit):
         parser.parse_args(["export", "--help"])
-    waiting = {name for name, command in parser._subparsers._group_actions[0].choices.items() if command.home}
+    waiting = {name for name, command in parser._subparsers._group_actions[0].choices.items() if command.module}
     assert waiting == {name for name, (_, home) in COMMANDS.items() if isinstance(home, str)} - {"export"}
+
+
+# A file or a folder that is not there, for every argument of a command that names one.
+WRONG_PATHS = [
+    "train pretrain --data_file nope --output_dir x",
+    "train spam --model_name_or_path ./nope --output_dir x",
+    "train instruct --tokenizer_name /nope --output_dir x",
+    "convert ./nope x",
+    "convert tests/nope x",
+    "convert you/gpt2 x --tokenizer ./nope",
+    "export /nope x --to hf-gpt2",
+    "export you/gpt2 x --to hf-gpt2 --adapter nope",
+    "export you/gpt2 x --to gguf --perplexity-text nope",
+    "generate ./nope",
+    "generate tests/nope",
+    "chat ./nope",
+    "classify nope text",
+    "classify tests --file nope",
+    "judge nope --judge-model x",
+    "judge README.md nope --judge-model x",
+    "judge README.md --judge-model ./nope",
+    "evaluate ./nope --tasks x",
+    "evaluate tests --tasks x --include_path nope",
+    "calibrate nope",
+    "calibrate tests --data_file nope",
+    "benchmark tests nope",
+    "benchmark tests tests --book nope",
+    "benchmark tests tests --data_file nope",
+    "report tests nope",
+    "app chat nope",
+    "app classify nope",
+    "app compare README.md nope",
+    "app compare README.md README.md --results --judge nope",
+    "check nope",
+    "push nope you/x",
+]
+
+
+@pytest.mark.parametrize("words", WRONG_PATHS)
+def test_a_wrong_path_is_told_before_anything_heavy_is_imported(words):
+    status, printed, said, imported, seconds = answer(*words.split())
+    assert (status, printed, imported) == (1, "", [])
+    assert said.startswith("error: ") and "nope" in said and said.count("\n") == 1
+    assert seconds < SECONDS
+
+
+def test_every_command_is_among_these():
+    tried = {" ".join(command) for command in names() for words in WRONG_PATHS if words.startswith(" ".join(command))}
+    assert tried == {" ".join(command) for command in names()} - {"app spam"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "app chat tests --trust-remote-code",
+        "app classify tests --trust-remote-code",
+        "app compare a b --judge x",
+        "app compare a b --output x.json",
+        "benchmark tests",
+        "benchmark tests tests --data_file a --dataset_name b",
+        "calibrate tests --precision 1",
+        "classify tests text --file x",
+        "convert a b --size 124M --from nanogpt",
+        "evaluate you/gpt2 --tasks x",
+        "export a b --to hf-gpt2 --dtype f16",
+        "judge README.md",
+        "train spam --data_file --output_dir x",
+    ],
+)
+def test_contradicting_options_are_told_before_anything_heavy_is_imported(words):
+    status, printed, said, imported, _ = answer(*words.split())
+    assert (status, printed, imported) == (2, "", [])
+    assert said.startswith("error: ") and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "COMMAND is missing; choose one of train, convert, "),
+        (["train"], "JOB is missing; choose one of pretrain, spam, instruct."),
+        (["app"], "APP is missing; choose one of chat, classify, "),
+    ],
+    ids=["alone", "train", "app"],
+)
+def test_what_there_is_to_choose_from_is_told(words, said):
+    status, _, error, imported, _ = answer(*words)
+    assert (status, imported) == (2, [])
+    assert error.splitlines()[-1].startswith(f"{' '.join(['hf-gpt-scratch', *words])}: error: {said}")
+
+
+def test_trust_of_a_page_is_for_its_export():
+    assert "with --export-space: run the code in the folder" in " ".join(answer("app", "chat", "--help")[1].split())
+
+
+@pytest.mark.parametrize("words", [["nonsense"], ["classify", "nope", "text"], ["--version"]], ids=" ".join)
+def test_after_a_command_in_the_same_process_the_package_is_registered(words):
+    code = f"""
+import hf_gpt_scratch_cli
+try:
+    hf_gpt_scratch_cli.main({words!r})
+except SystemExit:
+    pass
+import transformers
+transformers.AutoConfig.for_model("gpt_scratch")
+assert not hf_gpt_scratch_cli.registers_later
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120, capture_output=True)
 
 
 def test_importing_the_module_of_the_command_does_not_keep_the_package_from_registering():
@@ -90,8 +197,8 @@ def test_importing_the_module_of_the_command_does_not_keep_the_package_from_regi
 @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
 def test_completion_knows_every_command_and_option(shell, tmp_path):
     shtab = pytest.importorskip("shtab")
-    status, script, said, _, _ = answer("--print-completion", shell)
-    assert (status, said) == (0, "")
+    status, script, said, imported, _ = answer("--print-completion", shell)
+    assert (status, said, imported) == (0, "", [])
     parser = make_parser()
     load_all(parser)
     assert script.strip() == shtab.complete(parser, shell).strip()
@@ -107,6 +214,12 @@ COMP_WORDS=(hf-gpt-scratch cla) COMP_CWORD=1 COMP_LINE="hf-gpt-scratch cla" COMP
 _shtab_hf_gpt_scratch; echo "${COMPREPLY[@]}"
 COMP_WORDS=(hf-gpt-scratch push --dr) COMP_CWORD=2
 _shtab_hf_gpt_scratch; echo "${COMPREPLY[@]}"
+COMP_WORDS=(hf-gpt-scratch train spam --learning_) COMP_CWORD=3
+_shtab_hf_gpt_scratch; echo "${COMPREPLY[@]}"
+COMP_WORDS=(hf-gpt-scratch train spam gpt2) COMP_CWORD=3
+_shtab_hf_gpt_scratch; echo "${COMPREPLY[@]}"
+COMP_WORDS=(hf-gpt-scratch train spam --config cpu) COMP_CWORD=4
+_shtab_hf_gpt_scratch; echo "${COMPREPLY[@]}"
 """
     done = subprocess.run(["bash", "-c", script + ask], capture_output=True, text=True, timeout=30)
-    assert done.stdout.split() == ["classify", "--dry-run"]
+    assert done.stdout.split() == ["classify", "--dry-run", "--learning_rate", "gpt2_small", "cpu_small"]

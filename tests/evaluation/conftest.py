@@ -32,15 +32,17 @@ SETTINGS = {
 
 
 @pytest.fixture
-def run(capsys):
+def run(capsys, monkeypatch):
     """Runs the command; returns its exit status and what it printed on stdout and stderr."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # it would stand in the recorded command
 
     def run(*args) -> tuple[int, str, str]:
         parser = argparse.ArgumentParser()
         judge.add_arguments(parser)
-        parsed = parser.parse_args([str(arg) for arg in args])
+        argv = [str(arg) for arg in args]
+        parsed = parser.parse_args(argv, argparse.Namespace(argv=["judge", *argv]))
         capsys.readouterr()
-        return run_reporting_errors(lambda: judge.run(parsed)), *capsys.readouterr()
+        return run_reporting_errors(lambda: judge.check(parsed) or judge.run(parsed)), *capsys.readouterr()
 
     return run
 

@@ -176,7 +176,7 @@ def test_model_without_a_template_is_refused(chat):
         Chat(chat.model, chat.tokenizer)
 
 
-COMMAND = [sys.executable, "-c", "from hf_gpt_scratch.cli import run; run()", "chat"]
+COMMAND = [sys.executable, "-c", "from hf_gpt_scratch_cli import run; run()", "chat"]
 
 
 def test_command_answers_lines_from_a_pipe(folder):

@@ -37,7 +37,7 @@ def started(command, **options):
 
 def program(*words, before: str = "") -> list[str]:
     """The command that shows a page, after some Python that changes the server."""
-    code = f"{before}\nfrom hf_gpt_scratch.cli import run; run()"
+    code = f"{before}\nfrom hf_gpt_scratch_cli import run; run()"
     return [sys.executable, "-W", "ignore", "-c", code, "app", *map(str, words)]
 
 

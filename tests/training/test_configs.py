@@ -38,6 +38,14 @@ def test_a_config_is_found_by_its_path(words, tmp_path):
     assert parse("spam", str(SHIPPED / "spam" / "cpu_small.yaml"))[0].train_tokenizer == 4000
 
 
+def test_the_name_of_a_shipped_config_may_have_its_suffix(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert configs.find("gpt2_small.yaml", "spam") == configs.find("gpt2_small", "spam")
+    (tmp_path / "gpt2_small.yaml").touch()
+    assert configs.find("gpt2_small.yaml", "spam") == Path("gpt2_small.yaml")
+    assert configs.find("elsewhere/gpt2_small.yaml", "spam") == Path("elsewhere/gpt2_small.yaml")
+
+
 def test_every_shipped_config_has_a_name_and_is_in_the_wheel():
     for job in ("pretrain", "spam", "instruct"):
         assert configs.names(job) == sorted(path.stem for path in (SHIPPED / job).glob("*.yaml"))
@@ -53,6 +61,9 @@ def test_every_shipped_config_has_a_name_and_is_in_the_wheel():
         (["--config"], UsageError, "wants the name"),
         (["cpu_small", "--data_file", "nosuch.tsv"], InputError, "The data file nosuch.tsv does not exist"),
         (["cpu_small", "--data_file=nosuch.tsv"], InputError, "The data file nosuch.tsv does not exist"),
+        (["--data_file", "--protocol", "book"], UsageError, "--data_file wants a value"),
+        (["cpu_small", "--data_file="], UsageError, "--data_file wants a value"),
+        (["--model_name_or_path"], UsageError, "--model_name_or_path wants a value"),
         (["cpu_small", "--model_name_or_path", "./nosuch"], InputError, "no folder ./nosuch; .*--model_name_or_path"),
         (["cpu_small", "--data_file", str(MESSAGES), "--dataset_name", "x"], UsageError, "not both"),
         (["cpu_small", "--learnin_rate", "1"], UsageError, "no option --learnin_rate"),
@@ -92,7 +103,10 @@ WRONG = [["--data_file", "nosuch"], ["--nosuch", "1"], ["nosuch"]]
 def test_the_command_tells_it_before_torch_is_imported(words):
     code = (
         "import sys, hf_gpt_scratch_cli\n"
-        f"status = hf_gpt_scratch_cli.main(['train', 'spam', *{words!r}, '--output_dir', 'out'])\n"
+        "try:\n"
+        f"    hf_gpt_scratch_cli.run(['train', 'spam', *{words!r}, '--output_dir', 'out'])\n"
+        "except SystemExit as ended:\n"
+        "    status = ended.code\n"
         "heavy = {'torch', 'transformers', 'datasets', 'sklearn'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy or not status else None)\n"
     )

@@ -24,7 +24,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 
 from ...classification.calibration import Calibration
+from ...data.sms_spam import leaked_rows, normalize
 from ...utils.errors import InputError, UsageError
+from ...utils.files import write_json, write_whole
 from ...utils.provenance import environment
 from ...utils.result_card import Metric, ResultCard
 from ..intervals import percentiles
@@ -72,15 +74,11 @@ class Evaluated:
 
 def number_groups(texts: Iterable[str]) -> dict[str, int]:
     """A number for each group of near-copies, by the text that they share."""
-    from ...data.sms_spam import normalize
-
     return {shared: number for number, shared in enumerate(dict.fromkeys(map(normalize, texts)))}
 
 
 def evaluate(run: SpamRun, group_numbers: Mapping[str, int]) -> Evaluated:
     """Ours and the linear models on a run's test set, the latter trained on its training set."""
-    from ...data.sms_spam import normalize
-
     train, validation, test = (run.splits[name] for name in ("train", "validation", "test"))
     as_trained = Calibration()
     probability = as_trained.of_log_odds(torch.from_numpy(log_odds(run.load_classifier(), test["text"]))).numpy()
@@ -306,8 +304,6 @@ def make_card(evaluated: Sequence[Evaluated], numbers: Mapping, differences: Map
 
 def make_book_card(book: Evaluated, numbers: Mapping, **background) -> ResultCard:
     """The result card of the run on the book's split."""
-    from ...data.sms_spam import leaked_rows
-
     return ResultCard(
         task="SMS spam benchmark",
         protocol=f"the book's split {book.run.split_seed}: {len(book.labels)} test messages, half of them spam;"
@@ -321,7 +317,6 @@ def make_book_card(book: Evaluated, numbers: Mapping, **background) -> ResultCar
 
 def write(folder: Path, result: Mapping, cards: Mapping[str, ResultCard], evaluated: Sequence[Evaluated]) -> None:
     """Writes the files, each whole or not at all, and last the cards that speak for them."""
-    from ...utils.files import write_json, write_whole
     from ..plots import plot_classifiers
 
     labels = np.concatenate([one.labels for one in evaluated])

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from datasets import DatasetDict
-from transformers.utils import logging
 
 from ...classification.classifier import TextClassifier
 from ...data import sms_spam
 from ...utils.errors import InputError
-from ...utils.files import read_json_object
+from ...utils.files import read_json_object, require_folder
+from ...utils.terminal import quieten_transformers
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class SpamRun:
 
     def load_classifier(self) -> TextClassifier:
         """The trained model; a run does not keep it, so that many runs do not fill the memory."""
-        logging.disable_progress_bar()  # transformers' own, a line for each model
+        quieten_transformers()  # it has a progress bar for each model
         return TextClassifier.from_pretrained(self.folder)
 
 
@@ -47,8 +47,7 @@ def load_messages(folder: str | os.PathLike, data_file: str | None, dataset_name
 
 def read_metrics(folder: str | os.PathLike) -> dict:
     """What the spam job measured; raises `InputError` when it did not write this folder."""
-    if not Path(folder).is_dir():
-        raise InputError(f"There is no folder {folder}.")
+    require_folder(folder)
     try:
         metrics = read_json_object(Path(folder) / "metrics.json")
         _ = metrics["protocol"], metrics["data"]["sha256"], metrics["split_seed"]  # no run of that job lacks these

@@ -98,7 +98,7 @@ def test_the_command_holds_every_digit(run, responses):
     options = ("--seed", "12345678", "--timeout", "34567.25")
     with judge_server(number_in_response) as server:
         assert run(responses, *endpoint(server, *options))[0] == 0
-    assert result_of(responses)["command"].endswith("--timeout 34567.25 --seed 12345678")
+    assert result_of(responses)["command"].endswith("--seed 12345678 --timeout 34567.25")
     card = read_card(responses.parent / "results" / "judge.json")
     assert card.seeds == [12345678] and card.command == result_of(responses)["command"]
 

@@ -128,7 +128,10 @@ def test_keys_go_where_they_belong_and_into_no_file(run, responses, monkeypatch,
         monkeypatch.setenv("OPENAI_API_KEY", "sk-verysecret")
         url = server.url.replace("http://", "http://someone:hidden@") + "?key=hushhush"
         output = tmp_path / "other.json"
-        assert run(responses, "--base-url", url, "--model", "m", "--output", output)[0] == 0
+        first = "HTTPS://other:hidden@h/v1?key=hushhush"  # an address that the second takes the place of
+        options = ("--base-url", first, f"--base-url={url}", "--model", "m", "--output", output)
+        assert run(responses, *options)[0] == 0
+        assert f"--base-url={server.url} " in json.loads(output.read_text())["command"]
         long = "x" * 285  # the key is at the place where a message is cut
         server.behave = lambda body: error(401, f"wrong key sk-verysecret {long} sk-verysecret")
         err = run(responses, "--base-url", server.url, "--model", "llama3")[2]
