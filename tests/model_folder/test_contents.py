@@ -28,25 +28,25 @@ def write(folder: Path, name: str, **settings) -> None:
 
 
 def test_a_model_is_described(sound):
-    model = ModelFolder.open(sound)
+    model = ModelFolder.resolve(sound)
     assert (model.architecture, model.auto_class) == ("GPTScratchForCausalLM", "AutoModelForCausalLM")
-    assert not model.is_adapter and model.is_own and model.config.n_positions == 64
+    assert not model.is_adapter and model.is_native and model.config.n_positions == 64
     assert model.weight_files == {"model.safetensors"}
     assert model.code_files == {"configuration_gpt_scratch.py", "modeling_gpt_scratch.py"}
     assert {"chat_template.jinja", "tokenizer.json", "config.json"} <= {path.name for path in model.files()}
-    assert ModelFolder.open(model) is model and Path(model) == sound
+    assert ModelFolder.resolve(model) is model and Path(model) == sound
 
 
 def test_an_adapter_is_described(tmp_path):
     write(tmp_path, "adapter_config.json", base_model_name_or_path="user/base", task_type="SEQ_CLS")
-    adapter = ModelFolder.open(tmp_path)
-    assert adapter.is_adapter and adapter.base == "user/base" and not adapter.is_own
+    adapter = ModelFolder.resolve(tmp_path)
+    assert adapter.is_adapter and adapter.base == "user/base" and not adapter.is_native
     assert adapter.auto_class == "AutoPeftModelForSequenceClassification"
     assert adapter.weight_files == {"adapter_model.safetensors"}
     with pytest.raises(InputError, match="has no config.json"):
-        adapter.require_own()
+        adapter.require_native()
     write(tmp_path, "config.json", model_type="gpt_scratch")
-    assert not ModelFolder.open(tmp_path).is_adapter
+    assert not ModelFolder.resolve(tmp_path).is_adapter
 
 
 @pytest.mark.parametrize("name", ["../other.safetensors", "/etc/passwd", "", 3])
@@ -54,7 +54,7 @@ def test_an_index_names_files_of_the_folder(tmp_path, name):
     write(tmp_path, "config.json", model_type="gpt_scratch")
     write(tmp_path, "model.safetensors.index.json", weight_map={"a": name})
     with pytest.raises(InputError, match="index.json is damaged"):
-        _ = ModelFolder.open(tmp_path).weight_files
+        _ = ModelFolder.resolve(tmp_path).weight_files
 
 
 def test_the_files_of_a_model_are_downloaded_and_none_of_its_code(monkeypatch, tmp_path):
