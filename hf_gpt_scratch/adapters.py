@@ -90,10 +90,10 @@ def merged_folder(base: str, adapter: str | os.PathLike) -> Iterator[Path]:
     Raises:
         InputError: when peft is missing, `base` holds no model, or `adapter` none of LoRA that fits it.
     """
-    folder, adapter = ModelFolder.open(base), Path(adapter)
+    folder, adapter = ModelFolder.resolve(base), Path(adapter)
     if not (adapter / ADAPTER_CONFIG).is_file():
         raise InputError(f"{adapter} is not an adapter folder: it has no {ADAPTER_CONFIG}.")
-    folder.require_own()
+    folder.require_native()
     architecture = (folder.architectures or ["GPTScratchModel"])[0]
     if architecture not in AUTO_CLASSES:
         raise InputError(f"{folder} says it is a {architecture}, which this package does not have.")

@@ -34,15 +34,16 @@ def load_pretrained(
     whose base model is loaded too and the adapter merged into it. Its arguments and what it raises are those of
     `load_model`; its `name_or_path` is the one given.
     """
-    folder = ModelFolder.open(name_or_path)
+    folder = ModelFolder.resolve(name_or_path)
     arguments = {"new_head": new_head, "quantization": quantization, **config_settings}
     if folder.is_adapter:
         try:
-            base = load_pretrained(model_class, folder.base, **arguments)
+            base = load_pretrained(model_class, folder.base_folder, **arguments)
+            base.name_or_path = folder.base
         except InputError as error:
             raise InputError(f"The base model of the adapter {name_or_path} cannot be loaded: {error}") from None
         model = merge_adapter(base, folder.path)
-    elif folder.is_own:
+    elif folder.is_native:
         model = load_model(model_class, folder, **arguments)
     else:
         with tempfile.TemporaryDirectory() as converted:
@@ -97,7 +98,7 @@ def load(name_or_path: str | os.PathLike) -> tuple[GPTScratchPreTrainedModel, Pr
         >>> from hf_gpt_scratch import load
         >>> model, tokenizer = load("openai-community/gpt2")  # doctest: +SKIP
     """
-    folder = ModelFolder.open(name_or_path)
+    folder = ModelFolder.resolve(name_or_path)
     if folder.is_adapter:
         architecture = folder.architecture
     else:

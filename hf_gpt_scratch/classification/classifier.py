@@ -6,13 +6,11 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from ..configuration_gpt_scratch import GPTScratchConfig
-from ..model_folder.contents import read_config
+from ..model_folder.contents import ModelFolder
 from ..model_folder.loading import load_model
 from ..modeling_gpt_scratch import GPTScratchForSequenceClassification
 from ..tokenizer import load_tokenizer
@@ -59,14 +57,15 @@ class TextClassifier:
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike) -> "TextClassifier":
         """Loads a local folder; raises `InputError` when it is not a sequence classifier of two labels."""
-        settings = read_config(Path(folder), GPTScratchConfig.model_type)
-        if settings.get("architectures") != ["GPTScratchForSequenceClassification"]:
-            held = " or ".join(settings.get("architectures") or ["model without a head"])
+        folder = ModelFolder.read(folder)
+        folder.require_native()
+        if folder.architectures != ["GPTScratchForSequenceClassification"]:
+            held = " or ".join(folder.architectures or ["model without a head"])
             raise InputError(f"{folder} holds a {held}, not a sequence classifier.")
         model = load_model(GPTScratchForSequenceClassification, folder)
         if model.num_labels != 2:
             raise InputError(f"{folder} has {model.num_labels} labels; `TextClassifier` takes two.")
-        return cls(model, load_tokenizer(folder))
+        return cls(model, load_tokenizer(folder.path))
 
     def encode(self, texts: list[str]) -> tuple[dict[str, torch.Tensor], list[bool]]:
         """The padded batch and, for each text, whether it had to be cut to `n_positions` tokens."""

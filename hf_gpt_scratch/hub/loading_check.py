@@ -39,20 +39,23 @@ class Loading:
 
 def check_loading(model: ModelFolder, trust_remote_code: bool = False) -> list[Finding]:
     """A finding for each Auto class that loads the folder where this package is not installed, and for its logits."""
-    way = _way_for_adapter(model) if model.is_adapter else _way_for_model(model)
-    if not way.classes:
-        return way.findings
+    loading = _loading_of_adapter(model) if model.is_adapter else _loading_of_model(model)
+    if not loading.classes:
+        return loading.findings
     try:
         reference, problem = reference_logits.read(model.path), None
     except InputError as error:
         reference, problem = None, str(error)
-    answers, logits = load_elsewhere(model.path, way.classes, reference, trust_remote_code, way.base)
+    try:
+        answers, logits = load_elsewhere(model.path, loading.classes, reference, trust_remote_code, loading.base)
+    except InputError as error:  # of code that may not run, or a process that died
+        return [*loading.findings, Finding("loads", "failed", one_line(error))]
     findings = [
-        *way.findings,
+        *loading.findings,
         find("AutoTokenizer", lambda: tokenizer_loaded(model.path, answers.pop("AutoTokenizer"))),
     ]
     findings += [
-        find(name, lambda answer=answer, name=name: _loaded(answer, name in way.own))
+        find(name, lambda answer=answer, name=name: _loaded(answer, name in loading.own))
         for name, answer in answers.items()
     ]
     if problem:
@@ -98,7 +101,7 @@ def _unchanged(folder: Path, recorded: dict) -> str:
     return "to the bit"
 
 
-def _way_for_model(model: ModelFolder) -> Loading:
+def _loading_of_model(model: ModelFolder) -> Loading:
     """By every class that config.json's auto_map names."""
 
     def fails(why: str) -> Loading:
@@ -116,7 +119,7 @@ def _way_for_model(model: ModelFolder) -> Loading:
     return Loading([], list(model.auto_map), own)
 
 
-def _way_for_adapter(model: ModelFolder) -> Loading:
+def _loading_of_adapter(model: ModelFolder) -> Loading:
     """By PEFT, over the base model, which must be one that others have."""
     try:
         base = model.base
@@ -134,11 +137,10 @@ def _way_for_adapter(model: ModelFolder) -> Loading:
     if not importlib.util.find_spec("peft"):
         return ends("skipped", "adapters need the package peft: pip install 'hf-gpt-scratch[lora]'")
     try:
-        base_model = ModelFolder.open(base)  # downloaded, where it was not before
-        base_model.require_own()
+        model.base_folder.require_native()  # downloaded, where it was not before
     except InputError as error:
         return ends("failed" if is_here else "skipped", one_line(error))
-    return Loading(findings, [model.auto_class], frozenset({model.auto_class}), base_model.path)
+    return Loading(findings, [model.auto_class], frozenset({model.auto_class}), model.base_folder.path)
 
 
 def _loaded(answer: dict, is_own: bool) -> str:

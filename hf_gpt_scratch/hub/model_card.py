@@ -257,7 +257,7 @@ class _Model:
     @classmethod
     def read(cls, contents: ModelFolder) -> "_Model":
         if not contents.is_adapter:
-            contents.require_own()
+            contents.require_native()
         return cls(contents, *(_read_object(contents.path / name) for name in ("metrics.json", "conversion.json")))
 
     @property

@@ -279,7 +279,7 @@ def load_back(
 
     reference = reference_logits.read(model.path)
     auto_class = reference["auto_class"] if reference else model.auto_class
-    base = ModelFolder.open(model.base).path if model.is_adapter else None
+    base = model.base_folder.path if model.is_adapter else None
     with tempfile.TemporaryDirectory() as cache:
         pushed = Path(snapshot_download(repo_id, revision=revision, cache_dir=cache))
         answers, logits = load_elsewhere(pushed, [auto_class], reference, trust_remote_code, base)

@@ -20,8 +20,8 @@ from safetensors.torch import load_file
 
 from ..utils.errors import InputError
 from ..utils.files import write_json
-from .code import CODE_FILES, package_code, require_own_code
-from .contents import ADAPTED, ADAPTER_CONFIG, AUTO_CLASSES, ModelFolder
+from .code import custom_generate_files, package_code, require_own_code
+from .contents import ADAPTED, ADAPTER_CONFIG, AUTO_CLASSES, CODE_FILES, ModelFolder
 
 MAIN = Path(__file__).with_name("clean_process_main.py")
 # What may load a folder there; others, such as AutoProcessor, would look for code elsewhere in it.
@@ -42,10 +42,12 @@ def run_jobs(
 
     Args:
         trust_remote_code: run the folder's code even where it is not this package's own.
-        base: the folder of the model that the adapter in `folder` is for; it is loaded by this package's own code.
+        base: the folder of the model that the adapter in `folder` is for; it is always loaded by this package's own
+            code.
 
     Returns:
-        The jobs' results, and the tensors that they answered, `answer.N` for job N.
+        The jobs' results, and the tensors that they answered: `answer.N` is the first output of job N's model,
+        `(B, T, C)` of a language model or token classifier, `(B, C)` of a sequence classifier.
 
     Raises:
         InputError: when the folder's code may not run, or the process itself fails.
@@ -96,19 +98,17 @@ def _staged(folder: Path, trust_remote_code: bool, base: Path | None) -> Iterato
     with tempfile.TemporaryDirectory() as scratch:
         staged = Path(scratch, "model")
         _copy(folder, staged)
-        if base is None:
-            _keep_code(staged, require_own_code(ModelFolder.open(staged), trust_remote_code, shown=folder))
-        else:
-            adapter = ModelFolder.open(staged)
-            require_own_code(adapter, shown=folder)
-            _keep_code(staged)
-            _copy(base, Path(scratch, "base"))
+        model = ModelFolder.read(staged)
+        _keep_code(staged, require_own_code(model, trust_remote_code, shown=folder))
+        if base is not None:
+            staged_base = Path(scratch, "base")
+            _copy(base, staged_base)
             for name in CODE_FILES:
-                shutil.copyfile(package_code(name), Path(scratch, "base", name))
-            require_own_code(ModelFolder.open(Path(scratch, "base")), shown=base)
-            _keep_code(Path(scratch, "base"))
+                shutil.copyfile(package_code(name), staged_base / name)
+            require_own_code(ModelFolder.read(staged_base), shown=base)
+            _keep_code(staged_base)
             (staged / ADAPTER_CONFIG).unlink()
-            write_json(staged / ADAPTER_CONFIG, adapter.adapter | {"base_model_name_or_path": f"{scratch}/base"})
+            write_json(staged / ADAPTER_CONFIG, model.adapter | {"base_model_name_or_path": str(staged_base)})
         yield staged
 
 
@@ -121,8 +121,9 @@ def _keep_code(staged: Path, trusted: Sequence[str] = ()) -> None:
 
 def _copy(folder: Path, target: Path) -> None:
     target.mkdir()
-    if (folder / "custom_generate").is_dir():
-        shutil.copytree(folder / "custom_generate", target / "custom_generate")
+    for name in custom_generate_files(folder):
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / name, target / name)
     for path in folder.iterdir():
         if not path.is_file():
             continue

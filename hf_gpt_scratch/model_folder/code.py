@@ -3,21 +3,22 @@ Whose code a model's folder holds. Loading a folder by the Auto classes runs the
 commands do that only where every such file is, byte for byte, one that this package wrote.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..utils.errors import InputError
 from ..utils.files import read_json
 from ..utils.provenance import sha256
-from .contents import ModelFolder
+from .contents import CODE_FILES, ModelFolder
 
-CODE_FILES = ("configuration_gpt_scratch.py", "modeling_gpt_scratch.py")
 # The SHA-256 of the files of released versions; those of this version are beside this package.
 RELEASED = {
     "522ef6f0f509fb0d3b63522ee4dd5b13c08106ae08660e8b8b81f08f663d2656": "configuration_gpt_scratch.py of 0.1.0",
     "a43b2342419a68e80fa8a19587aa60a3b742f3b0cbaac9931dbaef09f2d4a4ec": "modeling_gpt_scratch.py of 0.1.0",
 }
-CODE_SETTINGS = ("auto_map", "configuration_files")  # by which a file of settings names code, or another such file
+# Methods of quantization whose code transformers downloads from the Hub (transformers.integrations, `get_kernel`)
+DOWNLOADED_METHODS = {"eetq", "fbgemm_fp8", "fp8", "metal", "mxfp4", "mxfp8", "nvfp4"}
 
 
 def package_code(name: str) -> Path:
@@ -69,19 +70,43 @@ def named_code(model: ModelFolder) -> tuple[set[str], set[str]]:
     """The files of code that loading the folder runs, and the references to code that is not in it."""
     local, elsewhere = set(CODE_FILES), set()
     for settings in _all_settings(model):
-        for name, value in _code_settings(settings):
-            if name == "configuration_files":
+        elsewhere |= attention_kernels(settings) | downloaded_quantization(settings)
+        for name, value in _pairs(settings):
+            if name == "configuration_files" and value:
                 elsewhere.add(f"{name} {value}")
-                continue
-            for reference in _references(value):
+            for reference in _strings(value) if name == "auto_map" else ():
                 module, _, rest = reference.partition(".")
                 is_local = module.isidentifier() and rest.isidentifier()
                 (local if is_local else elsewhere).add(f"{module}.py" if is_local else reference)
-    attention = model.settings.get("attn_implementation") or model.settings.get("_attn_implementation")
-    if "/" in str(attention):  # a kernel of the Hub, which transformers downloads and runs
-        elsewhere.add(f"attention {attention}")
-    local |= {path.relative_to(model.path).as_posix() for path in (model.path / "custom_generate").rglob("*.py")}
-    return local, elsewhere
+    return local | set(custom_generate_files(model.path)), elsewhere
+
+
+def attention_kernels(settings: dict | list) -> set[str]:
+    """
+    What of the settings makes transformers take attention code from the Hub, which needs no `trust_remote_code`: a
+    kernel's repository, at any depth, or an `attribute_map`, which may give that setting any other name.
+    """
+    found = set()
+    for name, value in _pairs(settings):
+        if "attn_implementation" in name:
+            found |= {f"attention {one}" for one in _strings(value) if "/" in one}
+        if name == "attribute_map" and value:
+            found.add(f"{name} {value}")
+    return found
+
+
+def downloaded_quantization(settings: dict | list) -> set[str]:
+    """The methods of quantization in the settings, at any depth, whose code transformers takes from the Hub."""
+    methods = {str(value) for name, value in _pairs(settings) if name == "quant_method"}
+    return {f"quantization {method}" for method in methods & DOWNLOADED_METHODS}
+
+
+def custom_generate_files(folder: Path) -> list[str]:
+    """The files of Python in `custom_generate`, where `generate` may look for code; links are not followed."""
+    top = folder / "custom_generate"
+    walked = () if top.is_symlink() else os.walk(top)
+    paths = [Path(parent, name) for parent, _, names in walked for name in names if name.endswith(".py")]
+    return sorted(path.relative_to(folder).as_posix() for path in paths if path.is_file() and not path.is_symlink())
 
 
 def _all_settings(model: ModelFolder) -> Iterator:
@@ -92,19 +117,20 @@ def _all_settings(model: ModelFolder) -> Iterator:
             yield read_json(path)
 
 
-def _code_settings(settings) -> Iterator[tuple[str, object]]:
-    """Every setting that names code, however deep: processors keep those of their parts in one file."""
-    pending = [settings]
+def _pairs(settings) -> Iterator[tuple[str, object]]:
+    """Every setting and its value, however deep: processors keep those of their parts in one file."""
+    return (pair for one in _parts(settings) if isinstance(one, dict) for pair in one.items())
+
+
+def _strings(value) -> list[str]:
+    """What stands in a setting, in whatever tables and lists, such as the classes in an `auto_map`."""
+    return [str(one) for one in _parts(value) if one is not None and not isinstance(one, (dict, list))]
+
+
+def _parts(value) -> Iterator:
+    """The value itself, and all that is in it, however deep."""
+    pending = [value]
     while pending:
-        one = pending.pop()
-        if isinstance(one, dict):
-            yield from ((name, one[name]) for name in CODE_SETTINGS if one.get(name))
+        yield (one := pending.pop())
         if isinstance(one, (dict, list)):
             pending += one.values() if isinstance(one, dict) else one
-
-
-def _references(auto_map) -> list[str]:
-    """The classes in an `auto_map`, such as "modeling.Model" or "user/repo--modeling.Model"."""
-    values = auto_map.values() if isinstance(auto_map, dict) else [auto_map]
-    flat = [one for value in values for one in (value if isinstance(value, (list, tuple)) else [value])]
-    return [str(one) for one in flat if one is not None]

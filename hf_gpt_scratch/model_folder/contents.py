@@ -1,6 +1,6 @@
 """
-What a model's folder is. `ModelFolder.open` reads its settings once; whoever needs to know something of the folder
-asks that object. `MODEL_FILES` says which files make up a model: for uploads, downloads and checks.
+What a model's folder is. `ModelFolder` reads its settings once; whoever needs to know something of the folder asks
+that object. `MODEL_FILES` says which files make up a model: for uploads, downloads and checks.
 """
 
 import os
@@ -15,6 +15,8 @@ from ..configuration_gpt_scratch import GPTScratchConfig
 from ..utils.errors import InputError, one_line
 from ..utils.files import read_json, read_json_object, require_folder, require_present
 
+# The code that travels with every model; the second imports the first.
+CODE_FILES = ("configuration_gpt_scratch.py", "modeling_gpt_scratch.py")
 ADAPTER_CONFIG = "adapter_config.json"
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json")  # one of them, in whatever form a tokenizer is saved
 # All that makes up a model or an adapter, but its code, which `ModelFolder.code_files` knows.
@@ -28,8 +30,7 @@ DOCUMENTS = ("README.md", "LICENSE", "plots/*.png")  # which go to the Hub with 
 OF_THE_MODEL = (
     *("config.json", "generation_config.json", ADAPTER_CONFIG),
     *("model.safetensors", "model-[0-9]*-of-[0-9]*.safetensors", "model.safetensors.index.json"),
-    *("adapter_model.safetensors", "configuration_gpt_scratch.py", "modeling_gpt_scratch.py"),
-    *("chat_template.jinja", "reference_logits.json"),
+    *("adapter_model.safetensors", *CODE_FILES, "chat_template.jinja", "reference_logits.json"),
     *(f"plots/{name}.png" for name in ("training", "confusion_matrix", "precision_recall", "calibration")),
 )
 # What was found out about it, besides the result cards; none of it is ever pushed
@@ -63,9 +64,10 @@ class ModelFolder:
     adapter: dict | None = None
 
     @classmethod
-    def open(cls, source: str | os.PathLike) -> "ModelFolder":
+    def resolve(cls, source: str | os.PathLike) -> "ModelFolder":
         """
-        The folder `source`, or the Hub repository of that name, downloaded; a `ModelFolder` is not read again.
+        The folder at the path `source`, or else the Hub repository of that name, which is downloaded. A `ModelFolder`
+        is neither resolved nor read again.
 
         Raises:
             InputError: when there is neither, or it is no folder of a model or an adapter.
@@ -74,7 +76,12 @@ class ModelFolder:
 
     @classmethod
     def read(cls, folder: str | os.PathLike) -> "ModelFolder":
-        """The local folder of that path; raises as `open`."""
+        """
+        The local folder at that path; nothing is ever downloaded. A `ModelFolder` is not read again.
+
+        Raises:
+            InputError: when there is none, or it is no folder of a model or an adapter.
+        """
         if isinstance(folder, ModelFolder):
             return folder
         path = Path(folder)
@@ -92,12 +99,12 @@ class ModelFolder:
         return self.adapter is not None
 
     @property
-    def is_own(self) -> bool:
-        """Whether it is a whole model of this package."""
+    def is_native(self) -> bool:
+        """Whether it holds a whole model in this package's own format, not an adapter, a stock GPT-2 or another."""
         return self.settings.get("model_type") == GPTScratchConfig.model_type
 
-    def require_own(self) -> None:
-        """Raises `InputError` when it is no whole model of this package."""
+    def require_native(self) -> None:
+        """Raises `InputError` unless it `is_native`."""
         _require_type(
             read_config(self.path) if self.is_adapter else self.settings, GPTScratchConfig.model_type, self.path
         )
@@ -129,13 +136,28 @@ class ModelFolder:
 
     @property
     def base(self) -> str:
-        """The folder or repository that the adapter was trained on; raises `InputError` when it does not say."""
-        return _base(self.path, self.adapter)
+        """
+        The folder or Hub repository of the model that the adapter was trained on.
+
+        Raises:
+            InputError: when adapter_config.json does not say, or names another adapter.
+        """
+        base = self.adapter.get("base_model_name_or_path")
+        if not (base and isinstance(base, str)):
+            raise InputError(f"{self.path / ADAPTER_CONFIG} does not name the model that the adapter was trained on.")
+        if (Path(base) / ADAPTER_CONFIG).exists():
+            raise InputError(f"The adapter in {self} was trained on another adapter, {base}; merge that one first.")
+        return base
+
+    @cached_property
+    def base_folder(self) -> "ModelFolder":
+        """The folder of `base`, downloaded where it is a repository; raises as `base` and `resolve`."""
+        return ModelFolder.resolve(self.base)
 
     @cached_property
     def config(self) -> GPTScratchConfig:
         """Its configuration, with the defaults of what config.json omits; raises `InputError` for one of no model."""
-        self.require_own()
+        self.require_native()
         try:
             return GPTScratchConfig(**self.settings)
         except (ValueError, TypeError, AttributeError) as error:
@@ -170,7 +192,7 @@ class ModelFolder:
     def code_files(self) -> set[str]:
         """The names of the files of code that auto_map promises beside config.json."""
         modules = {one.partition(".")[0] for one in self.auto_map.values() if _is_beside(one)}
-        return {f"{module}.py" for module in modules} | ({"configuration_gpt_scratch.py"} if modules else set())
+        return {f"{module}.py" for module in modules} | ({CODE_FILES[0]} if modules else set())
 
     def files(self) -> list[Path]:
         """The files that belong in a repository: the model's, its code and its documents."""
@@ -236,24 +258,3 @@ def _require_type(settings: dict, model_type: str, folder: Path) -> None:
     raise InputError(
         f"{folder} holds a model of type {settings.get('model_type')!r}; expected {model_type!r}{advice}."
     )
-
-
-def base_of(adapter: Path) -> str:
-    """
-    The folder or Hub repository of the model that the adapter in this folder was trained on.
-
-    Raises:
-        InputError: when its adapter_config.json does not say.
-    """
-    if not (adapter / ADAPTER_CONFIG).is_file():
-        raise InputError(f"{adapter} is not an adapter folder: it has no {ADAPTER_CONFIG}.")
-    return _base(adapter, read_json(adapter / ADAPTER_CONFIG))
-
-
-def _base(folder: Path, settings) -> str:
-    base = settings.get("base_model_name_or_path") if isinstance(settings, dict) else None
-    if not (base and isinstance(base, str)):
-        raise InputError(f"{folder / ADAPTER_CONFIG} does not name the model that the adapter was trained on.")
-    if (Path(base) / ADAPTER_CONFIG).exists():
-        raise InputError(f"The adapter in {folder} was trained on another adapter, {base}; merge that one first.")
-    return base

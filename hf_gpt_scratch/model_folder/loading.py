@@ -8,6 +8,7 @@ import torch
 from ..configuration_gpt_scratch import GPTScratchConfig
 from ..modeling_gpt_scratch import GPTScratchPreTrainedModel
 from ..utils.errors import InputError, one_line
+from .code import attention_kernels, downloaded_quantization
 from .contents import ModelFolder
 
 HEADS = ("score.", "lm_head.")  # what their weights' names begin with
@@ -33,12 +34,11 @@ def load_model(
         InputError: when the folder holds no such model, or its weights are damaged, missing or too many, naming them.
     """
     model_folder = ModelFolder.read(folder)
-    model_folder.require_own()
+    model_folder.require_native()
     folder = model_folder.path
     try:
         config = GPTScratchConfig.from_pretrained(folder)
-        if "/" in str(config._attn_implementation):
-            raise ValueError(f"its attention is the code {config._attn_implementation} of the Hub, which is never run")
+        _require_no_downloaded_code(folder, model_folder.settings, config)
         for name, value in config_settings.items():
             setattr(config, name, value)
         config.validate_architecture()
@@ -51,10 +51,25 @@ def load_model(
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # reported below, all of them, rather than raised
         )
+    except InputError:
+        raise
     except Exception as error:  # safetensors, torch and transformers each have their own for damaged files
         raise InputError(f"The weights in {folder} cannot be loaded ({one_line(error)}).") from None
     _require_fit(model, report, folder, HEADS if new_head else ())
     return model
+
+
+def _require_no_downloaded_code(folder: Path, settings: dict, config: GPTScratchConfig) -> None:
+    """Raises `InputError` when what config.json says, or what transformers made of it, takes code from the Hub."""
+    read = {
+        "attn_implementation": config._attn_implementation,
+        "quantization_config": getattr(config, "quantization_config", None),
+    }
+    if found := attention_kernels([settings, read]) | downloaded_quantization([settings, read]):
+        named = ", ".join(sorted(found))
+        raise InputError(
+            f"{folder} asks for code of the Hub ({named}), which is never run: delete that from its config.json."
+        )
 
 
 def _require_fit(model: GPTScratchPreTrainedModel, report: dict, folder: Path, new: tuple[str, ...]) -> None:

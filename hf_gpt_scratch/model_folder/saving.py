@@ -9,7 +9,7 @@ from pathlib import Path
 from .. import modeling_gpt_scratch
 from ..configuration_gpt_scratch import GPTScratchConfig
 from ..utils.errors import InputError
-from ..utils.result_card import read_card
+from ..utils.result_card import FOLDER, read_card
 from .contents import ADAPTER_CONFIG, OF_THE_MODEL, RECORDS
 
 
@@ -18,7 +18,7 @@ def replace_model(source: Path, folder: Path) -> list[str]:
     Moves the files of a complete model or adapter from `source` into `folder`, on the same disk.
 
     An older model in `folder` goes first: its files (`OF_THE_MODEL`), and with them all that was measured of it, as
-    its numbers do not hold for the new weights: `RECORDS` and the result cards in results/. Every other file stays. A
+    its numbers do not hold for the new weights (`measurements`). Every other file stays. A
     folder counts as a model's from its config.json or adapter_config.json on: the old one is deleted before anything
     else and the new one comes last, so that a reader never finds the parts of two models.
 
@@ -29,7 +29,7 @@ def replace_model(source: Path, folder: Path) -> list[str]:
     folder.mkdir(parents=True, exist_ok=True)
     for name in configs:
         (folder / name).unlink(missing_ok=True)
-    measured = sorted({*_matching(folder, RECORDS), *filter(_is_result_card, folder.glob("results/*.json"))})
+    measured = measurements(folder)
     for path in [*_matching(folder, OF_THE_MODEL), *measured]:
         path.unlink()
     for path in sorted(source.iterdir(), key=lambda path: path.name in configs):
@@ -40,6 +40,11 @@ def replace_model(source: Path, folder: Path) -> list[str]:
         deleted = ", ".join(names)
         print(f"note: {folder} held an older model; what was measured of it is deleted: {deleted}.", file=sys.stderr)
     return names
+
+
+def measurements(folder: Path) -> list[Path]:
+    """What was measured of the model in `folder`, which `replace_model` deletes: `RECORDS` and the result cards."""
+    return sorted({*_matching(folder, RECORDS), *filter(_is_result_card, folder.glob(f"{FOLDER}/*.json"))})
 
 
 def _matching(folder: Path, patterns: Sequence[str]) -> list[Path]:

@@ -26,7 +26,7 @@ from ..evaluation.instruction import DEFINITIONS, repetition_rate
 from ..evaluation.intervals import wilson
 from ..evaluation.plots import plot_training
 from ..generation.batch import complete_prompts
-from ..model_folder.contents import ADAPTER_CONFIG, read_config, resolve_source
+from ..model_folder.contents import ADAPTER_CONFIG, ModelFolder
 from ..modeling_gpt_scratch import GPTScratchForCausalLM
 from ..pretrained import load_pretrained
 from ..prompts import CHAT_TEMPLATE, render_prompt
@@ -150,13 +150,13 @@ def make_trained_model(
 
 def check_base(name_or_path: str, tokenizer: PreTrainedTokenizerBase) -> None:
     """Raises `UsageError` unless others can use an adapter that stands alone with this base."""
-    base = resolve_source(name_or_path)
-    if (base / ADAPTER_CONFIG).exists() or read_config(base).get("model_type") != "gpt_scratch":
+    base = ModelFolder.resolve(name_or_path)
+    if not base.is_native:
         raise UsageError(
             f"{name_or_path} is not a model of this package, and an adapter alone would fit nothing that others can"
             " load: convert it first by hf-gpt-scratch convert, or add --merge_adapter true."
         )
-    if read_config(base).get("eos_token_id") != tokenizer.eos_token_id:
+    if base.settings.get("eos_token_id") != tokenizer.eos_token_id:
         raise UsageError(
             f"{name_or_path} has another EOS token than its tokenizer, which an adapter alone would not stop at: add"
             " --merge_adapter true."

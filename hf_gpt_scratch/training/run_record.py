@@ -8,10 +8,10 @@ from pathlib import Path
 from transformers import HfArgumentParser, Trainer
 
 from ..hub.push import push_trained
-from ..model_folder.contents import RECORDS
+from ..model_folder.saving import measurements
 from ..utils.files import write_json
 from ..utils.provenance import command_line, environment, recorded_source
-from ..utils.result_card import FOLDER, Metric, ResultCard
+from ..utils.result_card import Metric, ResultCard
 from .arguments import parse_yaml_and_args, resume_checkpoint, training_settings
 from .progress import quieten
 
@@ -44,13 +44,13 @@ class Run:
     def train(self, trainer: Trainer) -> None:
         """Trains, from a checkpoint where the settings name one."""
         resumed = resume_checkpoint(self.training_args)
-        self.say_what_will_go()
+        self.warn_of_deletions()
         seconds = trainer.train(resume_from_checkpoint=resumed).metrics["train_runtime"]
         self.train_seconds = None if resumed else seconds  # Trainer knows those of the last session
 
-    def say_what_will_go(self) -> None:
-        """The new model takes the place of one that is in the folder, whose measurements then hold no longer."""
-        paths = [path for pattern in (*RECORDS, f"{FOLDER}/*.json") for path in sorted(self.output_dir.glob(pattern))]
+    def warn_of_deletions(self) -> None:
+        """Names the measurements of an older model in the folder, which go when the new one takes its place."""
+        paths = measurements(self.output_dir)
         if paths and self.training_args.process_index == 0:
             names = ", ".join(str(path.relative_to(self.output_dir)) for path in paths)
             print(

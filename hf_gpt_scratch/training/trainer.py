@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.utils import PushInProgress
 
-from .. import configuration_gpt_scratch, modeling_gpt_scratch
 from ..hub.files import check_texts, uploadable
 from ..hub.findings import CheckFailed
 from ..hub.push import hub_errors, prepare
-from ..model_folder.contents import ADAPTER_CONFIG
+from ..model_folder.code import package_code
+from ..model_folder.contents import ADAPTER_CONFIG, CODE_FILES
 from ..model_folder.saving import replace_model
 from ..pretrained import record_reference_logits
 from ..utils.errors import InputError, UsageError
@@ -34,8 +34,8 @@ class ModelCodeCallback(TrainerCallback):
 
     def on_push_begin(self, args, state, control, model=None, **kwargs):
         if state.is_world_process_zero and not hasattr(model, "peft_config"):  # an adapter's code is its base's
-            for module in (configuration_gpt_scratch, modeling_gpt_scratch):
-                shutil.copy(module.__file__, args.output_dir)
+            for name in CODE_FILES:
+                shutil.copy(package_code(name), args.output_dir)
 
 
 class ScratchTrainer(Trainer):

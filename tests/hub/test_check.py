@@ -15,7 +15,7 @@ from hf_gpt_scratch.hub import check as checks
 from hf_gpt_scratch.hub import loading_check
 from hf_gpt_scratch.hub.files import uploadable
 from hf_gpt_scratch.hub.findings import CheckFailed
-from hf_gpt_scratch.model_folder import reference_logits
+from hf_gpt_scratch.model_folder import clean_process, reference_logits
 from hf_gpt_scratch.model_folder.contents import ModelFolder
 from hf_gpt_scratch.utils.errors import InputError
 from support.models import save_model
@@ -178,6 +178,13 @@ def test_what_stays_here_is_not_uploaded(folder):
         "tokenizer.json",
         "tokenizer_config.json",
     }
+
+
+def test_a_process_that_dies_is_a_finding_among_the_others(folder, monkeypatch, capsys):
+    monkeypatch.setattr(clean_process, "MAIN", folder / "nowhere.py")
+    assert main(["check", str(folder)]) == 1
+    found = {line.split()[0]: line.split()[1] for line in capsys.readouterr().out.splitlines() if line}
+    assert found["weights"] == "ok" and found["loads"] == "failed"
 
 
 def test_what_is_no_model(tmp_path):

@@ -4,14 +4,18 @@ import builtins
 import io
 import json
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
 
+from hf_gpt_scratch import GPTScratchForSequenceClassification, TextClassifier
 from hf_gpt_scratch.cli import main
+from hf_gpt_scratch.hub.loading_check import check_loading
 from hf_gpt_scratch.model_folder import contents
 from hf_gpt_scratch.model_folder.contents import ModelFolder
+from hf_gpt_scratch.tokenizer import load_tokenizer
+from hf_gpt_scratch.training.instruct import check_base
 from hf_gpt_scratch.utils.errors import InputError
 from support.models import save_model
 
@@ -28,25 +32,25 @@ def write(folder: Path, name: str, **settings) -> None:
 
 
 def test_a_model_is_described(sound):
-    model = ModelFolder.open(sound)
+    model = ModelFolder.resolve(sound)
     assert (model.architecture, model.auto_class) == ("GPTScratchForCausalLM", "AutoModelForCausalLM")
-    assert not model.is_adapter and model.is_own and model.config.n_positions == 64
+    assert not model.is_adapter and model.is_native and model.config.n_positions == 64
     assert model.weight_files == {"model.safetensors"}
     assert model.code_files == {"configuration_gpt_scratch.py", "modeling_gpt_scratch.py"}
     assert {"chat_template.jinja", "tokenizer.json", "config.json"} <= {path.name for path in model.files()}
-    assert ModelFolder.open(model) is model and Path(model) == sound
+    assert ModelFolder.resolve(model) is model and Path(model) == sound
 
 
 def test_an_adapter_is_described(tmp_path):
     write(tmp_path, "adapter_config.json", base_model_name_or_path="user/base", task_type="SEQ_CLS")
-    adapter = ModelFolder.open(tmp_path)
-    assert adapter.is_adapter and adapter.base == "user/base" and not adapter.is_own
+    adapter = ModelFolder.resolve(tmp_path)
+    assert adapter.is_adapter and adapter.base == "user/base" and not adapter.is_native
     assert adapter.auto_class == "AutoPeftModelForSequenceClassification"
     assert adapter.weight_files == {"adapter_model.safetensors"}
     with pytest.raises(InputError, match="has no config.json"):
-        adapter.require_own()
+        adapter.require_native()
     write(tmp_path, "config.json", model_type="gpt_scratch")
-    assert not ModelFolder.open(tmp_path).is_adapter
+    assert not ModelFolder.resolve(tmp_path).is_adapter
 
 
 @pytest.mark.parametrize("name", ["../other.safetensors", "/etc/passwd", "", 3])
@@ -54,7 +58,7 @@ def test_an_index_names_files_of_the_folder(tmp_path, name):
     write(tmp_path, "config.json", model_type="gpt_scratch")
     write(tmp_path, "model.safetensors.index.json", weight_map={"a": name})
     with pytest.raises(InputError, match="index.json is damaged"):
-        _ = ModelFolder.open(tmp_path).weight_files
+        _ = ModelFolder.resolve(tmp_path).weight_files
 
 
 def test_the_files_of_a_model_are_downloaded_and_none_of_its_code(monkeypatch, tmp_path):
@@ -72,25 +76,65 @@ def test_the_files_of_a_model_are_downloaded_and_none_of_its_code(monkeypatch, t
     assert asked == ["config.json", "model.safetensors", "chat_template.jinja"]
 
 
-def test_a_push_reads_the_settings_once(sound, monkeypatch, capsys):
-    """
-    By our code. The secret scan reads config.json as text, and the clean process gets a copy, whose settings are read
-    again as it is the copy that runs. transformers reads it for the tokenizer, once each time that one is loaded.
-    """
-    readers = Counter()
+def test_the_base_of_an_adapter_is_resolved_once(sound, monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(contents.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(contents, "snapshot_download", lambda name, **_: asked.append(name) or sound)
+    write(tmp_path, "adapter_config.json", base_model_name_or_path="user/base", task_type="CAUSAL_LM")
+    adapter = ModelFolder.read(tmp_path)
+    assert adapter.base_folder is adapter.base_folder and adapter.base_folder.path == sound
+    found = {one.name: one.status for one in check_loading(adapter)}
+    assert found["AutoPeftModelForCausalLM"] == "failed"  # it has no weights
+    assert asked == ["user/base"]
+
+
+def test_the_code_files_are_named_in_one_place():
+    quoted = [f'"{name}"' for name in contents.CODE_FILES]
+    naming = [path.name for path in PACKAGE.rglob("*.py") if any(name in path.read_text() for name in quoted)]
+    assert naming == ["contents.py"]
+
+
+@pytest.fixture
+def readers(monkeypatch) -> dict[str, Counter]:
+    """By the path of a file that was opened, how often by each of the package's files."""
+    readers = defaultdict(Counter)
 
     def counting(opened):
         def open_(file, *args, **kwargs):
-            if str(file) == str(sound / "config.json"):
-                frame = sys._getframe(1)
-                while frame and PACKAGE not in Path(frame.f_code.co_filename).parents:
-                    frame = frame.f_back
-                readers[Path(frame.f_code.co_filename).name if frame else None] += 1
+            frame = sys._getframe(1)
+            while frame and PACKAGE not in Path(frame.f_code.co_filename).parents:
+                frame = frame.f_back
+            readers[str(file)][Path(frame.f_code.co_filename).name if frame else None] += 1
             return opened(file, *args, **kwargs)
 
         return open_
 
     monkeypatch.setattr(io, "open", counting(io.open))
     monkeypatch.setattr(builtins, "open", counting(builtins.open))
+    return readers
+
+
+def test_a_push_reads_the_settings_once(sound, readers, capsys):
+    """
+    By our code. The secret scan reads config.json as text, and the clean process gets a copy, whose settings are read
+    again as it is the copy that runs. transformers reads it for the tokenizer, once each time that one is loaded.
+    """
     assert main(["push", str(sound), "you/model", "--dry-run"]) == 0, capsys.readouterr().out
-    assert readers == {"files.py": 1, "secrets.py": 1, "clean_process.py": 1, "tokenizer.py": 2}
+    assert readers[f"{sound}/config.json"] == {
+        "files.py": 1,
+        "secrets.py": 1,
+        "clean_process.py": 1,
+        "tokenizer.py": 2,
+    }
+
+
+def test_so_does_a_classifier(tmp_path, readers):
+    folder = save_model(tmp_path / "model", GPTScratchForSequenceClassification)
+    readers.clear()
+    TextClassifier.from_pretrained(folder)
+    assert readers[f"{folder}/config.json"] == {"files.py": 1, "loading.py": 1, "tokenizer.py": 1}
+
+
+def test_so_does_the_check_of_an_adapters_base(sound, readers):
+    check_base(str(sound), load_tokenizer(sound))
+    assert readers[f"{sound}/config.json"] == {"files.py": 1, "tokenizer.py": 1}

@@ -5,6 +5,7 @@ lies in the folder where a command is started is not imported.
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from hf_gpt_scratch import GPTScratchConfig, GPTScratchForCausalLM, load
 from hf_gpt_scratch.cli import main
 from hf_gpt_scratch.model_folder import clean_process
 from hf_gpt_scratch.model_folder.clean_process import run_jobs
-from hf_gpt_scratch.model_folder.code import CODE_FILES, require_own_code
-from hf_gpt_scratch.model_folder.contents import ModelFolder
+from hf_gpt_scratch.model_folder.code import named_code, require_own_code
+from hf_gpt_scratch.model_folder.contents import CODE_FILES, ModelFolder
 from hf_gpt_scratch.prompts import CHAT_TEMPLATE
 from hf_gpt_scratch.utils.errors import InputError
 from support.models import save_model
@@ -112,8 +113,31 @@ def kernel(folder: Path, trace: Path) -> str:
     return "attention someone/kernel"
 
 
+def kernel_beside_another(folder: Path, trace: Path) -> str:
+    """transformers takes the second."""
+    edit(folder / "config.json", attn_implementation="sdpa", _attn_implementation="someone/kernel")
+    return "attention someone/kernel"
+
+
+def kernel_of_a_part(folder: Path, trace: Path) -> str:
+    edit(folder / "config.json", text_config={"attn_implementation": {"": "sdpa", "layers": "paged|someone/kernel"}})
+    return "attention paged|someone/kernel"
+
+
+def kernel_under_any_name(folder: Path, trace: Path) -> str:
+    edit(folder / "config.json", attribute_map={"width": "_attn_implementation"}, width="someone/kernel")
+    return "attribute_map"
+
+
+def downloaded_quantization(folder: Path, trace: Path) -> str:
+    """Whose code transformers downloads."""
+    edit(folder / "config.json", quantization_config={"quant_method": "eetq"})
+    return "quantization eetq"
+
+
 EVIL = [alter_modeling, alter_configuration, tokenizer_code, custom_generate, code_elsewhere, code_by_path]
-EVIL += [another_config, processor_code, kernel]
+KERNELS = [kernel, kernel_beside_another, kernel_of_a_part, kernel_under_any_name, downloaded_quantization]
+EVIL += [another_config, processor_code, *KERNELS]
 TRUSTED = [alter_modeling, alter_configuration, tokenizer_code, custom_generate]
 
 
@@ -158,10 +182,48 @@ def test_only_the_classes_of_a_model_load_it_elsewhere(folder):
         run_jobs(folder, [{"auto_class": "AutoProcessor"}])
 
 
-def test_no_kernel_of_the_hub_is_loaded(folder, trace):
-    kernel(folder, trace)
-    with pytest.raises(InputError, match="someone/kernel of the Hub, which is never run"):
+@pytest.mark.parametrize("spoil", KERNELS)
+def test_no_kernel_of_the_hub_is_loaded(folder, trace, spoil):
+    name = spoil(folder, trace)
+    with pytest.raises(
+        InputError, match=rf"model asks for code of the Hub \(.*{re.escape(name)}.*, which is never run"
+    ):
         load(folder)
+
+
+def test_no_kernel_is_loaded_out_of_another_file_of_settings(folder, trace):
+    another_config(folder, trace)
+    edit(folder / "config.4.0.0.json", attn_implementation="someone/kernel")
+    with pytest.raises(InputError, match=r"code of the Hub \(attention someone/kernel\)"):
+        load(folder)
+
+
+def test_a_quantization_of_an_installed_package_may_be_named(folder):
+    edit(folder / "config.json", quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True})
+    assert named_code(ModelFolder.read(folder)) == (set(CODE_FILES), set())
+
+
+def test_links_among_code_are_neither_followed_nor_copied(folder, trace):
+    """A link to a large folder, or to the root, would copy all of it."""
+    large = trace.parent / "large"
+    large.mkdir()
+    (large / "linked.py").write_text(evil(trace))
+    custom_generate(folder, trace)
+    (folder / "custom_generate" / "notes.txt").write_text("")
+    (folder / "custom_generate" / "folder").symlink_to(large)
+    (folder / "custom_generate" / "file.py").symlink_to(large / "linked.py")
+    copied = {*CODE_FILES, "custom_generate/generate.py"}
+    assert _staged_files(folder) == copied
+    shutil.rmtree(folder / "custom_generate")
+    (folder / "custom_generate").symlink_to(large)
+    assert _staged_files(folder) == set(CODE_FILES)
+
+
+def _staged_files(folder: Path) -> set[str]:
+    """Code and what is in folders, where the folder's code is trusted."""
+    with clean_process._staged(folder, True, None) as staged:
+        paths = {path.relative_to(staged) for path in staged.rglob("*") if path.is_file()}
+        return {path.as_posix() for path in paths if path.suffix == ".py" or len(path.parts) > 1}
 
 
 def test_a_refusal_says_how_to_look(folder, trace):
@@ -170,7 +232,9 @@ def test_a_refusal_says_how_to_look(folder, trace):
         require_own_code(ModelFolder.read(folder))
 
 
-def test_the_code_of_an_adapters_base_is_not_run(tmp_path, trace, sound, monkeypatch, capsys):
+@pytest.fixture
+def adapter(sound, tmp_path) -> Path:
+    """Of the model in the folder `base` beside it."""
     base = shutil.copytree(sound, tmp_path / "base")
     model = get_peft_model(
         GPTScratchForCausalLM.from_pretrained(base),
@@ -179,14 +243,33 @@ def test_the_code_of_an_adapters_base_is_not_run(tmp_path, trace, sound, monkeyp
     model.save_pretrained(tmp_path / "adapter")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(base / name, tmp_path / "adapter")
+    return tmp_path / "adapter"
+
+
+def test_an_adapters_own_code_runs_when_the_user_says_so_and_its_bases_never(adapter, trace, capsys):
+    base_trace = trace.with_name("base-ran")
+    tokenizer_code(adapter, trace)
+    alter_modeling(adapter.with_name("base"), base_trace)
+    main(["check", str(adapter)])
+    assert not trace.exists()
+    capsys.readouterr()
+    main(["check", str(adapter), "--trust-remote-code"])
+    table = capsys.readouterr().out
+    assert "trusted by you: mine.py (SHA-256 " in table
+    assert "AutoPeftModelForCausalLM  ok" in table
+    assert trace.exists() and not base_trace.exists()
+
+
+def test_the_code_of_an_adapters_base_is_not_run(adapter, trace, capsys):
+    base, adapter = adapter.with_name("base"), str(adapter)
     alter_modeling(base, trace)
     code_by_path(base, trace)
-    adapter = str(tmp_path / "adapter")
     assert main(["check", adapter, "--record"]) == 1
     # The answer comes from the package's own code, which the base's auto_map does not name.
     assert not trace.exists()
-    shown = capsys.readouterr()
-    assert "code that lies elsewhere" in shown.out + shown.err
+    found = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert found["weights"].split()[1] == "ok"
+    assert found["loads"].split()[1] == "failed" and "code that lies elsewhere" in found["loads"]
     edit(base / "config.json", auto_map=dict(GPTScratchConfig().auto_map))
     main(["check", adapter])
     assert not trace.exists()

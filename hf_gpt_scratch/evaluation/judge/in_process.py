@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from ...model_folder.contents import ADAPTER_CONFIG, base_of, read_config, resolve_source
+from ...model_folder.code import attention_kernels
+from ...model_folder.contents import ModelFolder
 from ...modeling_gpt_scratch import GPTScratchForCausalLM
 from ...pretrained import load_pretrained
 from ...tokenizer import load_tokenizer
@@ -19,7 +20,8 @@ from .prompts import Mode, Task
 TOKENS_PER_BATCH = 4096
 ROWS_PER_BATCH = 16
 PLACE = "The question stands here."
-MODEL_FILES = (
+# The files whose hashes are the judge's identity, by which stored answers are found again: what is in here stays.
+IDENTITY_FILES = (
     "config.json",
     "adapter_config.json",
     "*.safetensors",
@@ -46,18 +48,18 @@ class ModelJudge:
     """
 
     def __init__(self, name_or_path: str):
-        folder = resolve_source(name_or_path)
+        folder = ModelFolder.resolve(name_or_path)
         self.name = str(name_or_path)
         self.model = _load(folder, self.name).eval()
         self.model.to("cuda" if torch.cuda.is_available() else "cpu")
-        self.tokenizer = load_tokenizer(str(folder))
+        self.tokenizer = load_tokenizer(folder.path)
         begins = self.tokenizer("")["input_ids"][:1]
         self.beginning = begins if begins == [self.tokenizer.bos_token_id] else []
         self.special = [token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special]
         self.limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 2**31
-        self.files = _hashes(folder)
-        if _is_adapter(folder):
-            self.files |= {f"base/{name}": hash for name, hash in _hashes(resolve_source(base_of(folder))).items()}
+        self.files = _hashes(folder.path)
+        if folder.is_adapter:
+            self.files |= {f"base/{name}": hash for name, hash in _hashes(folder.base_folder.path).items()}
 
     @property
     def identity(self) -> dict:
@@ -183,20 +185,19 @@ class ModelJudge:
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    paths = {path for pattern in MODEL_FILES for path in folder.glob(pattern)}
+    paths = {path for pattern in IDENTITY_FILES for path in folder.glob(pattern)}
     return {path.name: sha256(path) for path in sorted(paths)}
 
 
-def _is_adapter(folder: Path) -> bool:
-    return (folder / ADAPTER_CONFIG).is_file() and not (folder / "config.json").is_file()
-
-
-def _load(folder: Path, name: str) -> PreTrainedModel:
-    if _is_adapter(folder) or read_config(folder).get("model_type") in ("gpt_scratch", "gpt2"):
-        return load_pretrained(GPTScratchForCausalLM, name)
+def _load(folder: ModelFolder, name: str) -> PreTrainedModel:
+    if folder.is_adapter or folder.is_native or folder.settings.get("model_type") == "gpt2":
+        return load_pretrained(GPTScratchForCausalLM, folder)
+    if found := attention_kernels(folder.settings):
+        named = ", ".join(sorted(found))
+        raise InputError(f"{name} asks for code of the Hub ({named}), which is never run; take another judge.")
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False, output_loading_info=True
+            folder.path, dtype=torch.float32, local_files_only=True, trust_remote_code=False, output_loading_info=True
         )
     except Exception as error:  # safetensors, torch and transformers each have their own for damaged files
         raise InputError(f"{name} cannot be loaded as a language model ({one_line(error)}).") from None

@@ -53,7 +53,7 @@ def read_metrics(folder: str | os.PathLike) -> dict:
         _ = metrics["protocol"], metrics["data"]["sha256"], metrics["split_seed"]  # no run of that job lacks these
     except (InputError, KeyError, TypeError):
         raise InputError(
-            f"{folder} has no metrics.json of training/finetune_spam.py that tells the split; train it again."
+            f"{folder} has no metrics.json that tells the split; train it again by `hf-gpt-scratch train spam`."
         ) from None
     return metrics
 

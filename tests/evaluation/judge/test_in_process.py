@@ -17,7 +17,10 @@ from hf_gpt_scratch.evaluation.judge.answers import Answer
 from hf_gpt_scratch.evaluation.judge.in_process import ModelJudge
 from hf_gpt_scratch.evaluation.judge.prompts import Task
 from hf_gpt_scratch.evaluation.judge.results import summarize
+from hf_gpt_scratch.model_folder import contents
 from hf_gpt_scratch.prompts import CHAT_TEMPLATE
+from hf_gpt_scratch.tokenizer import load_tokenizer
+from hf_gpt_scratch.utils.errors import InputError
 from hf_gpt_scratch.utils.result_card import read_card
 from support import models
 from support.judge_server import ModelBehaviour, judge_server, question, result_of, rows, write
@@ -241,6 +244,29 @@ def test_a_judge_is_known_by_its_weights_and_not_its_name(folder, tmp_path):
     model.transformer.wte.weight.data[0, 0] += 1
     model.save_pretrained(folder)
     assert ModelJudge(str(folder)).identity != before
+
+
+def test_a_judge_that_is_an_adapter_and_its_base_are_looked_up_once(folder, tmp_path, monkeypatch):
+    peft = pytest.importorskip("peft")
+    settings = peft.LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear")
+    model = peft.get_peft_model(GPTScratchForCausalLM.from_pretrained(folder), settings)
+    model.peft_config["default"].base_model_name_or_path = "user/base"
+    model.save_pretrained(tmp_path / "adapter")
+    load_tokenizer(folder).save_pretrained(tmp_path / "adapter")
+    there, asked = {"user/judge": tmp_path / "adapter", "user/base": folder}, []
+    monkeypatch.setattr(contents.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(contents, "snapshot_download", lambda name, **_: asked.append(name) or there[name])
+    judge = ModelJudge("user/judge")
+    assert asked == ["user/judge", "user/base"]
+    assert {"adapter_model.safetensors", "base/model.safetensors"} <= judge.files.keys()
+
+
+def test_a_judge_takes_no_attention_from_the_hub(tmp_path):
+    folder = save_model(tmp_path / "model", LlamaForCausalLM)
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(settings | {"_attn_implementation": "someone/kernel"}))
+    with pytest.raises(InputError, match=r"code of the Hub \(attention someone/kernel\), which is never run"):
+        ModelJudge(str(folder))
 
 
 @pytest.mark.parametrize("takes_schema", [True, False])

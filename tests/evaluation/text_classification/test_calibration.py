@@ -239,6 +239,8 @@ def test_what_cannot_be_calibrated_is_refused_and_nothing_changed(run, spam_mess
     others.write_text("\n".join(spam_messages.read_text().splitlines()[1:]) + "\n")
     with pytest.raises(InputError, match="trained on other messages than those of .*others.tsv"):
         calibrate(*options(run, others))
-    with pytest.raises(InputError, match="no metrics.json of training/finetune_spam.py"):
+    with pytest.raises(
+        InputError, match="no metrics.json that tells the split; train it again by `hf-gpt-scratch train spam`"
+    ):
         calibrate(*options(tmp_path, spam_messages))
     assert (run / "config.json").read_bytes() == config and not (run / "results" / "calibration.json").exists()
