@@ -1,6 +1,7 @@
 """The parser of the command `hf-gpt-scratch`, made of the modules in `commands/`, none of which imports torch."""
 
 import argparse
+import difflib
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -18,9 +19,7 @@ class CommandParser(argparse.ArgumentParser):
     """
 
     module: str | None = None  # whose `add_arguments` is still to be called
-    parse_words: Callable | None = (
-        None  # in place of argparse's own parsing, for a command that reads its words itself
-    )
+    parse_words: Callable | None = None  # in place of argparse's parsing, for a command that reads its words itself
     _intermixing = False
 
     def load(self) -> None:
@@ -42,9 +41,17 @@ class CommandParser(argparse.ArgumentParser):
             return super().parse_known_args(args, namespace)
         self._intermixing = True
         try:
-            return self.parse_known_intermixed_args(args, namespace)  # calls the above
+            namespace, unknown = self.parse_known_intermixed_args(args, namespace)  # calls the above
         finally:
             self._intermixing = False
+        if unknown:  # told here, with the usage of this command and not that of all
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._advice(unknown[0])}")
+        return namespace, []
+
+    def _advice(self, word: str) -> str:
+        """The option that was perhaps meant."""
+        near = difflib.get_close_matches(word.partition("=")[0], self._option_string_actions, 1)
+        return f" (did you mean {near[0]}?)" if near and word.startswith("-") else ""
 
     def _require_choice(self, words: Sequence[str]) -> None:
         """Without any words, says which commands there are to choose from."""

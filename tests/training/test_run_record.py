@@ -1,14 +1,16 @@
-<<<<<<< HEAD
-"""The command that a run records."""
+"""The command that a run records, and what it says beforehand that it will delete."""
 
 import runpy
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from hf_gpt_scratch.model_folder.saving import replace_model
 from hf_gpt_scratch.training.pretrain import make_parser
 from hf_gpt_scratch.training.run_record import Run
+from hf_gpt_scratch.utils.result_card import Metric, ResultCard
 
 SCRIPTS = {"pretrain": "pretrain", "finetune_spam": "spam", "finetune_instruct": "instruct"}
 
@@ -46,14 +48,6 @@ def test_the_command_line_passes_it_on(monkeypatch):
     assert cli.main(["train", "pretrain", *words], "training/pretrain.py") == 0
     assert cli.main(["train", "pretrain", *words]) == 0
     assert started == [(words, "training/pretrain.py"), (words, None)]
-=======
-"""What a run says beforehand that it will delete is what it deletes."""
-
-from types import SimpleNamespace
-
-from hf_gpt_scratch.model_folder.saving import replace_model
-from hf_gpt_scratch.training.run_record import Run
-from hf_gpt_scratch.utils.result_card import Metric, ResultCard
 
 
 def test_what_is_announced_is_what_is_deleted(tmp_path, capsys):
@@ -69,4 +63,3 @@ def test_what_is_announced_is_what_is_deleted(tmp_path, capsys):
     assert "in its place, metrics.json, results/spam.json will be deleted" in capsys.readouterr().err
     assert replace_model(new, out) == ["metrics.json", "results/spam.json"]
     assert [path.name for path in (out / "results").iterdir()] == ["mine.json"]
->>>>>>> 2989a20e019257fd670130b2e2eca7b94e3b38e7
