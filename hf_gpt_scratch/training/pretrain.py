@@ -186,7 +186,7 @@ class Sampling(TrainerCallback):
             line = {"step": step, "tokens_seen": state.num_input_tokens_seen, "text": text}
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
-            print_line(f"{step:>7}  {' '.join(text.split())}")
+            print_line(f"{step:>7}  sample: {' '.join(text.split())}")
 
 
 def make_trainer(
