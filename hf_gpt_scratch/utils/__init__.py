@@ -8,4 +8,5 @@ What every room uses, and what uses none of them:
     provenance     hashes, versions, hardware and commands, for every number
     result_card    the one form of every evaluation's numbers
     markdown       those numbers as tables
+    console        a command as another program
 """
