@@ -30,7 +30,10 @@ HERE = Path(__file__).parent
 STORY = HERE / "demo_data" / "story.txt"
 INSTRUCTIONS = HERE / "demo_data" / "instructions.json"
 QUESTIONS = HERE / "demo_data" / "questions.json"
+MESSAGES = HERE / "demo_data" / "messages.tsv"
+OBVIOUS_MESSAGES = HERE / "demo_data" / "obvious_messages.tsv"
 PROMPT = "Tilly looked at the lamp and"
+MESSAGE = "Hi, are you free on Friday? Reply YES now to claim your prize of 500 in cash"
 WIDTH = 96  # of what is printed
 
 
@@ -194,7 +197,7 @@ def train_classifier(folder: Path, epochs: float, seed: int) -> dict:
     """Runs the spam job on the messages of `demo_data` and returns its metrics."""
     return train(
         "spam",
-        data_file=HERE / "demo_data" / "messages.tsv",
+        data_file=MESSAGES,
         output_dir=folder,
         train_tokenizer=600,
         n_embd=64,
@@ -209,6 +212,19 @@ def train_classifier(folder: Path, epochs: float, seed: int) -> dict:
     )
 
 
+def obvious_messages(folder: Path) -> list[tuple[str, str, float]]:
+    """
+    Messages that anyone would try a spam filter with, none of them trained on: each with its label and the
+    probability of spam that the classifier in `folder` gives it.
+    """
+    from hf_gpt_scratch.classification.classifier import TextClassifier
+    from hf_gpt_scratch.data.sms_spam import LABELS, load_messages
+
+    messages = load_messages(OBVIOUS_MESSAGES)
+    predictions = TextClassifier.from_pretrained(folder).classify(messages.texts)
+    return [(read.text, LABELS[label], read.probability) for read, label in zip(predictions, messages.labels)]
+
+
 def use_elsewhere(folder: Path) -> float:
     """
     Lets the writer and the classifier work in a process that cannot import this package. Returns how far the
@@ -217,14 +233,13 @@ def use_elsewhere(folder: Path) -> float:
     from hf_gpt_scratch.classification.classifier import TextClassifier
     from hf_gpt_scratch.model_folder.clean_process import run_jobs
 
-    message = "Hi, are you free on Friday? Reply YES now to claim your prize of 500 in cash"
-    probability = next(TextClassifier.from_pretrained(folder / "spam").classify([message])).probability
+    probability = next(TextClassifier.from_pretrained(folder / "spam").classify([MESSAGE])).probability
     generate = {"max_new_tokens": 30, "do_sample": True, "temperature": 0.7, "top_k": 20}
     [written], _ = run_jobs(
         folder / "writer", [{"auto_class": "AutoModelForCausalLM", "text": PROMPT, "generate": generate}]
     )
     [judged], answers = run_jobs(
-        folder / "spam", [{"auto_class": "AutoModelForSequenceClassification", "text": message}]
+        folder / "spam", [{"auto_class": "AutoModelForSequenceClassification", "text": MESSAGE}]
     )
     if failure := written.get("error") or judged.get("error"):
         sys.exit(f"error: a model does not load without this package: {failure}")
@@ -233,7 +248,7 @@ def use_elsewhere(folder: Path) -> float:
     if difference > 1e-5:
         sys.exit(f"error: the reloaded classifier's probability differs by {difference}.")
     show_text("writer", written["text"])
-    show_text("classifier", f"{message} -> {elsewhere:.1%} spam")
+    show_text("classifier", f"{MESSAGE} -> {elsewhere:.1%} spam")
     return difference
 
 
@@ -254,7 +269,8 @@ def show_follower(follower: dict) -> None:
     """The questions and the answers, those that are not the expected ones marked."""
     print("\nTwenty questions that anyone might type, and what it answers (x: wrong):")
     for row in follower["questions"]:
-        print(f"{' ' if row['is_right'] else 'x'} {row['question']:42} {row['answered']}"[: WIDTH + 24])
+        mark = " " if row["is_right"] else "x"
+        print(f"{mark} {row['question']:42} {textwrap.shorten(row['answered'], WIDTH - 44, placeholder=' ...')}")
     counts = follower["held_out"]
     print(
         "Of the held-out questions, {right} of {of} that put a learnt fact in new words are right,".format(
@@ -264,12 +280,20 @@ def show_follower(follower: dict) -> None:
     print("and {right} of {of} whose answer was never shown.".format(**counts["new_answer"]))
 
 
-def show_classifier(folder: Path) -> None:
-    """What the classifier thinks of a message, word by word."""
+def is_right(label: str, probability: float) -> bool:
+    """Whether a probability of spam is on the side of the message's label."""
+    return (probability > 0.5) == (label == "spam")
+
+
+def show_classifier(folder: Path, obvious: list[tuple[str, str, float]]) -> None:
+    """The probability of spam of the obvious messages, and of one message word by word."""
     from hf_gpt_scratch.classification.classifier import TextClassifier
 
-    message = "Hi, are you free on Friday? Reply YES now to claim your prize of 500 in cash"
-    words = TextClassifier.from_pretrained(folder).word_probabilities(message)
+    print("\nTwenty messages that anyone might try, and its probability of spam (x: wrong):")
+    for text, label, probability in obvious:
+        mark = " " if is_right(label, probability) else "x"
+        print(f"{mark} {probability:4.0%}  {textwrap.shorten(text, WIDTH - 8, placeholder=' ...')}")
+    words = TextClassifier.from_pretrained(folder).word_probabilities(MESSAGE)
     print("\nThe probability of spam, word by word:")
     print(textwrap.fill("  ".join(f"{word.strip()}({probability:.0%})" for word, probability in words), WIDTH))
 
@@ -308,8 +332,9 @@ def next_commands(folder: Path) -> list[tuple[str, str]]:
     return [(name, f"{program()} {words}") for name, words in commands]
 
 
-def results(writer: dict, follower: dict, classifier: dict, difference: float) -> dict[str, str]:
+def results(writer: dict, follower: dict, classifier: dict, obvious: list, difference: float) -> dict[str, str]:
     """The results, a line each."""
+    spam_right = sum(is_right(label, probability) for _, label, probability in obvious)
     losses, asked, held_out = writer["metrics"], follower["questions"], follower["held_out"]
     right, known = sum(row["is_right"] for row in asked), sum(row["in_training"] for row in asked)
     return {
@@ -317,7 +342,8 @@ def results(writer: dict, follower: dict, classifier: dict, difference: float) -
         "follower": f"{right} of {len(asked)} typed questions right ({known} of them trained on in these words)",
         "held out": "{right} of {of} right in new words, ".format(**held_out["new_words"])
         + "{right} of {of} with a new answer".format(**held_out["new_answer"]),
-        "spam": f"F1 {classifier['f1']:.3f} on unseen messages; a linear model has {classifier['baseline']['f1']:.3f}",
+        "spam filter": f"{spam_right} of {len(obvious)} obvious messages right, none of them trained on",
+        "on a test set": f"F1 {classifier['f1']:.3f}, that of a linear model {classifier['baseline']['f1']:.3f}",
         "reloaded": f"without this package: the same probability within {max(difference, 1e-9):.0e}",
     }
 
@@ -350,15 +376,16 @@ def main(argv: list[str] | None = None) -> None:
     follower = train_follower(folder / "follower", folder / "writer", args.instruct_epochs, args.seed)
     show_follower(follower)
 
-    heading("3. Another GPT learns to tell spam from ham")
+    heading("3. Another GPT learns to tell spam from ham, from 2,700 messages")
     classifier = train_classifier(folder / "spam", args.spam_epochs, args.seed)
-    show_classifier(folder / "spam")
+    obvious = obvious_messages(folder / "spam")
+    show_classifier(folder / "spam", obvious)
 
     heading("4. The models work in a process that cannot import this package")
     difference = use_elsewhere(folder)
 
-    seconds, lines = time.perf_counter() - start, results(writer, follower, classifier, difference)
-    details = {"writer": writer, "follower": follower, "spam": {"metrics": classifier}}
+    seconds, lines = time.perf_counter() - start, results(writer, follower, classifier, obvious, difference)
+    details = {"writer": writer, "follower": follower, "spam": {"metrics": classifier, "obvious_messages": obvious}}
     facts = {"results": lines, "difference": difference, "seconds": round(seconds, 1), "seed": args.seed}
     write_json(folder / "summary.json", {**facts, **details})
     show_summary(folder, lines, seconds)

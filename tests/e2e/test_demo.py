@@ -86,7 +86,8 @@ def test_only_the_table_of_losses_is_passed_on(demo):
 def test_the_demo_leaves_three_models_and_its_facts(small_run):
     folder, _ = small_run
     facts = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    assert len(facts["follower"]["questions"]) == 20 and facts["difference"] <= 1e-5
+    assert len(facts["follower"]["questions"]) == len(facts["spam"]["obvious_messages"]) == 20
+    assert facts["difference"] <= 1e-5 and facts["results"]["follower"].startswith("0 of 20")
     held_out = facts["follower"]["held_out"]
     answered = json.loads((folder / "follower" / "metrics.json").read_text(encoding="utf-8"))["answered_rows"]
     assert held_out["new_words"]["of"] + held_out["new_answer"]["of"] == answered
