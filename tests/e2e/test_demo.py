@@ -143,9 +143,8 @@ def test_where_the_package_is_not_installed_python_runs_the_command(demo, tmp_pa
 
 @pytest.mark.slow
 def test_the_follower_answers_what_anyone_would_type(demo, tmp_path):
-    demo.train_writer(tmp_path / "writer", 300, 123)
-    follower = demo.train_follower(
-        tmp_path / "follower", tmp_path / "writer", demo.make_parser().get_default("instruct_epochs"), 123
-    )
+    default = demo.make_parser().get_default
+    demo.train_writer(tmp_path / "writer", default("pretrain_steps"), 123)
+    follower = demo.train_follower(tmp_path / "follower", tmp_path / "writer", default("instruct_epochs"), 123)
     wrong = [row for row in follower["questions"] if not row["is_right"]]
     assert len(wrong) <= 2, wrong
