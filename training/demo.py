@@ -43,7 +43,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=123)
     parser.add_argument("--pretrain_steps", type=int, default=300)
     parser.add_argument("--instruct_epochs", type=float, default=14)
-    parser.add_argument("--spam_epochs", type=float, default=12)
+    parser.add_argument("--spam_epochs", type=float, default=15)
     return parser
 
 
@@ -199,14 +199,18 @@ def train_classifier(folder: Path, epochs: float, seed: int) -> dict:
         "spam",
         data_file=MESSAGES,
         output_dir=folder,
-        train_tokenizer=600,
-        n_embd=64,
+        train_tokenizer=3000,
+        lowercase=True,
+        n_embd=128,
         n_layer=2,
         n_positions=128,
+        dropout=0.3,
+        word_dropout=0.3,
         prefix_loss_weight=0.5,
         num_train_epochs=epochs,
-        per_device_train_batch_size=16,
+        per_device_train_batch_size=64,
         learning_rate=2e-3,
+        warmup_steps=20,
         seed=seed,
         **in_parts(6),
     )
@@ -376,7 +380,7 @@ def main(argv: list[str] | None = None) -> None:
     follower = train_follower(folder / "follower", folder / "writer", args.instruct_epochs, args.seed)
     show_follower(follower)
 
-    heading("3. Another GPT learns to tell spam from ham, from 2,700 messages")
+    heading("3. Another GPT learns to tell spam from ham")
     classifier = train_classifier(folder / "spam", args.spam_epochs, args.seed)
     obvious = obvious_messages(folder / "spam")
     show_classifier(folder / "spam", obvious)
