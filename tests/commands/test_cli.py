@@ -262,7 +262,7 @@ FAILURES = {
     ),
     "generate: prompt too long": (["generate", "lm", "--prompt", "x " * 40], None, "the model reads 64"),
     "convert: no model": (["convert", "empty folder", "out"], None, "empty folder is not a model folder"),
-    "convert: not a GPT-2": (["convert", "lm", "out"], None, "expected 'gpt2'"),
+    "convert: not a GPT-2": (["convert", "lm", "out"], None, "already a model of this package"),
     "convert: truncated": (["convert", "stock", "out"], cut_weights_short, "cut short"),
     "convert: folder is there": (["convert", "stock", "lm"], None, "lm already exists"),
     "export: no such folder": (["export", "nowhere", "out", "--to", "hf-gpt2"], None, "nowhere is neither"),
