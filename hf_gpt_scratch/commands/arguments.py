@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from ..utils.errors import InputError, UsageError
-from ..utils.files import require_file, require_present
+from ..utils.files import is_missing_folder, require_file, require_folder, require_present
 
 
 def positive(text: str) -> int:
@@ -71,6 +71,13 @@ def require_model(name: str) -> None:
         raise InputError(f"{name} is a file; expected a model folder.")
     if not Path(name).exists() and "/" not in name:
         raise InputError(f"There is no model folder {name!r} (a Hub repository has the form owner/name).")
+
+
+def require_local(folder: str, command: str, why: str) -> None:
+    """Raises `InputError` when there is no local folder of this name; `why` says what a repository lacks."""
+    if not Path(folder).exists() and "/" in folder and not is_missing_folder(folder):
+        raise InputError(f"There is no folder {folder!r}: {command} needs a local folder, {why}.")
+    require_folder(folder)
 
 
 def add_device_options(parser: argparse.ArgumentParser) -> None:

@@ -4,8 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from ..utils.errors import UsageError
-from ..utils.files import require_folder
-from .arguments import add_device_options, add_messages, check_messages, placement, probability
+from .arguments import add_device_options, add_messages, check_messages, placement, probability, require_local
 
 if TYPE_CHECKING:
     from ..evaluation.text_classification.calibration import Fitted
@@ -32,7 +31,7 @@ def check(args: argparse.Namespace) -> None:
     """What can be seen before torch is imported."""
     if args.prevalence == 1 or args.precision == 1:
         raise UsageError("--precision and --prevalence must be below 1.")
-    require_folder(args.dir)
+    require_local(args.dir, "calibrate", "with the metrics.json that the training wrote, and writes into it")
     check_messages(args)
 
 
