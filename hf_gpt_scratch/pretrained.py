@@ -34,8 +34,8 @@ def load_pretrained(
 ) -> GPTScratchPreTrainedModel:
     """
     Loads a local folder or a Hub repository as `model_class`: of this package, of stock GPT-2, or of a LoRA adapter,
-    whose base model is loaded too and the adapter merged into it. Its arguments and what it raises are those of
-    `load_model`; its `name_or_path` is the one given.
+    whose base model is loaded too and the adapter merged into it. The arguments and errors are those of `load_model`;
+    the model's `name_or_path` is the one given.
     """
     folder = ModelFolder.resolve(name_or_path)
     arguments = {"new_head": new_head, "quantization": quantization, **config_settings}

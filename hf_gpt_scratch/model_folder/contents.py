@@ -1,6 +1,6 @@
 """
-What a model's folder is. `ModelFolder` reads its settings once; whoever needs to know something of the folder asks
-that object. `MODEL_FILES` says which files make up a model: for uploads, downloads and checks.
+What a model's folder is. `ModelFolder` reads its settings once; all other code asks that object about the folder.
+`MODEL_FILES` says which files make up a model: for uploads, downloads and checks.
 """
 
 import os
@@ -41,7 +41,7 @@ OF_THE_MODEL = (
     *("adapter_model.safetensors", *CODE_FILES, "chat_template.jinja", "reference_logits.json"),
     *(f"plots/{name}.png" for name in ("training", "confusion_matrix", "precision_recall", "calibration")),
 )
-# What was found out about it, besides the result cards; none of it is ever pushed
+# Records of how it was made, besides the result cards; never pushed
 RECORDS = ("metrics.json", "conversion.json")
 AUTO_CLASSES = {
     "GPTScratchModel": "AutoModel",
@@ -49,7 +49,7 @@ AUTO_CLASSES = {
     "GPTScratchForSequenceClassification": "AutoModelForSequenceClassification",
     "GPTScratchForTokenClassification": "AutoModelForTokenClassification",
 }
-# By PEFT's task: what an adapter is of, and what loads it
+# By PEFT's task: the class of the adapter's model, and the Auto class that loads it
 ADAPTED = {
     "CAUSAL_LM": ("GPTScratchForCausalLM", "AutoPeftModelForCausalLM"),
     "SEQ_CLS": ("GPTScratchForSequenceClassification", "AutoPeftModelForSequenceClassification"),
@@ -78,7 +78,7 @@ class ModelFolder:
         is neither resolved nor read again.
 
         Raises:
-            InputError: when there is neither, or it is no folder of a model or an adapter.
+            InputError: when there is neither, or it is not the folder of a model or an adapter.
         """
         return source if isinstance(source, ModelFolder) else cls.read(resolve_source(source))
 
@@ -88,7 +88,7 @@ class ModelFolder:
         The local folder at that path; nothing is ever downloaded. A `ModelFolder` is not read again.
 
         Raises:
-            InputError: when there is none, or it is no folder of a model or an adapter.
+            InputError: when there is none, or it is not the folder of a model or an adapter.
         """
         if isinstance(folder, ModelFolder):
             return folder
@@ -164,12 +164,14 @@ class ModelFolder:
 
     @cached_property
     def config(self) -> GPTScratchConfig:
-        """Its configuration, with the defaults of what config.json omits; raises `InputError` for one of no model."""
+        """Its configuration, with the defaults of what config.json omits; raises `InputError` for a damaged one."""
         self.require_native()
         try:
             return GPTScratchConfig(**self.settings)
         except (ValueError, TypeError, AttributeError) as error:
-            raise InputError(f"{self.path / 'config.json'} cannot be of a model ({one_line(error)}).") from None
+            raise InputError(
+                f"{self.path / 'config.json'} is not the configuration of a model ({one_line(error)})."
+            ) from None
 
     @property
     def weight_files(self) -> set[str]:
@@ -274,14 +276,14 @@ def _why_not(name: str, error: Exception) -> str:
 
 
 def read_config(folder: Path, model_type: str | None = None) -> dict:
-    """The settings in a folder's `config.json`; raises `InputError` when they are not a `model_type`'s, if given."""
+    """The settings in a folder's `config.json`; raises `InputError` unless they are of `model_type`, if given."""
     path = folder / "config.json"
     require_folder(folder, "model folder")
     if not path.is_file():
         raise InputError(f"{folder} is not a model folder: it has no config.json.")
     settings = read_json(path)
     if not isinstance(settings, dict):
-        raise InputError(f"{path} holds no settings.")
+        raise InputError(f"{path} does not hold a JSON object; save the model again.")
     architectures = settings.get("architectures")
     if architectures is not None and not (
         isinstance(architectures, list) and all(isinstance(name, str) for name in architectures)
@@ -293,12 +295,10 @@ def read_config(folder: Path, model_type: str | None = None) -> dict:
 
 
 def _require_type(settings: dict, model_type: str, folder: Path) -> None:
-    """Raises `InputError` when the settings of a folder's config.json are not a `model_type`'s."""
+    """Raises `InputError` unless the settings of a folder's config.json are of that `model_type`."""
     if settings.get("model_type") == model_type:
         return
-    advice = (
-        ": make it one of this package's first, by `hf-gpt-scratch convert`" if model_type == "gpt_scratch" else ""
-    )
+    advice = "; convert it first with `hf-gpt-scratch convert`" if model_type == "gpt_scratch" else ""
     raise InputError(
         f"{folder} holds a model of type {settings.get('model_type')!r}; expected {model_type!r}{advice}."
     )
