@@ -74,7 +74,7 @@ def require_model(name: str) -> None:
 
 
 def require_local(folder: str, command: str, why: str) -> None:
-    """Raises `InputError` when there is no local folder of this name; `why` says what a repository lacks."""
+    """Raises `InputError` when there is no local folder of this name; `why` says why a repository will not do."""
     if not Path(folder).exists() and "/" in folder and not is_missing_folder(folder):
         raise InputError(f"There is no folder {folder!r}: {command} needs a local folder, {why}.")
     require_folder(folder)

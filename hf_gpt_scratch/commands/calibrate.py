@@ -31,7 +31,7 @@ def check(args: argparse.Namespace) -> None:
     """What can be seen before torch is imported."""
     if args.prevalence == 1 or args.precision == 1:
         raise UsageError("--precision and --prevalence must be below 1.")
-    require_local(args.dir, "calibrate", "with the metrics.json that the training wrote, and writes into it")
+    require_local(args.dir, "calibrate", "as it reads metrics.json, which is never pushed, and writes into it")
     check_messages(args)
 
 
