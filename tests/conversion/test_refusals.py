@@ -71,7 +71,7 @@ UNUSABLE = {
     "no config": (lambda folder: (folder / "config.json").unlink(), "neither config.json"),
     "config of another model": (configured(model_type="llama"), "type 'llama'; expected 'gpt2'"),
     "broken config": (write("config.json", '{"model_type": '), "not valid JSON"),
-    "list for a config": (write("config.json", "[]"), "holds no settings"),
+    "list for a config": (write("config.json", "[]"), "does not hold a JSON object"),
     "setting of the wrong type": (configured(n_layer="two"), "n_layer"),
     "heads that do not divide the width": (configured(n_head=5), "n_head"),
     "unknown activation": (configured(activation_function="sine"), "sine"),

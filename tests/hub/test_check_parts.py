@@ -75,8 +75,8 @@ def test_weights_that_loaders_would_not_find_are_told(folder):
 @pytest.mark.parametrize(
     "changes, detail",
     [
-        ({"vocab_size": "300"}, "cannot be of a model"),
-        ({"n_head": 3}, "cannot be of a model .*divisible"),
+        ({"vocab_size": "300"}, "is not the configuration of a model"),
+        ({"n_head": 3}, "is not the configuration of a model .*divisible"),
         ({"model_type": "gpt2"}, "expected 'gpt_scratch'.*convert"),
         ({"architectures": "GPTScratchForCausalLM"}, "must be a list"),
     ],

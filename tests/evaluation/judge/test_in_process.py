@@ -110,7 +110,7 @@ def test_the_command_judges_in_process(run, folder, tmp_path):
     path = write(tmp_path / "responses.json", rows(["one", "two two", "three", LONG]))
     logging.enable_progress_bar()
     status, out, err = run(path, "--judge-model", folder)
-    assert (status, err) == (0, "") and "Mean score" in out and "1 prompt was too long" in out
+    assert (status, err) == (0, "Using cpu, float32.\n") and "Mean score" in out and "1 prompt was too long" in out
     assert "have a probability of" in out
     card = read_card(path.parent / "results" / "judge.json")
     assert card.protocol.startswith("judge in process, ") and 0 < card.metrics["probability_mass"].value < 1
@@ -265,7 +265,7 @@ def test_a_judge_takes_no_attention_from_the_hub(tmp_path):
     folder = save_model(tmp_path / "model", LlamaForCausalLM)
     settings = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(settings | {"_attn_implementation": "someone/kernel"}))
-    with pytest.raises(InputError, match=r"code of the Hub \(attention someone/kernel\), which is never run"):
+    with pytest.raises(InputError, match=r"code from the Hub \(attention someone/kernel\), which is never run"):
         ModelJudge(str(folder))
 
 
