@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer, GPT2Tokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from .model_folder.contents import TOKENIZER_FILES, resolve_source
@@ -62,13 +62,19 @@ def load_tokenizer(name_or_path: str | os.PathLike) -> PreTrainedTokenizerBase:
 
 
 def train_tokenizer(
-    texts: Iterable[str], vocab_size: int, individual_digits: bool = False, model_max_length: int = 1024
+    texts: Iterable[str],
+    vocab_size: int,
+    individual_digits: bool = False,
+    model_max_length: int = 1024,
+    lowercase: bool = False,
 ) -> PreTrainedTokenizerFast:
     """
     A byte-level BPE tokenizer of at most `vocab_size` tokens, trained on `texts`. Any text can be encoded by it.
 
     Args:
         individual_digits: make every digit a token, so that numbers never seen before still look like numbers.
+        lowercase: read "FREE", "Free" and "free" as the same tokens, wherever in a text they are: for classifiers,
+            which then learn from fewer texts. Decoding gives lower case, after a space.
 
     Raises:
         InputError: when `vocab_size` leaves no room for the 256 bytes and the 2 special tokens.
@@ -76,6 +82,8 @@ def train_tokenizer(
     if vocab_size < 258:
         raise InputError(f"A byte-level vocabulary needs at least 258 tokens, not {vocab_size}.")
     tokenizer = Tokenizer(models.BPE())
+    if lowercase:
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), normalizers.Prepend(" ")])
     steps = [pre_tokenizers.Digits(individual_digits=True)] if individual_digits else []
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*steps, pre_tokenizers.ByteLevel(add_prefix_space=False)])
     tokenizer.decoder = decoders.ByteLevel()

@@ -116,6 +116,17 @@ def test_individual_digits_are_tokens():
     assert plain.tokenize("0800") != single.tokenize("0800") == ["0", "8", "0", "0"]
 
 
+def test_lowercase_makes_one_token_of_a_word_wherever_and_however_it_is_written(tmp_path):
+    tokenizer = train_tokenizer(["Free prize", "a FREE prize 12"] * 20, 300, individual_digits=True, lowercase=True)
+    assert tokenizer.tokenize("FREE free Free") == ["Ġfree"] * 3
+    assert tokenizer.decode(tokenizer("A Prize 12")["input_ids"]) == " a prize 12"
+    text = "FREE Ünïcode İstanbul 12"
+    encoding = tokenizer(text, return_offsets_mapping=True)
+    assert encoding["offset_mapping"][-1][1] == len(text)
+    tokenizer.save_pretrained(tmp_path)
+    assert AutoTokenizer.from_pretrained(tmp_path)(text)["input_ids"] == encoding["input_ids"]
+
+
 @pytest.mark.parametrize("vocab_size", [0, 257])
 def test_vocabulary_without_room_for_all_bytes_is_refused(vocab_size):
     with pytest.raises(InputError, match=f"at least 258 tokens, not {vocab_size}"):

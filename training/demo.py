@@ -23,6 +23,8 @@ import hf_gpt_scratch_cli  # noqa: F401 - sets the environment before torch is i
 HERE = Path(__file__).parent
 STORY = HERE / "demo_data" / "story.txt"
 INSTRUCTIONS = HERE / "demo_data" / "instructions.json"
+MESSAGES = HERE / "demo_data" / "messages.tsv"
+OBVIOUS_MESSAGES = HERE / "demo_data" / "obvious_messages.tsv"
 PROMPT = "Tilly looked at the lamp and"
 
 
@@ -32,7 +34,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=123)
     parser.add_argument("--pretrain_steps", type=int, default=300)
     parser.add_argument("--instruct_epochs", type=float, default=20)
-    parser.add_argument("--spam_epochs", type=float, default=12)
+    parser.add_argument("--spam_epochs", type=float, default=15)
     return parser
 
 
@@ -119,19 +121,36 @@ def train_classifier(folder: Path, epochs: float, seed: int) -> dict:
     """Runs the spam job on the messages of `demo_data` and returns its metrics."""
     return train(
         "spam",
-        data_file=HERE / "demo_data" / "messages.tsv",
+        data_file=MESSAGES,
         output_dir=folder,
-        train_tokenizer=600,
-        n_embd=64,
+        train_tokenizer=3000,
+        lowercase=True,
+        n_embd=128,
         n_layer=2,
         n_positions=128,
+        dropout=0.3,
+        word_dropout=0.3,
         prefix_loss_weight=0.5,
         num_train_epochs=epochs,
-        per_device_train_batch_size=16,
+        per_device_train_batch_size=64,
         learning_rate=2e-3,
+        warmup_steps=20,
         seed=seed,
         **in_parts(6),
     )
+
+
+def obvious_messages(folder: Path) -> list[tuple[str, str, float]]:
+    """
+    Messages that anyone would try a spam filter with, none of them trained on: each with its label and the
+    probability of spam that the classifier in `folder` gives it.
+    """
+    from hf_gpt_scratch.classification.classifier import TextClassifier
+    from hf_gpt_scratch.data.sms_spam import LABELS, load_messages
+
+    messages = load_messages(OBVIOUS_MESSAGES)
+    predictions = TextClassifier.from_pretrained(folder).classify(messages.texts)
+    return [(read.text, LABELS[label], read.probability) for read, label in zip(predictions, messages.labels)]
 
 
 def use_elsewhere(folder: Path) -> float:
@@ -186,7 +205,7 @@ def main(argv: list[str] | None = None) -> None:
     for answer in follower["answers"][:3]:
         print(f"  {answer['instruction']} {answer['input']} -> {answer['model_response']}")
 
-    heading("3. A GPT learns to tell spam from ham, from 480 messages")
+    heading("3. A GPT learns to tell spam from ham, from 2,700 messages")
     metrics = train_classifier(folder / "spam", args.spam_epochs, args.seed)
 
     difference = use_elsewhere(folder)

@@ -184,6 +184,7 @@ class ModelArguments:
         default=None, metadata={"help": "Train a tokenizer of so many tokens on the training texts."}
     )
     individual_digits: bool = field(default=False, metadata={"help": "Make every digit a token, in that tokenizer."})
+    lowercase: bool = field(default=False, metadata={"help": "Ignore upper case, in that tokenizer: for classifiers."})
     n_positions: int = field(default=256, metadata={"help": "Tokens the model reads at once, for random weights."})
     n_embd: int = field(default=128, metadata={"help": "Width of the model, for random weights."})
     n_layer: int = field(default=4, metadata={"help": "Blocks of the model, for random weights."})
@@ -202,7 +203,9 @@ class ModelArguments:
         if self.train_tokenizer and source:
             raise UsageError("--train_tokenizer is for random weights and no --tokenizer_name: omit it.")
         if self.train_tokenizer:
-            return train_tokenizer(texts, self.train_tokenizer, self.individual_digits, self.n_positions)
+            return train_tokenizer(
+                texts, self.train_tokenizer, self.individual_digits, self.n_positions, self.lowercase
+            )
         if source is None:
             raise UsageError("Give --model_name_or_path, or for random weights --tokenizer_name or --train_tokenizer.")
         for option in ("tokenizer_name", "model_name_or_path"):

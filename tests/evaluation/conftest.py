@@ -20,7 +20,7 @@ SETTINGS = {
     "n_layer": 1,
     "n_head": 2,
     "n_positions": 128,
-    "num_train_epochs": 6,
+    "num_train_epochs": 1,
     "per_device_train_batch_size": 16,
     "learning_rate": 3e-3,
     "word_dropout": 0.1,
