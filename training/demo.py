@@ -1,17 +1,23 @@
 """
-The whole story in a few minutes on a laptop's CPU, without a download: a GPT learns to write like a story and then to
-follow instructions, another one learns to tell spam from ham, and they come back in a process that has never seen
-this package.
+Three small GPTs in about two minutes on a laptop's CPU, without a download: one writes stories, one answers questions,
+one tells spam from ham. At the end they work in a process that cannot import this package.
 
     python training/demo.py
 
-The story, the instructions and the messages in `demo_data/` were written for this project. Everything lands in
-`runs/demo`.
+The stories, the questions and the messages in `demo_data/` were written for this project. The models, their
+measurements and `summary.json` are written to `runs/demo`.
 """
 
 import argparse
+import contextlib
+import importlib.util
+import io
 import json
+import os
+import re
+import shlex
 import shutil
+import subprocess
 import sys
 import textwrap
 import time
@@ -23,17 +29,20 @@ import hf_gpt_scratch_cli  # noqa: F401 - sets the environment before torch is i
 HERE = Path(__file__).parent
 STORY = HERE / "demo_data" / "story.txt"
 INSTRUCTIONS = HERE / "demo_data" / "instructions.json"
+QUESTIONS = HERE / "demo_data" / "questions.json"
 MESSAGES = HERE / "demo_data" / "messages.tsv"
 OBVIOUS_MESSAGES = HERE / "demo_data" / "obvious_messages.tsv"
 PROMPT = "Tilly looked at the lamp and"
+MESSAGE = "Hi, are you free on Friday? Reply YES now to claim your prize of 500 in cash"
+WIDTH = 96  # of what is printed
 
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output_dir", default="runs/demo", help="an older demo there is replaced")
+    parser.add_argument("--output_dir", default="runs/demo", help="replaces the models of an earlier demo there")
     parser.add_argument("--seed", type=int, default=123)
-    parser.add_argument("--pretrain_steps", type=int, default=300)
-    parser.add_argument("--instruct_epochs", type=float, default=20)
+    parser.add_argument("--pretrain_steps", type=int, default=240)
+    parser.add_argument("--instruct_epochs", type=float, default=14)
     parser.add_argument("--spam_epochs", type=float, default=15)
     return parser
 
@@ -42,21 +51,31 @@ def heading(text: str) -> None:
     print(f"\n=== {text}", flush=True)
 
 
-def make_tokenizer(folder: Path, seed: int) -> None:
-    """Trains a tokenizer on the story, and on the instructions that are to be learnt later."""
-    from hf_gpt_scratch.data import alpaca
-    from hf_gpt_scratch.prompts import render_prompt
-    from hf_gpt_scratch.tokenizer import train_tokenizer
+class LossTable(io.TextIOBase):
+    """
+    Passes a job's table of losses on to `out`, and nothing else that the job prints.
 
-    rows = alpaca.split(alpaca.load_instructions(INSTRUCTIONS).rows, seed)["train"]
-    later = [render_prompt(row["instruction"], row["input"]) + row["output"] for row in rows]
-    train_tokenizer([STORY.read_text(encoding="utf-8"), *later], 800, model_max_length=128).save_pretrained(folder)
+    Args:
+        columns: how many characters of a line to show.
+    """
+
+    LINE = re.compile(r" *(step +epoch|\d+ +[\d.]+( |$))")
+
+    def __init__(self, out: io.TextIOBase, columns: int):
+        self.out, self.columns, self.rest = out, columns, ""
+
+    def write(self, text: str) -> int:
+        *lines, self.rest = (self.rest + text).split("\n")
+        for line in filter(self.LINE.match, lines):
+            print(line[: self.columns].rstrip(), file=self.out, flush=True)
+        return len(text)
 
 
-def train(job: str, **settings) -> dict:
-    """Runs a job, as `hf-gpt-scratch train JOB` would, and returns its metrics."""
+def train(job: str, columns: int = WIDTH, **settings) -> dict:
+    """Runs a job, as `hf-gpt-scratch train JOB` would, shows its losses and returns its metrics."""
     words = [word for key, value in settings.items() for word in (f"--{key}", str(value))]
-    return import_module(f"hf_gpt_scratch.training.{job}").main([*words, "--use_cpu", "true"])
+    with contextlib.redirect_stdout(LossTable(sys.stdout, columns)):
+        return import_module(f"hf_gpt_scratch.training.{job}").main([*words, "--use_cpu", "true"])
 
 
 def in_parts(parts: int) -> dict:
@@ -65,8 +84,24 @@ def in_parts(parts: int) -> dict:
     return {"eval_strategy": "steps", "save_strategy": "steps", **points}
 
 
+def final_weights(parts: int) -> dict:
+    """Settings that evaluate after each of so many parts of the run, and save the model as it is at the end."""
+    return {**in_parts(parts), "save_strategy": "no", "load_best_model_at_end": False}
+
+
+def make_tokenizer(folder: Path, seed: int) -> None:
+    """Trains a tokenizer on the stories, and on the questions and answers that the model learns next."""
+    from hf_gpt_scratch.data import alpaca
+    from hf_gpt_scratch.prompts import render_prompt
+    from hf_gpt_scratch.tokenizer import train_tokenizer
+
+    rows = alpaca.split(alpaca.load_instructions(INSTRUCTIONS).rows, seed)["train"]
+    later = [render_prompt(row["instruction"], row["input"]) + row["output"] for row in rows]
+    train_tokenizer([STORY.read_text(encoding="utf-8"), *later], 1600, model_max_length=256).save_pretrained(folder)
+
+
 def train_writer(folder: Path, steps: int, seed: int) -> dict:
-    """Lets a small GPT learn the story; its metrics, and what it wrote before and after."""
+    """Trains a small GPT on the stories; returns its metrics, and what it wrote before and after."""
     tokenizer = folder.with_name("tokenizer")
     make_tokenizer(tokenizer, seed)
     metrics = train(
@@ -74,18 +109,22 @@ def train_writer(folder: Path, steps: int, seed: int) -> dict:
         data_file=STORY,
         tokenizer_name=tokenizer,
         output_dir=folder,
-        n_positions=128,
+        n_positions=256,
         n_embd=128,
-        n_layer=4,
+        n_layer=2,
         n_head=4,
+        dropout=0.0,
+        max_length=128,
         stride=16,
+        validation_share=0.05,
         max_steps=steps,
         per_device_train_batch_size=16,
-        learning_rate=1e-3,
+        learning_rate=3e-3,
         warmup_steps=20,
-        **{**in_parts(3), "save_strategy": "no"},
+        **final_weights(6),
         sample_every=steps,
         sample_prompt=PROMPT,
+        sample_tokens=60,
         temperature=0.7,
         top_k=20,
         seed=seed,
@@ -95,26 +134,63 @@ def train_writer(folder: Path, steps: int, seed: int) -> dict:
 
 
 def train_follower(folder: Path, writer: Path, epochs: float, seed: int) -> dict:
-    """Teaches the writer the instructions of `demo_data`; its metrics, its answers, and how many are right."""
+    """Fine-tunes the writer on the instructions; returns its metrics, and how it answers questions."""
     metrics = train(
         "instruct",
+        columns=43,  # without the perplexity of the prompts, which it does not learn
         model_name_or_path=writer,
         data_file=INSTRUCTIONS,
         output_dir=folder,
         mask_prompt=True,
         num_train_epochs=epochs,
-        per_device_train_batch_size=4,
-        learning_rate=1e-3,
+        per_device_train_batch_size=16,
+        learning_rate=3e-3,
         lr_scheduler_type="cosine",
         warmup_steps=20,
         dropout=0.0,
-        max_new_tokens=24,
+        max_new_tokens=40,
         seed=seed,
-        **in_parts(4),
+        **final_weights(6),
     )
-    answers = json.loads((folder / "responses.json").read_text(encoding="utf-8"))
-    right = sum(answer["model_response"] == answer["output"] for answer in answers)
-    return {"metrics": metrics, "answers": answers, "right": right}
+    return {"metrics": metrics, "questions": ask_questions(folder, seed), "held_out": held_out_answers(folder, seed)}
+
+
+def training_rows(seed: int) -> list[dict]:
+    """The instructions that the follower is trained on."""
+    from hf_gpt_scratch.data import alpaca
+
+    return list(alpaca.split(alpaca.load_instructions(INSTRUCTIONS).rows, seed)["train"])
+
+
+def ask_questions(folder: Path, seed: int) -> list[dict]:
+    """
+    What the follower answers to the questions that anyone would type, in one chat with its saved settings. `is_right`:
+    it is the expected answer, to the letter; `in_training`: the question was, apart from case and punctuation.
+    """
+    from hf_gpt_scratch import Chat
+    from hf_gpt_scratch.data.alpaca import normalize
+
+    known = {normalize(row) for row in training_rows(seed)}
+    chat, asked = Chat.from_pretrained(folder), []
+    for row in json.loads(QUESTIONS.read_text(encoding="utf-8")):
+        answer = "".join(chat.ask(row["question"]))
+        in_training = normalize({"instruction": row["question"], "input": ""}) in known
+        asked.append({**row, "answered": answer, "is_right": answer == row["answer"], "in_training": in_training})
+    return asked
+
+
+def held_out_answers(folder: Path, seed: int) -> dict:
+    """
+    How many of the test instructions are answered right, to the letter: those that ask in other words for an answer
+    that was in training, and those whose answer was not.
+    """
+    known = {row["output"] for row in training_rows(seed)}
+    counts = {kind: {"right": 0, "of": 0} for kind in ("new_words", "new_answer")}
+    for row in json.loads((folder / "responses.json").read_text(encoding="utf-8")):
+        count = counts["new_words" if row["output"] in known else "new_answer"]
+        count["of"] += 1
+        count["right"] += row["model_response"] == row["output"]
+    return counts
 
 
 def train_classifier(folder: Path, epochs: float, seed: int) -> dict:
@@ -155,36 +231,136 @@ def obvious_messages(folder: Path) -> list[tuple[str, str, float]]:
 
 def use_elsewhere(folder: Path) -> float:
     """
-    Shows what the classifier thinks word by word, then lets it and the writer work without this package. Returns how
-    far the classifier's two answers are apart, and ends the program where that is more than rounding.
+    Lets the writer and the classifier work in a process that cannot import this package. Returns how far the
+    classifier's two answers are apart; ends the program when that is more than rounding.
     """
     from hf_gpt_scratch.classification.classifier import TextClassifier
     from hf_gpt_scratch.model_folder.clean_process import run_jobs
 
-    heading("4. The probability of spam, word by word")
-    classifier = TextClassifier.from_pretrained(folder / "spam")
-    message = "Hi, are you free on Friday? Reply YES now to claim your prize of 500 in cash"
-    read = (f"{word.strip()}({probability:.0%})" for word, probability in classifier.word_probabilities(message))
-    print(textwrap.fill("  ".join(read), 100))
-    probability = next(classifier.classify([message])).probability
-
-    heading("5. Writer and classifier in a process that cannot import this package")
+    probability = next(TextClassifier.from_pretrained(folder / "spam").classify([MESSAGE])).probability
     generate = {"max_new_tokens": 30, "do_sample": True, "temperature": 0.7, "top_k": 20}
     [written], _ = run_jobs(
         folder / "writer", [{"auto_class": "AutoModelForCausalLM", "text": PROMPT, "generate": generate}]
     )
     [judged], answers = run_jobs(
-        folder / "spam", [{"auto_class": "AutoModelForSequenceClassification", "text": message}]
+        folder / "spam", [{"auto_class": "AutoModelForSequenceClassification", "text": MESSAGE}]
     )
     if failure := written.get("error") or judged.get("error"):
-        sys.exit(f"error: a model does not load elsewhere: {failure}")
+        sys.exit(f"error: a model does not load without this package: {failure}")
     elsewhere = answers["answer.0"].softmax(-1)[0, 1].item()
-    print(f"the writer:     {' '.join(written['text'].split())}")
-    print(f"the classifier: {elsewhere:.1%} spam")
     difference = abs(elsewhere - probability)
     if difference > 1e-5:
-        sys.exit(f"error: the reloaded classifier's answer differs by {difference}.")
+        sys.exit(f"error: the reloaded classifier's probability differs by {difference}.")
+    show_text("writer", written["text"])
+    show_text("classifier", f"{MESSAGE} -> {elsewhere:.1%} spam")
     return difference
+
+
+def show_text(name: str, text: str) -> None:
+    """Prints a text of any length as a paragraph beside a name."""
+    print(textwrap.fill(" ".join(text.split()), WIDTH, initial_indent=f"{name + ':':12}", subsequent_indent=" " * 12))
+
+
+def show_writer(writer: dict) -> None:
+    """What the writer wrote, and what its losses mean."""
+    print("\nThese stories are too short to learn English from, but long enough to learn them by heart: the loss")
+    print("falls on what it reads and rises on the rest.")
+    show_text("before", writer["before"])
+    show_text("after", writer["after"])
+
+
+def show_follower(follower: dict) -> None:
+    """The questions and the answers, those that are not the expected ones marked."""
+    print("\nTwenty questions that anyone might type, and what it answers (x: wrong):")
+    for row in follower["questions"]:
+        mark = " " if row["is_right"] else "x"
+        print(f"{mark} {row['question']:42} {textwrap.shorten(row['answered'], WIDTH - 44, placeholder=' ...')}")
+    counts = follower["held_out"]
+    print(
+        "Of the held-out questions, {right} of {of} that put a learnt fact in new words are right,".format(
+            **counts["new_words"]
+        )
+    )
+    print("and {right} of {of} whose answer was never shown.".format(**counts["new_answer"]))
+
+
+def is_right(label: str, probability: float) -> bool:
+    """Whether a probability of spam is on the side of the message's label."""
+    return (probability > 0.5) == (label == "spam")
+
+
+def show_classifier(folder: Path, obvious: list[tuple[str, str, float]]) -> None:
+    """The probability of spam of the obvious messages, and of one message word by word."""
+    from hf_gpt_scratch.classification.classifier import TextClassifier
+
+    print("\nTwenty messages that anyone might try, and its probability of spam (x: wrong):")
+    for text, label, probability in obvious:
+        mark = " " if is_right(label, probability) else "x"
+        print(f"{mark} {probability:4.0%}  {textwrap.shorten(text, WIDTH - 8, placeholder=' ...')}")
+    words = TextClassifier.from_pretrained(folder).word_probabilities(MESSAGE)
+    print("\nThe probability of spam, word by word:")
+    print(textwrap.fill("  ".join(f"{word.strip()}({probability:.0%})" for word, probability in words), WIDTH))
+
+
+def quoted(text: str) -> str:
+    return subprocess.list2cmdline([text]) if os.name == "nt" else shlex.quote(text)
+
+
+def shortest(path: Path) -> str:
+    """The path as one would type it here."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def program() -> str:
+    """What to type for this environment's `hf-gpt-scratch`: its name alone where the environment is activated."""
+    here = shutil.which("hf-gpt-scratch", path=str(Path(sys.executable).parent))
+    if here is None:
+        return f"{quoted(sys.executable)} -m hf_gpt_scratch_cli"
+    found = shutil.which("hf-gpt-scratch")
+    return "hf-gpt-scratch" if found and Path(found).samefile(here) else quoted(shortest(Path(here)))
+
+
+def next_commands(folder: Path) -> list[tuple[str, str]]:
+    """What to do with the models, each with its command."""
+    writer, follower, spam = (quoted(shortest(folder / name)) for name in ("writer", "follower", "spam"))
+    browser = "in a browser" if importlib.util.find_spec("gradio") else "in a browser *"
+    commands = [
+        ("write a story", f'generate {writer} --prompt "Tilly looked at"'),
+        ("ask questions", f"chat {follower}"),
+        (browser, f"app chat {follower}"),
+        ("judge a message", f'classify {spam} --stream "You have won a free prize"'),
+        (browser, f"app classify {spam}"),
+        ("check a model", f"check {writer}"),
+        ("publish it", f"push {writer} you/my-gpt"),
+    ]
+    return [(name, f"{program()} {words}") for name, words in commands]
+
+
+def results(writer: dict, follower: dict, classifier: dict, obvious: list, difference: float) -> dict[str, str]:
+    """The results, a line each."""
+    spam_right = sum(is_right(label, probability) for _, label, probability in obvious)
+    losses, asked, held_out = writer["metrics"], follower["questions"], follower["held_out"]
+    right, known = sum(row["is_right"] for row in asked), sum(row["in_training"] for row in asked)
+    return {
+        "writer": "a loss of {train_loss:.2f} on what it read, {eval_loss:.2f} on the rest".format(**losses),
+        "follower": f"{right} of {len(asked)} typed questions right ({known} of them trained on in these words)",
+        "held out": "{right} of {of} right in new words, ".format(**held_out["new_words"])
+        + "{right} of {of} with a new answer".format(**held_out["new_answer"]),
+        "spam filter": f"{spam_right} of {len(obvious)} obvious messages right, none of them trained on",
+        "on a test set": f"F1 {classifier['f1']:.3f}, that of a linear model {classifier['baseline']['f1']:.3f}",
+        "reloaded": f"without this package: the same probability within {max(difference, 1e-9):.0e}",
+    }
+
+
+def show_summary(folder: Path, lines: dict[str, str], seconds: float) -> None:
+    heading(f"Done in {seconds:.0f} seconds: three small GPTs, trained here from random weights")
+    for name, text in lines.items():
+        print(f"{name:16} {text}")
+    print(f"\nThey are toys, and they are yours, in {shortest(folder)}. Next:\n")
+    for name, command in next_commands(folder):
+        print(f"{name:16} {command}")
+    if not importlib.util.find_spec("gradio"):
+        print("* first: pip install gradio")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -196,39 +372,27 @@ def main(argv: list[str] | None = None) -> None:
     for part in ("tokenizer", "writer", "follower", "spam"):
         shutil.rmtree(folder / part, ignore_errors=True)
 
-    heading("1. A GPT learns to write from a story of 2,700 words")
+    heading(f"1. A GPT learns to write from {len(STORY.read_text(encoding='utf-8').split()):,} words of stories")
     writer = train_writer(folder / "writer", args.pretrain_steps, args.seed)
+    show_writer(writer)
 
-    heading("2. It learns to follow instructions, from 450 of them")
+    heading(f"2. It learns to answer, from {len(training_rows(args.seed)):,} questions")
     follower = train_follower(folder / "follower", folder / "writer", args.instruct_epochs, args.seed)
-    print(f"{follower['right']} of {len(follower['answers'])} answers it was never shown are right, for example:")
-    for answer in follower["answers"][:3]:
-        print(f"  {answer['instruction']} {answer['input']} -> {answer['model_response']}")
+    show_follower(follower)
 
-    heading("3. A GPT learns to tell spam from ham, from 2,700 messages")
-    metrics = train_classifier(folder / "spam", args.spam_epochs, args.seed)
+    heading("3. Another GPT learns to tell spam from ham, from 2,700 messages")
+    classifier = train_classifier(folder / "spam", args.spam_epochs, args.seed)
+    obvious = obvious_messages(folder / "spam")
+    show_classifier(folder / "spam", obvious)
 
+    heading("4. The models work in a process that cannot import this package")
     difference = use_elsewhere(folder)
 
-    results = {
-        "story loss": "{train_loss:.2f} on what it read, {eval_loss:.2f} on the rest".format(**writer["metrics"]),
-        "instructions followed": f"{follower['right']} of {len(follower['answers'])} that it was never shown",
-        "spam F1 on unseen messages": f"{metrics['f1']:.3f}, a linear model's {metrics['baseline']['f1']:.3f}",
-    }
-    end = {
-        "reloaded without the package": f"same answer, difference {difference:.1e}",
-        "the models": f"{folder}: writer, follower and spam, each with metrics.json and plots/",
-        "what they are": "toys: `hf-gpt-scratch train` makes ones of use",
-        "time": f"{time.perf_counter() - start:.0f} s",
-    }
-    details = {"writer": writer, "follower_metrics": follower["metrics"], "spam_metrics": metrics}
-    write_json(folder / "summary.json", {**results, **end, "seed": args.seed, **details})
-    heading("Done")
-    for name, value in end.items():
-        print(f"{name:30} {value}")
-    command = Path(sys.executable).with_name("hf-gpt-scratch")
-    print(f'Next: {command} classify {folder / "spam"} --stream "your message"')
-    print(f"and:  {command} chat {folder / 'follower'}")
+    seconds, lines = time.perf_counter() - start, results(writer, follower, classifier, obvious, difference)
+    details = {"writer": writer, "follower": follower, "spam": {"metrics": classifier, "obvious_messages": obvious}}
+    facts = {"results": lines, "difference": difference, "seconds": round(seconds, 1), "seed": args.seed}
+    write_json(folder / "summary.json", {**facts, **details})
+    show_summary(folder, lines, seconds)
 
 
 if __name__ == "__main__":

@@ -166,6 +166,11 @@ def encode_prompt(
     return ids, text != row["input"]
 
 
+def is_too_long(tokenizer: PreTrainedTokenizerBase, instruction: str, max_length: int) -> bool:
+    """Whether `encode_prompt` refuses a row of this instruction, whatever its input."""
+    return len(_tokens(tokenizer, render_prompt(instruction))) > max_length - max_length // 4
+
+
 def encode(
     row: Mapping[str, str], tokenizer: PreTrainedTokenizerBase, max_length: int, mask_prompt: bool = False
 ) -> dict:

@@ -31,7 +31,7 @@ from ..modeling_gpt_scratch import GPTScratchForCausalLM
 from ..pretrained import load_pretrained
 from ..prompts import CHAT_TEMPLATE, render_prompt
 from ..tokenizer import fingerprint
-from ..utils.errors import UsageError
+from ..utils.errors import InputError, UsageError
 from ..utils.files import write_json
 from ..utils.result_card import Metric
 from . import arguments
@@ -210,6 +210,18 @@ def measure_both(args: InstructArguments, training_args, tokenizer, encoded) -> 
     return trained, base, answers
 
 
+def check_lengths(splits: DatasetDict, tokenizer: PreTrainedTokenizerBase, max_length: int, limit: int) -> None:
+    """Raises `InputError` where instructions, even without their inputs, leave no room for an answer."""
+    instructions = [text for part in splits.values() for text in part["instruction"]]
+    count = sum(alpaca.is_too_long(tokenizer, text, max_length) for text in instructions)
+    if count:
+        way = f"--max_length up to {limit}" if max_length < limit else "a model with a larger n_positions"
+        raise InputError(
+            f"{count} of {len(instructions)} rows have an instruction that is too long: of {max_length} tokens, a"
+            f" quarter is kept for the answer; use {way}, or remove these rows from the data."
+        )
+
+
 def encode(
     args: InstructArguments, splits: DatasetDict, tokenizer: PreTrainedTokenizerBase, limit: int
 ) -> tuple[DatasetDict, dict, int]:
@@ -217,6 +229,7 @@ def encode(
     max_length = limit if args.max_length is None else args.max_length
     if not 2 <= max_length <= limit:
         raise UsageError(f"max_length must be 2 to {limit}, the most that the model reads, not {max_length}.")
+    check_lengths(splits, tokenizer, max_length, limit)
     encoded, cut = alpaca.encode_splits(splits, tokenizer, max_length, args.mask_prompt)
     if any(sum(counts.values()) for counts in cut.values()):
         print(f"Prompts and responses cut to {max_length} tokens together: {cut}")

@@ -275,7 +275,12 @@ def test_perplexity_and_repetition_by_hand(tiny_config):
         ({"lora_r": 0}, "lora_r must be at least 1, not 0"),
         ({"repetition_penalty": 0}, "repetition_penalty must be above 0, not 0.0"),
         ({"max_length": 161}, "max_length must be 2 to 160"),
-        ({"max_length": 20}, "An instruction makes a prompt of"),
+        (
+            {"max_length": 20},
+            "70 of 70 rows have an instruction that is too long: of 20 tokens, a quarter is kept for the"
+            " answer; use --max_length up to 160, or remove these rows",
+        ),
+        ({"n_positions": 20}, "use a model with a larger n_positions, or remove these rows"),
         ({"answered_rows": 0}, "answered_rows must be at least 1"),
         ({"n_head": 5}, "n_embd (64) must be divisible by n_head (5)"),
         ({"resume_from_checkpoint": "true"}, "no complete checkpoint"),
