@@ -41,6 +41,10 @@ from .samplers import LengthGroupedTrainer
 from .trainer import early_stopping
 
 
+EXAMPLE = "hf-gpt-scratch train instruct --train_tokenizer 2000 --output_dir runs/instruct"
+DEFAULTS = {"num_train_epochs": 2.0}
+
+
 @dataclass
 class InstructArguments(ModelArguments):
     """The data and the model; everything about the training itself is transformers' TrainingArguments."""
@@ -76,8 +80,7 @@ class InstructArguments(ModelArguments):
 
 
 def make_parser() -> HfArgumentParser:
-    example = "hf-gpt-scratch train instruct --train_tokenizer 2000 --output_dir runs/instruct"
-    return arguments.make_parser("instruct", InstructArguments, __doc__, example, num_train_epochs=2.0)
+    return arguments.make_parser("instruct", InstructArguments, __doc__, EXAMPLE, **DEFAULTS)
 
 
 def check(args: InstructArguments, training_args: ScratchTrainingArguments) -> None:

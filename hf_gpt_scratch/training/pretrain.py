@@ -33,6 +33,7 @@ from .trainer import ScratchTrainer
 
 IN_MEMORY = 32_000_000  # characters; a larger text is streamed
 TOKENIZER_SAMPLE = 10_000_000  # characters that a tokenizer is trained on, at most
+EXAMPLE = "hf-gpt-scratch train pretrain cpu_small --output_dir runs/verdict"
 DEFAULTS = {
     "learning_rate": 4e-4,
     "lr_scheduler_type": "cosine",
@@ -64,8 +65,8 @@ class PretrainArguments(ModelArguments):
     streaming: str = field(
         default="auto",
         metadata={
-            "help": "yes: tokenize while training, endlessly, with --max_steps. auto: for a Hub data set and more"
-            f" than {IN_MEMORY:,} characters. no: hold the tokens in memory.",
+            "help": "yes: tokenize while training, without end; needs --max_steps. no: keep all tokens in memory."
+            " auto: yes for a Hub data set or more than 32,000,000 characters, else no.",
             "choices": ["auto", "yes", "no"],
         },
     )
@@ -95,8 +96,7 @@ class PretrainArguments(ModelArguments):
 
 
 def make_parser() -> HfArgumentParser:
-    example = "hf-gpt-scratch train pretrain cpu_small --output_dir runs/verdict"
-    return arguments.make_parser("pretrain", PretrainArguments, __doc__, example, **DEFAULTS)
+    return arguments.make_parser("pretrain", PretrainArguments, __doc__, EXAMPLE, **DEFAULTS)
 
 
 def check(args: PretrainArguments, training_args: ScratchTrainingArguments) -> None:

@@ -1,5 +1,6 @@
 """What the jobs share: how a run begins, what is recorded of it, and how it ends."""
 
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -8,12 +9,15 @@ from pathlib import Path
 from transformers import HfArgumentParser, Trainer
 
 from ..hub.push import push_trained
-from ..model_folder.saving import measurements
 from ..utils.files import write_json
 from ..utils.provenance import command_line, environment, recorded_source
 from ..utils.result_card import Metric, ResultCard
+from . import configs
 from .arguments import parse_yaml_and_args, resume_checkpoint, training_settings
 from .progress import quieten
+
+
+OUTPUTS = ("samples.jsonl", "predictions.csv", "responses.json", "judge.json", "judge.png")
 
 
 class Run:
@@ -36,28 +40,30 @@ class Run:
         )
         self.args, self.training_args = parse_yaml_and_args(parser, self.argv, job)
         self.output_dir = Path(self.training_args.output_dir)
+        overwrite, resume = self.training_args.overwrite_output_dir, self.training_args.resume_from_checkpoint
+        configs.require_free(self.output_dir, overwrite, resume, getattr(self.args, "model_name_or_path", None))
         self.start = time.perf_counter()
         self.train_seconds = None
         if not self.training_args.verbose:
             quieten()
 
     def train(self, trainer: Trainer) -> None:
-        """Trains, from a checkpoint where the settings name one."""
+        """Trains, from a checkpoint where the settings say so."""
         resumed = resume_checkpoint(self.training_args)
-        self.warn_of_deletions()
+        if self.training_args.overwrite_output_dir and self.training_args.process_index == 0:
+            self.remove_earlier_run()
         seconds = trainer.train(resume_from_checkpoint=resumed).metrics["train_runtime"]
         self.train_seconds = None if resumed else seconds  # Trainer knows those of the last session
 
-    def warn_of_deletions(self) -> None:
-        """Names the measurements of an older model in the folder, which go when the new one takes its place."""
-        paths = measurements(self.output_dir)
-        if paths and self.training_args.process_index == 0:
-            names = ", ".join(str(path.relative_to(self.output_dir)) for path in paths)
-            print(
-                f"note: {self.output_dir} holds a model that was measured; when the new one is saved in its place,"
-                f" {names} will be deleted. To keep them, stop now and name another --output_dir.",
-                file=sys.stderr,
-            )
+    def remove_earlier_run(self) -> None:
+        """
+        Deletes the checkpoints and outputs of an earlier run. Its model stays until the new one takes its place, and
+        its measurements go then (`model_folder.saving`).
+        """
+        for folder in configs.checkpoints(self.output_dir):
+            shutil.rmtree(folder)
+        for name in OUTPUTS:
+            (self.output_dir / name).unlink(missing_ok=True)
 
     def facts(self, **data: str | None) -> dict:
         """

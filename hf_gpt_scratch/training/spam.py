@@ -30,6 +30,8 @@ from .run_record import Run
 from .samplers import LengthGroupedTrainer
 from .trainer import early_stopping
 
+EXAMPLE = "hf-gpt-scratch train spam cpu_small --output_dir runs/spam"
+DEFAULTS = {"per_device_eval_batch_size": 64, "num_train_epochs": 5.0, "metric_for_best_model": "f1"}
 SHOWN = ("f1", "precision", "recall", "mcc", "accuracy")  # in the card, and at the end of a run
 
 
@@ -65,9 +67,7 @@ class SpamArguments(ModelArguments):
 
 
 def make_parser() -> HfArgumentParser:
-    example = "hf-gpt-scratch train spam cpu_small --output_dir runs/spam"
-    defaults = {"per_device_eval_batch_size": 64, "num_train_epochs": 5.0, "metric_for_best_model": "f1"}
-    return arguments.make_parser("spam", SpamArguments, __doc__, example, **defaults)
+    return arguments.make_parser("spam", SpamArguments, __doc__, EXAMPLE, **DEFAULTS)
 
 
 def check(args: SpamArguments, training_args: ScratchTrainingArguments) -> None:

@@ -57,16 +57,22 @@ def check(out: str, folder: Path, lines: int) -> None:
     assert not re.search(r"[{}]|%\||warning", out, re.IGNORECASE), out
 
 
-def test_a_run_prints_no_line_of_a_library_and_says_what_it_will_delete(tmp_path, capfd):
+def test_a_run_prints_no_line_of_a_library_and_replaces_another_only_when_told(tmp_path, capfd):
     argv = words(tmp_path, "--data_file", DATA / "messages.tsv")
     command = [sys.executable, "-m", "hf_gpt_scratch_cli", "train", "spam", *argv]
     run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert run.returncode == 0 and run.stderr == "", run.stderr
     check(run.stdout, tmp_path, lines=5)
+    before = (tmp_path / "out" / "model.safetensors").read_bytes()
+    again = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert again.returncode == 1 and again.stderr.count("\n") == 1 and "--overwrite_output_dir true" in again.stderr
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == before
+    argv += ["--overwrite_output_dir", "true", "--seed", "5"]
     spam.main([*argv, "--verbose", "true", "--disable_tqdm", "true"])
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() != before
     again = capfd.readouterr()
     assert "{'loss': " in again.out and "epoch      loss" not in again.out
-    assert "note: " in again.err and "metrics.json, results/spam.json will be deleted" in again.err
+    assert "note: " in again.err and "is deleted: metrics.json, results/spam.json" in again.err
 
 
 @pytest.mark.parametrize(
