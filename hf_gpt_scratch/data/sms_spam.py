@@ -59,16 +59,14 @@ def load_messages(data_file: str | os.PathLike | None = None, dataset_name: str 
         raise UsageError("Give --data_file or --dataset_name, not both.")
     if dataset_name:
         return _from_hub(dataset_name)
-    if not data_file:
-        data_file = download(URL)
-    path = Path(data_file)
+    path = Path(data_file) if data_file else download(URL)
     if not path.is_file():
         raise InputError(f"The data file {path} does not exist.")
     content = _unzip(path) if zipfile.is_zipfile(path) else path.read_bytes()
     if content[:4] == b"PK\x03\x04":
         raise InputError(f"The zip file {path} is cut short; download it again.")
     try:
-        return parse_messages(content.decode("utf-8-sig"), str(path))
+        return parse_messages(content.decode("utf-8-sig"), str(path) if data_file else URL)
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text ({error}).") from None
 

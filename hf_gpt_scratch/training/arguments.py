@@ -181,7 +181,9 @@ class ModelArguments:
     train_tokenizer: int | None = field(
         default=None, metadata={"help": "Train a tokenizer of this many tokens on the training texts."}
     )
-    individual_digits: bool = field(default=False, metadata={"help": "Make every digit a token of its own in that tokenizer."})
+    individual_digits: bool = field(
+        default=False, metadata={"help": "Make every digit a token of its own in that tokenizer."}
+    )
     n_positions: int = field(default=256, metadata={"help": "Context length in tokens, for random weights."})
     n_embd: int = field(default=128, metadata={"help": "Embedding size, for random weights."})
     n_layer: int = field(default=4, metadata={"help": "Transformer blocks, for random weights."})
@@ -198,17 +200,23 @@ class ModelArguments:
         """
         source = self.tokenizer_name or self.model_name_or_path
         if self.train_tokenizer and source:
-            raise UsageError("--train_tokenizer cannot be combined with --model_name_or_path or --tokenizer_name; omit one of them.")
+            raise UsageError(
+                "--train_tokenizer cannot be combined with --model_name_or_path or --tokenizer_name; omit one of them."
+            )
         if self.train_tokenizer:
             return train_tokenizer(texts, self.train_tokenizer, self.individual_digits, self.n_positions)
         if source is None:
-            raise UsageError("Give --model_name_or_path, or --train_tokenizer (such as 2000) to start from random weights.")
+            raise UsageError(
+                "Give --model_name_or_path, or --train_tokenizer (such as 2000) to start from random weights."
+            )
         for option in ("tokenizer_name", "model_name_or_path"):
             if is_missing_folder(value := getattr(self, option) or ""):
                 raise InputError(configs.no_folder(value, option))
         tokenizer = load_tokenizer(source)
         if tokenizer.eos_token_id is None:
-            raise InputError(f"The tokenizer of {source} has no EOS token to end texts with; choose another with --tokenizer_name.")
+            raise InputError(
+                f"The tokenizer of {source} has no EOS token to end texts with; choose another with --tokenizer_name."
+            )
         return tokenizer
 
     def make_model(

@@ -24,7 +24,7 @@ from ..data.losses import mean_loss, perplexities, row_losses
 from ..data.packing import LanguageModelCollator, pack
 from ..evaluation.instruction import DEFINITIONS, repetition_rate
 from ..evaluation.intervals import wilson
-from ..evaluation.plots import plot_training
+from ..evaluation.plots import Saved, plot_training
 from ..generation.batch import complete_prompts
 from ..model_folder.contents import ADAPTER_CONFIG, ModelFolder
 from ..modeling_gpt_scratch import GPTScratchForCausalLM
@@ -33,13 +33,12 @@ from ..prompts import CHAT_TEMPLATE, render_prompt
 from ..tokenizer import fingerprint
 from ..utils.errors import UsageError
 from ..utils.files import write_json
-from ..utils.result_card import Metric
+from ..utils.result_card import Metric, rounded
 from . import arguments
 from .arguments import ModelArguments, ScratchTrainingArguments
 from .run_record import Run
 from .samplers import LengthGroupedTrainer
-from .trainer import early_stopping
-
+from .trainer import early_stopping, saved_weights
 
 EXAMPLE = "hf-gpt-scratch train instruct --train_tokenizer 2000 --output_dir runs/instruct"
 DEFAULTS = {"num_train_epochs": 2.0}
@@ -195,7 +194,7 @@ def measure(model, tokenizer, rows, args: InstructArguments, quiet: bool) -> tup
         **result,
         "stop_rate": stopped / len(answers),
         "repetition_rate": repetition_rate(answer.token_ids for answer in answers),
-        "tokens_per_second": (sum(len(answer.token_ids) for answer in answers) + stopped) / seconds,
+        "tokens_per_second": rounded((sum(len(answer.token_ids) for answer in answers) + stopped) / seconds),
     }, answers
 
 
@@ -273,7 +272,8 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
     if not trainer.save_final(lambda folder: merge(folder, args, tokenizer) if args.merge_adapter else None):
         return {}
 
-    state, accelerator, repo_id = trainer.state, trainer.accelerator, trainer.hub_model_id
+    state, saved = trainer.state, saved_weights(trainer)
+    accelerator, repo_id = trainer.accelerator, trainer.hub_model_id
     trainer = model = None  # the optimizer goes with it
     accelerator.free_memory()
     trained, base, answers = measure_both(args, training_args, tokenizer, encoded)
@@ -297,7 +297,7 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
     }
     metrics["versions"] |= adapter_versions(args)
     write_responses(run.output_dir, splits["test"], answers, tokenizer)
-    write_results(run, metrics, state.log_history)
+    write_results(run, metrics, state.log_history, saved)
     run.push(repo_id)
     return metrics
 
@@ -344,7 +344,7 @@ def card_numbers(row: dict, answered: int) -> dict[str, Metric]:
     }
 
 
-def write_results(run: Run, metrics: dict, log_history: list[dict]) -> None:
+def write_results(run: Run, metrics: dict, log_history: list[dict], saved: Saved) -> None:
     """Writes the numbers, the card and the picture, and prints a table of the numbers before and after."""
     answered, rows = metrics["answered_rows"], metrics["sizes"]["test"]
     run.write(
@@ -357,13 +357,15 @@ def write_results(run: Run, metrics: dict, log_history: list[dict]) -> None:
         baselines={"before tuning": card_numbers(metrics["base"], answered)},
         predictions="responses.json",
     )
-    plot_training(log_history, run.picture("training"), metric="perplexity")
-    keys = ("perplexity", "response_perplexity", "stop_rate", "repetition_rate", "tokens_per_second")
-    print(f"{'':8}" + "".join(f"{key:>21}" for key in keys))
-    for name, row in (("base", metrics["base"]), ("trained", metrics)):
-        print(f"{name:8}" + "".join(f"{row[key]:21.4g}" for key in keys))
-    masked = ", which mask_prompt keeps the model from learning" if metrics["mask_prompt"] else ""
-    print(
-        f"The rates are of {answered} answers, the perplexities of {rows} test rows, the first with prompts{masked}."
-    )
-    print(f"The model, responses.json, metrics.json, results/instructions.json and plots/ are in {run.output_dir}.")
+    plot_training(log_history, run.picture("training"), "perplexity", saved, unit="nats per token")
+    print(f"\n{'':22}{'before':>10}{'trained':>10}")
+    for key, meaning in {
+        "response_perplexity": f"of the {rows} test responses",
+        "perplexity": "prompts included"
+        + (", which mask_prompt keeps out of training" if metrics["mask_prompt"] else ""),
+        "stop_rate": f"share of {answered} answers that end in the EOS token",
+        "repetition_rate": "share of repeated 4-grams in the answers",
+    }.items():
+        print(f"{key:22}{metrics['base'][key]:>10.4g}{metrics[key]:>10.4g}   {meaning}")
+    files = ("responses.json", "metrics.json", "results/instructions.json", "plots/")
+    run.say_what_is_there(files, "chat")

@@ -8,6 +8,7 @@ Writes into `--output_dir`: the model (loadable by `AutoModelForCausalLM`), its 
 
 import json
 import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,17 +20,17 @@ from ..data.losses import mean_loss, row_losses
 from ..data.packing import LanguageModelCollator
 from ..data.rows import PackedDocuments, StreamedRows, Windows
 from ..data.text import Part, Text, load_text, split, tokenize
-from ..evaluation.plots import plot_language_model
+from ..evaluation.plots import Saved, plot_language_model
 from ..generation.sampling import stream_text
 from ..modeling_gpt_scratch import GPTScratchForCausalLM
 from ..tokenizer import fingerprint
 from ..utils.errors import InputError, UsageError
-from ..utils.result_card import Metric
+from ..utils.result_card import Metric, rounded
 from . import arguments
 from .arguments import ModelArguments, ScratchTrainingArguments
 from .progress import print_line
 from .run_record import Run
-from .trainer import ScratchTrainer
+from .trainer import ScratchTrainer, saved_weights
 
 IN_MEMORY = 32_000_000  # characters; a larger text is streamed
 TOKENIZER_SAMPLE = 10_000_000  # characters that a tokenizer is trained on, at most
@@ -186,7 +187,7 @@ class Sampling(TrainerCallback):
             line = {"step": step, "tokens_seen": state.num_input_tokens_seen, "text": text}
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
-            print_line(f"{step:>7}  sample: {' '.join(text.split())}")
+            print_line(f"{'':9}| step {step}: {' '.join(text.split())}")
 
 
 def make_trainer(
@@ -215,20 +216,23 @@ def results(trainer, layout, max_length: int) -> dict:
     first_step = max((entry["step"] for entry in history if "loss" in entry and entry not in last), default=0) + 1
     evaluations = [entry for entry in history if "eval_loss" in entry]
     best = min(evaluations, key=lambda entry: entry["eval_loss"])
-    windows = f"windows of {max_length} tokens side by side; every token but the first counts once, seen from those"
-    documents = f"documents of at most {max_length} tokens, longer ones cut; every token but the first of each counts"
+    windows = f"consecutive windows of {max_length} tokens; each token but the first counts once, predicted from those"
+    documents = f"documents of at most {max_length} tokens, longer ones cut; all tokens but the first of each count"
     return {
         "train_loss": last[0]["loss"] if last else None,
-        "train_loss_is": f"the mean over steps {first_step} to {last[0]['step']}, as logged" if last else None,
         "eval_loss": eval_loss,
         "perplexity": math.exp(eval_loss),
-        "perplexity_is": f"exp(eval_loss), per token of the tokenizer {fingerprint(trainer.processing_class)}, of the"
-        " saved weights: the validation part in "
-        + (f"{windows} before it in its window" if hasattr(layout, "stride") else documents),
         "lowest_eval_loss": {key: best[key] for key in ("step", "eval_loss")},
         "steps": trainer.state.global_step,
         "tokens_seen": trainer.state.num_input_tokens_seen,
-        "tokens_per_second": last[0].get("train_tokens_per_second") if last else None,  # evaluations included
+        "tokens_per_second": rounded(last[0].get("train_tokens_per_second")) if last else None,
+        "definitions": {
+            "train_loss": f"mean over steps {first_step} to {last[0]['step']}, as logged" if last else None,
+            "perplexity": f"exp(eval_loss), per token of the tokenizer {fingerprint(trainer.processing_class)}, of"
+            " the saved weights: the validation part in "
+            + (f"{windows} preceding it in its window" if hasattr(layout, "stride") else documents),
+            "tokens_per_second": "training tokens by the time of the run, evaluations included",
+        },
     }
 
 
@@ -267,12 +271,12 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
         "vocab_size": model.config.vocab_size,
         **run.facts(source=text.source, sha256=text.sha256, revision=text.revision),
     }
-    write_results(run, metrics, trainer.state.log_history)
+    write_results(run, metrics, trainer.state.log_history, saved_weights(trainer))
     run.push(trainer.hub_model_id)
     return metrics
 
 
-def write_results(run: Run, metrics: dict, log_history: list[dict]) -> None:
+def write_results(run: Run, metrics: dict, log_history: list[dict], saved: Saved) -> None:
     """Writes the numbers, the card and the picture, and prints the numbers."""
     losses = {name: metrics[name] for name in ("perplexity", "eval_loss")}
     losses |= {"lowest_eval_loss": metrics["lowest_eval_loss"]["eval_loss"], "train_loss": metrics["train_loss"]}
@@ -280,11 +284,14 @@ def write_results(run: Run, metrics: dict, log_history: list[dict]) -> None:
         "pretraining",
         metrics,
         task="language modelling",
-        protocol=f"{metrics['perplexity_is']}; {metrics['split']}",
+        protocol=f"{metrics['definitions']['perplexity']}; {metrics['split']}",
         numbers={name: Metric(value, higher_is_better=False) for name, value in losses.items() if value is not None},
     )
-    plot_language_model(log_history, run.picture("training"))
-    keys = ("train_loss", "eval_loss", "perplexity", "tokens_seen", "tokens_per_second")
-    print("\n" + "".join(f"{key:>19}" for key in keys))
-    print("".join(f"{'not logged' if metrics[key] is None else format(metrics[key], ',.4g'):>19}" for key in keys))
-    print(f"The model, metrics.json, results/pretraining.json, samples.jsonl and plots/ are in {run.output_dir}.")
+    plot_language_model(log_history, run.picture("training"), saved)
+    train_loss = "not logged" if metrics["train_loss"] is None else f"{metrics['train_loss']:.4g}"
+    speed = "" if metrics["tokens_per_second"] is None else f", {metrics['tokens_per_second']:,} a second"
+    print(f"\n{'training loss':17}{train_loss}")
+    print(f"{'validation loss':17}{metrics['eval_loss']:.4g} (perplexity {metrics['perplexity']:.4g})")
+    print(f"{'tokens seen':17}{metrics['tokens_seen']:,}{speed}")
+    files = ("metrics.json", "results/pretraining.json", "samples.jsonl", "plots/")
+    run.say_what_is_there(files, "generate", f"--prompt {shlex.quote(run.args.sample_prompt)}")

@@ -1,5 +1,7 @@
 """What the jobs share: how a run begins, what is recorded of it, and how it ends."""
 
+import os
+import shlex
 import shutil
 import sys
 import time
@@ -10,12 +12,11 @@ from transformers import HfArgumentParser, Trainer
 
 from ..hub.push import push_trained
 from ..utils.files import write_json
-from ..utils.provenance import command_line, environment, recorded_source
-from ..utils.result_card import Metric, ResultCard
+from ..utils.provenance import command_line, environment, public_name, shown_path
+from ..utils.result_card import Metric, ResultCard, rounded
 from . import configs
 from .arguments import parse_yaml_and_args, resume_checkpoint, training_settings
 from .progress import quieten
-
 
 OUTPUTS = ("samples.jsonl", "predictions.csv", "responses.json", "judge.json", "judge.png")
 
@@ -70,19 +71,37 @@ class Run:
         What metrics.json says of every run.
 
         Args:
-            data: `source`, `sha256` and what else tells the data.
+            data: `source`, `sha256` and what else identifies the data.
         """
         seed = self.training_args.seed
         return {
-            "train_seconds": self.train_seconds,
+            "train_seconds": rounded(self.train_seconds),
             "seconds": round(time.perf_counter() - self.start, 1),
             "seed": seed,
             "settings": training_settings(self.training_args),
-            "base_model": recorded_source(self.args.model_name_or_path),
-            "data": {**data, "dataset": self.args.dataset_name},
+            "base_model": self.relative(self.args.model_name_or_path),
+            "data": {
+                **data,
+                "source": public_name(data["source"]),
+                "file": self.relative(self.args.data_file),
+                "dataset": self.args.dataset_name,
+            },
             "command": self.command(),
             **environment(),
         }
+
+    def relative(self, name_or_path: str | None) -> str | None:
+        """
+        A local file or folder by its path from the run's folder, which holds wherever both are moved together, and
+        which nobody takes for a repository; anything else, such as a repository, as it is.
+        """
+        if not name_or_path or not os.path.exists(name_or_path):
+            return name_or_path
+        try:
+            path = Path(os.path.relpath(name_or_path, self.output_dir)).as_posix()
+        except ValueError:  # another drive of Windows
+            return name_or_path
+        return path if path.startswith("..") else f"./{path}"
 
     def command(self) -> str:
         """The command that began it."""
@@ -93,7 +112,7 @@ class Run:
         write_json(self.output_dir / "metrics.json", metrics)
         ResultCard(
             task=task or metrics["task"],
-            data=[{key: value for key, value in metrics["data"].items() if value}],
+            data=[{key: value for key, value in metrics["data"].items() if value and key != "file"}],
             metrics=numbers,
             seeds=[metrics["seed"]],
             command=metrics["command"],
@@ -105,6 +124,12 @@ class Run:
         """Where a picture goes."""
         (self.output_dir / "plots").mkdir(exist_ok=True)
         return self.output_dir / "plots" / f"{name}.png"
+
+    def say_what_is_there(self, files: Sequence[str], command: str, *words: str) -> None:
+        """Prints what the run wrote, and the command to go on with."""
+        folder = shown_path(self.output_dir)
+        print(f"\nWrote {folder} (the model, {', '.join(files)}).")
+        print(f"Next: {' '.join(['hf-gpt-scratch', command, shlex.quote(folder), *words])}")
 
     def push(self, repo_id: str | None) -> None:
         """Pushes what was saved, if the settings say so."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict
 from scipy.special import softmax
 from transformers import DataCollatorWithPadding, EvalPrediction, HfArgumentParser, PreTrainedTokenizerBase, set_seed
 
@@ -28,10 +28,11 @@ from . import arguments
 from .arguments import ModelArguments, ScratchTrainingArguments
 from .run_record import Run
 from .samplers import LengthGroupedTrainer
-from .trainer import early_stopping
+from .trainer import early_stopping, saved_weights
 
 EXAMPLE = "hf-gpt-scratch train spam cpu_small --output_dir runs/spam"
 DEFAULTS = {"per_device_eval_batch_size": 64, "num_train_epochs": 5.0, "metric_for_best_model": "f1"}
+THRESHOLDS = {"GPT": 0.5, STRONGEST: 0.0}  # a message of a higher score is spam
 SHOWN = ("f1", "precision", "recall", "mcc", "accuracy")  # in the card, and at the end of a run
 
 
@@ -178,7 +179,10 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
         "split_seed": split_seed,
         **run.facts(source=messages.source, sha256=messages.sha256),
     }
-    write_results(run, metrics, splits, logits["test"], trainer.state.log_history)
+    scores = {"GPT": softmax(logits["test"].astype(float), axis=-1)[:, 1]}
+    scores |= {STRONGEST: baseline_scores(STRONGEST, splits["train"], splits["test"])[0]}
+    write_results(run, metrics, splits["test"], scores)
+    draw(run, metrics, splits["test"]["label"], scores, trainer)
     run.push(trainer.hub_model_id)
     return metrics
 
@@ -192,21 +196,19 @@ def describe(splits: DatasetDict) -> dict:
     }
 
 
-def write_results(run: Run, metrics: dict, splits: DatasetDict, logits: np.ndarray, log_history: list[dict]) -> None:
+def write_results(run: Run, metrics: dict, test: Dataset, scores: dict[str, np.ndarray]) -> None:
     """
-    Adds the linear model's numbers to `metrics`; writes them, the card, the predictions and the pictures; prints both
-    models' numbers. `logits` are those of the test set.
+    Adds the linear model's numbers to `metrics`; writes them, the card and the predictions; prints both models'
+    numbers. `scores` are each model's of the test set: the GPT's probabilities, the linear model's decision values.
     """
-    test = splits["test"]
-    probabilities = softmax(logits.astype(float), axis=-1)[:, 1]
-    [scores] = baseline_scores(STRONGEST, splits["train"], test)
-    linear = BinaryClassification().compute(predictions=(scores > 0).astype(int), references=test["label"])
+    ours, theirs = scores["GPT"], scores[STRONGEST]
+    linear = BinaryClassification().compute(predictions=(theirs > 0).astype(int), references=test["label"])
     metrics["baseline"] = {"name": STRONGEST, **linear}
     rows = {
         name: {key: Metric(row[key], row["intervals"][key]) for key in SHOWN}
         for name, row in (("GPT", metrics), (STRONGEST, linear))
     }
-    difference = Metric(*f1_difference(test["label"], probabilities > 0.5, scores > 0))
+    difference = Metric(*f1_difference(test["label"], ours > THRESHOLDS["GPT"], theirs > THRESHOLDS[STRONGEST]))
     protocol = (
         f"{metrics['protocol']} split {metrics['split_seed']}: {len(test)} test messages, of which"
         f" {metrics['spam']['test']} are spam and {metrics['test_rows_with_a_near_copy_in_train']} have a near-copy in"
@@ -217,15 +219,26 @@ def write_results(run: Run, metrics: dict, splits: DatasetDict, logits: np.ndarr
         metrics,
         protocol=protocol,
         numbers={**rows["GPT"], "f1_above_baseline": difference},
-        baselines={STRONGEST: {**rows[STRONGEST], "f1_above_baseline": Metric(0.0)}},
+        baselines={STRONGEST: rows[STRONGEST]},
         predictions="predictions.csv",
     )
-    columns = {"text": test["text"], "label": test["label"], "probability": probabilities, STRONGEST: scores}
+    columns = {"text": test["text"], "label": test["label"], "probability": ours, STRONGEST: theirs}
     pd.DataFrame(columns).to_csv(run.output_dir / "predictions.csv", index=False)
-    plot_training(log_history, run.picture("training"))
-    plot_confusion_matrix(metrics["confusion_matrix"], LABELS, run.picture("confusion_matrix"))
-    plot_precision_recall(test["label"], {"GPT": probabilities, STRONGEST: scores}, run.picture("precision_recall"))
-    print(f"\n{'on the test set':20}" + "".join(f"{name:>10}" for name in SHOWN))
+    size = f"{len(test)} test messages"
+    print(f"\n{size:20}" + "".join(f"{name:>10}" for name in SHOWN))
     for name, row in rows.items():
         print(f"{name:20}" + "".join(f"{row[key].value:10.4f}" for key in SHOWN))
-    print(f"The model, metrics.json, results/spam.json, predictions.csv and plots/ are in {run.output_dir}.")
+    low, high = difference.interval
+    print(f"F1 of the GPT less the linear model's: {difference.value:+.4f} (95 % interval {low:+.4f} to {high:+.4f}).")
+    files = ("metrics.json", "results/spam.json", "predictions.csv", "plots/")
+    run.say_what_is_there(files, "classify", '"WINNER!! Claim your prize now"')
+
+
+def draw(run: Run, metrics: dict, labels: Sequence[int], scores: dict[str, np.ndarray], trainer) -> None:
+    """Draws the pictures of the run and of its `scores` of the test set."""
+    where = f"on the {len(labels)} test messages"
+    plot_training(trainer.state.log_history, run.picture("training"), "f1", saved_weights(trainer), "nats per message")
+    matrix, title = metrics["confusion_matrix"], f"Confusion matrix\n{where}"
+    plot_confusion_matrix(matrix, LABELS, run.picture("confusion_matrix"), title)
+    title = f"Precision and recall {where}"
+    plot_precision_recall(labels, scores, run.picture("precision_recall"), THRESHOLDS, title)

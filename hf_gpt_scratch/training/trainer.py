@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.utils import PushInProgress
 
+from ..evaluation.plots import Saved
 from ..hub.files import check_texts, uploadable
 from ..hub.findings import CheckFailed
 from ..hub.push import hub_errors, prepare
@@ -136,6 +137,14 @@ class ScratchTrainer(Trainer):
                 except (InputError, MemoryError, RuntimeError) as error:  # the model itself is safe
                     print(f"note: its answers were not recorded ({error}); `check` can do it later.", file=sys.stderr)
         return is_main
+
+
+def saved_weights(trainer: Trainer) -> Saved:
+    """Which step's weights a trainer ended with, and by which metric they were chosen."""
+    args, state = trainer.args, trainer.state
+    if args.load_best_model_at_end and state.best_model_checkpoint:
+        return Saved(state.best_global_step, args.metric_for_best_model.removeprefix("eval_"))
+    return Saved(state.global_step)
 
 
 def make_base_absolute(adapter: Path) -> None:

@@ -72,7 +72,7 @@ class ResultCard:
 
 
 def read_card(path: str | os.PathLike) -> ResultCard:
-    """Reads one card; raises `InputError` when the file is none."""
+    """Reads one card; raises `InputError` when the file is not one."""
     try:
         values = read_json_object(path)
         is_of_this_version = values.pop("version") == VERSION
@@ -81,7 +81,7 @@ def read_card(path: str | os.PathLike) -> ResultCard:
             baselines = {name: _metrics(one) for name, one in baselines.items()}
             card = ResultCard(**{**values, "metrics": metrics, "baselines": baselines})
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"{path} is no result card ({type(error).__name__}: {one_line(error)}).") from None
+        raise InputError(f"{path} is not a result card ({type(error).__name__}: {one_line(error)}).") from None
     if not is_of_this_version:
         raise InputError(f"{path} is a result card of another version; measure again.")
     _check(card, Path(path))
@@ -92,8 +92,17 @@ def read_cards(run: str | os.PathLike) -> dict[str, ResultCard]:
     """The cards of a run's folder by their names; raises `InputError` when it has none."""
     paths = sorted((Path(run) / FOLDER).glob("*.json"))
     if not paths:
-        raise InputError(f"{run} has no results/*.json: it is no folder that an evaluation here wrote to.")
+        inside = [path for path in sorted(Path(run).glob("*")) if any((path / FOLDER).glob("*.json"))]
+        raise InputError(
+            f"{run} has no results/*.json; give the output folder of a training or an evaluation"
+            f"{f', such as {inside[0]}' if inside else ''}."
+        )
     return {path.stem: read_card(path) for path in paths}
+
+
+def rounded(value: float | None, digits: int = 4) -> float | None:
+    """A time or a speed without the digits that are noise. Losses and scores are kept whole, to be proved again."""
+    return value if not value else float(f"{value:.{digits}g}")
 
 
 def identity(data: Mapping, digits: int | None = None) -> str:

@@ -135,7 +135,9 @@ def make_run(folder: Path, name: str) -> Path:
     """A folder that holds what the name says."""
     folder.mkdir()
     if name == "a result card":
-        card = ResultCard("a task", "a protocol", [{"source": "x", "sha256": "ab"}], {"x": Metric(1.0)}, "a command", {})
+        card = ResultCard(
+            "a task", "a protocol", [{"source": "x", "sha256": "ab"}], {"x": Metric(1.0)}, "a command", {}
+        )
         card.write(folder, "spam")
     elif name.startswith("checkpoint"):
         (folder / name).mkdir()
@@ -160,7 +162,9 @@ def test_a_run_is_not_replaced_unasked(held, tmp_path):
         configs.check_words([*words, option], "spam")
     with pytest.raises(UsageError, match="not both"):
         configs.check_words([*words, "--overwrite_output_dir", "true", "--resume_from_checkpoint", "true"], "spam")
-    with pytest.raises(InputError, match="--overwrite_output_dir"):  # another run's checkpoint does not make it this one
+    with pytest.raises(
+        InputError, match="--overwrite_output_dir"
+    ):  # another run's checkpoint does not make it this one
         configs.check_words([*words, "--resume_from_checkpoint", str(tmp_path / "other" / "checkpoint-5")], "spam")
 
 

@@ -27,7 +27,7 @@ from ...classification.calibration import Calibration
 from ...data.sms_spam import leaked_rows, normalize
 from ...utils.errors import InputError, UsageError
 from ...utils.files import write_json, write_whole
-from ...utils.provenance import environment
+from ...utils.provenance import environment, public_name
 from ...utils.result_card import Metric, ResultCard
 from ..intervals import percentiles
 from ..metrics import (
@@ -243,7 +243,7 @@ def benchmark(
     books = open_runs([book], messages, "book") if book else []
     try_folder(output)  # before minutes of work
     background = {
-        "data": [{"source": messages.source, "sha256": messages.sha256}],
+        "data": [{"source": public_name(messages.source), "sha256": messages.sha256}],
         "command": command,
         "environment": environment(),
     }
