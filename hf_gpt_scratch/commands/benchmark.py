@@ -32,7 +32,7 @@ def check(args: argparse.Namespace) -> None:
     """What can be seen before torch is imported."""
     if len(args.dirs) < 2:
         raise UsageError(
-            "Give at least two runs, trained with different --seed: one does not show how much the numbers depend on the split."
+            "Give at least two runs, trained with different --seed: one does not show how much the split matters."
         )
     for folder in (*args.dirs, *([args.book] if args.book else [])):
         require_spam_run(folder, "benchmark")

@@ -5,7 +5,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from ..utils.errors import UsageError
-from .arguments import add_messages, check_messages, probability, require_spam_run
+from .arguments import add_device_options, add_messages, check_messages, placement, probability, require_spam_run
 
 if TYPE_CHECKING:
     from ..evaluation.text_classification.calibration import Fitted
@@ -16,8 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 Fits the probabilities and the threshold of a spam classifier to its validation set, and keeps them in its config.
 
 The temperature (Guo et al. 2017) makes the probabilities fit the labels best. `--precision X` sets the threshold that
-catches the most spam at a precision of at least X, with 95 % confidence; a small validation set can promise little, and
-the command then says how much. `--prevalence P` is for use where another share of the messages is spam. Prints the
+catches the most spam at a precision of at least X, with 95 % confidence; a small validation set can promise little,
+and the command then says how much. `--prevalence P` is for use where another share of the messages is spam. Prints the
 numbers of the test set before and after, and writes them to DIR/results/calibration.json, with a picture in
 DIR/plots/calibration.png. `hf-gpt-scratch classify` and the pages then use the calibration."""
     parser.epilog = "Example: hf-gpt-scratch calibrate runs/demo/spam"
@@ -25,6 +25,7 @@ DIR/plots/calibration.png. `hf-gpt-scratch classify` and the pages then use the 
     add_messages(parser, "the messages it was trained on (default: the same file or data set)")
     parser.add_argument("--precision", type=probability, help="precision to keep (default: a threshold of 0.5)")
     parser.add_argument("--prevalence", type=probability, help="share of spam (default: that of the validation set)")
+    add_device_options(parser)
 
 
 def check(args: argparse.Namespace) -> None:
@@ -41,7 +42,8 @@ def run(args: argparse.Namespace) -> None:
     from ..utils.provenance import own_command
 
     command = own_command(args.argv)
-    print(report(calibrate(args.dir, command, args.precision, args.prevalence, args.data_file, args.dataset_name)))
+    options = (args.precision, args.prevalence, args.data_file, args.dataset_name)
+    print(report(calibrate(args.dir, command, *options, **placement(args))))
 
 
 def report(fitted: "Fitted") -> str:

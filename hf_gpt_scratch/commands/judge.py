@@ -7,7 +7,7 @@ from pathlib import Path
 from ..utils.errors import InputError, UsageError
 from ..utils.files import require_file, require_present
 from ..utils.text import has_lone_surrogates
-from .arguments import above_0, count, is_classifier, positive
+from .arguments import above_0, add_device_options, count, is_classifier, placement, positive
 
 LONGEST_TIMEOUT = 86_400
 DEFAULTS = {"workers": 4, "timeout": 300.0, "retries": 4, "max_tokens": 512, "seed": 0}
@@ -57,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default = DEFAULTS[name]
         option = f"--{name.replace('_', '-')}"
         parser.add_argument(option, type=kind, default=default, help=f"{help} (default: {default:g})")
+    add_device_options(parser)
 
 
 def check(args: argparse.Namespace) -> None:
@@ -115,7 +116,7 @@ def _make_judge(args: argparse.Namespace):
         from ..utils.terminal import quieten_transformers
 
         quieten_transformers()
-        return ModelJudge(args.judge_model)
+        return ModelJudge(args.judge_model, **placement(args))
     from ..evaluation.judge.endpoint import EndpointJudge
 
     return EndpointJudge(args.base_url, args.model, **{name: getattr(args, name) for name in DEFAULTS})
@@ -158,9 +159,7 @@ def report(result: dict, judge: str) -> str:
     lines = [f"{result['n']} {'pairs' if is_comparison else 'responses'} judged by {judge}: {counts}."]
     if "mean_probability_mass" in result:
         mass = f"{result['mean_probability_mass']:.1%}"
-        lines.append(
-            f"The model gives {mass} of its probability to the answers that it was asked for; the scores count these alone."
-        )
+        lines.append(f"The model gives {mass} of its probability to the answers it was asked for; only these count.")
     if n := result.get("n_truncated"):
         prompts = "1 prompt was" if n == 1 else f"{n} prompts were"
         lines.append(f"{prompts} too long for the judge, so its responses were cut.")
@@ -185,8 +184,8 @@ def _about_unparsable(result: dict) -> list[str]:
 def _comparison(result: dict) -> list[str]:
     interval = " (95 % interval {:.1%} to {:.1%})".format(*result["interval"]) if result["interval"] else ""
     return [
-        f"Win rate of A: {result['win_rate']:.1%}{interval}. Wins in both orders: A {result['wins']}, B {result['losses']},"
-        f" neither {result['ties']}.",
+        f"Win rate of A: {result['win_rate']:.1%}{interval}. Wins in both orders: A {result['wins']}, B"
+        f" {result['losses']}, neither {result['ties']}.",
         f"Both orders agree on {result['consistency']:.1%} of the questions; the answer shown first gets"
         f" {result['first_position_rate']:.1%} of the points.",
     ]

@@ -30,8 +30,8 @@ def read_responses(path: str | os.PathLike, needs_reference: bool = True) -> lis
     rows = read_json(path)
     if not isinstance(rows, list):
         raise InputError(
-            f"{path} must be a list of objects with {', '.join(fields)}, not {_kind(rows)}; give the responses.json that"
-            " `hf-gpt-scratch train instruct` writes."
+            f"{path} must be a list of objects with {', '.join(fields)}, not {_kind(rows)}; give the"
+            " responses.json that `hf-gpt-scratch train instruct` writes."
         )
     if not rows:
         raise InputError(f"{path} holds no responses.")
@@ -45,7 +45,7 @@ def read_responses(path: str | os.PathLike, needs_reference: bool = True) -> lis
                 raise InputError(f"{path}, row {number}: its {name} must be text, not {_kind(row[name])}.")
             if has_lone_surrogates(row[name]):
                 raise InputError(
-                    f"{path}, row {number}: its {name} holds half a character (a lone surrogate); save the file as UTF-8 again."
+                    f"{path}, row {number}: its {name} holds half a character (a lone surrogate); correct it."
                 )
     return rows
 

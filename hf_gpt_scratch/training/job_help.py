@@ -53,8 +53,8 @@ def option_names(job: str) -> set[str]:
 
 def help_text(job: str, configs: Sequence[str]) -> str:
     """
-    What `--help` prints: the job's own options, and of TrainingArguments those that are needed most often. `configs` are
-    the names of those that come with the package.
+    What `--help` prints: the job's own options, and of TrainingArguments those that are needed most often. `configs`
+    are the names of those that come with the package.
     """
     source = ast.parse((HERE / f"{job}.py").read_text(encoding="utf-8"))
     constants = {

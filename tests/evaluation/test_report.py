@@ -137,7 +137,7 @@ def test_only_one_task_protocol_and_data_stand_in_a_table(tmp_path):
     pictures = [group["picture"] for group in values["groups"]]
     assert len(set(pictures)) == 5
     assert all((tmp_path / "report" / picture).is_file() for picture in pictures)
-    assert "stand in 4 tables, as only those of the same protocol and the same data can be compared." in text
+    assert "are in 4 tables, since only those of the same protocol and data can be compared." in text
     assert [line for line in text.splitlines() if line.startswith("Not")] == [
         "Not to be compared with table 1 (another protocol).",
         "Not to be compared with table 1 (other data), table 2 (another protocol and other data).",
@@ -330,7 +330,7 @@ def damage(path, **changes) -> None:
         ({"metrics": {"f1": {"value": 0.9, "interval": [0.8]}}}, "metrics must be numbers, with two as the interval"),
         ({"seeds": ["1"]}, "seeds must be whole numbers"),
         ({"environment": {"versions": "2.9"}}, "environment must be an object"),
-        ({"metrics": {"f1": {"worth": 1}}}, "is no result card"),
+        ({"metrics": {"f1": {"worth": 1}}}, "is not a result card"),
     ],
 )
 def test_damaged_card_is_named_and_nothing_written(tmp_path, capsys, changes, message):
@@ -377,7 +377,7 @@ def test_command_line(tmp_path):
     run = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, cwd=tmp_path)
     assert run.returncode == 1, run.stderr
     assert run.stderr == (
-        f"error: {tmp_path} has no results/*.json: it is no folder that an evaluation here wrote to.\n"
+        f"error: {tmp_path} has no results/*.json; give the output folder of a training or an evaluation.\n"
     )
     assert not (tmp_path / "runs").exists()
 
