@@ -30,15 +30,18 @@ class Saved:
         step: after which they were.
         metric: the metric of the validation set that they are the best by, such as f1 or loss; `None` where they are
             the last ones.
+        epoch: that of the step, where it is known.
     """
 
     step: int
     metric: str | None = None
+    epoch: float | None = None
 
     @property
     def label(self) -> str:
-        why = f"best validation {NAMES.get(self.metric, self.metric)}" if self.metric else "the last step"
-        return f"saved model: step {self.step:,} ({why})"
+        when = f"step {self.step:,}" + (f", epoch {self.epoch:.4g}" if self.epoch else "")
+        why = f"chosen by validation {NAMES.get(self.metric, self.metric)}" if self.metric else "the last step"
+        return f"the saved model ({when}), {why}"
 
 
 def plot_training(
@@ -59,7 +62,7 @@ def plot_training(
     loss_axis.set_title("Loss")
     metric_axis.set_title(f"Validation {name}")
     if metric in SHARES and metric_axis.lines:
-        _widen(metric_axis, at_least=0.1, highest=1.02)
+        _widen(metric_axis, at_least=0.1, lowest=-1.02 if metric == "mcc" else -0.02, highest=1.02)
     elif metric == "perplexity":
         _log_if_wide(metric_axis)
     _mark_saved(figure, saved)
@@ -95,10 +98,11 @@ def _draw_curves(
         marker = "o" if is_evaluation or len(points) == 1 else None
         axis.plot(*zip(*points), label=label, color=colour, marker=marker, markersize=size)
         values = dict(points)
-        if saved and saved.step in values and key == f"eval_{saved.metric}":
-            spot = {"marker": "*", "s": 180, "color": colour, "edgecolor": "black", "linewidth": 0.8, "zorder": 3}
-            axis.scatter([saved.step], [values[saved.step]], **spot)
-            axis.lines[-1].set_label(f"{label} (saved: {values[saved.step]:.4g})")
+        if saved and saved.step in values and is_evaluation:
+            axis.lines[-1].set_label(f"{label} ({values[saved.step]:.4g})")
+            if saved.metric is None or key == f"eval_{saved.metric}":
+                spot = {"marker": "*", "s": 180, "color": colour, "edgecolor": "black", "linewidth": 0.8, "zorder": 3}
+                axis.scatter([saved.step], [values[saved.step]], **spot)
     if saved:
         axis.axvline(saved.step, color=GREY, linestyle=":", linewidth=1.2, zorder=0)
     axis.set(xlabel="optimizer step", ylabel=ylabel)
@@ -113,16 +117,16 @@ def _draw_curves(
 
 def _mark_saved(figure: Figure, saved: Saved | None) -> None:
     if saved:
-        star = "star and dotted line" if saved.metric else "dotted line"
-        figure.supxlabel(f"{star}: {saved.label}", fontsize=9, color="0.3")
+        figure.supxlabel(f"star and dotted line: {saved.label}", fontsize=9, color="0.3")
 
 
-def _widen(axis, at_least: float, highest: float) -> None:
+def _widen(axis, at_least: float, lowest: float, highest: float) -> None:
     """Limits that hold the curve with some space, and do not blow a difference of nothing up to the whole axis."""
     low, high = axis.get_ylim()
     missing = max(at_least - (high - low), 0) / 2
     high = min(high + missing, highest)
-    axis.set_ylim(min(low - missing, high - at_least), high)
+    low = max(min(low - missing, high - at_least), lowest)
+    axis.set_ylim(low, max(high, low + at_least))
 
 
 def _log_if_wide(axis) -> None:
@@ -203,7 +207,7 @@ def _draw_precision_recall(
         if name in thresholds and (said := scores > thresholds[name]).any():
             axis.scatter(labels[said == 1].sum() / labels.sum(), labels[said].mean(), color=colour, s=45, zorder=3)
     bottom = max(np.floor(lowest * 10 - 0.5) / 10, 0)
-    axis.set(xlabel="recall (share of spam caught)", ylabel="precision (share of caught that is spam)")
+    axis.set(xlabel="recall (share of spam caught)", ylabel="precision (share of flagged that is spam)")
     axis.set(xlim=(0, 1.01), ylim=(bottom, 1 + (1 - bottom) / 50))
     axis.grid(alpha=0.3)
     heading = "dot: the model's own threshold" if thresholds else None

@@ -98,7 +98,7 @@ class Run:
         if not name_or_path or not os.path.exists(name_or_path):
             return name_or_path
         try:
-            path = Path(os.path.relpath(name_or_path, self.output_dir)).as_posix()
+            path = Path(os.path.relpath(os.path.realpath(name_or_path), os.path.realpath(self.output_dir))).as_posix()
         except ValueError:  # another drive of Windows
             return name_or_path
         return path if path.startswith("..") else f"./{path}"

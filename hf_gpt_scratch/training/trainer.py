@@ -143,8 +143,11 @@ def saved_weights(trainer: Trainer) -> Saved:
     """Which step's weights a trainer ended with, and by which metric they were chosen."""
     args, state = trainer.args, trainer.state
     if args.load_best_model_at_end and state.best_model_checkpoint:
-        return Saved(state.best_global_step, args.metric_for_best_model.removeprefix("eval_"))
-    return Saved(state.global_step)
+        step, metric = state.best_global_step, args.metric_for_best_model.removeprefix("eval_")
+    else:
+        step, metric = state.global_step, None
+    epoch = next((entry["epoch"] for entry in state.log_history if entry["step"] == step and "epoch" in entry), None)
+    return Saved(step, metric, epoch)
 
 
 def make_base_absolute(adapter: Path) -> None:

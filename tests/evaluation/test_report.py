@@ -258,7 +258,7 @@ def test_picture_shows_runs_and_baselines(tmp_path):
             pixels = np.asarray(image.convert("RGB")).reshape(-1, 3)
         return {tuple(colour) for colour in pixels.tolist()}
 
-    blue, orange = (31, 119, 180), (255, 127, 14)
+    blue, orange = (0, 114, 178), (213, 94, 0)
     write_card(tmp_path / "alone")
     compare(tmp_path / "alone", out=tmp_path / "report")
     picture = tmp_path / "report" / "sms-spam-classification.png"

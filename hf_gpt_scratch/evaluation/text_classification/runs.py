@@ -44,6 +44,10 @@ def load_messages(folder: str | os.PathLike, data_file: str | None, dataset_name
         places = [Path(folder) / (data.get("file") or ""), Path(data.get("source") or "")]  # the latter in older runs
         data_file = next((path for path in places if path.is_file()), None)
         dataset_name = None if data_file else data.get("dataset")
+        if data.get("file") and not data_file:
+            raise InputError(
+                f"The messages that {folder} was trained on are not at {places[0]} any more; give --data_file."
+            )
     return sms_spam.load_messages(data_file, dataset_name)
 
 
