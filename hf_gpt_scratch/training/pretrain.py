@@ -1,9 +1,9 @@
 """
-The job `hf-gpt-scratch train pretrain`: a GPT on plain text, "The Verdict" by default, files, or a Hub data set.
+Pretrains a GPT on plain text: files, a Hub data set, or by default the story "The Verdict", which is downloaded.
 
-The Verdict is downloaded, or read from `--data_file`. Each setting can stand in the YAML or on the command line.
-Writes into `--output_dir`: the model (loadable by `AutoModelForCausalLM`), its tokenizer, `metrics.json`,
-`results/pretraining.json`, `samples.jsonl` (what the model wrote while it learned) and `plots/training.png`.
+Options come from the config and the command line, which wins. Writes to `--output_dir`: the model (loads with
+`AutoModelForCausalLM`), its tokenizer, `metrics.json`, `results/pretraining.json`, `samples.jsonl` (what the model
+wrote during training) and `plots/training.png`.
 """
 
 import json
@@ -59,10 +59,14 @@ class PretrainArguments(ModelArguments):
     dataset_name: str | None = field(
         default=None, metadata={"help": "A Hub data set, such as roneneldan/TinyStories."}
     )
-    dataset_config: str | None = field(default=None, metadata={"help": "Its configuration."})
-    dataset_split: str = field(default="train", metadata={"help": "Its split to train on and to validate by."})
-    text_column: str = field(default="text", metadata={"help": "Its column that holds the text."})
-    validation_share: float = field(default=0.1, metadata={"help": "Share of the characters for validation (0 to 1)."})
+    dataset_config: str | None = field(default=None, metadata={"help": "The data set's configuration."})
+    dataset_split: str = field(
+        default="train", metadata={"help": "The data set's split to use, for training and for validation."}
+    )
+    text_column: str = field(default="text", metadata={"help": "The data set's column with the text."})
+    validation_share: float = field(
+        default=0.1, metadata={"help": "Share of the text for validation, between 0 and 1."}
+    )
     streaming: str = field(
         default="auto",
         metadata={
@@ -72,28 +76,34 @@ class PretrainArguments(ModelArguments):
         },
     )
     max_validation_characters: int = field(
-        default=200_000, metadata={"help": "Characters for validation, at most, of a streamed text."}
+        default=200_000, metadata={"help": "At most this many characters for validation, of a streamed text."}
     )
-    shuffle_buffer: int = field(default=4096, metadata={"help": "Rows that a streamed one is drawn from."})
+    shuffle_buffer: int = field(default=4096, metadata={"help": "Rows of a streamed text to shuffle among."})
     packing: str = field(
         default="windows",
         metadata={
-            "help": "windows: slide over the text. documents: whole documents side by side, unseen by each other.",
+            "help": "windows: slide over the text. documents: pack whole documents into rows, without attention"
+            " between them.",
             "choices": ["windows", "documents"],
         },
     )
-    max_length: int | None = field(default=None, metadata={"help": "Tokens of a row; the model's n_positions."})
-    stride: int | None = field(
-        default=None, metadata={"help": "Tokens from one training window to the next; max_length."}
+    max_length: int | None = field(
+        default=None, metadata={"help": "Tokens per row; by default the model's n_positions."}
     )
-    n_embd: int = field(default=768, metadata={"help": "Width of the model, for random weights."})
-    n_layer: int = field(default=12, metadata={"help": "Blocks of the model, for random weights."})
-    n_head: int = field(default=12, metadata={"help": "Attention heads of the model, for random weights."})
-    sample_every: int = field(default=100, metadata={"help": "Steps between two samples; 0 for none."})
-    sample_prompt: str = field(default="Every effort moves you", metadata={"help": "What samples continue."})
-    sample_tokens: int = field(default=50, metadata={"help": "Tokens of a sample."})
-    temperature: float = field(default=0.8, metadata={"help": "Of samples and of the saved generation config."})
-    top_k: int = field(default=40, metadata={"help": "The same; choose among the so many likeliest tokens, 0: all."})
+    stride: int | None = field(
+        default=None, metadata={"help": "Tokens from one training window to the next; by default max_length."}
+    )
+    n_embd: int = field(default=768, metadata={"help": "Embedding size, for random weights."})
+    n_layer: int = field(default=12, metadata={"help": "Transformer blocks, for random weights."})
+    n_head: int = field(default=12, metadata={"help": "Attention heads, for random weights."})
+    sample_every: int = field(default=100, metadata={"help": "Steps between two samples of text; 0 for none."})
+    sample_prompt: str = field(default="Every effort moves you", metadata={"help": "Prompt of the samples."})
+    sample_tokens: int = field(default=50, metadata={"help": "New tokens per sample."})
+    temperature: float = field(
+        default=0.8,
+        metadata={"help": "Sampling temperature, of samples and in the saved generation config; 0 is greedy."},
+    )
+    top_k: int = field(default=40, metadata={"help": "Top-k sampling, likewise; 0 for all tokens."})
 
 
 def make_parser() -> HfArgumentParser:
@@ -106,7 +116,7 @@ def check(args: PretrainArguments, training_args: ScratchTrainingArguments) -> N
         if not getattr(args, name) >= least:
             raise UsageError(f"{name} must be at least {least}, not {getattr(args, name)}.")
     if training_args.include_num_input_tokens_seen == "no":
-        raise UsageError("The curves are drawn against tokens seen: omit --include_num_input_tokens_seen.")
+        raise UsageError("Omit --include_num_input_tokens_seen: the plot needs the number of tokens seen.")
 
 
 def is_streamed(args: PretrainArguments, training_args: ScratchTrainingArguments, text: Text) -> bool:
@@ -114,7 +124,7 @@ def is_streamed(args: PretrainArguments, training_args: ScratchTrainingArguments
     is_large = text.characters is None or text.characters > IN_MEMORY
     streaming = args.streaming == "yes" or (args.streaming == "auto" and is_large)
     if streaming and training_args.max_steps <= 0:
-        raise UsageError("A streamed text has no end: give --max_steps.")
+        raise UsageError("A streamed text has no end; give --max_steps.")
     return streaming
 
 
@@ -130,14 +140,14 @@ def make_layouts(args: PretrainArguments, limit: int, eos_token_id: int) -> list
     """How the rows of training and of validation lie over the text, for a model that reads `limit` tokens."""
     max_length = limit if args.max_length is None else args.max_length
     if not 2 <= max_length <= limit:
-        raise UsageError(f"max_length must be 2 to {limit}, the most that the model reads, not {max_length}.")
+        raise UsageError(f"max_length must be 2 to {limit}, the context length of the model, not {max_length}.")
     if args.packing == "windows":
         return [
             Windows(max_length, args.stride if args.stride is not None else max_length),
             Windows(max_length, max_length),
         ]
     if args.stride is not None:
-        raise UsageError("--stride is for --packing windows.")
+        raise UsageError("--stride is for --packing windows; omit it.")
     return [PackedDocuments(max_length, eos_token_id)] * 2
 
 

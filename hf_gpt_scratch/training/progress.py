@@ -1,4 +1,4 @@
-"""What a run shows: one bar, and a table of losses, in place of the libraries' own lines and bars."""
+"""What a run prints: a progress bar and a table of losses, instead of the libraries' lines and bars."""
 
 import sys
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class LossTable(TrainerCallback):
     terminal, a bar shows every step. Trainer's log and the pictures have all points.
 
     Args:
-        metric: what of an evaluation stands beside its loss, such as f1.
+        metric: the metric of an evaluation to show next to its loss, such as f1.
         bar: whether there may be a bar.
     """
 

@@ -1,8 +1,8 @@
 """
-The job `hf-gpt-scratch train spam`: a spam classifier on the SMS Spam Collection, beside a linear model.
+Trains a spam classifier on the SMS Spam Collection and compares it with a linear model.
 
-The data is downloaded from UCI, or read from `--data_file`. Each setting can stand in the YAML or on the command line.
-Writes into `--output_dir`: the model (loadable by `AutoModelForSequenceClassification`), its tokenizer,
+The data is downloaded from UCI, or read from `--data_file`. Options come from the config and the command line, which
+wins. Writes to `--output_dir`: the model (loads with `AutoModelForSequenceClassification`), its tokenizer,
 `metrics.json`, `results/spam.json`, `predictions.csv` and the pictures in `plots/`.
 """
 
@@ -41,29 +41,32 @@ class SpamArguments(ModelArguments):
     """The data and the model; everything about the training itself is transformers' TrainingArguments."""
 
     data_file: str | None = field(
-        default=None, metadata={"help": "The collection's file or UCI's zip; else downloaded."}
+        default=None, metadata={"help": "The messages: `label<TAB>text` lines, or UCI's zip; else downloaded."}
     )
     dataset_name: str | None = field(default=None, metadata={"help": "A Hub data set, such as ucirvine/sms_spam."})
     protocol: str = field(
         default="grouped",
         metadata={
-            "help": "grouped: near-copies in one set, natural share of spam. book: the book's, balanced, which leaks.",
+            "help": "How to split. grouped: near-copies in one set, natural share of spam. book: the book's split,"
+            " half spam, with near-copies of test messages in the training set.",
             "choices": ["grouped", "book"],
         },
     )
-    split_seed: int | None = field(default=None, metadata={"help": "Seed of the grouped split; `seed` by default."})
+    split_seed: int | None = field(
+        default=None, metadata={"help": "Random seed of the grouped split; --seed by default."}
+    )
     prefix_loss_weight: float = field(
-        default=0.0, metadata={"help": "Share of the loss taken over every prefix of a message (0 to 1)."}
+        default=0.0, metadata={"help": "Weight of the loss on every prefix of a message, 0 to 1."}
     )
     word_dropout: float = field(
-        default=0.0, metadata={"help": "Probability of omitting a word whenever a message is trained on."}
+        default=0.0, metadata={"help": "Probability of omitting a word of a training message."}
     )
     trainable_layers: str = field(
         default="all",
-        metadata={"help": "all; head; or a number n: the last n blocks, the final LayerNorm and the head."},
+        metadata={"help": "all, head, or a number n: the last n blocks with the final LayerNorm and the head."},
     )
     early_stopping_patience: int | None = field(
-        default=None, metadata={"help": "Stop after so many evaluations without a better validation metric."}
+        default=None, metadata={"help": "Stop after this many evaluations without improvement."}
     )
 
 
@@ -74,7 +77,7 @@ def make_parser() -> HfArgumentParser:
 def check(args: SpamArguments, training_args: ScratchTrainingArguments) -> None:
     """Raises `UsageError` for settings that contradict each other."""
     if args.prefix_loss_weight and training_args.label_smoothing_factor:
-        raise UsageError("label_smoothing_factor is for whole messages only: it needs a prefix_loss_weight of 0.")
+        raise UsageError("label_smoothing_factor works without a prefix_loss_weight only; omit one of them.")
     if not 0 <= args.word_dropout < 1:
         raise UsageError(f"word_dropout must be at least 0 and below 1, not {args.word_dropout:g}.")
 
@@ -157,7 +160,8 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
     model = make_model(args, tokenizer)
     encoded, too_long = tokenize(splits, tokenizer, model.config.n_positions)
     if any(too_long.values()):
-        print(f"Messages cut to {model.config.n_positions} tokens: {too_long}")
+        shown = ", ".join(f"{count} of {name}" for name, count in too_long.items() if count)
+        print(f"Messages cut to the model's {model.config.n_positions} tokens: {shown}.")
 
     trainer = make_trainer(run, model, tokenizer, encoded)
     run.train(trainer)

@@ -1,4 +1,4 @@
-"""What a number needs beside it to be trusted: the data's hash, the versions, the hardware and the command."""
+"""What a number needs to be trusted: the data's hash, the versions, the hardware and the command."""
 
 import hashlib
 import json
@@ -26,8 +26,8 @@ def json_sha256(value) -> str:
 
 def recorded_source(name_or_path: str | None) -> str | None:
     """
-    What a model was made from, as a record keeps it: a folder or file by its whole path, as `runs/small` would be
-    taken for a repository elsewhere.
+    What a model was converted from, as a record keeps it: a folder or file by its whole path, since `runs/small` would
+    be taken for a repository.
     """
     return os.path.abspath(name_or_path) if name_or_path and os.path.exists(name_or_path) else name_or_path
 
