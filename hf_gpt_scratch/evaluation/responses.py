@@ -1,4 +1,4 @@
-"""Files of responses, as instruction tuning writes them: read and checked, and two of them paired."""
+"""Files of responses, as instruction tuning writes them: reading, checking, and pairing two of them."""
 
 import os
 from collections import defaultdict
