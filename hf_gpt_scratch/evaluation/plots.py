@@ -238,7 +238,8 @@ def _draw_reliability(axis, counts_axis, models: dict[str, tuple[Sequence[int], 
     counts_axis.yaxis.set_major_formatter("{x:,.0f}")
     axis.grid(alpha=0.3)
     counts_axis.grid(alpha=0.3)
-    axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize="small", frameon=False)
+    columns = 3 if len(models) == 2 else 2
+    axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns, fontsize="small", frameon=False)
 
 
 def save_figure(figure: Figure, path: str | os.PathLike) -> None:

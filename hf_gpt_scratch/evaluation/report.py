@@ -229,6 +229,7 @@ def _draw_panel(panel, column: Sequence[tuple[Metric | None, bool]], name: str) 
         panel.set_xscale("log")
     else:
         panel.locator_params(axis="x", nbins=4)
+        panel.ticklabel_format(axis="x", useOffset=False)
     for y, (metric, is_baseline) in enumerate(column):
         _, colour, marker = KINDS[is_baseline]
         if metric is None or not math.isfinite(metric.value):

@@ -299,7 +299,7 @@ def write_results(run: Run, metrics: dict, log_history: list[dict], saved: Saved
     )
     plot_language_model(log_history, run.picture("training"), saved)
     train_loss = "not logged" if metrics["train_loss"] is None else f"{metrics['train_loss']:.4g}"
-    speed = "" if metrics["tokens_per_second"] is None else f", {metrics['tokens_per_second']:,} a second"
+    speed = "" if metrics["tokens_per_second"] is None else f", {metrics['tokens_per_second']:,.0f} a second"
     print(f"\n{'training loss':17}{train_loss}")
     print(f"{'validation loss':17}{metrics['eval_loss']:.4g} (perplexity {metrics['perplexity']:.4g})")
     print(f"{'tokens seen':17}{metrics['tokens_seen']:,}{speed}")

@@ -98,3 +98,5 @@ def use_table(trainer, metric: str | None) -> None:
     replaced = [kind for kind in (PrinterCallback, ProgressCallback) if trainer.pop_callback(kind)]
     if replaced:
         trainer.add_callback(LossTable(metric, bar=not trainer.args.disable_tqdm))
+        callbacks = trainer.callback_handler.callbacks
+        callbacks.insert(1, callbacks.pop())  # before a job's own, so that its header is the first line

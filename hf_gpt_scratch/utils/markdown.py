@@ -60,14 +60,14 @@ def is_reference(name: str, metric: Metric | None) -> bool:
 
 
 def _cells(column: Sequence[Metric | None], groups: Sequence[object]) -> list[str]:
-    """The texts of a column. What is as good as the best of its group in the digits shown is as bold."""
+    """The texts of a column. Bold is what equals the best of its group in the digits shown, unless all do."""
     spec = _format_spec([metric.value for metric in column if metric])
     texts = [format(metric.value, spec) if metric else MISSING for metric in column]
     best = {}
     for group in groups:
         measured = [metric for metric, own in zip(column, groups) if metric and own == group]
         ranked = [metric.value for metric in measured if math.isfinite(metric.value)]
-        if len(measured) > 1 and ranked:
+        if len({format(value, spec) for value in ranked}) > 1:
             best[group] = format(max(ranked) if measured[0].higher_is_better else min(ranked), spec)
     values = [f"**{text}**" if text == best.get(group) else text for text, group in zip(texts, groups)]
     ends = [[format(end, spec) for end in metric.interval or ()] if metric else [] for metric in column]

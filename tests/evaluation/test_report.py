@@ -197,6 +197,32 @@ def test_best_of_a_column_is_bold():
         "| c | nan | -0.1000 | not measured |",
     ]
     assert "**" not in markdown_table({"a": rows["a"]})
+    assert "**" not in markdown_table({name: {"f1": Metric(0.5)} for name in "ab"})  # nothing is better
+
+
+def test_the_difference_from_a_reference_is_not_ranked_among_its_own():
+    difference = {"f1_above_baseline": Metric(-0.02, [-0.1, 0.05])}
+    for reference in ({}, {"f1_above_baseline": Metric(0.0)}):  # the latter as older cards have it
+        table = markdown_table({"gpt": difference, "linear": reference}).splitlines()
+        assert table[2:] == ["| gpt | -0.0200 [-0.1000, 0.0500] |", "| linear | – |"]
+    two = markdown_table({"gpt": difference, "lora": {"f1_above_baseline": Metric(0.01)}, "linear": {}})
+    assert "| lora | **0.0100** |" in two and "| linear | – |" in two
+
+
+def test_pictures_of_an_earlier_report_are_replaced_and_other_files_stay(tmp_path):
+    for name, task in {"a": "One task", "b": "Another task"}.items():
+        write_card(tmp_path / name, task=task)
+    out = tmp_path / "report"
+    compare(tmp_path / "a", tmp_path / "b", out=out)
+    (out / "mine.png").write_bytes(b"mine")
+    compare(tmp_path / "b", out=out)
+    assert sorted(path.name for path in out.iterdir()) == ["another-task.png", "mine.png", "report.json", "report.md"]
+    values = json.loads((out / "report.json").read_text())
+    values["groups"][0]["picture"] = "../mine.png"  # no name that a report gives
+    (tmp_path / "mine.png").write_bytes(b"mine")
+    (out / "report.json").write_text(json.dumps(values))
+    compare(tmp_path / "a", out=out)
+    assert (tmp_path / "mine.png").exists() and (out / "mine.png").exists()
 
 
 @pytest.mark.parametrize(
