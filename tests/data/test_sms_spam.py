@@ -97,7 +97,7 @@ def spoil_compressed_bytes(content: bytes) -> bytes:
     "member, damage, complaint",
     [
         (MEMBER, bytes, "does not have the collection's SHA-256"),
-        ("readme", bytes, f"holds no {MEMBER}"),
+        ("readme", bytes, f"has no {MEMBER} in it"),
         (MEMBER, lambda content: content[:-40], "cut short"),
         (MEMBER, spoil_compressed_bytes, "damaged"),
     ],

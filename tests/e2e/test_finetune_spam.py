@@ -153,7 +153,7 @@ def test_exit_status_and_message_of_the_script(tmp_path):
     command = [sys.executable, str(TRAINING / "finetune_spam.py"), *options(tmp_path / "out", data_file=bad)]
     run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 1
-    assert run.stderr == f"error: {bad}, line 2: no tab between label and message.\n"
+    assert run.stderr == f"error: {bad}, line 2: there is no tab between label and message.\n"
     usage = subprocess.run([*command[:2], "--no_such_option", "1"], capture_output=True, text=True)
     assert usage.returncode == 2
     assert usage.stderr == "error: There is no option --no_such_option; --help lists them.\n"

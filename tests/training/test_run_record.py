@@ -57,3 +57,37 @@ def test_a_run_that_replaces_another_removes_its_checkpoints_and_outputs(tmp_pat
     # The model stays until the new one is whole.
     left = ["checkpoint-10-copy", "config.json", "notes.txt", "plots"]
     assert sorted(path.name for path in tmp_path.iterdir()) == left
+
+
+def test_a_record_holds_no_path_of_the_machine(tmp_path, monkeypatch):
+    project = tmp_path / "project"
+    for folder in ("data", "runs/small"):
+        (project / folder).mkdir(parents=True)
+    (project / "data" / "story.txt").write_text("x")
+    monkeypatch.chdir(project)
+    words = ["--data_file", str(project / "data/story.txt"), f"--model_name_or_path={project}/runs/small"]
+    run = Run("pretrain", make_parser(), [*words, "--output_dir", str(project / "runs/new"), "--use_cpu", "true"])
+    facts = run.facts(source=str(project / "data/story.txt"), sha256="ab")
+    assert facts["data"] == {
+        "source": "story.txt", "sha256": "ab", "file": "../../data/story.txt", "dataset": None
+    }  # fmt: skip
+    assert facts["base_model"] == "../small" and str(project) not in str(facts)
+    assert "--data_file data/story.txt --model_name_or_path=runs/small --output_dir runs/new" in facts["command"]
+    assert run.relative("user/base") == "user/base" and run.relative(None) is None
+
+
+def test_a_folder_behind_a_link_finds_its_data(tmp_path, monkeypatch):
+    (tmp_path / "disk" / "deep").mkdir(parents=True)
+    (tmp_path / "runs").symlink_to(tmp_path / "disk" / "deep")
+    (tmp_path / "story.txt").write_text("x")
+    monkeypatch.chdir(tmp_path)
+    run = Run("pretrain", make_parser(), ["--data_file", "story.txt", "--output_dir", "runs/new", "--use_cpu", "true"])
+    (tmp_path / "runs" / "new").mkdir()
+    assert (Path("runs/new") / run.facts(source="story.txt")["data"]["file"]).is_file()
+
+
+def test_a_run_ends_with_what_it_wrote_and_what_comes_next(tmp_path, capsys):
+    Run.say_what_is_there(SimpleNamespace(output_dir=tmp_path / "my run"), ("metrics.json", "plots/"), "chat")
+    wrote, following = capsys.readouterr().out.splitlines()[1:]
+    assert wrote == f"Wrote {tmp_path}/my run (the model, metrics.json, plots/)."
+    assert following == f"Next: hf-gpt-scratch chat '{tmp_path}/my run'"

@@ -1,6 +1,7 @@
 """Runs of the spam job, opened again: the same split of the same messages, and the model's log-odds."""
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,8 +41,10 @@ def load_messages(folder: str | os.PathLike, data_file: str | None, dataset_name
         InputError: when there is no such run, or the messages cannot be read.
     """
     if not (data_file or dataset_name):
-        data = read_metrics(folder)["data"]
+        metrics = read_metrics(folder)
+        data, typed = metrics["data"], re.search(r" --data[_-]file[ =](\S+)", metrics.get("command") or "")
         places = [Path(folder) / (data.get("file") or ""), Path(data.get("source") or "")]  # the latter in older runs
+        places += [Path(typed[1])] if typed else []  # where the run was moved, but not its data
         data_file = next((path for path in places if path.is_file()), None)
         dataset_name = None if data_file else data.get("dataset")
         if data.get("file") and not data_file:

@@ -111,7 +111,7 @@ def test_the_command_judges_in_process(run, folder, tmp_path):
     logging.enable_progress_bar()
     status, out, err = run(path, "--judge-model", folder)
     assert (status, err) == (0, "Using cpu, float32.\n") and "Mean score" in out and "1 prompt was too long" in out
-    assert "have a probability of" in out
+    assert "of its probability" in out
     card = read_card(path.parent / "results" / "judge.json")
     assert card.protocol.startswith("judge in process, ") and 0 < card.metrics["probability_mass"].value < 1
     result = result_of(path)
@@ -198,7 +198,11 @@ def test_a_question_too_long_for_the_judge(run, tmp_path):
     folder = save_model(tmp_path / "model", positions=64)
     path = write(tmp_path / "responses.json", rows(["one"]))
     status, _, err = run(path, "--judge-model", folder)
-    assert status == 1 and "reads 64 tokens and the question" in err and not (tmp_path / "judge.json").exists()
+    assert (
+        status == 1
+        and "has a context of 64 tokens, and the question" in err
+        and not (tmp_path / "judge.json").exists()
+    )
 
 
 def test_a_question_too_long_among_others_is_counted(run, folder, tmp_path):

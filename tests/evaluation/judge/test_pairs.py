@@ -68,7 +68,7 @@ def test_comparison(run, two_files):
     assert (first["model_response_a"], first["model_response_b"]) == ("long answer", "short")
     assert [json.loads(order["answer"])["winner"] for order in first["orders"]] == ["A", "B"]
     assert result["worst"][0]["model_response_a"] == "x"
-    assert "A gets 70.0% (" in out and "Wins in both orders: A 3, B 1, neither 1." in out
+    assert "Win rate of A: 70.0% (" in out and "Wins in both orders: A 3, B 1, neither 1." in out
     with Image.open(two_files[0].with_name("judge.png")) as picture:
         assert picture.format == "PNG"
 
