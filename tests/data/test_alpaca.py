@@ -58,7 +58,7 @@ def test_a_pair_with_many_copies_stays_in_train():
     for seed in range(3):
         splits = alpaca.split(different + [{**GOOD, "instruction": "Write a haiku."}] * 700, seed)
         assert {name: len(rows) for name, rows in splits.items()} == {"train": 850, "validation": 50, "test": 100}
-    with pytest.raises(InputError, match="too many rows share"):
+    with pytest.raises(InputError, match="too many rows have the same"):
         alpaca.split(different[:19] * 60 + different[19:20], 0)  # the one that fits is taken by the test set
 
 
@@ -83,7 +83,7 @@ def test_json_lines_are_read_like_a_list(tmp_path):
         ("text", "must be a list of objects with instruction, input, output, not a str"),
         ([], "has no rows"),
         (b"[1, 2", "is not valid JSON"),
-        (json.dumps(GOOD).encode() + b"\n{broken", "line 2: not a JSON object of its own"),
+        (json.dumps(GOOD).encode() + b"\n{broken", "line 2: not a JSON object"),
         (b"\xff\xfe[", "is not UTF-8 text"),
     ],
 )

@@ -98,7 +98,7 @@ def spoil_compressed_bytes(content: bytes) -> bytes:
     [
         (MEMBER, bytes, "does not have the collection's SHA-256"),
         ("readme", bytes, f"has no {MEMBER} in it"),
-        (MEMBER, lambda content: content[:-40], "cut short"),
+        (MEMBER, lambda content: content[:-40], "is incomplete"),
         (MEMBER, spoil_compressed_bytes, "damaged"),
     ],
     ids=["wrong checksum", "no member", "truncated", "corrupt"],

@@ -136,7 +136,7 @@ def test_outputs_that_are_no_plain_files(run, responses, tmp_path):
     with judge_server(number_in_response) as server:
         for output in (pipe, loop):
             status, _, err = run(responses, *endpoint(server, "--output", output))
-            assert status == 1 and "no regular file; choose another --output" in one_sentence(err)
+            assert status == 1 and "not a regular file; choose another --output" in one_sentence(err)
         status, _, err = run(responses, *endpoint(server, "--output", responses / "judge.json"))
         assert status == 1 and "choose another --output" in one_sentence(err)
         status, _, err = run(responses, *endpoint(server, "--output", "/proc/judge.json"))

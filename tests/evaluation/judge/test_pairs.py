@@ -115,7 +115,7 @@ def test_the_result_of_another_judge_stays(run, two_files):
         before = a.with_name("judge.json").read_bytes()
         server.requests.clear()
         for args, difference in (
-            ((a, "--base-url", server.url, "--model", "tiny"), "another model"),
+            ((a, "--base-url", server.url, "--model", "tiny"), "different model"),
             ((a, *endpoint(server, "--seed", 1)), "another seed"),
             ((a, b, *endpoint(server)), "another task"),
         ):
