@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> None:
         **placement(args),
     )
     print(report(cards))
-    print(f"The cards are in {output / 'results'}, the numbers of all sub-tasks in {output / 'harness.json'}.")
+    print(f"Wrote {output / 'results'} (the cards) and {output / 'harness.json'} (the numbers of all sub-tasks).")
 
 
 def report(cards: Sequence["ResultCard"]) -> str:

@@ -183,7 +183,7 @@ def test_the_verdict(shared_data, tmp_path):
     [
         ({"data_file": "missing.txt"}, "does not exist"),
         ({"train_tokenizer": None}, "Give --model_name_or_path"),
-        ({"tokenizer_name": "./nowhere"}, "omit it"),
+        ({"tokenizer_name": "./nowhere"}, "omit one of them"),
         ({"tokenizer_name": "./nowhere", "train_tokenizer": None}, "no folder ./nowhere"),
         ({"n_head": 5}, "n_embd (32) must be divisible by n_head (5)"),
         ({"max_length": 65}, "max_length must be 2 to 64"),
@@ -192,7 +192,7 @@ def test_the_verdict(shared_data, tmp_path):
         ({"streaming": "yes"}, "give --max_steps"),
         ({"shuffle_buffer": 0}, "shuffle_buffer must be at least 1"),
         ({"temperature": -1}, "temperature must be at least 0"),
-        ({"include_num_input_tokens_seen": "no"}, "drawn against tokens seen"),
+        ({"include_num_input_tokens_seen": "no"}, "the number of tokens seen"),
         ({"n_positions": 4096}, "is shorter than a window of 4096 tokens"),
         ({"validation_share": 0}, "must be between 0 and 1"),
         ({"resume_from_checkpoint": "true"}, "no complete checkpoint"),

@@ -187,7 +187,7 @@ def test_a_chat_template_that_raises_or_changes_the_question(run, folder, tmp_pa
     for template, reason in (
         ("{{ raise_exception('Only with a system message.') }}", "Only with a system message"),
         ("{{ messages[0]['content'] + 3 }}", "cannot be used with a question alone"),
-        ("Hello.", "changes a question"),
+        ("Hello.", "changes the question"),
     ):
         (folder / "chat_template.jinja").write_text(template)
         status, _, err = run(path, "--judge-model", folder)
