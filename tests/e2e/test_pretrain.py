@@ -212,4 +212,5 @@ def test_exit_status_and_message_of_the_script(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as error:
         runpy.run_path(script, run_name="__main__")
     assert error.value.code == 1
-    assert capsys.readouterr().err.strip() == f"error: There is no text in {tmp_path / 'empty.txt'}."
+    reason = f"There is no text in {tmp_path / 'empty.txt'}; give a file or folder with text."
+    assert capsys.readouterr().err.strip() == f"error: {reason}"

@@ -209,7 +209,9 @@ def test_a_question_too_long_among_others_is_counted(run, folder, tmp_path):
     path = write(tmp_path / "responses.json", [*rows(["one", "two"]), {**rows(["three"])[0], "instruction": LONG}])
     status, _, err = run(path, "--judge-model", folder)
     result = json.loads((tmp_path / "judge.json").read_text())
-    assert (result["n_scored"], result["n_failed"]) == (2, 1) and "a context of 768 tokens" in result["items"][2]["error"]
+    assert (result["n_scored"], result["n_failed"]) == (2, 1) and "a context of 768 tokens" in result["items"][2][
+        "error"
+    ]
     assert not list(tmp_path.glob("*.partial.jsonl"))
     assert status == 1 and "1 of 3 could not be judged" in err
     card = read_card(tmp_path / "results" / "judge.json")
