@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 
 DEFINITIONS = {
-    "eval_loss": "mean cross-entropy in nats of the tokens that are trained on: all of them, or with mask_prompt those of the"
-    " response",
+    "eval_loss": "mean cross-entropy in nats of the tokens that are trained on: all of them, or with mask_prompt those"
+    " of the response",
     "perplexity": "exp of the mean cross-entropy of all tokens except the first, including the EOS token",
     "response_perplexity": "the same for the response's tokens, including the EOS token",
     "stop_rate": "share of the generated responses that end in the EOS token",
