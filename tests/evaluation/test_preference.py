@@ -155,7 +155,7 @@ def test_votes_about_other_files_are_refused_and_kept(votes, files):
     before = votes.path.read_bytes()
     with pytest.raises(InputError, match="has votes on other files than .*b.json and .*a.json, in this order"):
         Votes(votes.path, *reversed(files))
-    with pytest.raises(UsageError, match="begun with --seed 0, not 1"):
+    with pytest.raises(UsageError, match="started with --seed 0, not 1"):
         Votes.open_or_create(votes.path, *files, items=6, seed=1)
     files[0].write_text(json.dumps(responses("another model")))
     with pytest.raises(InputError, match="has votes on other files"):

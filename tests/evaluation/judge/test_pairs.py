@@ -116,8 +116,8 @@ def test_the_result_of_another_judge_stays(run, two_files):
         server.requests.clear()
         for args, difference in (
             ((a, "--base-url", server.url, "--model", "tiny"), "different model"),
-            ((a, *endpoint(server, "--seed", 1)), "another seed"),
-            ((a, b, *endpoint(server)), "another task"),
+            ((a, *endpoint(server, "--seed", 1)), "different seed"),
+            ((a, b, *endpoint(server)), "different task"),
         ):
             status, _, err = run(*args)
             assert status == 1 and difference in one_sentence(err) and "choose another --output" in err
