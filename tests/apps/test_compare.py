@@ -136,7 +136,7 @@ def test_results_replace_their_own_and_no_other_file(files, tmp_path):
         votes.vote("anna", item, "tie")
         run(a, b, "--output", output, "--results")
         assert json.loads((tmp_path / "votes.json").read_text())["ties"] == item + 1
-    with pytest.raises(InputError, match="holds votes about other files than .*b.json and .*a.json, in this order"):
+    with pytest.raises(InputError, match="has votes on other files than .*b.json and .*a.json, in this order"):
         run(b, a, "--output", output, "--results")
 
 
