@@ -1,7 +1,7 @@
 """
 Examples to click on that are true for the model that is shown: messages that it labels correctly, questions that it
-has answered correctly. They come from `examples.json` in the model's folder, which a Space has, or from what the training
-recorded beside the model; a spam classifier without either is tried on the messages below.
+has answered correctly. They come from `examples.json` in the model's folder, which a Space has, or from what the
+training recorded beside the model; a spam classifier without either is tried on the messages below.
 """
 
 import csv

@@ -4,6 +4,8 @@ options that several have.
 """
 
 import argparse
+import re
+import sys
 
 from ..utils.errors import UsageError
 from ..utils.files import require_file
@@ -56,6 +58,34 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"must be a number, not {text!r}") from None
+
+
+def add_device_options(parser: argparse.ArgumentParser) -> None:
+    """The options of every command that runs a model in this process; `placement` is what they say."""
+    parser.add_argument(
+        "--device",
+        type=_device,
+        default="auto",
+        help="auto, cuda, cuda:1, mps or cpu (default: auto, the first of cuda, mps and cpu that is available)",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=["auto", "float32", "bfloat16", "float16"],
+        default="auto",
+        help="data type of the weights (default: auto, float32 on a CPU, elsewhere the one they were saved in, with"
+        " float16 for bfloat16 on GPUs that only emulate it)",
+    )
+
+
+def _device(text: str) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", text):
+        raise argparse.ArgumentTypeError(f"must be auto, cuda, cuda:1, mps or cpu, not {text!r}")
+    return text
+
+
+def placement(args: argparse.Namespace) -> dict:
+    """What `pretrained.place` takes: the device, the data type, and that they are told on stderr."""
+    return {"device": args.device, "dtype": args.dtype, "report": lambda sentence: print(sentence, file=sys.stderr)}
 
 
 def add_trust(parser: argparse.ArgumentParser, when: str = "") -> None:

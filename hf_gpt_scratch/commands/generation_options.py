@@ -3,7 +3,7 @@
 import argparse
 
 from ..utils.terminal import quieten_transformers
-from .arguments import above_0, at_least_0, count, positive, probability
+from .arguments import above_0, add_device_options, at_least_0, count, placement, positive, probability
 
 
 def add_sampling(parser: argparse.ArgumentParser, max_new_tokens: int, temperature: float) -> None:
@@ -34,6 +34,7 @@ def add_sampling(parser: argparse.ArgumentParser, max_new_tokens: int, temperatu
         help="above 1, tokens seen before get less likely (default: what the model was saved with, or 1)",
     )
     parser.add_argument("--seed", type=int, help="random seed, for the same text again")
+    add_device_options(parser)
 
 
 def language_model(args: argparse.Namespace) -> tuple:
@@ -44,7 +45,7 @@ def language_model(args: argparse.Namespace) -> tuple:
     from ..pretrained import load_with_tokenizer
 
     quieten_transformers()
-    model, tokenizer = load_with_tokenizer(GPTScratchForCausalLM, args.dir)
+    model, tokenizer = load_with_tokenizer(GPTScratchForCausalLM, args.dir, **placement(args))
     if args.seed is not None:
         torch.manual_seed(args.seed)
     names = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty")

@@ -1,9 +1,13 @@
 """`Chat`: a talk with an instruction-tuned model, for the terminal (`commands.chat`) and the page (`apps.chat`)."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from ..modeling_gpt_scratch import GPTScratchForCausalLM
+from ..pretrained import load_with_tokenizer
 from ..utils.errors import InputError
 from ..utils.text import has_lone_surrogates
 from .sampling import stream_text
@@ -29,8 +33,8 @@ class Chat:
         InputError: when the tokenizer has no chat template, or `system` is no text.
 
     Example:
-        >>> from hf_gpt_scratch import Chat, load
-        >>> chat = Chat(*load("runs/demo/follower"))  # doctest: +SKIP
+        >>> from hf_gpt_scratch import Chat
+        >>> chat = Chat.from_pretrained("runs/demo/follower")  # doctest: +SKIP
         >>> for piece in chat.ask("Name a colour.", temperature=0):  # doctest: +SKIP
         ...     print(piece, end="", flush=True)
     """
@@ -54,6 +58,31 @@ class Chat:
         self.messages: list[dict[str, str]] = []
         self.forgotten = 0
         self.finish_reason: str | None = None
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | os.PathLike,
+        system: str | None = None,
+        history: bool = True,
+        device: str | torch.device = "auto",
+        dtype: str | torch.dtype = "auto",
+        report: Callable[[str], object] = lambda sentence: None,
+    ) -> "Chat":
+        """
+        Loads a language model with a chat template.
+
+        Args:
+            name_or_path: a folder or a Hub repository, also of an adapter.
+            system, history: as above.
+            device, dtype: as for `load`.
+            report: is called with a sentence that says which device and data type are used.
+
+        Raises:
+            InputError: when it holds no such model, or the device is not available.
+        """
+        options = {"device": device, "dtype": dtype, "report": report}
+        return cls(*load_with_tokenizer(GPTScratchForCausalLM, name_or_path, **options), system, history)
 
     def ask(self, text: str, max_new_tokens: int = 256, **sampling) -> Iterator[str]:
         """

@@ -25,6 +25,7 @@ from hf_gpt_scratch.cli import main
 from hf_gpt_scratch.tokenizer import train_tokenizer
 
 SCRIPT = Path(sys.executable).with_name("hf-gpt-scratch")
+USING = "Using cpu, float32.\n"  # on stderr, once a model is loaded
 MESSAGES = ["Win a prize now! ☃", "see you at home", "ok 😀"]
 
 
@@ -135,7 +136,7 @@ def test_generate_goes_on_from_the_prompt(run, folder):
     status, printed, said = run("generate", folder, *options)
     tokenizer, model = AutoTokenizer.from_pretrained("lm"), GPTScratchForCausalLM.from_pretrained("lm")
     ids = model.generate(**tokenizer("see you", return_tensors="pt"), max_new_tokens=8, do_sample=False)
-    assert (status, printed, said) == (0, tokenizer.decode(ids[0], skip_special_tokens=True) + "\n", "")
+    assert (status, printed, said) == (0, tokenizer.decode(ids[0], skip_special_tokens=True) + "\n", USING)
 
 
 def test_generate_keeps_to_the_repetition_penalty_that_the_model_was_saved_with(run):
@@ -171,7 +172,7 @@ def test_classify_prints_label_and_probability_of_each_message(run, monkeypatch,
 
 
 def test_classify_complains_of_nothing_when_all_is_well(run):
-    assert run("classify", "classifier", *MESSAGES)[2] == ""
+    assert run("classify", "classifier", *MESSAGES)[2] == USING
 
 
 def test_classify_prints_json_lines(run):
@@ -281,6 +282,7 @@ def test_failure_ends_with_status_1_and_one_sentence(run, monkeypatch, args, dam
     if damage:
         damage()
     status, printed, said = run(*args)
+    said = said.removeprefix(USING)
     assert (status, printed) == (1, "")
     assert said.startswith("error: ")
     assert said.count("\n") == 1

@@ -184,7 +184,7 @@ def test_command_answers_lines_from_a_pipe(folder):
     done = subprocess.run([*COMMAND, folder], input=lines, capture_output=True, text=True)
     assert done.stdout.splitlines()[0] == "Yes, of course." and len(done.stdout.splitlines()) == 2
     assert done.returncode == 1
-    errors = done.stderr.splitlines()
+    errors = done.stderr.splitlines()[1:]
     assert errors[0].startswith("error: There is no command /help.") and errors[1].startswith(
         "error: The question has"
     )
