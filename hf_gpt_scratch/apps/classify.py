@@ -116,9 +116,9 @@ def make_page(classifier: TextClassifier, name: str = "a classifier", shown: Seq
     )
     with page.blocks(title) as blocks:
         page.header(title, sentence, page.facts(classifier.model, name))
-        with gr.Tab("A message"), gr.Row():  # on a phone a column
+        with gr.Tab("Message"), gr.Row():  # on a phone a column
             text, go, buttons, one = _message(shown, opened(classifier, shown))
-        with gr.Tab("A file of messages", elem_id="many"):
+        with gr.Tab("File of messages", elem_id="many"):
             file, go_file, results, many = _file()
         threshold = gr.Slider(
             *(0, 1, classifier.calibration.threshold),
@@ -162,8 +162,8 @@ def _message(shown: Sequence[tuple[str, str]], first: Sequence[str]) -> tuple:
         )
         go = gr.Button("Classify", variant="primary", elem_id="judge")
         buttons = page.example_buttons([example for example, _ in shown], "Examples that this model gets right:")
-        verdict = gr.HTML(first[0], padding=False)
     with gr.Column(min_width=300):
+        verdict = gr.HTML(first[0], padding=False)
         read = gr.HTML(first[1], padding=False)
     return text, go, buttons, [verdict, read]
 

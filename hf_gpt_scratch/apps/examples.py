@@ -19,7 +19,7 @@ from ..utils.text import has_lone_surrogates
 FILE = "examples.json"
 PER_LABEL, QUESTIONS = 2, 3  # how many are shown
 TRIED = 24  # messages of each label
-SHORTEST, LONGEST = 20, 140  # characters, so that they fit a phone
+SHORTEST, LONGEST = 20, 120  # characters, so that they fit a phone
 MESSAGES = {
     "ham": (
         "Are we still meeting at the station at six?",

@@ -14,8 +14,8 @@ CSS = """
 #footer { text-align: center; padding: 12px 0; }
 #footer a { color: inherit; text-decoration: underline; padding: 4px; }
 footer { display: none !important; }
-.examples { gap: 8px !important; flex-wrap: wrap; }
-.examples .html-container { padding: 0; }
+.examples-of { gap: 6px !important; }
+.examples { gap: 8px !important; flex-wrap: wrap; align-items: stretch; }
 button.example { flex: 1 1 240px; min-width: min(240px, 100%) !important; font-weight: 400; font-size: 14px;
     line-height: 1.35; text-align: start; justify-content: flex-start; white-space: pre-line; overflow-wrap: anywhere;
     padding: 8px 12px; min-height: 40px; border: 1px solid var(--border-color-primary); }

@@ -22,8 +22,8 @@ CSS = """
 #words .word { display: inline-flex; flex-direction: column; align-items: center; padding: 3px 5px; min-height: 44px;
     max-width: 100%; border-radius: 5px; cursor: pointer; color: var(--body-text-color); overflow-wrap: anywhere;
     background: color-mix(in srgb, var(--tint) var(--strength), transparent); }
-#words .word::after { content: attr(data-percent); font-size: 12px; font-variant-numeric: tabular-nums; }
-#words .above { font-weight: 700; text-decoration: underline; text-underline-offset: 3px; }
+#words .word::after { content: attr(data-percent); font-size: 12px; font-weight: 400; }
+#words .above { font-weight: 700; box-shadow: inset 0 -3px var(--line-1); }
 #words .chosen, .curve .chosen { outline: 3px solid var(--body-text-color); }
 #reading { min-height: 24px; margin: 6px 0; font-size: 15px; overflow-wrap: anywhere; }
 .curve { position: relative; margin: 14px 14px 0 46px; height: 190px; border: 1px solid var(--border-color-primary);
@@ -36,8 +36,8 @@ CSS = """
 .curve .threshold span { position: absolute; right: 0; bottom: 2px; font-size: 12px; padding: 0 4px;
     background: var(--body-background-fill); border-radius: 3px; }
 .curve .threshold.high span { bottom: auto; top: 2px; }
-.curve .point { position: absolute; width: 9px; height: 9px; margin: 0 0 -5px -5px; border-radius: 50%;
-    background: var(--line-0); }
+.curve .point { position: absolute; width: 9px; height: 9px; transform: translate(-50%, 50%); border-radius: 50%;
+    margin: 0 !important; cursor: pointer; background: var(--line-0); }
 .curve .point.one { background: var(--line-1); border-radius: 1px; }
 .axis { position: relative; height: 86px; margin: 6px 14px 0 46px; font-size: 12px; }
 .axis span { position: absolute; top: 0; transform-origin: top right; transform: translateX(-100%) rotate(-55deg);
@@ -99,14 +99,14 @@ def words_html(words: Sequence[tuple[str, float]], threshold: float, names: Sequ
         f"<span>100% {page.escape(names[1])}</span></div>"
     )
     hint = (
-        f"The number below a word is the probability of {names[1]} after reading up to that word; words where it is"
-        " above the threshold are bold and underlined. Tap a word to find it in the curve."
+        f"The number below a word is the probability of {names[1]}, in percent, after reading up to that word. Words"
+        " where it is above the threshold are bold, with a bar below."
     )
     spans = " ".join(_word(number, *one, threshold, names) for number, one in enumerate(words, start=1))
     return (
         f'<div id="reading-of">{legend}'
         f'<div id="words" dir="auto" role="toolbar" aria-label="Words; the arrow keys move from one to the next">'
-        f'{spans}</div><div id="reading" aria-live="polite"></div><div class="quiet">{page.escape(hint)}</div>'
+        f'{spans}</div><div id="reading" aria-live="polite">Tap a word to find it in the curve.</div><div class="quiet">{page.escape(hint)}</div>'
         f"{curve_html(words, threshold, names)}</div>"
     )
 
@@ -138,7 +138,7 @@ def curve_html(words: Sequence[tuple[str, float]], threshold: float, names: Sequ
         f'<span style="left: {at[i]:.2f}%">{page.escape(_short(words[i][0].strip()))}</span>'
         for i in range(0, len(words), step)
     )
-    every = "" if step == 1 else f" (every {_ordinal(step)} is written)"
+    every = "" if step == 1 else f" (every {_ordinal(step)} word is written)"
     first, last = percent(words[0][1]), percent(words[-1][1])
     said = (
         f"Curve of the probability of {names[1]} over {len(words)} words: {first} after the first, {last} at the end."

@@ -7,7 +7,10 @@ from .app_options import add_model_arguments, check_model_arguments, serve_or_ex
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "Example: hf-gpt-scratch app classify runs/demo/spam"
-    add_model_arguments(parser, "a spam classifier, as `hf-gpt-scratch train spam` writes it")
+    add_model_arguments(
+        parser,
+        "a classifier of two labels (`hf-gpt-scratch train spam`): a model folder or a Hub repository",
+    )
 
 
 def check(args: argparse.Namespace) -> None:
