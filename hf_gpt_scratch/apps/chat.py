@@ -2,7 +2,8 @@
 
 import html
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from ..generation.chat import Chat
 from ..model_folder.contents import ModelFolder
@@ -113,14 +114,14 @@ def make_page(
             "show_progress": "hidden",
             "concurrency_limit": None,
         }  # all at once, more slowly
-        answer, retry = answering(model, tokenizer)
+        answer, ask_again = answering(model, tokenizer)
         asked = [question, conversation, *settings[:5], wish, extra, *settings[5:]]
+        known = [conversation, *settings[:5], wish, *settings[5:]]
         gr.on([go.click, question.submit, extra.submit], answer, asked, api_name="ask", **answers)
-        again.click(retry, [conversation, *settings[:5], wish, *settings[5:]], api_visibility="private", **answers)
+        again.click(ask_again, known, api_visibility="private", **answers)
+        for chip, one in zip(chips, shown):
+            chip.click(partial(ask_example, answer, *one), known, api_visibility="private", **answers)
         quick = {"queue": False, "api_visibility": "private"}
-        for chip, (instruction, input) in zip(chips, shown):
-            take = chip.click(lambda one=(instruction, input): one, None, [question, extra], **quick)
-            take.then(answer, asked, api_visibility="private", **answers)
         stop.click(lambda wish: wish.append("stop"), wish, **quick)
         new.click(begin_anew, wish, outputs, **quick)
     return blocks
@@ -232,17 +233,23 @@ def answering(model, tokenizer):
                 note = f"{note} The answer was cut off at the maximum number of new tokens.".strip()
             yield shown, gr.skip(), note, gr.skip(), *_visible(stop=False, again=True)
 
-    def retry(history, temperature, top_k, max_new_tokens, system, remember, wish, top_p=1.0, penalty=1.0):
+    def ask_again(history, temperature, *others):
         questions = [i for i, one in enumerate(history) if one["role"] == "user"]
         if not questions:
             return
         text, _, input = _text(history[questions[-1]]["content"]).partition(INPUT)
-        settings = temperature, top_k, max_new_tokens, system, remember, wish, input, top_p, penalty
-        for shown, question, note, *others in answer(text, history[: questions[-1]], *settings):
-            note = f"{note} {GREEDY}".strip() if temperature == 0 and shown else note
-            yield shown, question, note, *others
+        for shown, question, note, *rest in ask_example(
+            answer, text, input, history[: questions[-1]], temperature, *others
+        ):
+            yield shown, question, f"{note} {GREEDY}".strip() if temperature == 0 and shown else note, *rest
 
-    return answer, retry
+    return answer, ask_again
+
+
+def ask_example(answer: Callable, text: str, input: str, history, *settings):
+    """What `answer` yields for a question and an input that are known, without the boxes that they are typed into."""
+    *first, top_p, penalty = settings
+    yield from answer(text, history, *first, input, top_p, penalty)
 
 
 def _message(text: str, input: str) -> str:

@@ -129,10 +129,14 @@ def make_page(classifier: TextClassifier, name: str = "a classifier", shown: Seq
 
         judge, judge_again, judge_file, label = behaviour(classifier, many[1].GRADIO_CACHE)
         judged = gr.State()
-        gr.on([go.click, text.submit], judge, [text, threshold], one, api_name="judge")
+        gr.on([go.click, text.submit], judge, [text, threshold], one, api_name="judge").then(js=words.INTO_VIEW)
         for button, (example, _) in zip(buttons, shown):
-            take = button.click(lambda example=example: example, None, text, api_visibility="private", queue=False)
-            take.then(judge, [text, threshold], one, api_visibility="private", show_progress="hidden")
+            taken = button.click(
+                lambda value, example=example: (example, *judge(example, value)),
+                *(threshold, [text, *one]),
+                **{"api_visibility": "private", "show_progress": "hidden"},
+            )
+            taken.then(js=words.INTO_VIEW)
         go_file.click(
             judge_file, [file, threshold], [judged, results, *many], api_name="judge_file", show_progress_on=file
         )
@@ -180,7 +184,7 @@ def _file() -> tuple:
             datatype="str",
             interactive=False,
             wrap=True,
-            column_widths=["48%", "20%", "32%"],  # on a phone too all are seen
+            column_widths=["42%", "20%", "38%"],  # on a phone too all are seen
             elem_id="table",
             label="Labels and probabilities",
         )

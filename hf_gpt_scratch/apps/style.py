@@ -12,17 +12,26 @@ CSS = """
 #header .model, #footer { color: var(--quiet); font-size: 14px; overflow-wrap: anywhere; }
 #header .model b { color: var(--body-text-color); }
 #footer { text-align: center; padding: 12px 0; }
-#footer a { color: inherit; text-decoration: underline; padding: 4px; }
+#footer a { color: inherit; text-decoration: underline; padding-block: 4px; }
 footer { display: none !important; }
 .examples-of { gap: 6px !important; }
 .examples { gap: 8px !important; flex-wrap: wrap; align-items: stretch; }
 button.example { flex: 1 1 240px; min-width: min(240px, 100%) !important; font-weight: 400; font-size: 14px;
     line-height: 1.35; text-align: start; justify-content: flex-start; white-space: pre-line; overflow-wrap: anywhere;
-    padding: 8px 12px; min-height: 40px; border: 1px solid var(--border-color-primary); }
+    padding: 8px 12px; min-height: 44px; border: 1px solid var(--border-color-primary); }
+@media (max-width: 600px) {  /* side by side, so that what they show is not far below them */
+  .examples { flex-wrap: nowrap !important; overflow-x: auto; padding: 4px; }
+  button.example { flex: 0 0 82%; }
+  #settings .head { flex-wrap: wrap; }
+  #settings .head label { flex: 1 0 100%; }
+}
 .quiet { color: var(--quiet); font-size: 14px; line-height: 1.5; }
 button:focus-visible, a:focus-visible, [tabindex]:focus-visible, input:focus-visible, textarea:focus-visible {
     outline: 3px solid var(--line-0) !important; outline-offset: 1px; }
 input[type=range] { min-height: 24px; }
+input[type=range]::-webkit-slider-thumb { background-color: var(--line-0) !important; }
+input[type=range]::-moz-range-thumb { background-color: var(--line-0) !important; }
+[role=tab][aria-selected=true] { color: var(--line-0) !important; }
 """
 QUIET = {"light": "#4b5563", "dark": "#b6bcc6"}  # labels and hints; Gradio's own grey is too pale
 
@@ -50,4 +59,8 @@ def theme(gradio):
             "text_color": "white",
         }.items()
     }
-    return look.set(**quiet, **blue, input_placeholder_color="#6b7280", input_placeholder_color_dark="#9ca3af")
+    links = {f"link_text_color{state}": "#1d4ed8" for state in ("", "_hover", "_active", "_visited")}
+    links |= {f"{name}_dark": "#93c5fd" for name in links}
+    return look.set(
+        **quiet, **links, **blue, input_placeholder_color="#6b7280", input_placeholder_color_dark="#9ca3af"
+    )

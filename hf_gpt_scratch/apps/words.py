@@ -11,6 +11,7 @@ from . import page
 
 LABELS_ON_AXIS = 20  # words; of a longer text only every second, third ... is written below the curve
 CSS = """
+#table th, #table td { font-size: 14px; }
 #verdict { font-size: 17px; line-height: 1.5; }
 #verdict .answer { font-size: 32px; font-weight: 700; line-height: 1.2; overflow-wrap: anywhere; }
 #verdict .label-0 { border-inline-start: 10px solid var(--line-0); padding-inline-start: 12px; }
@@ -44,6 +45,9 @@ CSS = """
     white-space: nowrap; line-height: 1; }
 .of-axis { font-size: 12px; color: var(--quiet); margin-inline-start: 46px; }
 """
+INTO_VIEW = """() => {
+  if (window.innerWidth < 700) document.getElementById("verdict")?.scrollIntoView({block: "center"});
+}"""
 SCRIPT = """<script>
 function chooseWord(word) {
   const root = word.closest("#reading-of");
@@ -106,7 +110,8 @@ def words_html(words: Sequence[tuple[str, float]], threshold: float, names: Sequ
     return (
         f'<div id="reading-of">{legend}'
         f'<div id="words" dir="auto" role="toolbar" aria-label="Words; the arrow keys move from one to the next">'
-        f'{spans}</div><div id="reading" aria-live="polite">Tap a word to find it in the curve.</div><div class="quiet">{page.escape(hint)}</div>'
+        f'{spans}</div><div id="reading" aria-live="polite">Tap a word to find it in the curve.</div>'
+        f'<div class="quiet">{page.escape(hint)}</div>'
         f"{curve_html(words, threshold, names)}</div>"
     )
 
