@@ -26,7 +26,7 @@ FLOORS = [
     {"cli"},
 ]
 NARROWER = {
-    "generation": {"utils", "pretrained"} | MODEL,
+    "generation": {"utils", "prompts", "pretrained"} | MODEL,
     "configuration_gpt_scratch": set(),
     "modeling_gpt_scratch": MODEL,
 }

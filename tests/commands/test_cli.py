@@ -146,6 +146,22 @@ def test_generate_keeps_to_the_repetition_penalty_that_the_model_was_saved_with(
     assert run(*command)[1] == asked != plain == run(*command, "--repetition-penalty", "1")[1]
 
 
+def test_generate_uses_the_saved_settings_unless_an_option_overrides_them(run):
+    command = ["generate", "lm", "--prompt", "see you", "--seed", "1"]
+    greedy = run(*command, "--temperature", "0")[1]
+    sampled = {seed: run(*command, "--seed", seed, "--temperature", "2", "--top-k", "5")[1] for seed in "12"}
+    assert sampled["1"] != sampled["2"]
+    GenerationConfig(do_sample=True, temperature=2.0, top_k=5, max_new_tokens=4).save_pretrained("lm")
+    assert all(text.startswith(run(*command, "--seed", seed)[1].rstrip("\n")) for seed, text in sampled.items())
+    assert run(*command, "--temperature", "0", "--max-new-tokens", "100")[1] == greedy
+    GenerationConfig(do_sample=False).save_pretrained("lm")
+    assert run(*command)[1] == greedy
+    prompt = AutoTokenizer.from_pretrained("lm")("see you", return_tensors="pt")
+    ids = GPTScratchForCausalLM.from_pretrained("lm").generate(**prompt, do_sample=False, max_new_tokens=8)[0]
+    GenerationConfig(do_sample=False, eos_token_id=[0, int(ids[-1])]).save_pretrained("lm")
+    assert len(run(*command)[1]) < len(greedy)
+
+
 def test_generate_samples_the_same_from_the_same_seed(run):
     first, again, other = (run("generate", "lm", "--top-k", "0", "--seed", seed)[1] for seed in "112")
     assert first == again != other
@@ -261,7 +277,7 @@ FAILURES = {
         None,
         "classifier holds a GPTScratchForSequenceClassification",
     ),
-    "generate: prompt too long": (["generate", "lm", "--prompt", "x " * 40], None, "the model reads 64"),
+    "generate: prompt too long": (["generate", "lm", "--prompt", "x " * 40], None, "the model reads at most 64"),
     "convert: no model": (["convert", "empty folder", "out"], None, "empty folder is not a model folder"),
     "convert: not a GPT-2": (["convert", "lm", "out"], None, "expected 'gpt2'"),
     "convert: truncated": (["convert", "stock", "out"], cut_weights_short, "cut short"),
