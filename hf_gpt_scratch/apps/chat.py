@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from ..generation.chat import Chat
+from ..generation.sampling import sampling_settings
 from ..model_folder.contents import ModelFolder
 from ..modeling_gpt_scratch import GPTScratchForCausalLM
 from ..pretrained import load_with_tokenizer
-from ..prompts import INPUT, INSTRUCTION, PREAMBLE, user_message
+from ..prompts import INPUT, PREAMBLE, user_message
 from . import examples, page
 
 TITLE = "Chat with a GPT"  # also of a Space
@@ -81,9 +82,8 @@ def make_page(
         InputError: where the tokenizer has no chat template.
     """
     gr = page.gradio()
-    Chat(model, tokenizer)  # a model that cannot chat is found before the page is shown
-    if takes_input is None:
-        takes_input = INSTRUCTION.strip() in tokenizer.chat_template
+    chat = Chat(model, tokenizer)  # a model that cannot chat is found before the page is shown
+    takes_input = chat.is_alpaca if takes_input is None else takes_input
     with page.blocks(TITLE) as blocks:
         page.header(TITLE, SENTENCE, page.facts(model, name))
         conversation = gr.Chatbot(
@@ -104,7 +104,7 @@ def make_page(
         )
         go, stop, again, new = _buttons()
         chips = page.example_buttons([_on_button(*one) for one in shown], "Questions that it has answered correctly:")
-        settings = _settings(model, _preamble(tokenizer))
+        settings = _settings(model, chat)
         page.footer()
 
         wish = gr.State([])  # Gradio's own `cancels` would often end in an error on the page
@@ -143,38 +143,42 @@ def _buttons() -> list:
         ]
 
 
-def _settings(model, trained: str) -> list:
-    """What an answer is asked with; the sliders begin at the generation settings that were saved with the model."""
-    gr, saved, limit = page.gradio(), model.generation_config, model.config.n_positions
-    temperature = (saved.temperature or 1.0) if saved.do_sample else 0.0
+def _settings(model, chat: Chat) -> list:
+    """What an answer is asked with; the values shown at first are the generation settings saved with the model."""
+    gr, limit = page.gradio(), model.config.n_positions
+    saved = sampling_settings(model, {}, max_new_tokens=256, temperature=0.0)
     with gr.Accordion("Settings", open=False, elem_id="settings"):
         temperature = gr.Slider(
-            *(0, 2, temperature),
+            *(0, 2, saved["temperature"]),
             label="Sampling temperature",
             info="0 is greedy: always the most likely token.",
         )
         top_k = gr.Slider(
-            *(0, 200, (saved.top_k or 0) if saved.do_sample else 0),
+            *(0, 200, saved.get("top_k", 0)),
             step=1,
             label="Top-k",
             info="Sample from this many of the most likely tokens only; 0 is all.",
         )
         longest = gr.Slider(
-            *(1, limit, min(saved.max_new_tokens or 256, limit)), step=1, label="Maximum new tokens of an answer"
+            *(1, limit, min(saved["max_new_tokens"], limit)), step=1, label="Maximum new tokens of an answer"
         )
         top_p = gr.Slider(
-            *(0.05, 1, (saved.top_p or 1.0) if saved.do_sample else 1.0),
+            *(0.05, 1, saved.get("top_p", 1.0)),
             label="Top-p (nucleus sampling)",
             info="Sample from the most likely tokens that together have this probability; 1 is all.",
         )
         penalty = gr.Slider(
-            *(1, 2, saved.repetition_penalty or 1.0),
+            *(1, 2, saved.get("repetition_penalty", 1.0)),
             label="Repetition penalty",
-            info="Above 1, tokens seen before become less likely.",
+            info="Above 1, tokens that occurred before become less likely.",
         )
-        system = gr.Textbox(trained, label="System message: what the prompt begins with", max_lines=4)
+        system = gr.Textbox(
+            _preamble(chat.tokenizer), label="System message: what the prompt begins with", max_lines=4
+        )
         remember = gr.Checkbox(
-            False, label="Remember the questions before", info="Off: each question is read alone, as in training."
+            chat.history,
+            label="Read earlier questions too",
+            info="The model was trained on single questions." if chat.is_alpaca else "",
         )
     return [temperature, top_k, longest, system, remember, top_p, penalty]
 
@@ -208,7 +212,7 @@ def answering(model, tokenizer):
             chat = Chat(model, tokenizer, system if system != trained else None, history=remember)
             chat.messages = [{"role": one["role"], "content": _text(one["content"])} for one in history]
             sampling = {"temperature": temperature, "top_k": int(top_k), "top_p": top_p, "repetition_penalty": penalty}
-            pieces = chat.ask(_message(text or "", input or ""), int(max_new_tokens), **sampling)
+            pieces = chat.ask(text or "", int(max_new_tokens), input or "", **sampling)
             mine = object()
             wish[:] = [mine]
             note = "The conversation is too long; its oldest part was forgotten." if chat.forgotten else ""
@@ -250,11 +254,6 @@ def ask_example(answer: Callable, text: str, input: str, history, *settings):
     """What `answer` yields for a question and an input that are known, without the boxes that they are typed into."""
     *first, top_p, penalty = settings
     yield from answer(text, history, *first, input, top_p, penalty)
-
-
-def _message(text: str, input: str) -> str:
-    """A question and its input as the model reads them; an input alone asks nothing."""
-    return user_message(text, input) if text.strip() and input.strip() else text
 
 
 def _preamble(tokenizer) -> str:

@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
         from ..apps.compare import serve
 
         votes = Votes.open_or_create(output, args.a, args.b, len(pairs), args.seed)
-        serve(pairs, votes, args.host, args.port)
+        serve(pairs, votes, args.host, args.port, args.share)
 
 
 def table(results: dict) -> str:

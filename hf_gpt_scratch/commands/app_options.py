@@ -3,9 +3,9 @@
 import argparse
 
 from ..utils.errors import UsageError
-from ..utils.files import require_new, require_present
+from ..utils.files import require_new
 from ..utils.terminal import quieten_transformers
-from .arguments import add_device_options, add_trust, placement
+from .arguments import add_device_options, add_trust, placement, require_model
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, help: str) -> None:
@@ -45,7 +45,7 @@ def check_model_arguments(args: argparse.Namespace) -> None:
         )
     if args.share and args.export_space:
         raise UsageError("--share is for a page that is served; omit it with --export-space.")
-    require_present(args.dir)
+    require_model(args.dir)
     if args.export_space:
         require_new(args.export_space)
 
