@@ -2,7 +2,7 @@
 
 import html
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from ..generation.chat import Chat
@@ -15,9 +15,10 @@ from . import examples, page
 
 TITLE = "Chat with a GPT"  # also of a Space
 SENTENCE = (
-    "This small model was trained to follow single instructions: ask for one thing at a time, or choose an example."
-    " It knows little, so check what it says."
+    "This small model was trained to follow single instructions: ask for one thing at a time{choose}. It knows little,"
+    " so check what it says."
 )
+CHOOSE = ", or choose an example below"
 GREEDY = (
     "Greedy decoding always gives the same answer; raise the sampling temperature in the settings for another one."
 )
@@ -83,25 +84,9 @@ def make_page(
     """
     gr = page.gradio()
     chat = Chat(model, tokenizer)  # a model that cannot chat is found before the page is shown
-    takes_input = chat.is_alpaca if takes_input is None else takes_input
     with page.blocks(TITLE) as blocks:
-        page.header(TITLE, SENTENCE, page.facts(model, name))
-        conversation = gr.Chatbot(
-            elem_id="conversation",
-            render_markdown=False,
-            label="Conversation",
-            placeholder="Ask something, or choose an example.",
-            buttons=["copy"],  # without Gradio's own, which sends conversations to the Hub
-        )
-        note = gr.HTML(elem_id="note")
-        question = gr.Textbox(label="Question", elem_id="question", autofocus=True, lines=1, max_lines=6)
-        extra = gr.Textbox(
-            label="Input (optional): a text that the question is about",
-            elem_id="input",
-            lines=1,
-            max_lines=6,
-            visible=takes_input,
-        )
+        page.header(TITLE, SENTENCE.format(choose=CHOOSE if shown else ""), page.facts(model, name))
+        conversation, note, question, extra = _boxes(chat.is_alpaca if takes_input is None else takes_input)
         go, stop, again, new = _buttons()
         chips = page.example_buttons([_on_button(*one) for one in shown], "Questions that it has answered correctly:")
         settings = _settings(model, chat)
@@ -109,22 +94,36 @@ def make_page(
 
         wish = gr.State([])  # Gradio's own `cancels` would often end in an error on the page
         outputs = [conversation, question, note, extra, stop, again]
-        answers = {
-            "outputs": outputs,
-            "show_progress": "hidden",
-            "concurrency_limit": None,
-        }  # all at once, more slowly
-        answer, ask_again = answering(model, tokenizer)
+        # All are answered at once, more slowly, rather than one after the other.
+        answers = {"outputs": outputs, "show_progress": "hidden", "concurrency_limit": None}
         asked = [question, conversation, *settings[:5], wish, extra, *settings[5:]]
         known = [conversation, *settings[:5], wish, *settings[5:]]
-        gr.on([go.click, question.submit, extra.submit], answer, asked, api_name="ask", **answers)
-        again.click(ask_again, known, api_visibility="private", **answers)
+        does = [partial(act, model, tokenizer) for act in (answer, answer_again, answer_example)]
+        gr.on([go.click, question.submit, extra.submit], does[0], asked, api_name="ask", **answers)
+        again.click(does[1], known, api_visibility="private", **answers)
         for chip, one in zip(chips, shown):
-            chip.click(partial(ask_example, answer, *one), known, api_visibility="private", **answers)
+            chip.click(partial(does[2], *one), known, api_visibility="private", **answers)
         quick = {"queue": False, "api_visibility": "private"}
         stop.click(lambda wish: wish.append("stop"), wish, **quick)
         new.click(begin_anew, wish, outputs, **quick)
     return blocks
+
+
+def _boxes(takes_input: bool) -> tuple:
+    """The conversation, a note below it, and the boxes of a question and its input."""
+    gr = page.gradio()
+    conversation = gr.Chatbot(
+        elem_id="conversation",
+        render_markdown=False,
+        label="Conversation",
+        placeholder="Ask something.",
+        buttons=["copy"],  # without Gradio's own, which sends conversations to the Hub
+    )
+    note = gr.HTML(elem_id="note")
+    question = gr.Textbox(label="Question", elem_id="question", autofocus=True, lines=1, max_lines=6)
+    label = "Input (optional): a text that the question is about"
+    extra = gr.Textbox(label=label, elem_id="input", lines=1, max_lines=6, visible=takes_input)
+    return conversation, note, question, extra
 
 
 def _on_button(instruction: str, input: str) -> str:
@@ -194,66 +193,71 @@ def _visible(stop: bool, again: bool) -> tuple:
     return gr.Button(visible=stop), gr.Button(visible=again)
 
 
-def answering(model, tokenizer):
+def answer(model, tokenizer, text, history, temperature, top_k, max_new_tokens, system, remember, wish, *more):
     """
-    What the page does with a question, and with the wish for another answer to the last one: generators of the
-    conversation as it grows, the question, a note, the input and the buttons Stop and Retry. They end early once the
-    list `wish` has "stop" or "new" in it, or belongs to a later question.
+    What the page does with a question: a generator of the conversation as it grows, the question, a note, the input
+    and the buttons Stop and Retry. It ends early once the list `wish` has "stop" or "new" in it, or belongs to a later
+    question. `more` are the input, top-p and the repetition penalty.
     """
-    gr = page.gradio()
-    trained = _preamble(tokenizer)
-
-    def answer(
-        text, history, temperature, top_k, max_new_tokens, system, remember, wish, input="", top_p=1.0, penalty=1.0
-    ):
-        with page.errors_on_page():
-            page.require_short((text or "") + (input or ""))
-            system = (system or "").strip()
-            chat = Chat(model, tokenizer, system if system != trained else None, history=remember)
-            chat.messages = [{"role": one["role"], "content": _text(one["content"])} for one in history]
-            sampling = {"temperature": temperature, "top_k": int(top_k), "top_p": top_p, "repetition_penalty": penalty}
-            pieces = chat.ask(text or "", int(max_new_tokens), input or "", **sampling)
-            mine = object()
-            wish[:] = [mine]
-            note = "The conversation is too long; its oldest part was forgotten." if chat.forgotten else ""
-            asked = page.escape(text) + (f"{INPUT_SHOWN}{page.escape(input)}" if (input or "").strip() else "")
-            shown = [*history, {"role": "user", "content": asked}, {"role": "assistant", "content": ""}]
-            try:
-                yield shown, "", note, "", *_visible(stop=True, again=False)
-                for piece in pieces:
-                    shown[-1]["content"] += page.escape(piece)
-                    yield shown, gr.skip(), note, gr.skip(), gr.skip(), gr.skip()  # the next question may be under way
-                    if wish != [mine]:
-                        break
-            except Exception:
-                yield shown, gr.skip(), note, gr.skip(), *_visible(stop=False, again=True)
-                raise
-            if mine not in wish:
-                return
-            if "new" in wish:
-                yield [], gr.skip(), "", gr.skip(), *_visible(stop=False, again=False)
-                return
-            if chat.finish_reason == "length":
-                note = f"{note} The answer was cut off at the maximum number of new tokens.".strip()
-            yield shown, gr.skip(), note, gr.skip(), *_visible(stop=False, again=True)
-
-    def ask_again(history, temperature, *others):
-        questions = [i for i, one in enumerate(history) if one["role"] == "user"]
-        if not questions:
+    skip, (input, top_p, penalty) = page.gradio().skip(), more
+    with page.errors_on_page():
+        page.require_short((text or "") + (input or ""))
+        chat = _chat(model, tokenizer, history, system, remember)
+        sampling = {"temperature": temperature, "top_k": int(top_k), "top_p": top_p, "repetition_penalty": penalty}
+        pieces = chat.ask(text or "", int(max_new_tokens), input or "", **sampling)
+        mine = object()
+        wish[:] = [mine]
+        note = "The conversation is too long; its oldest part was dropped." if chat.forgotten else ""
+        shown = [*history, _asked(text, input), {"role": "assistant", "content": ""}]
+        try:
+            yield shown, "", note, "", *_visible(stop=True, again=False)
+            for piece in pieces:
+                shown[-1]["content"] += page.escape(piece)
+                yield shown, skip, note, skip, skip, skip  # the next question may be under way
+                if wish != [mine]:
+                    break
+        except Exception:
+            yield shown, skip, note, skip, *_visible(stop=False, again=True)
+            raise
+        if mine not in wish:
             return
-        text, _, input = _text(history[questions[-1]]["content"]).partition(INPUT)
-        for shown, question, note, *rest in ask_example(
-            answer, text, input, history[: questions[-1]], temperature, *others
-        ):
-            yield shown, question, f"{note} {GREEDY}".strip() if temperature == 0 and shown else note, *rest
-
-    return answer, ask_again
+        if chat.finish_reason == "length":
+            note = f"{note} The answer was cut off at the maximum number of new tokens.".strip()
+        is_new = "new" in wish
+        yield [] if is_new else shown, skip, "" if is_new else note, skip, *_visible(stop=False, again=not is_new)
 
 
-def ask_example(answer: Callable, text: str, input: str, history, *settings):
-    """What `answer` yields for a question and an input that are known, without the boxes that they are typed into."""
+def answer_example(model, tokenizer, text: str, input: str, history, *settings):
+    """What `answer` yields for a question and an input that were not typed into the boxes."""
     *first, top_p, penalty = settings
-    yield from answer(text, history, *first, input, top_p, penalty)
+    yield from answer(model, tokenizer, text, history, *first, input, top_p, penalty)
+
+
+def answer_again(model, tokenizer, history, temperature, *settings):
+    """What `answer` yields for the last question of the conversation, in place of the answer that it had."""
+    questions = [i for i, one in enumerate(history) if one["role"] == "user"]
+    if not questions:
+        return
+    text, _, input = _text(history[questions[-1]]["content"]).partition(INPUT)
+    history = history[: questions[-1]]
+    for shown, question, note, *others in answer_example(
+        model, tokenizer, text, input, history, temperature, *settings
+    ):
+        yield shown, question, f"{note} {GREEDY}".strip() if temperature == 0 and shown else note, *others
+
+
+def _chat(model, tokenizer, history: list[dict], system: str | None, remember: bool) -> Chat:
+    """The conversation of the page."""
+    system = (system or "").strip()
+    chat = Chat(model, tokenizer, system if system != _preamble(tokenizer) else None, history=remember)
+    chat.messages = [{"role": one["role"], "content": _text(one["content"])} for one in history]
+    return chat
+
+
+def _asked(text: str, input: str | None) -> dict[str, str]:
+    """A question and its input as a message of the page, where both are escaped."""
+    shown_input = f"{INPUT_SHOWN}{page.escape(input.strip())}" if (input or "").strip() else ""
+    return {"role": "user", "content": page.escape(text) + shown_input}
 
 
 def _preamble(tokenizer) -> str:

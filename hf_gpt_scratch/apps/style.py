@@ -7,12 +7,13 @@ CSS = """
 :root { --label-0: #9ecae9; --label-1: #fdae6b; --line-0: #1f6fb2; --line-1: #b45309; --quiet: #4b5563; }
 .dark { --label-0: #1c4f82; --label-1: #8a4107; --line-0: #7fbcf0; --line-1: #fdae6b; --quiet: #b6bcc6; }
 .gradio-container { width: 100%; max-width: 1080px !important; margin-inline: auto !important; }
+#header .html-container, #footer .html-container, .examples-of .html-container { padding: 0; }
 #header h1 { font-size: 26px; line-height: 1.25; margin: 8px 0 2px; }
 #header p { margin: 4px 0; max-width: 70ch; line-height: 1.5; }
 #header .model, #footer { color: var(--quiet); font-size: 14px; overflow-wrap: anywhere; }
 #header .model b { color: var(--body-text-color); }
 #footer { text-align: center; padding: 12px 0; }
-#footer a { color: inherit; text-decoration: underline; padding-block: 4px; }
+#footer a { color: inherit; text-decoration: underline; padding: 4px 0 !important; }
 footer { display: none !important; }
 .examples-of { gap: 6px !important; }
 .examples { gap: 8px !important; flex-wrap: wrap; align-items: stretch; }
