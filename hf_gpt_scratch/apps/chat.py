@@ -122,7 +122,7 @@ def _boxes(takes_input: bool) -> tuple:
     note = gr.HTML(elem_id="note")
     question = gr.Textbox(label="Question", elem_id="question", autofocus=True, lines=1, max_lines=6)
     label = "Input (optional): a text that the question is about"
-    extra = gr.Textbox(label=label, elem_id="input", lines=1, max_lines=6, visible=takes_input)
+    extra = gr.Textbox("", label=label, elem_id="input", lines=1, max_lines=6, visible=takes_input)
     return conversation, note, question, extra
 
 
