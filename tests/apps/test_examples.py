@@ -63,7 +63,9 @@ def test_examples_that_were_saved_are_tried_too(classifier, tmp_path):
 
 def test_messages_that_fit_no_button_are_omitted(classifier, tmp_path):
     texts = ["hi", "long " * 50]
-    write_predictions(tmp_path, [[text, int(label == "spam"), 0.5] for text, label in labels(classifier, texts).items()])
+    write_predictions(
+        tmp_path, [[text, int(label == "spam"), 0.5] for text, label in labels(classifier, texts).items()]
+    )
     assert examples.messages(classifier, tmp_path) == []
 
 

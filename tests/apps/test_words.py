@@ -41,7 +41,9 @@ def test_the_curve_has_a_point_for_each_word_and_the_threshold():
     assert 'polyline points="25.00,90.00 75.00,10.00"' in shown
 
 
-@pytest.mark.parametrize(("count", "written", "hint"), [(20, 20, ""), (21, 11, "every second word"), (60, 20, "third")])
+@pytest.mark.parametrize(
+    ("count", "written", "hint"), [(20, 20, ""), (21, 11, "every second word"), (60, 20, "third")]
+)
 def test_of_many_words_the_axis_has_at_most_20(count, written, hint):
     shown = words.curve_html([(f" word{i}", 0.5) for i in range(count)], 0.5, NAMES)
     labels = re.findall(r"<span[^>]*>word\d+</span>", shown)
