@@ -7,10 +7,7 @@ from .app_options import add_model_arguments, check_model_arguments, serve_or_ex
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "Example: hf-gpt-scratch app classify runs/demo/spam"
-    add_model_arguments(
-        parser,
-        "a classifier of two labels (`hf-gpt-scratch train spam`): a model folder or a Hub repository",
-    )
+    add_model_arguments(parser, "a folder or Hub repository (owner/name) of a classifier of two labels")
 
 
 def check(args: argparse.Namespace) -> None:

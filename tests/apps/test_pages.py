@@ -2,10 +2,12 @@
 
 import csv
 import html
+import json
 import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -238,9 +240,79 @@ def test_no_space_is_written_of_a_model_that_is_not_fit_to_share(models, tmp_pat
     )
 
 
+@pytest.fixture
+def offline_hub(models, tmp_path) -> dict[str, str]:
+    """The environment of a machine that has downloaded the repository you/spam and is offline."""
+    repository = tmp_path / "hub" / "models--you--spam"
+    shutil.copytree(models["spam"], repository / "snapshots" / ("a" * 40))
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("a" * 40)
+    return {**os.environ, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
+
+
+def test_a_repository_is_shown_under_its_name(offline_hub):
+    pytest.importorskip("gradio")
+    with started(program("spam", "you/spam"), env=offline_hub) as (_, address):
+        assert "Model: <b>you/spam</b>" in json.dumps(client(address).config)
+        assert "spam" in client(address).predict("see you at home", 0.25, api_name="/judge")[0]
+
+
+def test_a_space_of_a_repository_loads_it_from_the_hub(offline_hub, tmp_path):
+    pytest.importorskip("gradio")
+    out = tmp_path / "space"
+    command = program("spam", "you/spam", "--export-space", out)
+    done = subprocess.run(command, env=offline_hub, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "serve('you/spam', \"0.0.0.0\", 7860, name='you/spam')" in (out / "app.py").read_text()
+    assert not (out / "model").exists() and "`you/spam`" in (out / "README.md").read_text()
+
+
+def test_what_is_neither_a_folder_nor_a_repository_is_refused(capsys):
+    assert main(["app", "spam", "nowhere"]) == 1
+    assert "error: There is no model folder 'nowhere'" in capsys.readouterr().err
+
+
+def test_a_page_can_be_shared(monkeypatch, capsys):
+    pytest.importorskip("gradio")
+
+    class Blocks:
+        """A page whose public address is the one given; no test may ask Gradio's server for one."""
+
+        def __init__(self, public):
+            self.public = public
+
+        def launch(self, share, **options):
+            return None, "http://127.0.0.1:7860/", self.public if share else None
+
+        def block_thread(self):
+            pass
+
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    for share, public, address, note in [
+        (True, "https://one.gradio.live", "https://one.gradio.live", ""),
+        (True, None, "http://127.0.0.1:7860/", "gave no public address"),
+        (False, "https://one.gradio.live", "http://127.0.0.1:7860/", ""),
+    ]:
+        page.serve(Blocks(public), "127.0.0.1", None, share)
+        printed = capsys.readouterr()
+        assert printed.out == f"Open {address} in a browser. Ctrl-C ends.\n" and note in printed.err
+
+
+def test_sharing_and_writing_a_space_exclude_each_other(models, tmp_path, capsys):
+    assert main(["app", "spam", str(models["spam"]), "--share", "--export-space", str(tmp_path / "space")]) == 2
+    assert "--share is for a page that is served" in capsys.readouterr().err
+
+
+def test_a_checkpoint_is_named_after_its_run(tmp_path):
+    (tmp_path / "follower" / "checkpoint-20").mkdir(parents=True)
+    assert page.model_name(tmp_path / "follower") == "follower"
+    assert page.model_name(tmp_path / "follower" / "checkpoint-20") == "follower/checkpoint-20"
+    assert page.model_name("you/follower") == "you/follower"
+
+
 @pytest.mark.browser  # minutes on a busy machine
 @pytest.mark.parametrize(("app", "model"), [("classify", "spam"), ("chat", "chat")])
-def test_a_space_runs_by_itself(models, tmp_path, app, model):
+def test_a_space_runs_by_itself(models, tmp_path, capsys, app, model):
     pytest.importorskip("gradio")
     out = tmp_path / "space"
     assert main(["app", app, str(models[model]), "--export-space", str(out)]) == 0
@@ -252,6 +324,9 @@ def test_a_space_runs_by_itself(models, tmp_path, app, model):
     assert f'python_version: "{sys.version_info.major}.{sys.version_info.minor}"' in readme
     assert "sdk: gradio" in readme and (out / "model" / "model.safetensors").is_file()
     assert not list(out.rglob("__pycache__"))
+    recorded = json.loads((out / "model" / "examples.json").read_text(encoding="utf-8"))
+    assert recorded
+    assert "examples; if the training data is private" in capsys.readouterr().out
     code = (out / "app.py").read_text().replace('"0.0.0.0", 7860', '"127.0.0.1", None')
     code += "\n"
     check = (
@@ -260,4 +335,7 @@ def test_a_space_runs_by_itself(models, tmp_path, app, model):
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     with started([sys.executable, "-W", "ignore", "-c", check + code], cwd=out, env=environment) as (_, address):
         assert client(address).view_api(return_format="dict")["named_endpoints"]
+        shown = json.dumps(client(address).config)
+        assert f"Model: <b>{models[model].name}</b>" in shown
+        assert all(json.dumps(next(iter(one.values())))[1:-1] in shown for one in recorded)
     assert main(["app", app, str(models[model]), "--export-space", str(out)]) == 1  # it is there already
