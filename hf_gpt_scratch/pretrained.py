@@ -16,7 +16,7 @@ from .adapters import merge_adapter
 from .conversion.convert import convert
 from .conversion.hf_gpt2 import ARCHITECTURES
 from .model_folder import reference_logits
-from .model_folder.contents import AUTO_CLASSES, ModelFolder
+from .model_folder.contents import ADAPTED, AUTO_CLASSES, ModelFolder
 from .model_folder.loading import load_model
 from .modeling_gpt_scratch import GPTScratchPreTrainedModel
 from .tokenizer import load_tokenizer
@@ -135,13 +135,28 @@ def load_with_tokenizer(
     model_class: type[GPTScratchPreTrainedModel], name_or_path: str | os.PathLike, **placement
 ) -> tuple[GPTScratchPreTrainedModel, PreTrainedTokenizerBase]:
     """
-    Loads a folder or a Hub repository, which is looked up once, as `load_pretrained`, and its tokenizer; `placement`
-    is that of `place`.
+    Loads a language model from a folder or a Hub repository, which is looked up once, as `load_pretrained`, and its
+    tokenizer; `placement` is that of `place`.
+
+    Raises:
+        InputError: as `load_pretrained`; for a classifier, saying what it is for.
     """
     resolve_device(placement.get("device", "auto"))  # before anything is downloaded
     folder = ModelFolder.resolve(name_or_path)
+    if "Classification" in held_class(folder):
+        raise InputError(
+            f"{name_or_path} holds a classifier, not a language model: use `hf-gpt-scratch classify {name_or_path}`."
+        )
     model, tokenizer = load_pretrained(model_class, folder), load_tokenizer(folder.path)
     return place(model, folder, **placement), tokenizer
+
+
+def held_class(folder: ModelFolder) -> str:
+    """The name of the class of this package that a folder's model loads as; "" where it is not known."""
+    if folder.is_adapter:
+        return ADAPTED.get(folder.adapter.get("task_type"), ("",))[0]
+    held = (folder.architectures or [""])[0]
+    return ARCHITECTURES.get(held, held)
 
 
 def record_reference_logits(folder: str | os.PathLike) -> None:

@@ -10,6 +10,13 @@ from functools import cached_property
 from pathlib import Path
 
 from huggingface_hub import HfApi, constants, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
 
 from ..configuration_gpt_scratch import GPTScratchConfig
 from ..utils.errors import InputError, one_line
@@ -18,6 +25,7 @@ from ..utils.files import read_json, read_json_object, require_folder, require_p
 # The code that travels with every model; the second imports the first.
 CODE_FILES = ("configuration_gpt_scratch.py", "modeling_gpt_scratch.py")
 ADAPTER_CONFIG = "adapter_config.json"
+SECONDS_TO_ANSWER = 10  # for the Hub
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json")  # one of them, in whatever form a tokenizer is saved
 # All that makes up a model or an adapter, but its code, which `ModelFolder.code_files` knows.
 MODEL_FILES = (
@@ -204,10 +212,13 @@ def _is_beside(reference) -> bool:
     return isinstance(reference, str) and re.fullmatch(r"\w+\.\w+", reference) is not None
 
 
-def resolve_source(src: str | os.PathLike) -> Path:
+def resolve_source(src: str | os.PathLike, weights: bool = True) -> Path:
     """
     The local file or folder `src`; or the Hub repository `src`, its weights, configuration and tokenizer downloaded,
-    but none of its code.
+    but none of its code. Without a network, the copy of an earlier download is taken.
+
+    Args:
+        weights: whether they are downloaded too.
 
     Raises:
         InputError: when there is neither.
@@ -215,18 +226,51 @@ def resolve_source(src: str | os.PathLike) -> Path:
     if Path(src).exists():
         return Path(src)
     require_present(src)
+    src = str(src)
     try:
-        if constants.HF_HUB_OFFLINE:  # what was downloaded before
-            return Path(snapshot_download(str(src), local_files_only=True))
-        names = HfApi().list_repo_files(str(src))
+        if constants.HF_HUB_OFFLINE:
+            return Path(snapshot_download(src, local_files_only=True))
+        try:  # one request: the client repeats others, such as that for a list of files, for half a minute
+            names = [file.rfilename for file in HfApi().model_info(src, timeout=SECONDS_TO_ANSWER).siblings]
+        except HfHubHTTPError:
+            raise
+        except Exception:  # of the HTTP client, whose package depends on the version
+            if downloaded := _downloaded(src):
+                return downloaded
+            raise
         pickled = [] if any(name.endswith(".safetensors") for name in names) else ["pytorch_model*"]
         # Only the top folder: repositories keep conversions for other frameworks in sub-folders.
-        patterns = {"allow_patterns": [*MODEL_FILES, *pickled], "ignore_patterns": ["*/*"]}
-        return Path(snapshot_download(str(src), **patterns))
+        unwanted = ["*/*"] if weights else ["*/*", "*.safetensors", "pytorch_model*"]
+        return Path(snapshot_download(src, allow_patterns=[*MODEL_FILES, *pickled], ignore_patterns=unwanted))
     except Exception as error:  # of the Hub, of its HTTP client, of the disk
-        raise InputError(
-            f"{src} is neither a folder nor a Hub repository that can be read ({one_line(error)})."
-        ) from None
+        raise InputError(_why_not(src, error)) from None
+
+
+def _downloaded(name: str) -> Path | None:
+    """The copy of a repository that an earlier download left."""
+    try:
+        return Path(snapshot_download(name, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError):
+        return None
+
+
+def _why_not(name: str, error: Exception) -> str:
+    """Why there is neither a folder nor a repository `name`, and what to do."""
+    if isinstance(error, HFValidationError):
+        return f"There is no file or folder {name!r} (a Hub repository has the form owner/name)."
+    neither = f"{name} is neither a folder here nor"
+    if constants.HF_HUB_OFFLINE:
+        return f"{neither} a repository downloaded before, and HF_HUB_OFFLINE=1 forbids downloads."
+    if isinstance(error, GatedRepoError):
+        return f"{name} is a gated repository: ask for access at https://huggingface.co/{name}, then `hf auth login`."
+    if isinstance(error, RepositoryNotFoundError):
+        return f"{neither} a public repository on the Hub; for a private one, log in with `hf auth login`."
+    if isinstance(error, HfHubHTTPError):
+        return f"{name} could not be downloaded from the Hub ({one_line(error)}); try again later."
+    return (
+        f"{name} is not a folder here, and could not be downloaded from the Hub (no network? {one_line(error)}): check"
+        " the connection, or give a local folder."
+    )
 
 
 def read_config(folder: Path, model_type: str | None = None) -> dict:

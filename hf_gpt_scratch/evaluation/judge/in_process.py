@@ -197,7 +197,7 @@ def _load(folder: ModelFolder, name: str) -> PreTrainedModel:
         return load_pretrained(GPTScratchForCausalLM, folder)
     if found := attention_kernels(folder.settings):
         named = ", ".join(sorted(found))
-        raise InputError(f"{name} asks for code of the Hub ({named}), which is never run; take another judge.")
+        raise InputError(f"{name} asks for code from the Hub ({named}), which is never run; take another judge.")
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             folder.path, dtype=torch.float32, local_files_only=True, trust_remote_code=False, output_loading_info=True

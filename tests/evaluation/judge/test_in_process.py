@@ -265,7 +265,7 @@ def test_a_judge_takes_no_attention_from_the_hub(tmp_path):
     folder = save_model(tmp_path / "model", LlamaForCausalLM)
     settings = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(settings | {"_attn_implementation": "someone/kernel"}))
-    with pytest.raises(InputError, match=r"code of the Hub \(attention someone/kernel\), which is never run"):
+    with pytest.raises(InputError, match=r"code from the Hub \(attention someone/kernel\), which is never run"):
         ModelJudge(str(folder))
 
 
