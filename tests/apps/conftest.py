@@ -36,9 +36,9 @@ def models(tmp_path_factory) -> dict[str, Path]:
 def record_predictions(folder: Path) -> None:
     """Messages of a test set, one half with the label that the model gives and the other with the wrong one."""
     texts = [UNTRUSTED, "win a free prize now at home", "see you at home and now", "a free prize at home, see you"]
-    judged = list(TextClassifier.from_pretrained(folder, device="cpu").classify(texts))
-    right = [[one.text, int(one.label == "spam")] for one in judged]
-    wrong = [[f"{text}, wrongly labelled", int(label == 0)] for text, label in right]
+    classify = TextClassifier.from_pretrained(folder, device="cpu").classify
+    right = [[one.text, int(one.label == "spam")] for one in classify(texts)]
+    wrong = [[one.text, int(one.label == "ham")] for one in classify(f"{text}, wrongly labelled" for text in texts)]
     with open(folder / "predictions.csv", "w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([["text", "label"], *right, *wrong])
 

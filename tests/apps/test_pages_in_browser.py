@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import time
 
@@ -20,7 +21,7 @@ def test_a_page_is_there_soon(browser, models, tmp_path, app, selector):
         Page(browser, address, tmp_path).until(selector)
         seconds = time.monotonic() - begin
     print(f"{app}: {seconds:.1f} s from the command to the page")  # shown by -rP
-    assert seconds < 30  # 10 on an idle machine
+    assert seconds < 30 * max(1.0, os.getloadavg()[0] / os.cpu_count())  # 10 on an idle machine
 
 
 def test_a_message_in_the_browser(browser, spam_page, tmp_path):
@@ -93,7 +94,7 @@ def test_a_word_tells_its_probability_without_a_mouse(browser, spam_page, tmp_pa
     assert point.get_attribute("data-number") == str(len(words))
 
 
-@pytest.mark.parametrize("count", [5, 20, 60])
+@pytest.mark.parametrize("count", [5, 16, 60])
 def test_words_on_the_axis_do_not_overlap_on_a_phone(browser, spam_page, tmp_path, count):
     page = Page(browser, spam_page, tmp_path, PHONE)
     box = page.until("#message textarea")
@@ -102,9 +103,9 @@ def test_words_on_the_axis_do_not_overlap_on_a_phone(browser, spam_page, tmp_pat
     page.until("#judge").click()
     wait_for(lambda: len(written(page)) == count)
     at = browser.execute_script("return [...document.querySelectorAll('.axis span')].map(o => o.offsetLeft)")
-    assert 1 < len(at) <= 20
-    # Letters of 12 px that are turned by 55 degrees need 12 / sin 55 = 14.6 px of the axis, less their own margins.
-    assert min(b - a for a, b in zip(at, at[1:])) >= 11
+    assert 1 < len(at) <= 16
+    # Letters of 12 px that are turned by 55 degrees need 12 / sin 55 = 14.6 px of the axis; offsets are rounded.
+    assert min(b - a for a, b in zip(at, at[1:])) >= 14
     assert not page.wide()
 
 
@@ -122,7 +123,7 @@ def test_a_file_in_the_browser(browser, spam_page, tmp_path):
     (tmp_path / "many.txt").write_text(f"=win a free prize\nsee you at home\n{UNTRUSTED}\n")
     page.until("[role=tab]", "File").click()
     browser.find_element("css selector", "input[type=file]").send_keys(str(tmp_path / "many.txt"))
-    page.until("#many", "many.txt")
+    page.until("#many", "many")
     time.sleep(1)  # the upload
     page.until("#judge-all").click()
     page.until("#table", "see you at home")
@@ -218,7 +219,7 @@ def test_examples_of_a_chat_are_answered_as_recorded(browser, chat_page, models,
     for number, (row, button) in enumerate(zip(rows, examples), start=1):
         button.click()
         wait_for(lambda number=number: len(bubbles(page, "bot")) == number and shown(page, "#again"))
-        assert bubbles(page, "bot")[-1].split() == row["model_response"].split()
+        wait_for(lambda row=row: bubbles(page, "bot")[-1].split() == row["model_response"].split())
         assert row["instruction"].split() == bubbles(page, "user")[-1].split("Input:")[0].split()
         assert ("Input: at home" in bubbles(page, "user")[-1]) == bool(row["input"])
     assert page.is_unharmed()
@@ -230,11 +231,12 @@ def test_retry_replaces_the_last_answer(browser, chat_page, models, tmp_path):
     page.until("#input textarea").send_keys("at home")
     page.until("#ask").click()
     page.until("#again")
+    wait_for(lambda: not answering(page))
     before = bubbles(page, "user"), bubbles(page, "bot")
     assert before[0] == ["see <b>you</b>\nInput: at home"]
     page.until("#again").click()
     page.until("#note", "Greedy decoding always gives the same answer")
-    assert (bubbles(page, "user"), bubbles(page, "bot")) == before
+    wait_for(lambda: (bubbles(page, "user"), bubbles(page, "bot")) == before)
 
 
 def test_the_settings_are_closed_and_begin_with_the_saved_ones(browser, models, tmp_path):
