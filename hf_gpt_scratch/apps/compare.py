@@ -36,6 +36,7 @@ CSS = """
 #progress progress::-webkit-progress-value { background: var(--line-0); }
 #progress progress::-moz-progress-bar { background: var(--line-0); }
 #question .text { border-left: 4px solid var(--line-0); padding-left: 12px; }
+.gradio-container { overflow: visible !important; }
 #page, #page .column, #page .row, #page .block { overflow: visible; }
 #answers { align-items: stretch; }
 .answer { border: 1px solid var(--border-color-primary); border-radius: 8px; padding: 8px; }

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from . import page
 
-LABELS_ON_AXIS = 16  # words; of a longer text only every second, third ... is written below the curve
+LABELS_ON_AXIS = 14  # words; of a longer text only every second, third ... is written below the curve
 CSS = """
 #table th, #table td { font-size: 14px; }
 #verdict { font-size: 17px; line-height: 1.5; }

@@ -42,13 +42,13 @@ def test_the_curve_has_a_point_for_each_word_and_the_threshold():
 
 
 @pytest.mark.parametrize(
-    ("count", "written", "hint"), [(16, 16, ""), (17, 9, "every second word"), (48, 16, "third"), (60, 15, "4th")]
+    ("count", "written", "hint"), [(14, 14, ""), (15, 8, "every second word"), (42, 14, "third"), (60, 12, "5th")]
 )
-def test_of_many_words_the_axis_has_at_most_16(count, written, hint):
+def test_of_many_words_the_axis_has_at_most_14(count, written, hint):
     shown = words.curve_html([(f" word{i}", 0.5) for i in range(count)], 0.5, NAMES)
     labels = re.findall(r"<span[^>]*>word\d+</span>", shown)
     assert len(labels) == written and shown.count('class="point') == count
-    assert hint in shown and ("every" in shown) == (count > 16)
+    assert hint in shown and ("every" in shown) == (count > 14)
 
 
 def test_long_words_are_short_on_the_axis_alone():
