@@ -33,7 +33,8 @@ CSS = """
 .curve polyline { fill: none; stroke: var(--quiet); stroke-width: 2; vector-effect: non-scaling-stroke; }
 .curve .grid { position: absolute; left: 0; right: 0; border-top: 1px solid var(--border-color-primary); }
 .curve .grid span { position: absolute; right: calc(100% + 6px); top: -0.7em; font-size: 12px; white-space: nowrap; }
-.curve .threshold { position: absolute; left: 0; right: 0; border-top: 2px dashed var(--body-text-color); }
+.curve .threshold { position: absolute; left: 0; right: 0; border-top: 2px dashed var(--body-text-color); z-index: 1;
+    pointer-events: none; }
 .curve .threshold span { position: absolute; right: 0; bottom: 2px; font-size: 12px; padding: 0 4px;
     background: var(--body-background-fill); border-radius: 3px; }
 .curve .threshold.high span { bottom: auto; top: 2px; }
