@@ -153,7 +153,7 @@ def test_declaring_the_arguments_does_not_import_what_needs_scipy():
 def test_options_that_contradict_each_other_are_refused(files, tmp_path):
     with pytest.raises(UsageError, match="cannot end in .json"):
         run(*files, "--output", tmp_path / "votes.json")
-    with pytest.raises(UsageError, match="--judge is for --results"):
+    with pytest.raises(UsageError, match="--judge needs --results"):
         run(*files, "--output", tmp_path / "votes.sqlite", "--judge", "judge.json")
     with pytest.raises(SystemExit):
         run(*files, "--port", "0")
