@@ -50,7 +50,7 @@ def open_folder(folder: str | os.PathLike, base_model: str | None = None) -> Mod
     if not path.exists():
         raise InputError(f"{path}: there is no such folder; give the folder that the model was saved in.")
     if not any((path / name).is_file() for name in ("config.json", ADAPTER_CONFIG)):
-        checkpoints = sorted(path.glob("checkpoint-*"), key=lambda one: one.stat().st_mtime)
+        checkpoints = sorted(path.glob("checkpoint-*"), key=lambda one: (len(one.name), one.name))
         advice = f"use its last checkpoint, {checkpoints[-1]}" if checkpoints else "save a model there first"
         raise InputError(
             f"{path} is not the folder of a model or an adapter: it has neither config.json nor {ADAPTER_CONFIG};"

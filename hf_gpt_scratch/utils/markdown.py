@@ -24,23 +24,33 @@ def metric_columns(rows: Mapping[str, Mapping[str, Metric]]) -> dict[str, bool]:
     return columns
 
 
-def markdown_table(rows: Mapping[str, Mapping[str, Metric]], groups: Mapping[str, object] | None = None) -> str:
+def markdown_table(
+    rows: Mapping[str, Mapping[str, Metric]],
+    groups: Mapping[str, object] | None = None,
+    names: Mapping[str, str] | None = None,
+    metrics_as_rows: bool = False,
+) -> str:
     """
-    A Markdown table of a row for each model and a column for each metric: the value, then its 95 % interval in
-    brackets, the best of a column in bold.
+    A Markdown table of a row for each model and a column for each metric, or the other way around: the value, then its
+    95 % interval in brackets, the best value of a metric in bold.
 
     Args:
         rows: the metrics of each model or baseline, by their names; a metric that one lacks is "not measured".
         groups: of each row, those which it can be compared with, where these are not all.
+        names: what to call a metric.
 
     Raises:
         InputError: when two rows disagree about which way a metric is better.
     """
     columns = metric_columns(rows)
     kinds = [groups[row] if groups else None for row in rows]
-    cells = [[escape(name), *_cells([metrics.get(name) for metrics in rows.values()], kinds)] for name in columns]
-    header, *body = [f"| {' | '.join(line)} |" for line in zip(["", *map(escape, rows)], *cells)]
-    return "\n".join([header, "|---" * (1 + len(columns)) + "|", *body])
+    cells = [
+        [escape((names or {}).get(name, name)), *_cells([metrics.get(name) for metrics in rows.values()], kinds)]
+        for name in columns
+    ]
+    lines = [["", *map(escape, rows)], *cells]
+    header, *body = [f"| {' | '.join(line)} |" for line in (lines if metrics_as_rows else zip(*lines))]
+    return "\n".join([header, f"|---{'|---' * (len(rows) if metrics_as_rows else len(columns))}|", *body])
 
 
 def _cells(column: Sequence[Metric | None], groups: Sequence[object]) -> list[str]:

@@ -392,7 +392,7 @@ def test_a_folder_that_a_plain_trainer_wrote_is_pushed_in_one_command(hub, elsew
     assert trained.returncode == 0, trained.stderr[-3000:]
     assert {"training_args.bin", "checkpoint-2"} <= {path.name for path in out.iterdir()}
     refused = elsewhere("push", "out", "user/plain")
-    assert "1 of 14 checks of out failed" in sentence(refused)
+    assert "checks of out failed" in sentence(refused)
     assert "save it there with tokenizer.save_pretrained('out')" in refused.stdout and hub.repos == {}
 
     load_tokenizer(str(base)).save_pretrained(out)
