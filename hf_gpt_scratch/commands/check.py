@@ -1,9 +1,11 @@
 """`hf-gpt-scratch check`: whether a model's folder loads anywhere, and holds nothing that should stay private."""
 
 import argparse
+import re
 from pathlib import Path
 
-from ..utils.errors import InputError
+from ..utils.errors import InputError, UsageError
+from ..utils.files import is_missing_folder
 from ..utils.terminal import quieten_transformers
 from .arguments import add_trust
 
@@ -14,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " package's own code in the folder is run."
     )
     parser.epilog = "Example: hf-gpt-scratch check runs/demo/spam"
-    parser.add_argument("dir", metavar="DIR", help="the folder of a model or an adapter")
+    parser.add_argument("dir", metavar="DIR", help="the folder of a model or an adapter, or a Hub repository")
     parser.add_argument(
         "--record", action="store_true", help="first record its logits, which later checks compare with"
     )
@@ -33,6 +35,10 @@ def add_base_model(parser: argparse.ArgumentParser) -> None:
 
 def check(args: argparse.Namespace) -> None:
     """What can be checked before torch is imported."""
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", args.dir) and not is_missing_folder(args.dir) and not Path(args.dir).exists():
+        if args.record:
+            raise UsageError(f"--record is for a folder, and {args.dir} is a Hub repository: omit it.")
+        return
     require_model_folder(args.dir)
 
 
@@ -51,14 +57,16 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         InputError: when the folder holds no model, or, after the table was printed, a check failed.
     """
-    from ..hub.check import check
+    from ..hub.check import check, local_folder
     from ..hub.findings import require, table
     from ..pretrained import record_reference_logits
 
     quieten_transformers()
     if args.record:
         record_reference_logits(args.dir)
-    findings = check(args.dir, args.trust_remote_code, args.base_model)
+    with local_folder(args.dir) as folder:
+        findings = check(folder, args.trust_remote_code, args.base_model)
     print(table(findings))
     require(findings, args.dir)
-    print(f"{args.dir} can be shared: `hf-gpt-scratch push {args.dir} OWNER/NAME`.")
+    if folder == Path(args.dir):
+        print(f"{args.dir} can be shared: `hf-gpt-scratch push {args.dir} OWNER/NAME`.")

@@ -5,14 +5,18 @@ Whether a model's folder is fit to share, and loads for anyone, anywhere. This m
 
 import os
 import re
-from collections.abc import Mapping
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
+from huggingface_hub import snapshot_download
 from transformers import PreTrainedTokenizerBase
 
 from ..configuration_gpt_scratch import GPTScratchConfig
 from ..model_folder.code import require_own_code
-from ..model_folder.contents import ADAPTER_CONFIG, TOKENIZER_FILES, ModelFolder, is_hub_id
+from ..model_folder.contents import ADAPTER_CONFIG, DOCUMENTS, MODEL_FILES, TOKENIZER_FILES, ModelFolder, is_hub_id
 from ..tokenizer import load_tokenizer
 from ..utils.errors import InputError, UsageError, one_line
 from .files import check_files, check_texts
@@ -42,6 +46,24 @@ def check(folder: str | os.PathLike, trust_remote_code: bool = False, base_model
         []
     """
     return check_model(open_folder(folder, base_model), trust_remote_code)
+
+
+@contextmanager
+def local_folder(source: str | os.PathLike) -> Iterator[Path]:
+    """Yields the folder `source`, or else a copy of the Hub repository of that name, its code included."""
+    if not is_hub_id(str(source)):
+        yield Path(source)
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        copy, patterns = Path(scratch, str(source).split("/")[1]), [*MODEL_FILES, *DOCUMENTS, "*.py"]
+        try:
+            snapshot_download(str(source), local_dir=copy, allow_patterns=patterns)
+        except Exception as error:  # of the Hub, of its HTTP client, of the disk
+            raise InputError(
+                f"{source} is neither a folder nor a Hub repository that can be read ({one_line(error)})."
+            ) from None
+        shutil.rmtree(copy / ".cache", ignore_errors=True)  # of the download
+        yield copy
 
 
 def open_folder(folder: str | os.PathLike, base_model: str | None = None) -> ModelFolder:

@@ -152,7 +152,8 @@ def _how_it_was_made(model: "_Model", data: DataSet | None) -> str:
     if not model.origin:
         return ""
     tool = f" with [hf-gpt-scratch]({REPOSITORY})" if model.metrics.get("command") or model.conversion else ""
-    return f" {model.origin}{tool}{f' on {escape(data.name)}' if data else ''}."
+    how = f"{tool}{f' on {escape(data.name)}' if data else ''}"
+    return f" {model.origin}{', trained' if model.is_adapter and how else ''}{how}."
 
 
 def _metadata(model: "_Model", repo_id: str, cards, data: DataSet | None, license, language) -> ModelCardData:
@@ -298,7 +299,7 @@ class _Model:
         name = source and public_source(str(source))
         named = f"[{name}](https://huggingface.co/{name})" if self.ancestor else f"the local model `{name}`"
         if self.is_adapter:
-            return f"It is an adapter for {named}, trained"
+            return f"It is an adapter for {named}"
         if self.base:
             return f"It was fine-tuned from {named}"
         if source:

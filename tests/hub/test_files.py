@@ -4,10 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+from huggingface_hub.utils import filter_repo_objects
 
 from hf_gpt_scratch.hub.files import check_files, uploadable
 from hf_gpt_scratch.hub.findings import CheckFailed
-from hf_gpt_scratch.model_folder.contents import ModelFolder
+from hf_gpt_scratch.model_folder import contents
+from hf_gpt_scratch.model_folder.contents import CODE_FILES, ModelFolder
+from support.models import save_model
 
 CODE = ("configuration_gpt_scratch.py", "modeling_gpt_scratch.py")
 AUTO_MAP = {"AutoConfig": f"{CODE[0][:-3]}.GPTScratchConfig", "AutoModel": f"{CODE[1][:-3]}.GPTScratchModel"}
@@ -81,3 +84,25 @@ def test_code_that_is_not_beside_the_model_is_named(folder, reference):
     put(folder, "config.json", json.dumps({"auto_map": AUTO_MAP | {"AutoModel": reference}}))
     with pytest.raises(CheckFailed, match="auto_map in config.json names code that is not beside it: AutoModel"):
         check_files(ModelFolder.read(folder))
+
+
+def test_uploads_and_downloads_take_the_same_files_of_a_model(tmp_path, monkeypatch):
+    folder = save_model(tmp_path / "model", chat="{{ messages }}")
+    for name in ("special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt"):
+        put(folder, name, "{}")
+    uploaded = {path.name for path in uploadable(folder)}
+    assert {"chat_template.jinja", "reference_logits.json", "merges.txt"} <= uploaded
+
+    def snapshot_download(name, **patterns):
+        downloaded.update(filter_repo_objects(names, **patterns))
+        return folder
+
+    names, downloaded = (
+        [path.name for path in folder.iterdir()] + ["metrics.json", "evil.py", "pytorch_model.bin"],
+        set(),
+    )
+    monkeypatch.setattr(contents.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(contents.HfApi, "list_repo_files", lambda self, name: names)
+    monkeypatch.setattr(contents, "snapshot_download", snapshot_download)
+    contents.resolve_source("user/model")
+    assert downloaded == uploaded - set(CODE_FILES)

@@ -51,6 +51,8 @@ def test_a_model_goes_there_and_loads_anywhere(hub, elsewhere, tmp_path):
     assert not {"metrics.json", "checkpoint-3"} & {name.split("/")[0] for name in files}
     assert "user/repo" in files["README.md"].decode()
 
+    checked = elsewhere("check", "user/repo")
+    assert checked.returncode == 0 and checked.stdout.count(" ok ") == 14, checked.stdout + checked.stderr
     loaded = elsewhere("user/repo", "trust", code=LOAD)
     assert loaded.returncode == 0, loaded.stderr[-2000:]
     local = elsewhere(str(folder), "trust", code=LOAD)

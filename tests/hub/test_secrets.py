@@ -216,5 +216,5 @@ def test_a_command_is_told_without_folders_and_secrets(command, shown):
 def test_a_source_is_called_by_its_file():
     assert public_source("/home/some one/private notes/x y.txt") == "x y.txt"
     assert public_source("text, test, runs/text.txt") == "text, test, runs/text.txt"
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="cannot be parsed"):
         public_command("python 'unbalanced")
