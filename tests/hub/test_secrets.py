@@ -78,7 +78,7 @@ def test_a_key_of_any_service_is_found_by_its_name(folder, text):
 )
 def test_a_key_beside_its_name_in_json_is_found(folder, settings, where):
     put(folder, "config.json", json.dumps({"auto_map": AUTO_MAP, **settings}))
-    with pytest.raises(CheckFailed, match=f"config.json holds .* in {where};"):
+    with pytest.raises(CheckFailed, match=f"config.json holds .* in {where}:"):
         check_texts(folder)
 
 
