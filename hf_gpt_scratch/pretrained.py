@@ -21,6 +21,7 @@ from .model_folder.loading import load_model
 from .modeling_gpt_scratch import GPTScratchPreTrainedModel
 from .tokenizer import load_tokenizer
 from .utils.errors import InputError
+from .utils.files import write_json
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -160,8 +161,13 @@ def held_class(folder: ModelFolder) -> str:
 
 
 def record_reference_logits(folder: str | os.PathLike) -> None:
+    """Writes what `reference_record` makes into the folder of the model or adapter; raises as that does."""
+    write_json(Path(folder, reference_logits.FILE), reference_record(folder))
+
+
+def reference_record(folder: str | os.PathLike) -> dict:
     """
-    Writes the answers of the model or adapter that was saved in `folder`, in fp32 on the CPU, to some fixed tokens.
+    The answers of the model or adapter that was saved in `folder`, in fp32 on the CPU, to some fixed tokens.
 
     Raises:
         InputError: when it cannot be loaded, or the adapter is of a task that this package has no model for.
@@ -175,7 +181,7 @@ def record_reference_logits(folder: str | os.PathLike) -> None:
     ids = torch.randint(model.config.vocab_size, (2, length), generator=generator)
     with torch.no_grad():
         answer = model(ids, attention_mask=torch.ones_like(ids), use_cache=False)[0]
-    reference_logits.write(folder.path, folder.auto_class, ids, answer)
+    return reference_logits.record(folder.path, folder.auto_class, ids, answer)
 
 
 def _load_as(architecture: str, folder: ModelFolder, new_head: bool) -> GPTScratchPreTrainedModel:

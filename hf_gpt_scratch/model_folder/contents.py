@@ -5,7 +5,7 @@ What a model's folder is. `ModelFolder` reads its settings once; all other code 
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -17,10 +17,11 @@ from huggingface_hub.errors import (
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
 )
+from huggingface_hub.utils import validate_repo_id
 
 from ..configuration_gpt_scratch import GPTScratchConfig
 from ..utils.errors import InputError, one_line
-from ..utils.files import read_json, read_json_object, require_folder, require_present
+from ..utils.files import is_missing_folder, read_json, read_json_object, require_folder, require_present
 
 # The code that travels with every model; the second imports the first.
 CODE_FILES = ("configuration_gpt_scratch.py", "modeling_gpt_scratch.py")
@@ -96,6 +97,10 @@ class ModelFolder:
         if (path / ADAPTER_CONFIG).is_file() and not (path / "config.json").is_file():
             return cls(path, {}, read_json_object(path / ADAPTER_CONFIG))
         return cls(path, read_config(path))
+
+    def with_base(self, base: str) -> "ModelFolder":
+        """The same adapter as one of another base model; the files stay as they are."""
+        return replace(self, adapter=self.adapter | {"base_model_name_or_path": base})
 
     def __fspath__(self) -> str:
         return str(self.path)
@@ -183,9 +188,9 @@ class ModelFolder:
         try:
             shards = read_json_object(index)["weight_map"]
             if not all(name.endswith(".safetensors") and Path(name).name == name for name in shards.values()):
-                raise ValueError("a shard is no file beside the index")
+                raise ValueError("a shard is not beside the index")
         except (ValueError, LookupError, TypeError, AttributeError):
-            raise InputError(f"{index.name} is damaged; save the model again") from None
+            raise InputError(f"{index.name} is damaged: save the model again.") from None
         return {index.name, *shards.values()}
 
     @property
@@ -205,13 +210,28 @@ class ModelFolder:
         return {f"{module}.py" for module in modules} | ({CODE_FILES[0]} if modules else set())
 
     def files(self) -> list[Path]:
-        """The files that belong in a repository: the model's, its code and its documents."""
-        patterns = [*MODEL_FILES, *DOCUMENTS, *self.code_files]
-        return sorted({path for pattern in patterns for path in self.path.glob(pattern) if path.is_file()})
+        """
+        The files that belong in a repository: the model's, its code and its documents, but no weights that
+        `from_pretrained` would not read. Raises `InputError` for a damaged index.
+        """
+        patterns, weights = [*MODEL_FILES, *DOCUMENTS, *self.code_files], self.weight_files
+        found = {path for pattern in patterns for path in self.path.glob(pattern) if path.is_file()}
+        return sorted(path for path in found if ".safetensors" not in path.name or path.name in weights)
 
 
 def _is_beside(reference) -> bool:
     return isinstance(reference, str) and re.fullmatch(r"\w+\.\w+", reference) is not None
+
+
+def is_hub_id(name: str | None) -> bool:
+    """Whether it can be a repository of the Hub, of the form owner/name, and is not a folder here."""
+    if not name or name.count("/") != 1 or Path(name).exists() or is_missing_folder(name):
+        return False
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
 
 
 def resolve_source(src: str | os.PathLike, weights: bool = True) -> Path:

@@ -26,15 +26,21 @@ def metric_columns(rows: Mapping[str, Mapping[str, Metric]]) -> dict[str, bool]:
     return columns
 
 
-def markdown_table(rows: Mapping[str, Mapping[str, Metric]], groups: Mapping[str, object] | None = None) -> str:
+def markdown_table(
+    rows: Mapping[str, Mapping[str, Metric]],
+    groups: Mapping[str, object] | None = None,
+    names: Mapping[str, str] | None = None,
+    metrics_as_rows: bool = False,
+) -> str:
     """
-    A Markdown table with a row for each model and a column for each metric: the value, then its 95 % interval in
-    brackets, the best of a column in bold. In the column of a difference, the model that it is measured from is the
-    reference and not ranked.
+    A Markdown table of a row for each model and a column for each metric, or the other way around: the value, then its
+    95 % interval in brackets, the best value of a metric in bold. For the metric of a difference, the model that it is
+    measured from is the reference and not ranked.
 
     Args:
         rows: the metrics of each model or baseline, by name; a metric that is missing is "not measured".
         groups: for each row the group within which it can be compared; by default all rows are one group.
+        names: what to call a metric.
 
     Raises:
         InputError: when two rows disagree about which way a metric is better.
@@ -47,11 +53,11 @@ def markdown_table(rows: Mapping[str, Mapping[str, Metric]], groups: Mapping[str
         if DIFFERENCE in name:
             column = [None if is_reference(name, metric) else metric for metric in column]
         texts = _cells(column, kinds)
-        cells.append(
-            [escape(name), *(REFERENCE if DIFFERENCE in name and text == MISSING else text for text in texts)]
-        )
-    header, *body = [f"| {' | '.join(line)} |" for line in zip(["", *map(escape, rows)], *cells)]
-    return "\n".join([header, "|---" * (1 + len(columns)) + "|", *body])
+        texts = [REFERENCE if DIFFERENCE in name and text == MISSING else text for text in texts]
+        cells.append([escape((names or {}).get(name, name)), *texts])
+    lines = [["", *map(escape, rows)], *cells]
+    header, *body = [f"| {' | '.join(line)} |" for line in (lines if metrics_as_rows else zip(*lines))]
+    return "\n".join([header, f"|---{'|---' * (len(rows) if metrics_as_rows else len(columns))}|", *body])
 
 
 def is_reference(name: str, metric: Metric | None) -> bool:
