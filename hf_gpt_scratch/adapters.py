@@ -4,7 +4,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -15,26 +15,46 @@ from .conversion.tokenizers import copy_tokenizer
 from .model_folder.contents import ADAPTER_CONFIG, AUTO_CLASSES, ModelFolder
 from .model_folder.loading import load_model
 from .utils.errors import InputError, one_line
+from .utils.requirements import require_package
 
 
 def require_peft() -> None:
-    """Raises `InputError` where PEFT is not installed."""
-    if find_spec("peft") is None:
-        raise InputError("LoRA needs the package peft: pip install 'hf-gpt-scratch[lora]'.")
+    """
+    Raises `InputError` unless PEFT is installed and works: beside an old torchao, such as Colab's, it ends with a
+    traceback whenever it makes or loads an adapter.
+    """
+    require_package("peft", "lora", "An adapter")
+    from peft.import_utils import is_torchao_available
+
+    try:
+        is_torchao_available()
+    except ImportError:
+        raise InputError(
+            f"peft {version('peft')} does not work with torchao {version('torchao')}, which is too old:"
+            " pip uninstall -y torchao (or pip install -U torchao)."
+        ) from None
+
+
+def is_adapter_folder(path: str | os.PathLike | None) -> bool:
+    """Whether `path` is a local folder that holds an adapter."""
+    return path is not None and (Path(path) / ADAPTER_CONFIG).is_file()
+
+
+def require_bitsandbytes() -> None:
+    """Raises `InputError` unless bitsandbytes is installed and works here."""
+    require_package("bitsandbytes", "qlora", "QLoRA")
+    try:
+        import bitsandbytes  # noqa: F401
+    except Exception as error:  # what its compiled libraries raise on a machine that they do not fit
+        raise InputError(
+            f"bitsandbytes does not work on this machine ({one_line(error)}): use --lora_r 16 without --qlora."
+        ) from None
 
 
 def four_bit(compute: torch.dtype):
-    """
-    QLoRA's quantization of the base model (Dettmers et al. 2023): NF4, twice, computing in `compute`.
+    """QLoRA's quantization of the base model (Dettmers et al. 2023): NF4, twice, computing in `compute`."""
+    from transformers import BitsAndBytesConfig
 
-    Raises:
-        InputError: when bitsandbytes is missing.
-    """
-    try:
-        import bitsandbytes  # noqa: F401
-        from transformers import BitsAndBytesConfig
-    except ImportError:
-        raise InputError("QLoRA needs the package bitsandbytes: pip install 'hf-gpt-scratch[qlora]'.") from None
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -62,11 +82,10 @@ def merge_adapter(model: PreTrainedModel, adapter: str | os.PathLike) -> PreTrai
     Raises:
         InputError: when peft is missing, or `adapter` is not of LoRA or does not fit.
     """
-    try:
-        from peft import PeftModel, get_peft_model_state_dict
-        from peft.utils import load_peft_weights
-    except ImportError:
-        raise InputError("Adapters need the package peft: pip install 'hf-gpt-scratch[lora]'.") from None
+    require_peft()
+    from peft import PeftModel, get_peft_model_state_dict
+    from peft.utils import load_peft_weights
+
     name = model.name_or_path
     try:
         model = PeftModel.from_pretrained(model, str(adapter))
@@ -90,9 +109,10 @@ def merged_folder(base: str, adapter: str | os.PathLike) -> Iterator[Path]:
     Raises:
         InputError: when peft is missing, `base` holds no model, or `adapter` none of LoRA that fits it.
     """
-    folder, adapter = ModelFolder.resolve(base), Path(adapter)
-    if not (adapter / ADAPTER_CONFIG).is_file():
+    if not is_adapter_folder(adapter):
         raise InputError(f"{adapter} is not an adapter folder: it has no {ADAPTER_CONFIG}.")
+    require_peft()
+    folder, adapter = ModelFolder.resolve(base), Path(adapter)
     folder.require_native()
     architecture = (folder.architectures or ["GPTScratchModel"])[0]
     if architecture not in AUTO_CLASSES:
