@@ -1,4 +1,4 @@
-"""LoRA adapters of PEFT: put on a model to be trained, and merged into the model they were trained on."""
+"""LoRA adapters (PEFT): added to a model for training, and merged into the model they were trained on."""
 
 import os
 import tempfile
@@ -24,8 +24,12 @@ def require_peft() -> None:
     traceback whenever it makes or loads an adapter.
     """
     require_package("peft", "lora", "An adapter")
-    from peft.import_utils import is_torchao_available
-
+    try:
+        from peft.import_utils import is_torchao_available
+    except ImportError as error:
+        raise InputError(
+            f"peft {version('peft')} cannot be imported ({one_line(error)}): pip install -U peft transformers."
+        ) from None
     try:
         is_torchao_available()
     except ImportError:
@@ -64,7 +68,7 @@ def four_bit(compute: torch.dtype):
 
 
 def add_lora(model: PreTrainedModel, rank: int, alpha: int, dropout: float, activation_checkpointing: bool):
-    """The language model with a new adapter on each linear layer, which alone is trained (Hu et al. 2021)."""
+    """The language model with a new adapter on every linear layer; only the adapter is trained (Hu et al. 2021)."""
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
     if getattr(model, "is_quantized", False):
@@ -80,7 +84,7 @@ def merge_adapter(model: PreTrainedModel, adapter: str | os.PathLike) -> PreTrai
     `model` with the weights of the adapter in the folder `adapter` added to its own; it is changed in place.
 
     Raises:
-        InputError: when peft is missing, or `adapter` is not of LoRA or does not fit.
+        InputError: when PEFT is missing or does not work, or `adapter` is not a LoRA adapter that fits.
     """
     require_peft()
     from peft import PeftModel, get_peft_model_state_dict
@@ -100,14 +104,15 @@ def merge_adapter(model: PreTrainedModel, adapter: str | os.PathLike) -> PreTrai
 @contextmanager
 def merged_folder(base: str, adapter: str | os.PathLike) -> Iterator[Path]:
     """
-    Yields a temporary folder of `base`, a model of this package, with the weights of `adapter` added to its own.
+    Yields a temporary folder with `base`, a model of this package, and the weights of `adapter` added to its own.
 
     Args:
         base: a model folder or a Hub repository.
         adapter: a folder that PEFT's `save_pretrained` wrote.
 
     Raises:
-        InputError: when peft is missing, `base` holds no model, or `adapter` none of LoRA that fits it.
+        InputError: when PEFT is missing or does not work, `base` is not a model of this package, or `adapter` is not
+            a LoRA adapter that fits it.
     """
     if not is_adapter_folder(adapter):
         raise InputError(f"{adapter} is not an adapter folder: it has no {ADAPTER_CONFIG}.")
@@ -116,7 +121,7 @@ def merged_folder(base: str, adapter: str | os.PathLike) -> Iterator[Path]:
     folder.require_native()
     architecture = (folder.architectures or ["GPTScratchModel"])[0]
     if architecture not in AUTO_CLASSES:
-        raise InputError(f"{folder} says it is a {architecture}, which this package does not have.")
+        raise InputError(f"{folder} names the architecture {architecture}, which this package does not have.")
     model = load_model(getattr(modeling_gpt_scratch, architecture), folder)
     model.name_or_path = base
     merged = merge_adapter(model, adapter)

@@ -121,6 +121,16 @@ def test_an_adapter_without_peft_says_what_to_install(folders, monkeypatch):
         load(folders / "adapter")
 
 
+def test_a_peft_that_cannot_be_imported_says_why(site, monkeypatch):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "peft"]:
+        monkeypatch.delitem(sys.modules, name)
+    make_distribution(site, "peft", "99.0", code="raise ImportError('transformers is too old')")
+    with pytest.raises(
+        InputError, match=r"^peft 99\.0 cannot be imported \(transformers is too old\): pip install -U"
+    ):
+        require_peft()
+
+
 @pytest.mark.parametrize(
     "code, message",
     [
