@@ -43,11 +43,14 @@ def test_a_cell_keeps_what_it_printed_and_drew(script):
         new_output("stream", name="stderr", text="a warning"),
         new_output("stream", name="stdout", text="one\n"),
         new_output("stream", name="stdout", text="two\n"),
+        new_output("display_data", {"text/html": "<progress></progress> [2/2 00:01]"}),
+        new_output("display_data", {"text/html": "<progress></progress> [2/2 00:01] <table>2.5</table>"}),
         new_output("display_data", {"image/png": png, "text/plain": "<Figure>"}, metadata={"width": 3}),
     ]
     cell = new_code_cell("run()", outputs=outputs, metadata={"execution": {"started": "now"}, "tags": ["it"]})
     script.clean(cell)
-    text, shown = cell.outputs
+    text, table, shown = cell.outputs
+    assert table.data == {"text/html": "<table>2.5</table>"}
     assert (text.name, text.text) == ("stdout", "one\ntwo\n") and cell.metadata == {"tags": ["it"]}
     small = Image.open(io.BytesIO(base64.b64decode(shown.data["image/png"])))
     assert small.size == (900, 450) and len(shown.data["image/png"]) < len(png) and not shown.metadata

@@ -48,6 +48,11 @@ def clean(cell: nbformat.NotebookNode) -> None:
         output.metadata = {}
         if "image/png" in output.get("data", {}):
             output.data = {"image/png": smaller(output.data["image/png"])}
+        elif "<progress" in (shown := output.get("data", {}).get("text/html", "")):  # Trainer's: the table of losses
+            _, table, losses = shown.partition("<table")
+            if not table:
+                continue
+            output.data = {"text/html": table + losses}
         elif "text/plain" in output.get("data", {}):
             output.data["text/plain"] = without_machine(output.data["text/plain"])
         kept.append(output)
