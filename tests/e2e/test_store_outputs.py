@@ -44,6 +44,7 @@ def test_a_cell_keeps_what_it_printed_and_drew(script):
         new_output("stream", name="stdout", text="one\n"),
         new_output("stream", name="stdout", text="two\n"),
         new_output("display_data", {"text/html": "<progress></progress> [2/2 00:01]"}),
+        new_output("display_data", {"text/html": "", "text/plain": "<HTML>"}),
         new_output("display_data", {"text/html": "<progress></progress> [2/2 00:01] <table>2.5</table>"}),
         new_output("display_data", {"image/png": png, "text/plain": "<Figure>"}, metadata={"width": 3}),
     ]

@@ -48,6 +48,8 @@ def clean(cell: nbformat.NotebookNode) -> None:
         output.metadata = {}
         if "image/png" in output.get("data", {}):
             output.data = {"image/png": smaller(output.data["image/png"])}
+        elif output.get("data", {}).get("text/html") == "":  # a progress bar that was cleared
+            continue
         elif "<progress" in (shown := output.get("data", {}).get("text/html", "")):  # Trainer's: the table of losses
             _, table, losses = shown.partition("<table")
             if not table:
