@@ -72,7 +72,7 @@ def installed(environment, repository, tmp_path_factory) -> tuple[Colab, str, li
     file = tmp_path_factory.mktemp("cell") / "cell.py"
     file.write_text(re.sub(r'(?m)^REPOSITORY = ".*"$', f'REPOSITORY = "{repository}"', cell))
     assert repository in file.read_text()
-    return environment, environment.run("-c", RUN_CELL, file), before
+    return environment, environment.run("-c", RUN_CELL, file, cwd=file.parent), before
 
 
 @pytest.mark.colab
