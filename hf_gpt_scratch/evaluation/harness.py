@@ -20,6 +20,7 @@ from ..utils.console import run_command
 from ..utils.errors import InputError, UsageError, one_line
 from ..utils.files import require_folder, write_json
 from ..utils.provenance import environment
+from ..utils.requirements import require_package
 from ..utils.result_card import Metric, ResultCard
 from ..utils.terminal import quieten_transformers
 from .guessing import Guessing
@@ -75,12 +76,7 @@ def evaluate_tasks(
 
 
 def _check_installed() -> None:
-    try:
-        import lm_eval  # noqa: F401
-    except ImportError:
-        raise InputError(
-            "This needs lm-evaluation-harness; install it with: pip install 'hf-gpt-scratch[eval]'."
-        ) from None
+    require_package("lm_eval", "eval", "This")
     logging.getLogger("lm_eval").setLevel(logging.ERROR)  # else a line for each prompt that is cut; they are counted
 
 

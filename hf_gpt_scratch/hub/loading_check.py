@@ -1,6 +1,6 @@
 """Whether a model's folder loads in a clean process with every Auto class, and answers as when it was saved."""
 
-import importlib.util
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from huggingface_hub import constants
 
+from ..adapters import require_peft
 from ..model_folder import clean_process, reference_logits
 from ..model_folder.contents import ADAPTED, ADAPTER_CONFIG, AUTO_CLASSES, ModelFolder, is_hub_id
 from ..tokenizer import load_tokenizer
@@ -150,8 +151,10 @@ def _loading_of_adapter(model: ModelFolder) -> Loading:
     if (task := model.adapter.get("task_type")) not in ADAPTED:
         expected = " or ".join(ADAPTED)
         return ends("failed", f"{ADAPTER_CONFIG} has the task_type {task!r}: set it to {expected} in the LoraConfig")
-    if not importlib.util.find_spec("peft"):
-        return ends("skipped", "adapters need the package peft: pip install 'hf-gpt-scratch[lora]'")
+    try:
+        require_peft()
+    except InputError as error:
+        return ends("skipped", one_line(error))
     try:
         model.base_folder.require_native()  # downloaded if needed
     except InputError as error:

@@ -57,6 +57,9 @@ class ScratchTrainingArguments(TrainingArguments):
             "choices": ["auto", "fp32", "fp16", "bf16"],
         },
     )
+    activation_checkpointing: bool | None = field(
+        default=None, metadata={"help": "Compute activations again in the backward pass, which saves GPU memory."}
+    )
     verbose: bool = field(
         default=False, metadata={"help": "Also show the libraries' warnings, progress bars and logs."}
     )
@@ -73,6 +76,9 @@ class ScratchTrainingArguments(TrainingArguments):
         if not (self.fp16 or self.bf16):
             precision = _best_precision(self.use_cpu) if self.precision == "auto" else self.precision
             self.fp16, self.bf16 = precision == "fp16", precision == "bf16"
+        if not hasattr(TrainingArguments, "activation_checkpointing"):  # its name in older versions of transformers
+            self.gradient_checkpointing = bool(self.activation_checkpointing or self.gradient_checkpointing)
+            self.activation_checkpointing = self.gradient_checkpointing
         if not torch.cuda.is_available():
             self.dataloader_pin_memory = False  # torch warns about it without a GPU
         super().__post_init__()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from transformers import HfArgumentParser, Trainer
 
+from ..adapters import is_adapter_folder, require_peft
 from ..hub.push import push_trained
 from ..utils.files import write_json
 from ..utils.provenance import command_line, environment, public_name, shown_path
@@ -40,6 +41,8 @@ class Run:
             list(sys.argv[1:] if argv is None else argv),
         )
         self.args, self.training_args = parse_yaml_and_args(parser, self.argv, job)
+        if is_adapter_folder(self.args.model_name_or_path):
+            require_peft()
         self.output_dir = Path(self.training_args.output_dir)
         overwrite, resume = self.training_args.overwrite_output_dir, self.training_args.resume_from_checkpoint
         configs.require_free(self.output_dir, overwrite, resume, getattr(self.args, "model_name_or_path", None))
