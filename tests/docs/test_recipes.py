@@ -1,0 +1,94 @@
+"""The code of the README and of docs/recipes.md runs as it stands, on small models and a stand-in for the Hub."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from hf_gpt_scratch import GPTScratchForSequenceClassification
+from hf_gpt_scratch.prompts import CHAT_TEMPLATE
+from support.models import save_model
+from support.pages import ROOT, blocks, read
+from support.stand_in import USER, hub_stand_in
+
+pytestmark = pytest.mark.docs
+RECIPES = blocks(read(ROOT / "docs" / "recipes.md"))
+SECTIONS = list(dict.fromkeys(block.section for block in RECIPES))
+STORY = (ROOT / "training" / "demo_data" / "story.txt").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> Path:
+    """The three models of the demo, but that they have learned nothing."""
+    runs = tmp_path_factory.mktemp("models") / "runs"
+    shape = {"n_positions": 256, "texts": [STORY], "tokens": 400}
+    save_model(runs / "demo" / "writer", **shape)
+    save_model(runs / "demo" / "follower", **shape, chat=CHAT_TEMPLATE)
+    labels = {"id2label": {0: "ham", 1: "spam"}, "label2id": {"ham": 0, "spam": 1}}
+    save_model(runs / "demo" / "spam", GPTScratchForSequenceClassification, **shape, **labels)
+    return runs
+
+
+@pytest.fixture
+def clone(models, tmp_path, monkeypatch):
+    """
+    Runs a block where a reader would: in a clone after the demo, with the environment activated, logged in to the Hub.
+    """
+    shutil.copytree(models, tmp_path / "runs")
+    (tmp_path / "training").symlink_to(ROOT / "training")
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    command = programs / "hf-gpt-scratch"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -W ignore -m hf_gpt_scratch_cli "$@"\n')
+    command.chmod(0o755)
+    with hub_stand_in() as hub:
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+        environment |= hub.environment(tmp_path / "home") | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        environment["PATH"] = os.pathsep.join([str(programs), str(Path(sys.executable).parent), environment["PATH"]])
+
+        def run(language: str, code: str) -> str:
+            code = re.sub(r"\byou/", f"{USER}/", code)
+            if language == "bash":
+                code = "\n".join(line for line in code.splitlines() if not line.startswith("pip install"))
+            words = {"bash": ["bash", "-euo", "pipefail", "-c"], "python": [sys.executable, "-c"]}[language]
+            done = subprocess.run(
+                [*words, code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600
+            )
+            assert done.returncode == 0, f"{code}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+            return done.stdout
+
+        run.hub, run.folder = hub, tmp_path
+        yield run
+
+
+def need(code: str) -> None:
+    """Skips where a package that the code imports is absent."""
+    for node in ast.walk(ast.parse(code)):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        for name in [*names, *([node.module] if isinstance(node, ast.ImportFrom) else [])]:
+            if find_spec(name.partition(".")[0]) is None:
+                pytest.skip(f"{name} is not installed")
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_a_recipe_runs(section, clone):
+    recipe = [block for block in RECIPES if block.section == section]
+    for block in recipe:
+        if block.language == "python":
+            need(block.code)
+    said = [clone(block.language, block.code) for block in recipe]
+    assert any(said)
+
+
+def test_the_lines_of_the_readme_train_save_push_and_load(clone):
+    block = blocks(read(ROOT / "README.md"), "python")[0]
+    assert len([line for line in block.code.splitlines() if line.strip()]) <= 24
+    clone("python", block.code)
+    [repo] = clone.hub.repos.values()
+    assert {"config.json", "model.safetensors", "modeling_gpt_scratch.py"} <= set(repo.commits[repo.refs["main"]])
