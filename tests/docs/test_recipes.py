@@ -10,12 +10,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from hf_gpt_scratch import GPTScratchForSequenceClassification
 from hf_gpt_scratch.prompts import CHAT_TEMPLATE
-from support.models import save_model
+from support.models import save_model, save_tokenizer
 from support.pages import ROOT, blocks, read
-from support.stand_in import USER, hub_stand_in
+from support.stand_in import USER, Repo, hub_stand_in
 
 pytestmark = pytest.mark.docs
 RECIPES = blocks(read(ROOT / "docs" / "recipes.md"))
@@ -86,9 +87,22 @@ def test_a_recipe_runs(section, clone):
     assert any(said)
 
 
-def test_the_lines_of_the_readme_train_save_push_and_load(clone):
-    block = blocks(read(ROOT / "README.md"), "python")[0]
-    assert len([line for line in block.code.splitlines() if line.strip()]) <= 24
-    clone("python", block.code)
-    [repo] = clone.hub.repos.values()
+def stock_gpt2(folder: Path) -> dict[str, bytes]:
+    """The files of a repository as small as one of stock GPT-2 can be."""
+    save_tokenizer(folder, [STORY], 400)
+    GPT2LMHeadModel(GPT2Config(vocab_size=400, n_positions=64, n_embd=32, n_layer=1, n_head=2)).save_pretrained(folder)
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_the_readme_trains_pushes_loads_and_uses(clone, tmp_path):
+    gpt2 = clone.hub.repos["openai-community/gpt2"] = Repo(private=False)
+    gpt2.commit("main", stock_gpt2(tmp_path / "gpt2"))
+    train, load, use = (block.code for block in blocks(read(ROOT / "README.md"), "python"))
+    assert len(train.split("\n\n", 2)[2].splitlines()) == 10  # as the README says
+    clone("python", train)
+    [name] = clone.hub.repos.keys() - {"openai-community/gpt2"}
+    repo = clone.hub.repos[name]
     assert {"config.json", "model.safetensors", "modeling_gpt_scratch.py"} <= set(repo.commits[repo.refs["main"]])
+    assert clone("python", f"import sys\nsys.modules['hf_gpt_scratch'] = None\n{load}").startswith("Tilly looked at")
+    assert clone("python", use)
+    assert b"license: mit" in repo.commits[repo.refs["main"]]["README.md"]
