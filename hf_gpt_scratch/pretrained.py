@@ -1,25 +1,28 @@
 """
 Loading models from folders and repositories: ours as they are, a stock GPT-2 converted on the way, an adapter merged
-into its base model.
+into its base model; and the device and the precision that they run in.
 """
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from . import modeling_gpt_scratch
 from .adapters import merge_adapter
 from .conversion.convert import convert
 from .conversion.hf_gpt2 import ARCHITECTURES
 from .model_folder import reference_logits
-from .model_folder.contents import AUTO_CLASSES, ModelFolder, resolve_source
+from .model_folder.contents import AUTO_CLASSES, ModelFolder
 from .model_folder.loading import load_model
 from .modeling_gpt_scratch import GPTScratchPreTrainedModel
 from .tokenizer import load_tokenizer
 from .utils.errors import InputError
+
+DTYPES = ("float32", "bfloat16", "float16")
 
 
 def load_pretrained(
@@ -53,12 +56,92 @@ def load_pretrained(
     return model
 
 
+def resolve_device(device: str | torch.device = "auto") -> torch.device:
+    """
+    The device of that name, such as "cuda:1"; "auto" is CUDA where there is one, then MPS, then the CPU.
+
+    Raises:
+        InputError: when it is unknown or not available here.
+    """
+    cuda_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    has_mps = torch.backends.mps.is_available()
+    if device == "auto":
+        return torch.device("cuda" if cuda_devices else "mps" if has_mps else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise InputError(f"Unknown device {device!r}; expected auto, cuda, cuda:1, mps or cpu.") from None
+    if chosen.type == "cuda" and not cuda_devices:
+        raise InputError(
+            "CUDA is not available: no NVIDIA GPU was found, or PyTorch was installed without CUDA; use --device cpu."
+        )
+    if chosen.type == "cuda" and (chosen.index or 0) >= cuda_devices:
+        raise InputError(f"There is no {chosen}; the last CUDA device is cuda:{cuda_devices - 1}.")
+    if chosen.type == "mps" and not has_mps:
+        raise InputError("MPS is not available: it needs a Mac with Apple silicon; use --device cpu.")
+    return chosen
+
+
+def resolve_dtype(dtype: str | torch.dtype, device: torch.device, saved: str | None = None) -> torch.dtype:
+    """
+    The data type of that name. "auto" is the one in which the model was `saved`, with float16 in place of bfloat16 on
+    GPUs that only emulate it (compute capability below 8), and always float32 on the CPU, where half precision is
+    slower.
+
+    Raises:
+        InputError: when it is unknown.
+    """
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype == "auto" and device.type == "cpu":
+        return torch.float32
+    name = (saved or "float32") if dtype == "auto" else dtype
+    if name not in DTYPES:
+        raise InputError(f"Unknown dtype {name!r}; expected auto or one of {', '.join(DTYPES)}.")
+    if dtype == "auto" and name == "bfloat16" and device.type == "cuda":
+        emulates = torch.cuda.get_device_capability(device) < (8, 0)
+        name = "float16" if emulates else name
+    return getattr(torch, name)
+
+
+def place(
+    model: PreTrainedModel,
+    folder: ModelFolder,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    report: Callable[[str], object] = lambda sentence: None,
+) -> PreTrainedModel:
+    """
+    Moves the model that was loaded from `folder`, in place.
+
+    Args:
+        device: as for `resolve_device`.
+        dtype: as for `resolve_dtype`.
+        report: is called with a sentence that says which device and data type they are.
+
+    Raises:
+        InputError: as `resolve_device` and `resolve_dtype`.
+    """
+    chosen = resolve_device(device)
+    settings = folder.base_folder.settings if folder.is_adapter else folder.settings
+    saved = settings.get("dtype") or settings.get("torch_dtype")
+    model.to(device=chosen, dtype=resolve_dtype(dtype, chosen, saved))
+    gpu = f" ({torch.cuda.get_device_name(chosen)})" if chosen.type == "cuda" else ""
+    report(f"Using {chosen}{gpu}, {str(model.dtype).removeprefix('torch.')}.")
+    return model
+
+
 def load_with_tokenizer(
-    model_class: type[GPTScratchPreTrainedModel], name_or_path: str | os.PathLike
+    model_class: type[GPTScratchPreTrainedModel], name_or_path: str | os.PathLike, **placement
 ) -> tuple[GPTScratchPreTrainedModel, PreTrainedTokenizerBase]:
-    """Loads a folder or a Hub repository, which is looked up once, as `load_pretrained`, and its tokenizer."""
-    folder = str(resolve_source(name_or_path))
-    return load_pretrained(model_class, folder), load_tokenizer(folder)
+    """
+    Loads a folder or a Hub repository, which is looked up once, as `load_pretrained`, and its tokenizer; `placement`
+    is that of `place`.
+    """
+    resolve_device(placement.get("device", "auto"))  # before anything is downloaded
+    folder = ModelFolder.resolve(name_or_path)
+    model, tokenizer = load_pretrained(model_class, folder), load_tokenizer(folder.path)
+    return place(model, folder, **placement), tokenizer
 
 
 def record_reference_logits(folder: str | os.PathLike) -> None:
@@ -84,20 +167,26 @@ def _load_as(architecture: str, folder: ModelFolder, new_head: bool) -> GPTScrat
     return load_pretrained(getattr(modeling_gpt_scratch, architecture), folder, new_head=new_head).eval()
 
 
-def load(name_or_path: str | os.PathLike) -> tuple[GPTScratchPreTrainedModel, PreTrainedTokenizerBase]:
+def load(
+    name_or_path: str | os.PathLike, device: str | torch.device = "auto", dtype: str | torch.dtype = "auto"
+) -> tuple[GPTScratchPreTrainedModel, PreTrainedTokenizerBase]:
     """
-    Loads any model of the GPT-2 family, in fp32, as the class that it was saved from, and its tokenizer.
+    Loads any model of the GPT-2 family, as the class that it was saved from, and its tokenizer.
 
     Args:
         name_or_path: a folder or a Hub repository of this package's model, of a stock GPT-2, or of a LoRA adapter.
+        device: "cuda", "cuda:1", "mps" or "cpu"; "auto" is the first of them that is available.
+        dtype: "float32", "bfloat16" or "float16"; "auto" is float32 on the CPU, and elsewhere the one that the model
+            was saved in, or float16 in place of bfloat16 on GPUs that only emulate it.
 
     Raises:
-        InputError: when it holds no such model, or no tokenizer.
+        InputError: when it holds no such model, or no tokenizer, or the device is not available.
 
     Example:
         >>> from hf_gpt_scratch import load
         >>> model, tokenizer = load("openai-community/gpt2")  # doctest: +SKIP
     """
+    device = resolve_device(device)  # before anything is downloaded
     folder = ModelFolder.resolve(name_or_path)
     if folder.is_adapter:
         architecture = folder.architecture
@@ -108,4 +197,5 @@ def load(name_or_path: str | os.PathLike) -> tuple[GPTScratchPreTrainedModel, Pr
             raise InputError(
                 f"{name_or_path} holds a {held}; expected one of {', '.join((*AUTO_CLASSES, *ARCHITECTURES))}."
             )
-    return _load_as(architecture, folder, folder.is_adapter), load_tokenizer(folder.path)
+    model = _load_as(architecture, folder, folder.is_adapter)
+    return place(model, folder, device, dtype), load_tokenizer(folder.path)

@@ -1,8 +1,9 @@
 """
-The Alpaca prompt, said once: as Python for training, as a chat template for tokenizers, as Ollama's for a Modelfile.
+The Alpaca prompt, defined once: in Python for training, as a chat template for tokenizers, and as
+Ollama's template for a Modelfile.
 
-Source: Stanford Alpaca's prompt, as "Build a Large Language Model (From Scratch)", chapter 7, spells it: no other
-preamble for a task without an input, and a line end after `### Response:`.
+Source: Stanford Alpaca's prompt, as "Build a Large Language Model (From Scratch)", chapter 7, spells it: the same
+preamble with and without an input, and a newline after `### Response:`.
 """
 
 PREAMBLE = "Below is an instruction that describes a task. Write a response that appropriately completes the request."
@@ -15,15 +16,20 @@ def render_prompt(instruction: str, input: str = "") -> str:
 
 
 def user_message(instruction: str, input: str = "") -> str:
-    """An instruction and its input as one message of a chat."""
+    """An instruction and its input as one message of a conversation."""
     return f"{instruction}{INPUT}{input}" if input else instruction
+
+
+def is_alpaca(chat_template: str | None) -> bool:
+    """Whether a chat template is that of this package's followers, which are trained on single questions."""
+    return PREAMBLE in (chat_template or "")
 
 
 def _jinja(text: str) -> str:
     return "{{ '" + text.replace("\n", "\\n") + "' }}"
 
 
-# A system message stands in the place of the preamble. Every answer ends with the EOS token, as in training.
+# A system message replaces the preamble. Every answer ends with the EOS token, as in training.
 CHAT_TEMPLATE = (
     "{% if messages[0]['role'] == 'system' %}{{ messages[0]['content'] }}{% else %}" + _jinja(PREAMBLE) + "{% endif %}"
     "{% for message in messages %}"

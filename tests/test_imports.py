@@ -13,19 +13,23 @@ MODEL = {"configuration_gpt_scratch", "modeling_gpt_scratch"}
 FLOORS = [
     {"utils", "prompts"},
     MODEL,
-    {"generation"},
     {"model_folder"},
     {"tokenizer"},
-    {"data", "classification"},
+    {"data"},
     {"conversion"},
     {"adapters"},
     {"pretrained"},
+    {"generation", "classification"},
     {"evaluation", "hub"},
     {"training", "apps"},
     {"commands"},
     {"cli"},
 ]
-NARROWER = {"generation": {"utils"}, "configuration_gpt_scratch": set(), "modeling_gpt_scratch": MODEL}
+NARROWER = {
+    "generation": {"utils", "prompts", "pretrained"} | MODEL,
+    "configuration_gpt_scratch": set(),
+    "modeling_gpt_scratch": MODEL,
+}
 WITH_ARGPARSE = {"commands", "training", "cli"}
 CONSOLE = "hf_gpt_scratch_cli"  # above the package
 

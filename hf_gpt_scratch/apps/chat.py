@@ -19,15 +19,15 @@ footer { display: none !important; }
 """
 
 
-def serve(folder: str | os.PathLike, host: str, port: int | None) -> None:
+def serve(folder: str | os.PathLike, host: str, port: int | None, **placement) -> None:
     """The page for the language model in `folder`, until Ctrl-C."""
-    page.serve(load(folder), host, port, CSS)
+    page.serve(load(folder, **placement), host, port, CSS)
 
 
-def load(folder: str | os.PathLike):
+def load(folder: str | os.PathLike, **placement):
     """The page for the language model in `folder`; raises `InputError` where there is none, or it cannot chat."""
     page.gradio()
-    model, tokenizer = load_with_tokenizer(GPTScratchForCausalLM, folder)
+    model, tokenizer = load_with_tokenizer(GPTScratchForCausalLM, folder, **placement)
     return make_page(model.eval(), tokenizer)
 
 

@@ -30,15 +30,15 @@ LEGEND = (
 )
 
 
-def serve(folder: str | os.PathLike, host: str, port: int | None) -> None:
+def serve(folder: str | os.PathLike, host: str, port: int | None, **placement) -> None:
     """The page for the classifier in `folder`, until Ctrl-C."""
-    page.serve(load(folder), host, port, CSS)
+    page.serve(load(folder, **placement), host, port, CSS)
 
 
-def load(folder: str | os.PathLike):
+def load(folder: str | os.PathLike, **placement):
     """The page for the classifier in `folder`; raises `InputError` where there is none."""
     page.gradio()
-    return make_page(TextClassifier.from_pretrained(folder))
+    return make_page(TextClassifier.from_pretrained(folder, **placement))
 
 
 def words_html(words: Sequence[tuple[str, float]], threshold: float) -> str:

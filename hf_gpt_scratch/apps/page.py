@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from functools import cache
 
 from ..utils.errors import InputError
+from ..utils.requirements import require_package
 
 MOST_CHARACTERS = 10_000  # of one text; reading megabytes would keep everyone else waiting
 CACHE_SECONDS = (600, 3600)  # how often Gradio looks for files of users to delete, and from which age on
@@ -20,15 +21,14 @@ CACHE_SECONDS = (600, 3600)  # how often Gradio looks for files of users to dele
 
 @cache
 def gradio():
-    """The package; raises `InputError` where it is not installed."""
+    """The package; raises `InputError` where it is not installed, or too old."""
+    require_package("gradio", "apps", "The page")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # nothing is sent anywhere
     # What users upload goes when the program ends; Gradio itself leaves it where a browser is still connected.
     os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="gradio-")
     atexit.register(shutil.rmtree, os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
-    try:
-        import gradio
-    except ImportError:
-        raise InputError("The page needs the package gradio: pip install 'hf-gpt-scratch[apps]'.") from None
+    import gradio
+
     return gradio
 
 

@@ -31,7 +31,7 @@ class Calibration:
 
     def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
         """The probability of label 1, `(...)`, from both labels' logits `(..., 2)`."""
-        return self.of_log_odds((logits[..., 1] - logits[..., 0]).float())
+        return self.of_log_odds(logits[..., 1].float() - logits[..., 0].float())
 
     def of_log_odds(self, log_odds: torch.Tensor) -> torch.Tensor:
         """The same from the log-odds of label 1 that the model gives."""

@@ -3,7 +3,7 @@
 import os
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -11,8 +11,8 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from ..model_folder.contents import ModelFolder
-from ..model_folder.loading import load_model
 from ..modeling_gpt_scratch import GPTScratchForSequenceClassification
+from ..pretrained import load_pretrained, place, resolve_device
 from ..tokenizer import load_tokenizer
 from ..utils.errors import InputError
 from ..utils.text import has_lone_surrogates
@@ -55,17 +55,35 @@ class TextClassifier:
         self.calibration = Calibration.of(model.config)
 
     @classmethod
-    def from_pretrained(cls, folder: str | os.PathLike) -> "TextClassifier":
-        """Loads a local folder; raises `InputError` when it is not a sequence classifier of two labels."""
-        folder = ModelFolder.read(folder)
+    def from_pretrained(
+        cls,
+        name_or_path: str | os.PathLike,
+        device: str | torch.device = "auto",
+        dtype: str | torch.dtype = "auto",
+        report: Callable[[str], object] = lambda sentence: None,
+    ) -> "TextClassifier":
+        """
+        Loads a sequence classifier of two labels.
+
+        Args:
+            name_or_path: a folder or a Hub repository.
+            device, dtype: as for `load`.
+            report: is called with a sentence that says which device and data type are used.
+
+        Raises:
+            InputError: when it holds no such model, or no tokenizer, or the device is not available.
+        """
+        device = resolve_device(device)  # before anything is downloaded
+        folder = ModelFolder.resolve(name_or_path)
         folder.require_native()
         if folder.architectures != ["GPTScratchForSequenceClassification"]:
             held = " or ".join(folder.architectures or ["model without a head"])
             raise InputError(f"{folder} holds a {held}, not a sequence classifier.")
-        model = load_model(GPTScratchForSequenceClassification, folder)
+        model = load_pretrained(GPTScratchForSequenceClassification, folder)
         if model.num_labels != 2:
             raise InputError(f"{folder} has {model.num_labels} labels; `TextClassifier` takes two.")
-        return cls(model, load_tokenizer(folder.path))
+        tokenizer = load_tokenizer(folder.path)
+        return cls(place(model, folder, device, dtype, report), tokenizer)
 
     def encode(self, texts: list[str]) -> tuple[dict[str, torch.Tensor], list[bool]]:
         """The padded batch and, for each text, whether it had to be cut to `n_positions` tokens."""

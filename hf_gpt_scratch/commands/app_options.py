@@ -5,7 +5,7 @@ import argparse
 from ..utils.errors import UsageError
 from ..utils.files import require_folder, require_new
 from ..utils.terminal import quieten_transformers
-from .arguments import add_trust
+from .arguments import add_device_options, add_trust, placement
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, help: str) -> None:
@@ -13,6 +13,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, help: str) -> None:
     parser.add_argument("dir", metavar="DIR", help=help)
     parser.add_argument("--export-space", metavar="OUT", help="write a folder that runs by itself, as a Space too")
     add_trust(parser, "with --export-space: ")
+    add_device_options(parser)
     add_address_arguments(parser)
 
 
@@ -42,7 +43,7 @@ def serve_or_export(args: argparse.Namespace, page) -> None:
     """Serves the page of a model, a module of `apps`, or writes it as a Space."""
     quieten_transformers()
     if not args.export_space:
-        page.serve(args.dir, args.host, args.port)
+        page.serve(args.dir, args.host, args.port, **placement(args))
         return
     from ..apps.space import export_space
 

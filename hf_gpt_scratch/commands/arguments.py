@@ -1,12 +1,15 @@
 """
-What commands share: numbers on the command line, as argparse's `type`s that say what is wrong with a value, and
-options that several have.
+What commands share: argparse `type`s of numbers that say what is wrong with a value, options that several commands
+have, and checks of their arguments.
 """
 
 import argparse
+import re
+import sys
+from pathlib import Path
 
-from ..utils.errors import UsageError
-from ..utils.files import require_file
+from ..utils.errors import InputError, UsageError
+from ..utils.files import require_file, require_present
 
 
 def positive(text: str) -> int:
@@ -58,23 +61,63 @@ def _number(text: str) -> float:
         raise argparse.ArgumentTypeError(f"must be a number, not {text!r}") from None
 
 
+def require_model(name: str) -> None:
+    """
+    Raises `InputError` for what cannot be a model of this package: neither a folder, nor of the form owner/name, as
+    repositories of the Hub are.
+    """
+    require_present(name)
+    if Path(name).is_file():
+        raise InputError(f"{name} is a file; expected a model folder.")
+    if not Path(name).exists() and "/" not in name:
+        raise InputError(f"There is no model folder {name!r} (a Hub repository has the form owner/name).")
+
+
+def add_device_options(parser: argparse.ArgumentParser) -> None:
+    """The options of every command that runs a model in this process; `placement` is what they say."""
+    parser.add_argument(
+        "--device",
+        type=_device,
+        default="auto",
+        help="auto, cuda, cuda:1, mps or cpu (default: auto, the first of cuda, mps and cpu that is available)",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=["auto", "float32", "bfloat16", "float16"],
+        default="auto",
+        help="data type of the weights (default: auto, float32 on a CPU, elsewhere the one they were saved in, with"
+        " float16 for bfloat16 on GPUs that only emulate it)",
+    )
+
+
+def _device(text: str) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", text):
+        raise argparse.ArgumentTypeError(f"must be auto, cuda, cuda:1, mps or cpu, not {text!r}")
+    return text
+
+
+def placement(args: argparse.Namespace) -> dict:
+    """What `pretrained.place` takes: the device, the data type, and that they are told on stderr."""
+    return {"device": args.device, "dtype": args.dtype, "report": lambda sentence: print(sentence, file=sys.stderr)}
+
+
 def add_trust(parser: argparse.ArgumentParser, when: str = "") -> None:
-    """The option of every command that loads a folder's own code; `when` is what its help begins with."""
+    """The option of every command that runs a folder's own code; its help begins with `when`."""
     parser.add_argument(
         "--trust-remote-code",
         action="store_true",
-        help=f"{when}run the code in the folder even where it is not this package's own: look at it first",
+        help=f"{when}run the code in the folder even if it is not this package's own; read it first",
     )
 
 
 def add_messages(parser: argparse.ArgumentParser, help: str) -> None:
-    """The options of the commands that measure runs of the spam job."""
+    """The options of the commands that evaluate runs of the spam job."""
     parser.add_argument("--data_file", help=help)
     parser.add_argument("--dataset_name", help="the same from the Hub")
 
 
 def check_messages(args: argparse.Namespace) -> None:
-    """Raises `InputError` for messages that are not there, or are named twice."""
+    """Raises `InputError` when the file of messages does not exist, or both options are given."""
     if args.data_file and args.dataset_name:
         raise UsageError("Give --data_file or --dataset_name, not both.")
     if args.data_file:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from ..utils.errors import UsageError
 from ..utils.files import require_folder
-from .arguments import add_messages, check_messages, probability
+from .arguments import add_device_options, add_messages, check_messages, placement, probability
 
 if TYPE_CHECKING:
     from ..evaluation.text_classification.calibration import Fitted
@@ -25,6 +25,7 @@ the test set is shown, written to DIR/results/calibration.json and drawn in DIR/
     add_messages(parser, "the messages it was trained on (default: the file that it read)")
     parser.add_argument("--precision", type=probability, help="that the threshold must keep (default: threshold 0.5)")
     parser.add_argument("--prevalence", type=probability, help="share of spam (default: that of the validation set)")
+    add_device_options(parser)
 
 
 def check(args: argparse.Namespace) -> None:
@@ -41,7 +42,8 @@ def run(args: argparse.Namespace) -> None:
     from ..utils.provenance import own_command
 
     command = own_command(args.argv)
-    print(report(calibrate(args.dir, command, args.precision, args.prevalence, args.data_file, args.dataset_name)))
+    options = (args.precision, args.prevalence, args.data_file, args.dataset_name)
+    print(report(calibrate(args.dir, command, *options, **placement(args))))
 
 
 def report(fitted: "Fitted") -> str:

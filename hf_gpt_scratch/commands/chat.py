@@ -1,4 +1,4 @@
-"""`hf-gpt-scratch chat`: the terminal to talk with an instruction-tuned model; the talk is `generation.chat.Chat`."""
+"""`hf-gpt-scratch chat`: the terminal to talk with an instruction-tuned model, by `generation.chat.Chat`."""
 
 import argparse
 import re
@@ -6,33 +6,54 @@ import sys
 from typing import TYPE_CHECKING
 
 from ..utils.errors import InputError
-from ..utils.files import require_present
+from .arguments import require_model
 from .generation_options import add_sampling, language_model
 
 if TYPE_CHECKING:
     from ..generation.chat import Chat
 
+HELP = """\
+/input TEXT  the text that the next question is about, for models trained with an input
+/reset       start a new conversation
+/help        show this list
+/quit        end (also: exit, quit or Ctrl-D)
+Ctrl-C       stop an answer"""
+START = "Type a question. /help lists the commands; /quit or Ctrl-D ends."
+# What ends a conversation, and what starts a new one
+ENDS, RESETS = ("/quit", "/exit", "quit", "exit"), ("/reset", "/new")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Reads questions, one a line, and prints the answers; the line /new begins a new conversation. On a terminal,"
-        " Ctrl-C stops an answer and Ctrl-D ends. Of a conversation too long for the model, the oldest part is"
-        " forgotten."
+        "Reads questions, one a line, and prints the answers. A line may also be one of these commands:\n\n"
+        f"{HELP}\n\n"
+        "Of a conversation too long for the model, the oldest questions and answers are dropped."
     )
-    parser.epilog = "Example: hf-gpt-scratch chat runs/demo/follower"
-    parser.add_argument("dir", metavar="DIR", help="a model folder, an adapter's, or a Hub repository")
-    parser.add_argument(
-        "--system", help="the system message: what the prompt begins with, instead of the sentence of the training"
+    parser.epilog = (
+        "Examples:\n  hf-gpt-scratch chat runs/demo/follower\n"
+        "  hf-gpt-scratch chat runs/demo/follower --temperature 0.7 --top-p 0.9\n"
+        "  echo 'Name three colours.' | hf-gpt-scratch chat you/follower"
     )
     parser.add_argument(
-        "--no-history", action="store_true", help="read each question alone, as the instructions in training were"
+        "dir", metavar="DIR", help="a folder or Hub repository (owner/name) of a model or a LoRA adapter"
+    )
+    parser.add_argument(
+        "--system",
+        metavar="TEXT",
+        help="system message; in the Alpaca prompt it replaces the first sentence",
+    )
+    parser.add_argument(
+        "--history",
+        action=argparse.BooleanOptionalAction,
+        help="read each question together with those before it (default: off for models trained on single"
+        " instructions, such as those of `hf-gpt-scratch train instruct`, and on for others)",
     )
     add_sampling(parser, max_new_tokens=256, temperature=0.0)
 
 
 def check(args: argparse.Namespace) -> None:
-    """What can be seen before torch is imported."""
-    require_present(args.dir)
+    """What can be checked before torch is imported."""
+    require_model(args.dir)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -40,22 +61,23 @@ def run(args: argparse.Namespace) -> None:
     from ..generation.chat import Chat
 
     model, tokenizer, sampling = language_model(args)
-    converse(Chat(model, tokenizer, args.system, history=not args.no_history), **sampling)
+    converse(Chat(model, tokenizer, args.system, args.history), **sampling)
 
 
-HELP = "Ctrl-C stops an answer, /new begins anew, Ctrl-D ends."
-
-
-def converse(chat: "Chat", max_new_tokens: int, **sampling) -> None:
-    """Reads questions from standard input, one a line, and prints the answers as they are written, until it ends."""
+def converse(chat: "Chat", **sampling) -> None:
+    """
+    Reads questions and commands from standard input, one a line, and prints the answers as they are written, until it
+    ends.
+    """
     typed = sys.stdin.isatty()
     if typed:
         import readline  # noqa: F401 (gives input() its line editing)
 
-        print(HELP, file=sys.stderr)
+        print(START, file=sys.stderr)
+    pending = ""  # the input of the next question
     while True:
         try:
-            text = input("> " if typed else "")
+            line = input("> " if typed else "").strip()
         except EOFError:
             break
         except KeyboardInterrupt:
@@ -63,24 +85,43 @@ def converse(chat: "Chat", max_new_tokens: int, **sampling) -> None:
             continue
         except UnicodeDecodeError:
             raise InputError("The question is not UTF-8 text.") from None
-        if text.strip() == "/new":
-            chat.begin_anew()
-            if typed:
-                print("A new conversation.", file=sys.stderr)
-        elif re.fullmatch(r"/[a-z]+", text.strip()):
-            print(f"error: There is no command {text.strip()}. {HELP}", file=sys.stderr)
-        elif text.strip():
-            _show_answer(chat, text, max_new_tokens, sampling, typed)
+        command, _, rest = line.partition(" ")
+        if line in ENDS:
+            return
+        if command == "/input":
+            pending = rest.strip()
+            _tell("The next question is about this text." if pending else "The next question has no input.", typed)
+        elif re.fullmatch("/[a-z]+", command):
+            _run_command(chat, command, typed)
+        elif line:
+            _show_answer(chat, line, pending, sampling, typed)
+            pending = ""
     if typed:
         print()
 
 
-def _show_answer(chat: "Chat", text: str, max_new_tokens: int, sampling: dict, typed: bool) -> None:
+def _run_command(chat: "Chat", command: str, typed: bool) -> None:
+    """`/reset` and `/help`; anything else is answered with a hint."""
+    if command in RESETS:
+        chat.reset()
+        _tell("A new conversation.", typed)
+    elif command == "/help":
+        print(HELP, file=sys.stderr)
+    else:
+        print(f"error: There is no command {command}; /help lists them.", file=sys.stderr)
+
+
+def _tell(sentence: str, typed: bool) -> None:
+    if typed:
+        print(sentence, file=sys.stderr)
+
+
+def _show_answer(chat: "Chat", text: str, input: str, sampling: dict, typed: bool) -> None:
     try:
         before = chat.forgotten
-        answer = chat.ask(text, max_new_tokens, **sampling)
+        answer = chat.ask(text, input=input, **sampling)
         if chat.forgotten and not before:
-            print("note: the conversation is too long: from here on its oldest part is forgotten.", file=sys.stderr)
+            print("note: the conversation is too long; its oldest part is dropped from here on.", file=sys.stderr)
         for piece in answer:
             print(piece, end="", flush=True)
         print()
@@ -92,4 +133,4 @@ def _show_answer(chat: "Chat", text: str, max_new_tokens: int, sampling: dict, t
         print(f"error: {error}", file=sys.stderr)
         return
     if chat.finish_reason == "length":
-        print("note: the answer was cut at --max-new-tokens, or where the model was full.", file=sys.stderr)
+        print("note: the answer was cut at --max-new-tokens, or at the model's maximum length.", file=sys.stderr)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from ..utils.errors import InputError, UsageError
 from ..utils.files import require_file, require_folder
 from ..utils.terminal import quieten_transformers
-from .arguments import positive
+from .arguments import add_device_options, placement, positive
 
 RED, GREEN, RESET = "\033[31m", "\033[32m", "\033[0m"
 
@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stream", action="store_true", help="show the probability of spam after each word")
     parser.add_argument("--json", action="store_true", help="print one JSON object for each message")
     parser.add_argument("--batch-size", type=positive, default=32, help="messages per forward pass (default: 32)")
+    add_device_options(parser)
 
 
 def check(args: argparse.Namespace) -> None:
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
     from ..classification.classifier import TextClassifier
 
     quieten_transformers()
-    classifier = TextClassifier.from_pretrained(args.dir)
+    classifier = TextClassifier.from_pretrained(args.dir, **placement(args))
     colours = (GREEN, RED) if sys.stdout.isatty() and "NO_COLOR" not in os.environ else ("", "")
     reset = RESET if colours[0] else ""
     threshold = classifier.calibration.threshold

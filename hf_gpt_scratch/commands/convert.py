@@ -59,7 +59,9 @@ def run(args: argparse.Namespace) -> None:
 
     if args.size:
         from ..conversion.download import download_openai
+        from ..utils.requirements import require_package
 
+        require_package("tensorflow", "convert", "Reading OpenAI's files")
         download_openai(args.size, args.src)  # while progress bars are still shown
     quieten_transformers()
     names = ("n_head", "lora_scale", "labels", "vocab_size", "activation")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..utils.errors import InputError, UsageError
 from ..utils.files import require_folder, require_present
-from .arguments import count, positive
+from .arguments import add_device_options, count, placement, positive
 
 if TYPE_CHECKING:
     from ..utils.result_card import ResultCard
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--num_fewshot", metavar="N", type=count, help="few-shot examples before each question")
     parser.add_argument("--limit", metavar="N", type=positive, help="the first N documents of each task, for a trial")
     parser.add_argument("--batch_size", metavar="N", type=positive, default=8, help="default: 8")
-    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda where there is one")
+    add_device_options(parser)
     parser.add_argument("--output_dir", metavar="FOLDER", help="where to write (default: DIR)")
 
 
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
         num_fewshot=args.num_fewshot,
         limit=args.limit,
         batch_size=args.batch_size,
-        device=args.device,
+        **placement(args),
     )
     print(report(cards))
     print(f"The cards are in {output / 'results'}, the numbers of all sub-tasks in {output / 'harness.json'}.")

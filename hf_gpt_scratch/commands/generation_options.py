@@ -1,54 +1,55 @@
-"""What the commands that write text share: how tokens are chosen, and the model that is asked for them."""
+"""What the commands that write text share: how tokens are chosen, and the model that writes them."""
 
 import argparse
 
 from ..utils.terminal import quieten_transformers
-from .arguments import above_0, at_least_0, count, positive, probability
+from .arguments import above_0, add_device_options, at_least_0, count, placement, positive, probability
+
+SETTINGS = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty")
+SAVED = "default: the model's saved setting"
 
 
 def add_sampling(parser: argparse.ArgumentParser, max_new_tokens: int, temperature: float) -> None:
+    """The options of sampling; the arguments are the defaults where the model was saved without that setting."""
     parser.add_argument(
         "--max-new-tokens",
         type=positive,
-        default=max_new_tokens,
-        help=f"maximum length of the text in tokens, prompt not counted (default: {max_new_tokens})",
+        help=f"maximum number of new tokens ({SAVED}, or {max_new_tokens})",
     )
     parser.add_argument(
-        "--temperature",
-        type=at_least_0,
-        default=temperature,
-        help=f"sampling temperature; 0 is greedy: always the likeliest token (default: {temperature:g})",
+        "--temperature", type=at_least_0, help=f"sampling temperature; 0 is greedy ({SAVED}, or {temperature:g})"
     )
     parser.add_argument(
-        "--top-k", type=count, help="top-k sampling: among the K likeliest tokens (default: 0, all)", metavar="K"
+        "--top-k",
+        type=count,
+        metavar="K",
+        help=f"top-k sampling: from the K most likely tokens; 0 is all of them ({SAVED}, or 0)",
     )
     parser.add_argument(
         "--top-p",
         type=probability,
         metavar="P",
-        help="nucleus sampling: among the fewest tokens whose probabilities add up to P (default: 1, all)",
+        help=f"nucleus sampling: from the fewest tokens whose probabilities add up to P ({SAVED}, or 1)",
     )
     parser.add_argument(
         "--repetition-penalty",
         type=above_0,
-        help="above 1, tokens seen before get less likely (default: what the model was saved with, or 1)",
+        help=f"above 1 makes tokens that occurred before less likely ({SAVED}, or 1)",
     )
-    parser.add_argument("--seed", type=int, help="random seed, for the same text again")
+    parser.add_argument("--seed", type=int, help="random seed; the same seed gives the same text")
+    add_device_options(parser)
 
 
 def language_model(args: argparse.Namespace) -> tuple:
-    """The model and the tokenizer of `args.dir`, and the settings of `add_sampling`, with the seed set."""
+    """The model and the tokenizer of `args.dir`, and the settings of `add_sampling` that are given; sets the seed."""
     import torch
 
     from ..modeling_gpt_scratch import GPTScratchForCausalLM
     from ..pretrained import load_with_tokenizer
 
     quieten_transformers()
-    model, tokenizer = load_with_tokenizer(GPTScratchForCausalLM, args.dir)
+    model, tokenizer = load_with_tokenizer(GPTScratchForCausalLM, args.dir, **placement(args))
     if args.seed is not None:
         torch.manual_seed(args.seed)
-    names = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty")
-    sampling = {name: getattr(args, name) for name in names}
-    if args.repetition_penalty is None:
-        sampling["repetition_penalty"] = model.generation_config.repetition_penalty or 1.0
-    return model, tokenizer, sampling
+    given = {name: getattr(args, name) for name in SETTINGS}
+    return model, tokenizer, {name: value for name, value in given.items() if value is not None}

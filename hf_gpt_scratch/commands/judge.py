@@ -7,7 +7,7 @@ from pathlib import Path
 from ..utils.errors import InputError, UsageError
 from ..utils.files import require_file, require_present
 from ..utils.text import has_lone_surrogates
-from .arguments import above_0, count, positive
+from .arguments import above_0, add_device_options, count, placement, positive
 
 LONGEST_TIMEOUT = 86_400
 DEFAULTS = {"workers": 4, "timeout": 300.0, "retries": 4, "max_tokens": 512, "seed": 0}
@@ -53,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default = DEFAULTS[name]
         option = f"--{name.replace('_', '-')}"
         parser.add_argument(option, type=kind, default=default, help=f"{help} (default: {default:g})")
+    add_device_options(parser)
 
 
 def check(args: argparse.Namespace) -> None:
@@ -107,7 +108,7 @@ def _make_judge(args: argparse.Namespace):
         from ..utils.terminal import quieten_transformers
 
         quieten_transformers()
-        return ModelJudge(args.judge_model)
+        return ModelJudge(args.judge_model, **placement(args))
     from ..evaluation.judge.endpoint import EndpointJudge
 
     return EndpointJudge(args.base_url, args.model, **{name: getattr(args, name) for name in DEFAULTS})

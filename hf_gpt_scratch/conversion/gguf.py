@@ -11,7 +11,6 @@ import os
 import re
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from ..tokenizer import load_tokenizer
 from ..utils.errors import InputError
 from ..utils.files import atomic_folder, write_json
 from ..utils.provenance import environment, recorded_source, sha256
+from ..utils.requirements import require_package
 from .checkpoint import Checkpoint
 from .key_map import QKV, KeyMapping, expand
 from .native import NativeModel, open_native
@@ -93,8 +93,7 @@ def export_gguf(
         InputError: when `src` is no language model that GGUF's "gpt2" can express, the gguf package is missing, or
             what was written does not read back the same; then nothing is left.
     """
-    if find_spec("gguf") is None:
-        raise InputError("GGUF needs the package gguf: pip install 'hf-gpt-scratch[convert]'.")
+    require_package("gguf", "convert", "GGUF")
     folder = resolve_source(str(src))
     native = open_native(folder, (GPTScratchForCausalLM.__name__,), "GGUF")
     _check_settings(folder, native.config, dtype)

@@ -58,7 +58,7 @@ def perplexities(
         position = torch.arange(1, batch["input_ids"].shape[1], device=losses.device)
         is_response = is_real & (position >= prompt_lengths[:, None])
         for number, counted in enumerate((batch["labels"][:, 1:] != IGNORED, is_real, is_response)):
-            sums[number] += torch.stack([losses[counted].double().sum(), counted.sum()]).cpu()
+            sums[number] += torch.stack([losses[counted].cpu().double().sum(), counted.sum().cpu()])
     model.train(was_training)
     learned, everything, response = (sums[:, 0] / sums[:, 1]).tolist()
     return {"eval_loss": learned, "perplexity": math.exp(everything), "response_perplexity": math.exp(response)}

@@ -20,6 +20,7 @@ from ..utils.console import run_command
 from ..utils.errors import InputError, UsageError, one_line
 from ..utils.files import require_folder, write_json
 from ..utils.provenance import environment
+from ..utils.requirements import require_package
 from ..utils.result_card import Metric, ResultCard
 from ..utils.terminal import quieten_transformers
 from .guessing import Guessing
@@ -37,7 +38,7 @@ def evaluate_tasks(
     num_fewshot: int | None = None,
     limit: int | None = None,
     batch_size: int = 8,
-    device: str | None = None,
+    **placement,
 ) -> list[ResultCard]:
     """
     Measures a language model by the tasks of these names, and writes `harness.json`, with the numbers of every
@@ -49,6 +50,7 @@ def evaluate_tasks(
         include_path: a folder of tasks in YAML files of one's own; functions that they name are run.
         num_fewshot: solved examples before each question; by default as the task says.
         limit: the first so many documents of each task alone.
+        placement: that of `pretrained.place`.
 
     Raises:
         InputError: when the harness is not installed, the model or its tokenizer cannot be used, a task is unknown or
@@ -57,7 +59,7 @@ def evaluate_tasks(
     _check_installed()
     if include_path:
         require_folder(include_path, purpose="to find tasks in")
-    lm = load_language_model(name_or_path, batch_size, device)
+    lm = load_language_model(name_or_path, batch_size, **placement)
     chosen = load_tasks(names, include_path, num_fewshot)
     output.mkdir(parents=True, exist_ok=True)  # what cannot be written is found out before hours of work
     results = run_tasks(lm, chosen, num_fewshot, limit)
@@ -65,6 +67,7 @@ def evaluate_tasks(
     found = environment()
     found["versions"]["lm_eval"] = results["lm_eval_version"]
     results["config"] |= {"model": name_or_path, "max_length": lm.max_length, "device": str(lm.device)}
+    results["config"]["dtype"] = str(lm.model.dtype)
     write_json(output / "harness.json", {**results, "command": command, **found})
     cards = make_cards(chosen, results, lm, limit, command=command, environment=found)
     for card in cards:
@@ -73,30 +76,23 @@ def evaluate_tasks(
 
 
 def _check_installed() -> None:
-    try:
-        import lm_eval  # noqa: F401
-    except ImportError:
-        raise InputError("This needs lm-evaluation-harness: pip install 'hf-gpt-scratch[eval]'.") from None
+    require_package("lm_eval", "eval", "This")
     logging.getLogger("lm_eval").setLevel(logging.ERROR)  # else a line for each prompt that is cut; they are counted
 
 
-def load_language_model(name_or_path: str, batch_size: int = 8, device: str | None = None):
+def load_language_model(name_or_path: str, batch_size: int = 8, **placement):
     """
-    The harness's `HFLM` around a language model in fp32, as `load_pretrained` loads it, with its tokenizer.
+    The harness's `HFLM` around a language model, as `load_with_tokenizer` loads it, with its tokenizer.
 
     It adds a set `cut`: of the prompts that were too long for the model, which the harness cuts from the left.
     """
-    import torch
     from lm_eval.models.huggingface import HFLM
 
     from ..modeling_gpt_scratch import GPTScratchForCausalLM
     from ..pretrained import load_with_tokenizer
 
     quieten_transformers()
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("There is no CUDA device here; use --device cpu.")
-    model, tokenizer = load_with_tokenizer(GPTScratchForCausalLM, name_or_path)
-    model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    model, tokenizer = load_with_tokenizer(GPTScratchForCausalLM, name_or_path, **placement)
 
     class LanguageModel(HFLM):
         def __init__(self):

@@ -1,6 +1,6 @@
 """A readable sampling loop, and text as it is written."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 from tokenizers.decoders import DecodeStream
@@ -8,6 +8,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..utils.errors import InputError
 from ..utils.text import has_lone_surrogates
+
+SAVED_SETTINGS = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty")
 
 
 def choose_tokens(
@@ -18,14 +20,14 @@ def choose_tokens(
     generators: Sequence[torch.Generator] | None = None,
 ) -> torch.LongTensor:
     """
-    The next token of each row, `(B,)`, from the scores `(B, V)` of all tokens.
+    The next token of each row, `(B,)`, from the logits `(B, V)`.
 
     Args:
         temperature: divides the logits: below 1 sharpens the distribution, above 1 flattens it; 0 is greedy: always
-            the likeliest token.
-        top_k: sample among the so many likeliest tokens only; 0 or `None` for all.
-        top_p: nucleus sampling: among the fewest tokens that together have this probability (Holtzman et al. 2020).
-        generators: a source of randomness for each row, all on one device; torch's global one by default.
+            the most likely token.
+        top_k: sample from the `top_k` most likely tokens only; 0 or `None` for all.
+        top_p: nucleus sampling: from the fewest tokens whose probabilities add up to it (Holtzman et al. 2020).
+        generators: one for each row, all on one device; torch's global generator by default.
     """
     if temperature == 0:
         return logits.argmax(-1)
@@ -47,9 +49,9 @@ def choose_tokens(
 
 def penalize_repetition(logits: torch.Tensor, seen: Iterable[Sequence[int]], penalty: float) -> torch.Tensor:
     """
-    The scores `(B, V)`; of the tokens that each row has seen, its prompt included, the positive ones are divided by
-    `penalty` and the others multiplied: the repetition penalty of CTRL (Keskar et al. 2019, section 4.1), as
-    transformers applies it. 1 changes nothing.
+    The logits `(B, V)` with the repetition penalty of CTRL (Keskar et al. 2019, section 4.1), as transformers applies
+    it: of the tokens that each row has seen, its prompt included, positive logits are divided by `penalty` and
+    negative ones multiplied. 1 changes nothing.
     """
     if penalty == 1:
         return logits
@@ -61,9 +63,27 @@ def penalize_repetition(logits: torch.Tensor, seen: Iterable[Sequence[int]], pen
 
 
 def eos_token_ids(model: PreTrainedModel) -> list[int | None]:
-    """The EOS tokens, which a configuration names as one or as several."""
-    ids = model.config.eos_token_id
+    """The EOS tokens, one or several: those of the generation settings, or else of the configuration."""
+    ids = model.generation_config.eos_token_id
+    ids = model.config.eos_token_id if ids is None else ids
     return ids if isinstance(ids, list) else [ids]
+
+
+def sampling_settings(model: PreTrainedModel, given: Mapping, **defaults) -> dict:
+    """
+    How the model writes: `max_new_tokens` and the settings of `sample`.
+
+    Args:
+        given: settings that win; `None` stands for one that is not given.
+        defaults: those that are neither given nor saved with the model, in its generation_config.json.
+    """
+    saved = model.generation_config.to_diff_dict()
+    kept = {name: saved[name] for name in SAVED_SETTINGS if saved.get(name) is not None}
+    if saved.get("do_sample") is False:
+        kept["temperature"] = 0.0
+    elif saved.get("do_sample"):
+        kept.setdefault("temperature", 1.0)
+    return {**defaults, **kept, **{name: value for name, value in given.items() if value is not None}}
 
 
 @torch.no_grad()
@@ -80,7 +100,7 @@ def sample(
 
     Args:
         input_ids: the prompt, `(1, T)`.
-        generator: the source of randomness, torch's global one by default.
+        generator: torch's global one by default.
         repetition_penalty: as for `penalize_repetition`.
         choice: `temperature`, `top_k` and `top_p`, as for `choose_tokens`.
     """
@@ -104,7 +124,7 @@ def sample(
 
 
 def stream_text(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: str, max_new_tokens: int, **sampling
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: str, max_new_tokens: int | None = None, **given
 ) -> Iterator[str]:
     """
     Yields what the model writes after `prompt`, piece by piece, each as soon as its characters are complete. Ends with
@@ -112,20 +132,23 @@ def stream_text(
 
     Args:
         prompt: what to continue; when empty, the text begins as a document does.
-        sampling: the settings of `sample`.
+        max_new_tokens: by default what the model was saved with, or else 100.
+        given: the settings of `sample`; those that are omitted or `None` are what the model was saved with.
 
     Raises:
         InputError: when the prompt leaves no room.
     """
+    settings = sampling_settings(model, {"max_new_tokens": max_new_tokens, **given}, max_new_tokens=100)
     limit = model.config.n_positions
     if has_lone_surrogates(prompt):
         raise InputError("The prompt is not UTF-8 text.")
     ids = tokenizer(prompt, verbose=False)["input_ids"] or [tokenizer.bos_token_id]
     if None in ids or max(ids) >= model.config.vocab_size:
-        raise InputError("The tokenizer does not fit the model: its tokens are not among the model's.")
+        raise InputError("The tokenizer does not fit the model: some of its tokens are not in the model's vocabulary.")
     if len(ids) >= limit:
-        raise InputError(f"The prompt has {len(ids)} tokens; the model reads {limit}, its answer included.")
+        raise InputError(f"The prompt has {len(ids)} tokens; the model reads at most {limit}, its answer included.")
     input_ids = torch.tensor([ids], device=model.device)
+    room = min(settings.pop("max_new_tokens"), limit - len(ids))
     decoder = DecodeStream(skip_special_tokens=True)
-    for token in sample(model, input_ids, min(max_new_tokens, limit - len(ids)), **sampling):
+    for token in sample(model, input_ids, room, **settings):
         yield decoder.step(tokenizer.backend_tokenizer, token) or ""

@@ -1,6 +1,5 @@
 """Whether a model's folder loads in a clean process, by every Auto class, and answers as it did when it was saved."""
 
-import importlib.util
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from ..adapters import require_peft
 from ..model_folder import clean_process, reference_logits
 from ..model_folder.contents import ADAPTED, ADAPTER_CONFIG, AUTO_CLASSES, ModelFolder
 from ..tokenizer import load_tokenizer
@@ -134,8 +134,10 @@ def _loading_of_adapter(model: ModelFolder) -> Loading:
 
     if (task := model.adapter.get("task_type")) not in ADAPTED:
         return ends("failed", f"{ADAPTER_CONFIG} has the task_type {task!r}; expected {' or '.join(ADAPTED)}")
-    if not importlib.util.find_spec("peft"):
-        return ends("skipped", "adapters need the package peft: pip install 'hf-gpt-scratch[lora]'")
+    try:
+        require_peft()
+    except InputError as error:
+        return ends("skipped", one_line(error))
     try:
         model.base_folder.require_native()  # downloaded, where it was not before
     except InputError as error:

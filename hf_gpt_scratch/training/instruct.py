@@ -18,7 +18,7 @@ from datasets import Dataset, DatasetDict
 from tqdm import tqdm
 from transformers import GenerationConfig, HfArgumentParser, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from ..adapters import add_lora, four_bit, merge_adapter, require_peft
+from ..adapters import add_lora, four_bit, merge_adapter, require_bitsandbytes, require_peft
 from ..data import alpaca
 from ..data.losses import mean_loss, perplexities, row_losses
 from ..data.packing import LanguageModelCollator, pack
@@ -81,9 +81,19 @@ def make_parser() -> HfArgumentParser:
 
 
 def check(args: InstructArguments, training_args: ScratchTrainingArguments) -> None:
-    """Fills in what one setting says of another; raises `UsageError` for settings that contradict each other."""
+    """
+    Fills in what one setting says of another, before any data is downloaded.
+
+    Raises:
+        InputError: when a package that LoRA or QLoRA needs is missing or does not work.
+        UsageError: for settings that contradict each other.
+    """
     if args.qlora and args.lora_r is None:
         args.lora_r = 16
+    if args.lora_r:
+        require_peft()
+    if args.qlora:
+        require_bitsandbytes()
     if args.lora_r is not None and args.lora_r < 1:
         raise UsageError(f"lora_r must be at least 1, not {args.lora_r}.")
     if args.lora_alpha is not None and args.lora_alpha < 1:
@@ -132,7 +142,6 @@ def make_trained_model(
     """`make_model`'s, with the adapter to be trained on it where one is asked for."""
     if not args.lora_r:
         return make_model(args, tokenizer)
-    require_peft()
     if not args.merge_adapter:
         check_base(args.model_name_or_path, tokenizer)
     quantization = None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from transformers import HfArgumentParser, Trainer
 
+from ..adapters import is_adapter_folder, require_peft
 from ..hub.push import push_trained
 from ..model_folder.saving import measurements
 from ..utils.files import write_json
@@ -35,6 +36,8 @@ class Run:
             list(sys.argv[1:] if argv is None else argv),
         )
         self.args, self.training_args = parse_yaml_and_args(parser, self.argv, job)
+        if is_adapter_folder(self.args.model_name_or_path):
+            require_peft()
         self.output_dir = Path(self.training_args.output_dir)
         self.start = time.perf_counter()
         self.train_seconds = None

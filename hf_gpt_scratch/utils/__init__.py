@@ -9,4 +9,5 @@ What every room uses, and what uses none of them:
     result_card    the one form of every evaluation's numbers
     markdown       those numbers as tables
     console        a command as another program
+    requirements   the packages that only some commands need
 """

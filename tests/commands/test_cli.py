@@ -25,6 +25,7 @@ from hf_gpt_scratch.cli import main
 from hf_gpt_scratch.tokenizer import train_tokenizer
 
 SCRIPT = Path(sys.executable).with_name("hf-gpt-scratch")
+USING = "Using cpu, float32.\n"  # on stderr, once a model is loaded
 MESSAGES = ["Win a prize now! ☃", "see you at home", "ok 😀"]
 
 
@@ -135,7 +136,7 @@ def test_generate_goes_on_from_the_prompt(run, folder):
     status, printed, said = run("generate", folder, *options)
     tokenizer, model = AutoTokenizer.from_pretrained("lm"), GPTScratchForCausalLM.from_pretrained("lm")
     ids = model.generate(**tokenizer("see you", return_tensors="pt"), max_new_tokens=8, do_sample=False)
-    assert (status, printed, said) == (0, tokenizer.decode(ids[0], skip_special_tokens=True) + "\n", "")
+    assert (status, printed, said) == (0, tokenizer.decode(ids[0], skip_special_tokens=True) + "\n", USING)
 
 
 def test_generate_keeps_to_the_repetition_penalty_that_the_model_was_saved_with(run):
@@ -143,6 +144,22 @@ def test_generate_keeps_to_the_repetition_penalty_that_the_model_was_saved_with(
     plain, asked = run(*command)[1], run(*command, "--repetition-penalty", "3")[1]
     GenerationConfig(repetition_penalty=3.0).save_pretrained("lm")
     assert run(*command)[1] == asked != plain == run(*command, "--repetition-penalty", "1")[1]
+
+
+def test_generate_uses_the_saved_settings_unless_an_option_overrides_them(run):
+    command = ["generate", "lm", "--prompt", "see you", "--seed", "1"]
+    greedy = run(*command, "--temperature", "0")[1]
+    sampled = {seed: run(*command, "--seed", seed, "--temperature", "2", "--top-k", "5")[1] for seed in "12"}
+    assert sampled["1"] != sampled["2"]
+    GenerationConfig(do_sample=True, temperature=2.0, top_k=5, max_new_tokens=4).save_pretrained("lm")
+    assert all(text.startswith(run(*command, "--seed", seed)[1].rstrip("\n")) for seed, text in sampled.items())
+    assert run(*command, "--temperature", "0", "--max-new-tokens", "100")[1] == greedy
+    GenerationConfig(do_sample=False).save_pretrained("lm")
+    assert run(*command)[1] == greedy
+    prompt = AutoTokenizer.from_pretrained("lm")("see you", return_tensors="pt")
+    ids = GPTScratchForCausalLM.from_pretrained("lm").generate(**prompt, do_sample=False, max_new_tokens=8)[0]
+    GenerationConfig(do_sample=False, eos_token_id=[0, int(ids[-1])]).save_pretrained("lm")
+    assert len(run(*command)[1]) < len(greedy)
 
 
 def test_generate_samples_the_same_from_the_same_seed(run):
@@ -171,7 +188,7 @@ def test_classify_prints_label_and_probability_of_each_message(run, monkeypatch,
 
 
 def test_classify_complains_of_nothing_when_all_is_well(run):
-    assert run("classify", "classifier", *MESSAGES)[2] == ""
+    assert run("classify", "classifier", *MESSAGES)[2] == USING
 
 
 def test_classify_prints_json_lines(run):
@@ -260,7 +277,7 @@ FAILURES = {
         None,
         "classifier holds a GPTScratchForSequenceClassification",
     ),
-    "generate: prompt too long": (["generate", "lm", "--prompt", "x " * 40], None, "the model reads 64"),
+    "generate: prompt too long": (["generate", "lm", "--prompt", "x " * 40], None, "the model reads at most 64"),
     "convert: no model": (["convert", "empty folder", "out"], None, "empty folder is not a model folder"),
     "convert: not a GPT-2": (["convert", "lm", "out"], None, "expected 'gpt2'"),
     "convert: truncated": (["convert", "stock", "out"], cut_weights_short, "cut short"),
@@ -281,6 +298,7 @@ def test_failure_ends_with_status_1_and_one_sentence(run, monkeypatch, args, dam
     if damage:
         damage()
     status, printed, said = run(*args)
+    said = said.removeprefix(USING)
     assert (status, printed) == (1, "")
     assert said.startswith("error: ")
     assert said.count("\n") == 1

@@ -1,22 +1,25 @@
 """A conversation keeps to the trained template, stops where the answer ends, and survives interruptions and length."""
 
+import io
 import os
 import pty
 import select
+import shutil
 import signal
 import subprocess
 import sys
 
 import pytest
 import torch
-from transformers import AutoTokenizer, pipeline, set_seed
+from transformers import AutoTokenizer, GenerationConfig, pipeline, set_seed
 
-from hf_gpt_scratch import GPTScratchConfig, GPTScratchForCausalLM
+from hf_gpt_scratch import GPTScratchConfig, GPTScratchForCausalLM, GPTScratchForSequenceClassification, load
 from hf_gpt_scratch.cli import main
 from hf_gpt_scratch.generation.chat import Chat
 from hf_gpt_scratch.prompts import CHAT_TEMPLATE, OLLAMA_TEMPLATE, render_prompt, user_message
 from hf_gpt_scratch.tokenizer import train_tokenizer
 from hf_gpt_scratch.utils.errors import InputError
+from support.models import save_model
 
 ANSWERS = {
     "Say yes.": "Yes, of course.",
@@ -51,7 +54,8 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def chat(folder):
-    return Chat(GPTScratchForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder))
+    model, tokenizer = GPTScratchForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    return Chat(model, tokenizer, history=True)
 
 
 def ask(chat, question, **settings) -> str:
@@ -127,7 +131,8 @@ def test_oldest_exchanges_are_forgotten_when_they_no_longer_fit(chat):
 
 
 def test_without_history_each_question_is_read_alone(folder, chat, monkeypatch):
-    alone = Chat(chat.model, chat.tokenizer, history=False)
+    alone = Chat(chat.model, chat.tokenizer)  # the default for the Alpaca prompt
+    assert not alone.history
     ask(alone, "Say yes.")
     read = []
     monkeypatch.setattr(
@@ -141,7 +146,7 @@ def test_without_history_each_question_is_read_alone(folder, chat, monkeypatch):
 def test_question_that_does_not_fit_is_refused_and_not_kept(chat):
     ask(chat, "Say yes.")
     before = list(chat.messages)
-    with pytest.raises(InputError, match="the model reads 256"):
+    with pytest.raises(InputError, match="the model reads at most 256"):
         ask(chat, "word " * 300)
     with pytest.raises(InputError, match="empty"):
         ask(chat, "  ")
@@ -180,20 +185,111 @@ COMMAND = [sys.executable, "-c", "from hf_gpt_scratch_cli import run; run()", "c
 
 
 def test_command_answers_lines_from_a_pipe(folder):
-    lines = "Say yes.\n\n/new\n/help\nSay no.\n" + "word " * 300 + "\n"
+    lines = "Say yes.\n\n/new\n/nonsense\nSay no.\n" + "word " * 300 + "\n"
     done = subprocess.run([*COMMAND, folder], input=lines, capture_output=True, text=True)
     assert done.stdout.splitlines()[0] == "Yes, of course." and len(done.stdout.splitlines()) == 2
     assert done.returncode == 1
-    errors = done.stderr.splitlines()
-    assert errors[0].startswith("error: There is no command /help.") and errors[1].startswith(
-        "error: The question has"
+    errors = done.stderr.splitlines()[1:]
+    assert errors[0] == "error: There is no command /nonsense; /help lists them."
+    assert errors[1].startswith("error: The question has") and len(errors) == 2
+
+
+@pytest.fixture
+def typed_in(folder, monkeypatch, capsys):
+    """What the command prints and complains of when these lines come from a pipe; its options are the keywords."""
+
+    def run(lines: list[str], *options: str) -> tuple[str, str]:
+        monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join([*lines, ""])))
+        assert main(["chat", str(folder), *options]) == 0
+        out, err = capsys.readouterr()
+        return out, err.removeprefix("Using cpu, float32.\n")
+
+    return run
+
+
+@pytest.mark.parametrize("word", ["/quit", "quit", "exit", " /exit "])
+def test_a_word_ends_the_command(typed_in, word):
+    assert typed_in(["Say yes.", word, "Say no."]) == ("Yes, of course.\n", "")
+
+
+def test_help_lists_the_commands(typed_in):
+    out, err = typed_in(["/help"])
+    assert out == "" and all(word in err for word in ("/input TEXT", "/reset", "/help", "/quit", "exit", "Ctrl-D"))
+
+
+def test_a_path_is_not_a_command(typed_in):
+    assert typed_in(["/etc/hosts"], "--max-new-tokens", "1")[1].startswith("note: the answer was cut")
+
+
+@pytest.fixture
+def read(monkeypatch) -> list[str]:
+    """The prompts that are read, each answered with nothing."""
+    prompts = []
+    monkeypatch.setattr(
+        "hf_gpt_scratch.generation.chat.stream_text",
+        lambda model, tokenizer, prompt, *_, **__: prompts.append(prompt) or [],
     )
-    assert len(errors) == 2
+    return prompts
+
+
+def test_the_input_belongs_to_the_next_question_alone(typed_in, read):
+    typed_in(["/input the lamp, the boat", "Sort.", "Count.", "/input x", "/input", "Sort."])
+    assert read == [render_prompt("Sort.", "the lamp, the boat"), render_prompt("Count."), render_prompt("Sort.")]
+
+
+def test_input_of_a_model_with_another_template(folder, read):
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.chat_template = "{% for one in messages %}{{ one.role }}: {{ one.content }}\n{% endfor %}"
+    chat = Chat(GPTScratchForCausalLM.from_pretrained(folder), tokenizer)
+    assert chat.history  # it may have been trained on conversations
+    ask(chat, "Sort.", input="b a")
+    ask(chat, "Count.")
+    assert read[0] == "user: Sort.\n\nb a\n" and read[1].startswith(read[0]) and read[1].endswith("user: Count.\n")
+
+
+def test_history_is_an_option_and_reset_ends_it(typed_in, read):
+    typed_in(["Say yes.", "Say no."])
+    assert read == [render_prompt("Say yes."), render_prompt("Say no.")]
+    read.clear()
+    typed_in(["Say yes.", "Say no.", "/reset", "Say no."], "--history")
+    assert read[1].startswith(render_prompt("Say yes.")) and "Say no." in read[1]
+    assert read[2] == render_prompt("Say no.")
+
+
+def test_a_classifier_cannot_chat(tmp_path):
+    model, tokenizer = load(save_model(tmp_path / "spam", GPTScratchForSequenceClassification))
+    with pytest.raises(
+        InputError, match="classifier is for `hf-gpt-scratch classify`, in Python for `TextClassifier`"
+    ):
+        Chat(model, tokenizer)
+
+
+def test_the_saved_settings_decide_unless_one_is_given(folder, tmp_path, typed_in, monkeypatch, capsys):
+    saved = shutil.copytree(folder, tmp_path / "saved")
+    GenerationConfig(max_new_tokens=3, eos_token_id=0).save_pretrained(saved)
+    chat = Chat.from_pretrained(saved)
+    assert len(list(chat.ask("Count."))) == 3 and chat.finish_reason == "length"
+    assert len(list(chat.ask("Count.", max_new_tokens=5))) == 5
+    monkeypatch.setattr(sys, "stdin", io.StringIO("Count.\n"))
+    assert main(["chat", str(saved)]) == 0
+    assert "the answer was cut" in capsys.readouterr().err
+
+
+def test_an_answer_is_greedy_unless_the_model_was_saved_to_sample(chat, monkeypatch):
+    used = []
+    monkeypatch.setattr(
+        "hf_gpt_scratch.generation.chat.stream_text", lambda *words, **settings: used.append(settings) or []
+    )
+    list(chat.ask("Count."))
+    chat.model.generation_config.update(do_sample=True, top_p=0.9)
+    list(chat.ask("Count."))
+    list(chat.ask("Count.", temperature=0, top_p=None))
+    assert used == [{"temperature": 0.0}, {"temperature": 1.0, "top_p": 0.9}, {"temperature": 0, "top_p": 0.9}]
 
 
 def test_command_says_once_that_it_forgets(folder):
-    done = subprocess.run([*COMMAND, folder], input="Say yes.\n" * 12, capture_output=True, text=True)
-    assert done.returncode == 0 and done.stderr.count("oldest part is forgotten") == 1
+    done = subprocess.run([*COMMAND, folder, "--history"], input="Say yes.\n" * 12, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr.count("oldest part is dropped") == 1
 
 
 def test_generate_sends_a_follower_that_says_nothing_to_chat(folder, capsys):

@@ -43,7 +43,7 @@ def test_the_next_token_follows_the_distribution_that_generate_samples_from(lm, 
     filters_of_generate = {"top_k": 0, **filters}
     expected = lm.generate(PROMPT, **settings, **filters_of_generate).scores[0][0].softmax(-1)
     generator = torch.Generator().manual_seed(0)
-    lm.config.eos_token_id = None
+    lm.generation_config.eos_token_id = lm.config.eos_token_id = None
     first = next(sample(lm, PROMPT, 1, generator=generator, **filters))
     generator.manual_seed(0)
     logits = lm(PROMPT).logits[:, -1].expand(4000, -1)
@@ -56,7 +56,7 @@ def test_the_next_token_follows_the_distribution_that_generate_samples_from(lm, 
 
 def test_sampling_stops_at_the_end_token_and_restores_the_mode(lm):
     first = next(sample(lm, PROMPT, 1, temperature=0))
-    lm.config.eos_token_id = first
+    lm.generation_config.eos_token_id = [99, first]
     lm.train()
     assert list(sample(lm, PROMPT, 12, temperature=0)) == []
     assert lm.training

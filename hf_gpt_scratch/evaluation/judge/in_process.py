@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from ...model_folder.code import attention_kernels
 from ...model_folder.contents import ModelFolder
 from ...modeling_gpt_scratch import GPTScratchForCausalLM
-from ...pretrained import load_pretrained
+from ...pretrained import load_pretrained, place, resolve_device
 from ...tokenizer import load_tokenizer
 from ...utils.errors import InputError, one_line
 from ...utils.provenance import sha256
@@ -43,15 +43,18 @@ class ModelJudge:
 
     Texts that spell a special token, such as <|endoftext|>, are read as its characters.
 
+    Args:
+        placement: that of `pretrained.place`.
+
     Raises:
         InputError: when the folder holds no causal language model with a tokenizer.
     """
 
-    def __init__(self, name_or_path: str):
+    def __init__(self, name_or_path: str, **placement):
+        resolve_device(placement.get("device", "auto"))  # before anything is downloaded
         folder = ModelFolder.resolve(name_or_path)
         self.name = str(name_or_path)
-        self.model = _load(folder, self.name).eval()
-        self.model.to("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = place(_load(folder, self.name).eval(), folder, **placement)
         self.tokenizer = load_tokenizer(folder.path)
         begins = self.tokenizer("")["input_ids"][:1]
         self.beginning = begins if begins == [self.tokenizer.bos_token_id] else []
@@ -220,7 +223,7 @@ def choice_probabilities(
     ids, mask = _left_padded(prompts, pad_token_id, model.device)
     numbers = {tokens: number for number, tokens in enumerate(choices.values())}
     beginnings = {tokens[:length] for tokens in numbers for length in range(len(tokens))}
-    found = torch.zeros(len(prompts), len(choices), dtype=torch.float64, device=model.device)
+    found = torch.zeros(len(prompts), len(choices), dtype=torch.float64)
 
     def walk(path: tuple[int, ...], reached: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor, cache) -> None:
         """Fills in the choices that begin with `path`, which has the probability `reached`, `(B,)`."""
@@ -255,7 +258,10 @@ def _left_padded(prompts: list[list[int]], pad_token_id: int, device) -> tuple[t
 
 
 def _next_probabilities(model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor, cache) -> tuple:
-    """The probabilities of the next token, `(B, V)`, after the cache and the new tokens `ids`; and the new cache."""
+    """
+    The probabilities of the next token, `(B, V)` on the CPU, as MPS has no float64, after the cache and the new tokens
+    `ids`; and the new cache.
+    """
     positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
     outputs = model(
         input_ids=ids,
@@ -265,4 +271,4 @@ def _next_probabilities(model: PreTrainedModel, ids: torch.Tensor, mask: torch.T
         use_cache=True,
         logits_to_keep=1,
     )
-    return outputs.logits[:, -1].double().softmax(-1), outputs.past_key_values
+    return outputs.logits[:, -1].cpu().double().softmax(-1), outputs.past_key_values

@@ -175,6 +175,7 @@ def calibrate(
     prevalence: float | None = None,
     data_file: str | None = None,
     dataset_name: str | None = None,
+    **placement,
 ) -> Fitted:
     """
     Calibrates the classifier in a run's folder on its validation set, measures it on its test set, and writes
@@ -185,6 +186,7 @@ def calibrate(
         precision: that the threshold shall keep; without one it is 0.5.
         prevalence: the share of spam where it will be used; by default that of the validation set.
         data_file, dataset_name: the messages, as for `load_messages`.
+        placement: that of `pretrained.place`.
 
     Raises:
         InputError: when the folder is none of a spam classifier, the messages are others than it was trained on, or
@@ -194,7 +196,7 @@ def calibrate(
         raise UsageError("--precision and --prevalence must be below 1.")
     messages = load_messages(folder, data_file, dataset_name)
     run = open_run(folder, messages)
-    classifier = run.load_classifier()
+    classifier = run.load_classifier(**placement)
     validation, test = (run.splits[name] for name in ("validation", "test"))
     prevalence = float(np.mean(validation["label"])) if prevalence is None else prevalence
     scores = log_odds(classifier, validation["text"])

@@ -25,10 +25,10 @@ class SpamRun:
     split_seed: int
     splits: DatasetDict
 
-    def load_classifier(self) -> TextClassifier:
+    def load_classifier(self, **placement) -> TextClassifier:
         """The trained model; a run does not keep it, so that many runs do not fill the memory."""
         quieten_transformers()  # it has a progress bar for each model
-        return TextClassifier.from_pretrained(self.folder)
+        return TextClassifier.from_pretrained(self.folder, **placement)
 
 
 def load_messages(folder: str | os.PathLike, data_file: str | None, dataset_name: str | None) -> sms_spam.Messages:
@@ -80,6 +80,6 @@ def log_odds(classifier: TextClassifier, texts: Sequence[str], batch_size: int =
     order = np.argsort([len(text) for text in texts])
     for rows in np.split(order, range(batch_size, len(order), batch_size)):
         inputs, _ = classifier.encode([texts[row] for row in rows])
-        logits = classifier.model(**inputs).logits.double()
-        found[rows] = (logits[:, 1] - logits[:, 0]).cpu().numpy()
+        logits = classifier.model(**inputs).logits.cpu().double()
+        found[rows] = (logits[:, 1] - logits[:, 0]).numpy()
     return found

@@ -110,7 +110,7 @@ def test_the_command_judges_in_process(run, folder, tmp_path):
     path = write(tmp_path / "responses.json", rows(["one", "two two", "three", LONG]))
     logging.enable_progress_bar()
     status, out, err = run(path, "--judge-model", folder)
-    assert (status, err) == (0, "") and "Mean score" in out and "1 prompt was too long" in out
+    assert (status, err) == (0, "Using cpu, float32.\n") and "Mean score" in out and "1 prompt was too long" in out
     assert "have a probability of" in out
     card = read_card(path.parent / "results" / "judge.json")
     assert card.protocol.startswith("judge in process, ") and 0 < card.metrics["probability_mass"].value < 1
