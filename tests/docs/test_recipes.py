@@ -56,10 +56,18 @@ def clone(models, tmp_path, monkeypatch):
         def run(language: str, code: str) -> str:
             code = re.sub(r"\byou/", f"{USER}/", code)
             if language == "bash":
-                code = "\n".join(line for line in code.splitlines() if not line.startswith("pip install"))
+                code = "\n".join(
+                    line for line in code.splitlines() if not line.startswith(("pip install", "hf auth login"))
+                )
             words = {"bash": ["bash", "-euo", "pipefail", "-c"], "python": [sys.executable, "-c"]}[language]
             done = subprocess.run(
-                [*words, code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600
+                [*words, code],
+                cwd=tmp_path,
+                env=environment,
+                input="What is the capital of France?\n",
+                capture_output=True,
+                text=True,
+                timeout=600,
             )
             assert done.returncode == 0, f"{code}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
             return done.stdout
@@ -85,6 +93,13 @@ def test_a_recipe_runs(section, clone):
             need(block.code)
     said = [clone(block.language, block.code) for block in recipe]
     assert any(said)
+
+
+def test_the_demo_goes_to_the_hub_and_is_chatted_with(clone):
+    [commands] = [block.code for block in blocks(read(ROOT / "README.md"), "bash") if "push" in block.code]
+    said = clone("bash", commands)
+    assert f"{USER}/my-follower" in clone.hub.repos and "Loaded back from there" in said
+    assert said.rstrip().splitlines()[-1]  # its answer
 
 
 def stock_gpt2(folder: Path) -> dict[str, bytes]:
