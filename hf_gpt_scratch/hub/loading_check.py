@@ -1,6 +1,5 @@
 """Whether a model's folder loads in a clean process with every Auto class, and answers as when it was saved."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
