@@ -149,6 +149,7 @@ def load_with_tokenizer(
             f"{name_or_path} holds a classifier, not a language model: use `hf-gpt-scratch classify {name_or_path}`."
         )
     model, tokenizer = load_pretrained(model_class, folder), load_tokenizer(folder.path)
+    model.name_or_path = str(name_or_path)
     return place(model, folder, **placement), tokenizer
 
 
@@ -219,4 +220,5 @@ def load(
                 f"{name_or_path} holds a {held}; expected one of {', '.join((*AUTO_CLASSES, *ARCHITECTURES))}."
             )
     model = _load_as(architecture, folder, folder.is_adapter)
+    model.name_or_path = str(name_or_path)
     return place(model, folder, device, dtype), load_tokenizer(folder.path)

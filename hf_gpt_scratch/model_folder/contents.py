@@ -248,30 +248,32 @@ def resolve_source(src: str | os.PathLike, weights: bool = True) -> Path:
     if Path(src).exists():
         return Path(src)
     require_present(src)
+    # Only the top folder: repositories keep conversions for other frameworks in sub-folders.
+    unwanted = ["*/*"] if weights else ["*/*", "*.safetensors", "pytorch_model*"]
+    patterns = {"allow_patterns": [*MODEL_FILES], "ignore_patterns": unwanted}
     src = str(src)
     try:
         if constants.HF_HUB_OFFLINE:
-            return Path(snapshot_download(src, local_files_only=True))
+            return Path(snapshot_download(src, local_files_only=True, **patterns))
         try:  # one request: the client repeats others, such as that for a list of files, for half a minute
             names = [file.rfilename for file in HfApi().model_info(src, timeout=SECONDS_TO_ANSWER).siblings]
         except HfHubHTTPError:
             raise
         except Exception:  # of the HTTP client, whose package depends on the version
-            if downloaded := _downloaded(src):
+            if downloaded := _downloaded(src, patterns):
                 return downloaded
             raise
-        pickled = [] if any(name.endswith(".safetensors") for name in names) else ["pytorch_model*"]
-        # Only the top folder: repositories keep conversions for other frameworks in sub-folders.
-        unwanted = ["*/*"] if weights else ["*/*", "*.safetensors", "pytorch_model*"]
-        return Path(snapshot_download(src, allow_patterns=[*MODEL_FILES, *pickled], ignore_patterns=unwanted))
+        if not any(name.endswith(".safetensors") for name in names):
+            patterns["allow_patterns"].append("pytorch_model*")
+        return Path(snapshot_download(src, **patterns))
     except Exception as error:  # of the Hub, of its HTTP client, of the disk
         raise InputError(_why_not(src, error)) from None
 
 
-def _downloaded(name: str) -> Path | None:
-    """The copy of a repository that an earlier download left."""
+def _downloaded(name: str, patterns: dict) -> Path | None:
+    """The copy of a repository that an earlier download of those files left."""
     try:
-        return Path(snapshot_download(name, local_files_only=True))
+        return Path(snapshot_download(name, local_files_only=True, **patterns))
     except (LocalEntryNotFoundError, HFValidationError):
         return None
 

@@ -34,7 +34,7 @@ http.time = types.SimpleNamespace(**{**vars(time), "sleep": sleep})
 @pytest.fixture
 def pushed(hub, elsewhere, tmp_path):
     """The repositories user/follower, user/spam and user/tuned, an adapter of the first one."""
-    follower = save_model(tmp_path / "follower", chat=CHAT_TEMPLATE, n_positions=256)
+    follower = save_model(tmp_path / "follower", chat=CHAT_TEMPLATE, n_positions=1024)  # enough for a judge
     labels = {"id2label": {0: "ham", 1: "spam"}, "label2id": {"ham": 0, "spam": 1}}
     save_model(tmp_path / "spam", GPTScratchForSequenceClassification, **labels)
     push = """
@@ -123,4 +123,10 @@ for words in ["generate"], ["convert", "out"], ["classify"], ["train", "pretrain
 """
     (tmp_path / "story.txt").write_text("The lamp is on the hill. " * 100)
     done = elsewhere(code=NO_RETRIES + COMMANDS + again + others)
+    assert (done.returncode, done.stdout) == (0, first.stdout), done.stderr[-3000:]
+    forbidden = "import huggingface_hub; huggingface_hub.constants.HF_HUB_OFFLINE = True\n"
+    refusal = """
+assert "HF_HUB_OFFLINE=1 forbids downloads" in run("generate", "user/spam", status=1)
+"""
+    done = elsewhere(code=forbidden + COMMANDS + again + refusal)
     assert (done.returncode, done.stdout) == (0, first.stdout), done.stderr[-3000:]
