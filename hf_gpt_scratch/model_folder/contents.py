@@ -71,7 +71,7 @@ class ModelFolder:
         is neither resolved nor read again.
 
         Raises:
-            InputError: when there is neither, or it is no folder of a model or an adapter.
+            InputError: when there is neither, or it is not the folder of a model or an adapter.
         """
         return source if isinstance(source, ModelFolder) else cls.read(resolve_source(source))
 
@@ -81,7 +81,7 @@ class ModelFolder:
         The local folder at that path; nothing is ever downloaded. A `ModelFolder` is not read again.
 
         Raises:
-            InputError: when there is none, or it is no folder of a model or an adapter.
+            InputError: when there is none, or it is not the folder of a model or an adapter.
         """
         if isinstance(folder, ModelFolder):
             return folder
