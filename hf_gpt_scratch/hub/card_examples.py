@@ -49,7 +49,8 @@ def label_examples(folder: Path, labels: Mapping[int, str], calibration: Calibra
 
 def _bound(calibration: Calibration) -> float:
     """The probability before calibration that becomes its threshold."""
-    log_odds = math.log(calibration.threshold / (1 - calibration.threshold))
+    threshold = min(max(calibration.threshold, 1e-9), 1 - 1e-9)
+    log_odds = math.log(threshold / (1 - threshold))
     return 1 / (1 + math.exp(-(log_odds - calibration.shift) * calibration.temperature))
 
 

@@ -105,7 +105,9 @@ def architecture_facts(model: ModelFolder, parameters: int | None) -> dict[str, 
             "Class": f"{settings.get('peft_type', 'adapter')} for a {model.architecture}",
             "Rank": settings.get("r"),
             "Alpha": settings.get("lora_alpha"),
-            "Target modules": ", ".join(sorted(targets)) if isinstance(targets, list) else targets,
+            "Target modules": ", ".join(sorted({name.rpartition(".")[2] for name in targets}))
+            if isinstance(targets, list)
+            else targets,
             "Parameters of the adapter": stored_parameters(model),
         }
     else:

@@ -119,6 +119,12 @@ def test_the_end_token_is_the_same_on_both_sides(folder):
     assert "eos_token_id is None" in failure(lambda: checks.check_tokenizer(folder, config()))
 
 
+def test_a_folder_without_a_tokenizer_is_told_how_to_save_it(folder):
+    (folder / "tokenizer.json").unlink()
+    said = failure(lambda: checks.check_tokenizer(folder, config()))
+    assert f"tokenizer.save_pretrained({str(folder)!r})" in said and "processing_class=tokenizer" in said
+
+
 def test_every_token_of_the_tokenizer_is_the_models(folder):
     size = len(json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"])
     assert checks.check_tokenizer(folder, config(vocab_size=size))
