@@ -215,7 +215,7 @@ def _answers(lines: list[str]):
 def test_models_of_the_other_kind_are_refused(models, tmp_path, capsys):
     pytest.importorskip("gradio")
     assert main(["app", "spam", str(models["chat"])]) == 1
-    assert "not a sequence classifier" in capsys.readouterr().err
+    assert "a language model, not a classifier" in capsys.readouterr().err
     assert main(["app", "chat", str(models["spam"])]) == 1
     assert capsys.readouterr().err.count("error:") == 1
 
