@@ -1,15 +1,17 @@
 """What the README and docs/ say is there: links, anchors, commands, options, files, names in Python."""
 
+import argparse
 import ast
 import importlib
 import re
 import shlex
 import tomllib
+from functools import cache
 from importlib.util import find_spec
 
 import pytest
 
-from hf_gpt_scratch.cli import make_parser
+from hf_gpt_scratch.cli import load_all, make_parser
 from hf_gpt_scratch.commands import COMMANDS
 from hf_gpt_scratch.training import configs
 from support.pages import PAGES, ROOT, anchors, blocks, commands, links, name_of, read
@@ -65,6 +67,29 @@ def test_a_command_is_understood(page, command):
         assert given <= configs.option_names(words[1])
     else:
         make_parser().parse_args(words)
+
+
+OF_ACCELERATE = {"--deepspeed_multinode_launcher", "--machine_rank", "--num_processes"}
+
+
+@cache
+def every_option() -> set[str]:
+    """Of all commands and jobs."""
+
+    def options(parser: argparse.ArgumentParser) -> set[str]:
+        own = set(parser._option_string_actions)
+        below = [action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+        return own.union(*(options(one) for choices in below for one in choices.values()))
+
+    parser = make_parser()
+    load_all(parser)
+    jobs = {f"--{name}" for job in ("pretrain", "spam", "instruct") for name in configs.option_names(job)}
+    return options(parser) | jobs | {"--help-all", "--key"}  # as in `--key value`
+
+
+@pytest.mark.parametrize(("page", "option"), of_pages(re.compile(r"`(--[a-z][\w-]*)[^`]*`").findall))
+def test_an_option_that_is_named_exists(page, option):
+    assert page in CHANGES or option in every_option() | OF_ACCELERATE
 
 
 @pytest.mark.parametrize(("page", "code"), of_pages(lambda text: [block.code for block in blocks(text, "python")]))
