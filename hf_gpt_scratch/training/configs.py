@@ -137,7 +137,7 @@ def check_words(words: Sequence[str], job: str) -> None:
 
 def unknown_option(word: str, known: Iterable[str]) -> UsageError:
     """The error for an option that does not exist, with the one that was probably meant."""
-    return UsageError(f"There is no option {word}{advice(word, known)}; --help lists the options.")
+    return UsageError(f"There is no option {word}{advice(word, known)}; --help lists them.")
 
 
 def advice(name: str, known: Iterable[str]) -> str:
