@@ -57,5 +57,5 @@ def test_early_stopping_needs_a_best_evaluation_to_end_with():
     assert callback.early_stopping_patience == 3
     without = ScratchTrainingArguments(output_dir="out", eval_strategy="no", use_cpu=True)
     for patience, arguments in ((0, kept), (3, without)):
-        with pytest.raises(UsageError, match="--early_stopping_patience counts evaluations"):
+        with pytest.raises(UsageError, match="--early_stopping_patience must be 1 or more"):
             early_stopping(patience, arguments)
