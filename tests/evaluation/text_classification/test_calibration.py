@@ -218,7 +218,10 @@ def test_the_messages_are_found_again_beside_the_run_or_asked_for(run, spam_mess
     older = metrics | {"data": {"source": str(spam_messages), "sha256": metrics["data"]["sha256"]}}
     (run / "metrics.json").write_text(json.dumps(older))
     calibrate(str(run))
-    (run / "metrics.json").write_text(json.dumps(metrics | {"data": metrics["data"] | {"file": "../gone.tsv"}}))
+    moved = metrics | {"data": metrics["data"] | {"file": "../gone.tsv"}}
+    (run / "metrics.json").write_text(json.dumps(moved | {"command": f"train --data_file {spam_messages}"}))
+    calibrate(str(run))
+    (run / "metrics.json").write_text(json.dumps(moved | {"command": "train cpu_small"}))
     with pytest.raises(InputError, match="are not at .*gone.tsv any more; give --data_file"):
         calibrate(str(run))
 
