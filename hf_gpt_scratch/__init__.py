@@ -2,8 +2,8 @@
 A GPT written from scratch that is a real Hugging Face model.
 
 Importing the package registers its Auto classes. Besides the five classes of the model it has `convert` and `export`
-(checkpoints of the GPT-2 family), `load` (any of them), `TextClassifier`, `Chat`, `check` and `push` (the Hub), which
-are imported when they are first used.
+(checkpoints of the GPT-2 family), `load` (any of them), `TextClassifier`, `Chat`, `check` and `push` (for the Hub),
+each imported when it is first used.
 
     >>> from hf_gpt_scratch import load
     >>> model, tokenizer = load("openai-community/gpt2")  # doctest: +SKIP
@@ -94,6 +94,12 @@ def register() -> None:
         auto_class.register(GPTScratchConfig, model_class, exist_ok=True)
 
 
-# The command line answers --help and wrong usage without torch, and registers when it begins to work.
-if not getattr(sys.modules.get("hf_gpt_scratch_cli"), "registers_later", False):
+def _is_command() -> bool:
+    """Whether this is the command line, which answers --help and wrong usage without torch, and registers later."""
+    # While `python -m` imports a module's package, the first of the words is "-m".
+    is_run = sys.argv[:1] == ["-m"] and f" -m {__name__} " in f"{' '.join(sys.orig_argv)} "
+    return is_run or getattr(sys.modules.get("hf_gpt_scratch_cli"), "registers_later", False)
+
+
+if not _is_command():
     register()

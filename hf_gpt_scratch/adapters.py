@@ -1,10 +1,10 @@
-"""LoRA adapters of PEFT: put on a model to be trained, and merged into the model they were trained on."""
+"""LoRA adapters (PEFT): added to a model for training, and merged into the model they were trained on."""
 
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -15,26 +15,50 @@ from .conversion.tokenizers import copy_tokenizer
 from .model_folder.contents import ADAPTER_CONFIG, AUTO_CLASSES, ModelFolder
 from .model_folder.loading import load_model
 from .utils.errors import InputError, one_line
+from .utils.requirements import require_package
 
 
 def require_peft() -> None:
-    """Raises `InputError` where PEFT is not installed."""
-    if find_spec("peft") is None:
-        raise InputError("LoRA needs the package peft: pip install 'hf-gpt-scratch[lora]'.")
+    """
+    Raises `InputError` unless PEFT is installed and works: beside an old torchao, such as Colab's, it ends with a
+    traceback whenever it makes or loads an adapter.
+    """
+    require_package("peft", "lora", "An adapter")
+    try:
+        from peft.import_utils import is_torchao_available
+    except ImportError as error:
+        raise InputError(
+            f"peft {version('peft')} cannot be imported ({one_line(error)}): pip install -U peft transformers."
+        ) from None
+    try:
+        is_torchao_available()
+    except ImportError:
+        raise InputError(
+            f"peft {version('peft')} does not work with torchao {version('torchao')}, which is too old:"
+            " pip uninstall -y torchao (or pip install -U torchao)."
+        ) from None
+
+
+def is_adapter_folder(path: str | os.PathLike | None) -> bool:
+    """Whether `path` is a local folder that holds an adapter."""
+    return path is not None and (Path(path) / ADAPTER_CONFIG).is_file()
+
+
+def require_bitsandbytes() -> None:
+    """Raises `InputError` unless bitsandbytes is installed and works here."""
+    require_package("bitsandbytes", "qlora", "QLoRA")
+    try:
+        import bitsandbytes  # noqa: F401
+    except Exception as error:  # what its compiled libraries raise on a machine that they do not fit
+        raise InputError(
+            f"bitsandbytes does not work on this machine ({one_line(error)}): use --lora_r 16 without --qlora."
+        ) from None
 
 
 def four_bit(compute: torch.dtype):
-    """
-    QLoRA's quantization of the base model (Dettmers et al. 2023): NF4, twice, computing in `compute`.
+    """QLoRA's quantization of the base model (Dettmers et al. 2023): NF4, twice, computing in `compute`."""
+    from transformers import BitsAndBytesConfig
 
-    Raises:
-        InputError: when bitsandbytes is missing.
-    """
-    try:
-        import bitsandbytes  # noqa: F401
-        from transformers import BitsAndBytesConfig
-    except ImportError:
-        raise InputError("QLoRA needs the package bitsandbytes: pip install 'hf-gpt-scratch[qlora]'.") from None
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -44,7 +68,7 @@ def four_bit(compute: torch.dtype):
 
 
 def add_lora(model: PreTrainedModel, rank: int, alpha: int, dropout: float, activation_checkpointing: bool):
-    """The language model with a new adapter on each linear layer, which alone is trained (Hu et al. 2021)."""
+    """The language model with a new adapter on every linear layer; only the adapter is trained (Hu et al. 2021)."""
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
     if getattr(model, "is_quantized", False):
@@ -60,13 +84,12 @@ def merge_adapter(model: PreTrainedModel, adapter: str | os.PathLike) -> PreTrai
     `model` with the weights of the adapter in the folder `adapter` added to its own; it is changed in place.
 
     Raises:
-        InputError: when peft is missing, or `adapter` is not of LoRA or does not fit.
+        InputError: when PEFT is missing or does not work, or `adapter` is not a LoRA adapter that fits.
     """
-    try:
-        from peft import PeftModel, get_peft_model_state_dict
-        from peft.utils import load_peft_weights
-    except ImportError:
-        raise InputError("Adapters need the package peft: pip install 'hf-gpt-scratch[lora]'.") from None
+    require_peft()
+    from peft import PeftModel, get_peft_model_state_dict
+    from peft.utils import load_peft_weights
+
     name = model.name_or_path
     try:
         model = PeftModel.from_pretrained(model, str(adapter))
@@ -81,22 +104,24 @@ def merge_adapter(model: PreTrainedModel, adapter: str | os.PathLike) -> PreTrai
 @contextmanager
 def merged_folder(base: str, adapter: str | os.PathLike) -> Iterator[Path]:
     """
-    Yields a temporary folder of `base`, a model of this package, with the weights of `adapter` added to its own.
+    Yields a temporary folder with `base`, a model of this package, and the weights of `adapter` added to its own.
 
     Args:
         base: a model folder or a Hub repository.
         adapter: a folder that PEFT's `save_pretrained` wrote.
 
     Raises:
-        InputError: when peft is missing, `base` holds no model, or `adapter` none of LoRA that fits it.
+        InputError: when PEFT is missing or does not work, `base` is not a model of this package, or `adapter` is not
+            a LoRA adapter that fits it.
     """
-    folder, adapter = ModelFolder.resolve(base), Path(adapter)
-    if not (adapter / ADAPTER_CONFIG).is_file():
+    if not is_adapter_folder(adapter):
         raise InputError(f"{adapter} is not an adapter folder: it has no {ADAPTER_CONFIG}.")
+    require_peft()
+    folder, adapter = ModelFolder.resolve(base), Path(adapter)
     folder.require_native()
     architecture = (folder.architectures or ["GPTScratchModel"])[0]
     if architecture not in AUTO_CLASSES:
-        raise InputError(f"{folder} says it is a {architecture}, which this package does not have.")
+        raise InputError(f"{folder} names the architecture {architecture}, which this package does not have.")
     model = load_model(getattr(modeling_gpt_scratch, architecture), folder)
     model.name_or_path = base
     merged = merge_adapter(model, adapter)

@@ -11,6 +11,14 @@ import hf_gpt_scratch
 from .commands import COMMANDS, GROUPS
 from .utils.errors import run_reporting_errors
 
+EXAMPLES = """\
+Examples, with the models that the demo (training/demo.py) makes:
+  hf-gpt-scratch generate runs/demo/writer --prompt 'Once upon a time'
+  hf-gpt-scratch chat runs/demo/follower
+  hf-gpt-scratch classify runs/demo/spam 'You have won a free prize' --stream
+
+The options of a command: hf-gpt-scratch COMMAND --help"""
+
 
 class CommandParser(argparse.ArgumentParser):
     """
@@ -83,8 +91,9 @@ def load_all(parser: argparse.ArgumentParser) -> None:
 def make_parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="hf-gpt-scratch",
-        description="A GPT written from scratch, for Hugging Face.",
-        epilog="Example: hf-gpt-scratch generate openai-community/gpt2 --prompt 'Every effort moves you'",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="A GPT written from scratch, for Hugging Face: train it, use it, share it.",
+        epilog=EXAMPLES,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {hf_gpt_scratch.__version__}")
     parser.add_argument(

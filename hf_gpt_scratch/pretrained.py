@@ -16,11 +16,12 @@ from .adapters import merge_adapter
 from .conversion.convert import convert
 from .conversion.hf_gpt2 import ARCHITECTURES
 from .model_folder import reference_logits
-from .model_folder.contents import AUTO_CLASSES, ModelFolder
+from .model_folder.contents import ADAPTED, AUTO_CLASSES, ModelFolder
 from .model_folder.loading import load_model
 from .modeling_gpt_scratch import GPTScratchPreTrainedModel
 from .tokenizer import load_tokenizer
 from .utils.errors import InputError
+from .utils.files import write_json
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -34,8 +35,8 @@ def load_pretrained(
 ) -> GPTScratchPreTrainedModel:
     """
     Loads a local folder or a Hub repository as `model_class`: of this package, of stock GPT-2, or of a LoRA adapter,
-    whose base model is loaded too and the adapter merged into it. Its arguments and what it raises are those of
-    `load_model`; its `name_or_path` is the one given.
+    whose base model is loaded too and the adapter merged into it. The arguments and errors are those of `load_model`;
+    the model's `name_or_path` is the one given.
     """
     folder = ModelFolder.resolve(name_or_path)
     arguments = {"new_head": new_head, "quantization": quantization, **config_settings}
@@ -135,18 +136,39 @@ def load_with_tokenizer(
     model_class: type[GPTScratchPreTrainedModel], name_or_path: str | os.PathLike, **placement
 ) -> tuple[GPTScratchPreTrainedModel, PreTrainedTokenizerBase]:
     """
-    Loads a folder or a Hub repository, which is looked up once, as `load_pretrained`, and its tokenizer; `placement`
-    is that of `place`.
+    Loads a language model from a folder or a Hub repository, which is looked up once, as `load_pretrained`, and its
+    tokenizer; `placement` is that of `place`.
+
+    Raises:
+        InputError: as `load_pretrained`; for a classifier, saying what it is for.
     """
     resolve_device(placement.get("device", "auto"))  # before anything is downloaded
     folder = ModelFolder.resolve(name_or_path)
+    if "Classification" in held_class(folder):
+        raise InputError(
+            f"{name_or_path} holds a classifier, not a language model: use `hf-gpt-scratch classify {name_or_path}`."
+        )
     model, tokenizer = load_pretrained(model_class, folder), load_tokenizer(folder.path)
+    model.name_or_path = str(name_or_path)
     return place(model, folder, **placement), tokenizer
 
 
+def held_class(folder: ModelFolder) -> str:
+    """The name of the class of this package that a folder's model loads as; "" where it is not known."""
+    if folder.is_adapter:
+        return ADAPTED.get(folder.adapter.get("task_type"), ("",))[0]
+    held = (folder.architectures or [""])[0]
+    return ARCHITECTURES.get(held, held)
+
+
 def record_reference_logits(folder: str | os.PathLike) -> None:
+    """Writes what `reference_record` makes into the folder of the model or adapter; raises as that does."""
+    write_json(Path(folder, reference_logits.FILE), reference_record(folder))
+
+
+def reference_record(folder: str | os.PathLike) -> dict:
     """
-    Writes the answers of the model or adapter that was saved in `folder`, in fp32 on the CPU, to some fixed tokens.
+    The answers of the model or adapter that was saved in `folder`, in fp32 on the CPU, to some fixed tokens.
 
     Raises:
         InputError: when it cannot be loaded, or the adapter is of a task that this package has no model for.
@@ -160,7 +182,7 @@ def record_reference_logits(folder: str | os.PathLike) -> None:
     ids = torch.randint(model.config.vocab_size, (2, length), generator=generator)
     with torch.no_grad():
         answer = model(ids, attention_mask=torch.ones_like(ids), use_cache=False)[0]
-    reference_logits.write(folder.path, folder.auto_class, ids, answer)
+    return reference_logits.record(folder.path, folder.auto_class, ids, answer)
 
 
 def _load_as(architecture: str, folder: ModelFolder, new_head: bool) -> GPTScratchPreTrainedModel:
@@ -198,4 +220,5 @@ def load(
                 f"{name_or_path} holds a {held}; expected one of {', '.join((*AUTO_CLASSES, *ARCHITECTURES))}."
             )
     model = _load_as(architecture, folder, folder.is_adapter)
+    model.name_or_path = str(name_or_path)
     return place(model, folder, device, dtype), load_tokenizer(folder.path)

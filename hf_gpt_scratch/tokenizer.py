@@ -13,7 +13,7 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer, GPT2Tokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from .model_folder.contents import TOKENIZER_FILES
+from .model_folder.contents import TOKENIZER_FILES, resolve_source
 from .utils.errors import InputError, one_line
 from .utils.files import is_missing_folder
 from .utils.provenance import json_sha256
@@ -37,9 +37,9 @@ def load_tokenizer(name_or_path: str | os.PathLike) -> PreTrainedTokenizerBase:
     Raises:
         InputError: when there is none.
     """
-    folder = Path(name_or_path)
     if is_missing_folder(name_or_path):
         raise InputError(f"There is no folder {name_or_path}, so it holds no tokenizer.")
+    folder = resolve_source(name_or_path, weights=False)
     if folder.is_dir() and not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise InputError(
             f"{name_or_path} holds no tokenizer: neither tokenizer.json nor vocab.json with merges.txt is there."
@@ -47,7 +47,7 @@ def load_tokenizer(name_or_path: str | os.PathLike) -> PreTrainedTokenizerBase:
     try:
         if folder.is_dir() and not (folder / "tokenizer.json").is_file() and not (folder / "config.json").is_file():
             return gpt2_tokenizer(folder / "vocab.json", folder / "merges.txt")  # the two files alone
-        tokenizer = AutoTokenizer.from_pretrained(name_or_path, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except InputError:
         raise
     except Exception as error:  # a damaged tokenizer.json raises nearly anything

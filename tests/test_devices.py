@@ -9,6 +9,12 @@ import torch
 
 from hf_gpt_scratch import Chat, GPTScratchForSequenceClassification, TextClassifier, load
 from hf_gpt_scratch.cli import main
+from hf_gpt_scratch.data.losses import perplexities
+from hf_gpt_scratch.evaluation.judge.in_process import choice_probabilities
+from hf_gpt_scratch.evaluation.text_classification.runs import log_odds
+from hf_gpt_scratch.generation import sampling
+from hf_gpt_scratch.generation.batch import complete_prompts
+from hf_gpt_scratch.generation.sampling import stream_text
 from hf_gpt_scratch.pretrained import resolve_device, resolve_dtype
 from hf_gpt_scratch.prompts import CHAT_TEMPLATE
 from hf_gpt_scratch.utils.errors import InputError
@@ -131,3 +137,53 @@ def test_a_command_refuses_a_gpu_that_is_not_there(models, words, machine, capsy
     assert main([*(word.format(models=models) for word in words), "--device", "cuda"]) == 1
     said = capsys.readouterr().err
     assert re.fullmatch("error: CUDA is not available: .*\n", said)
+
+
+class Reached(Exception):
+    """A model's forward was called; holds the devices of the tensors that it was given."""
+
+
+def refuse(*inputs, **named):
+    tensors = [value for value in (*inputs, *named.values()) if isinstance(value, torch.Tensor)]
+    raise Reached({tensor.device.type for tensor in tensors})
+
+
+def on_meta(model, monkeypatch):
+    """The model on a device that every machine has besides the CPU, whose forward says what reaches it."""
+    monkeypatch.setattr(model, "forward", refuse)
+    return model.to("meta")
+
+
+WRITING = {
+    "stream_text": lambda model, tokenizer: list(stream_text(model, tokenizer, "the lamp")),
+    "Chat": lambda model, tokenizer: list(Chat(model, tokenizer).ask("the lamp")),
+    "complete_prompts": lambda model, tokenizer: complete_prompts(model, [[1, 2], [3]], 2),
+    "judge": lambda model, tokenizer: choice_probabilities(model, [[1, 2], [3]], {"a": (5,), "b": (6,)}, 0),
+    "perplexities": lambda model, tokenizer: perplexities(
+        model, [{"input_ids": [1, 2, 3], "labels": [-100, 2, 3], "prompt_length": 1}], 0
+    ),
+}
+READING = {
+    "classify": lambda classifier: list(classifier.classify(["the lamp", "a boat"])),
+    "word_probabilities": lambda classifier: classifier.word_probabilities("the lamp"),
+    "log_odds": lambda classifier: log_odds(classifier, ["the lamp"]),
+}
+
+
+@pytest.mark.parametrize("use", WRITING.values(), ids=WRITING)
+def test_what_a_language_model_reads_is_on_its_device(models, monkeypatch, use):
+    model, tokenizer = load(models / "chat")
+    # It looks at the tokens themselves, of which this device has none.
+    monkeypatch.setattr(sampling, "sample", lambda model, input_ids, room, **settings: refuse(input_ids))
+    with pytest.raises(Reached) as reached:
+        use(on_meta(model, monkeypatch), tokenizer)
+    assert reached.value.args[0] == {"meta"}
+
+
+@pytest.mark.parametrize("use", READING.values(), ids=READING)
+def test_what_a_classifier_reads_is_on_its_device(models, monkeypatch, use):
+    classifier = TextClassifier.from_pretrained(models / "spam")
+    on_meta(classifier.model, monkeypatch)
+    with pytest.raises(Reached) as reached:
+        use(classifier)
+    assert reached.value.args[0] == {"meta"}

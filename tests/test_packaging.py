@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -68,8 +69,10 @@ def test_every_requirement_has_its_tested_version():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = {line.partition("==")[0].lower().replace("_", "-") for line in lines if "==" in line}
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["test"]]
-    names = {one.partition(">")[0].strip().lower().replace("_", "-") for one in wanted if "[" not in one}
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["docs"], *extras["test"]]
+    names = {re.split(r"[\[><=]", one)[0].strip().lower().replace("_", "-") for one in wanted}
+    names -= {project["name"]}
     assert names - pinned == set()
 
 

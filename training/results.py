@@ -1,10 +1,10 @@
 """
-Writes the README's tables of results from result cards, so that no number in them was typed by hand.
+Writes the tables of results in the README and docs/results.md from result cards, so that no number in them is typed.
 
     python training/results.py runs/spam_benchmark runs/verdict ...    # takes the runs' cards first
     python training/results.py                                         # the tables alone
 
-The cards are kept in training/results/, as RUN.CARD.json and without the folders of the machine. In a README a table
+The cards are kept in training/results/, as RUN.CARD.json and without the folders of the machine. In a page a table
 stands between `<!-- results: RUN.CARD ... | the name of the model's row | the columns, all without them -->` and
 `<!-- end of results -->`; with several cards, a row's name begins with its run's, and the best of a column is bold
 among the rows of one task, protocol and data alone.
@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 CARDS = ROOT / "training" / "results"
-PAGES = (ROOT / "README.md", ROOT / "training" / "README.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md")
 TABLE = re.compile(
     r"(<!-- results: ([\w. -]+) \| ([^|>]+?)(?: \| ([^|>]+?))? -->\n).*?(<!-- end of results -->)", re.S
 )

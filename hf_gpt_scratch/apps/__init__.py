@@ -1,9 +1,12 @@
 """
-Pages in the browser, by Gradio, which is imported when a page is made. In the order of reading:
+Pages in the browser, made with Gradio, which is imported only when a page is made. In the order of reading:
 
-    page        what the pages share: address, errors as sentences, text that is not trusted
+    style       colours, fonts and sizes of all pages
+    page        what the pages share: header and footer, address, errors as sentences, escaped text
+    examples    examples to click on that are true for the model that is shown
     chat        chat with an instruction follower
-    classify    a text coloured word by word as the classifier reads it
+    words       a text word by word, and the curve of its probability, as HTML
+    classify    the page of a classifier: a message word by word, a file of messages
     compare     a blind vote between two models' answers
-    space       a page as a folder that runs by itself, also as a Space of the Hub
+    space       a page as a folder that runs by itself, also as a Hugging Face Space
 """

@@ -2,125 +2,262 @@
 
 import html
 import os
+from collections.abc import Sequence
+from functools import partial
 
 from ..generation.chat import Chat
+from ..generation.sampling import sampling_settings
+from ..model_folder.contents import ModelFolder
 from ..modeling_gpt_scratch import GPTScratchForCausalLM
 from ..pretrained import load_with_tokenizer
-from ..prompts import PREAMBLE
-from . import page
+from ..prompts import INPUT, PREAMBLE, user_message
+from . import examples, page
 
-TITLE = "Chat with a GPT"  # of a Space
+TITLE = "Chat with a GPT"  # also of a Space
+SENTENCE = (
+    "This small model was trained to follow single instructions: ask for one thing at a time{choose}. It knows little,"
+    " so check what it says."
+)
+CHOOSE = ", or choose an example below"
+GREEDY = (
+    "Greedy decoding always gives the same answer; raise the sampling temperature in the settings for another one."
+)
+# Between a question and its input in the conversation, in which everything else is escaped.
+INPUT_SHOWN = '<br><span class="of-input">Input:</span> '
 
 CSS = """
-#conversation { height: 55vh !important; min-height: 260px; }
+.gradio-container { max-width: 800px !important; }
+#conversation { height: 42vh !important; min-height: 230px; }
+#conversation .message { max-width: 70ch; line-height: 1.5; overflow-wrap: anywhere; }
 #note:not(:has(.prose:not(:empty))) { display: none !important; }
-#new { white-space: nowrap; padding-inline: 0; }
-footer { display: none !important; }
+#actions { flex-wrap: nowrap; }
+#actions button { white-space: nowrap; padding-inline: 4px; min-height: 44px; }
 """
 
 
-def serve(folder: str | os.PathLike, host: str, port: int | None, **placement) -> None:
-    """The page for the language model in `folder`, until Ctrl-C."""
-    page.serve(load(folder, **placement), host, port, CSS)
+def serve(folder: str | os.PathLike, host: str, port: int | None, share: bool = False, **settings) -> None:
+    """The page for the language model in `folder`, until Ctrl-C; `settings` are those of `load`."""
+    page.serve(load(folder, **settings), host, port, share, CSS)
 
 
-def load(folder: str | os.PathLike, **placement):
-    """The page for the language model in `folder`; raises `InputError` where there is none, or it cannot chat."""
+def load(folder: str | os.PathLike, name: str | None = None, **placement):
+    """
+    The page for the language model in `folder`.
+
+    Args:
+        folder: a folder or a Hub repository, also of an adapter.
+        name: what the page calls the model.
+        placement: as for `load_with_tokenizer`.
+
+    Raises:
+        InputError: where there is none, or it cannot chat.
+    """
     page.gradio()
+    name, folder = name or page.model_name(folder), ModelFolder.resolve(folder)
     model, tokenizer = load_with_tokenizer(GPTScratchForCausalLM, folder, **placement)
-    return make_page(model.eval(), tokenizer)
+    return make_page(model.eval(), tokenizer, name, examples.questions(folder), examples.takes_input(folder))
 
 
-def make_page(model, tokenizer):
-    """The Gradio page; raises `InputError` where the tokenizer has no chat template."""
+def record_examples(folder: str | os.PathLike, path: str | os.PathLike) -> int:
+    """Writes the examples of the page of `folder` to a file; returns how many there are."""
+    found = examples.questions(folder)
+    examples.write(path, found, ("instruction", "input"))
+    return len(found)
+
+
+def make_page(
+    model,
+    tokenizer,
+    name: str = "a language model",
+    shown: Sequence[tuple[str, str]] = (),
+    takes_input: bool | None = None,
+):
+    """
+    The Gradio page.
+
+    Args:
+        shown: examples, each an instruction and its input.
+        takes_input: whether there is a box for an input; where it is unknown, there is one for the Alpaca prompt.
+
+    Raises:
+        InputError: where the tokenizer has no chat template.
+    """
     gr = page.gradio()
-    Chat(model, tokenizer)  # a model that cannot chat is found before the page is shown
-    with page.blocks("Chat") as blocks:
-        conversation = gr.Chatbot(
-            elem_id="conversation",
-            render_markdown=False,
-            label="Conversation",
-            placeholder="Ask something.",
-            buttons=["copy"],  # without Gradio's own, which sends conversations to the Hub
-        )
-        note = gr.HTML(elem_id="note")
-        question = gr.Textbox(label="Question", elem_id="question", autofocus=True, lines=1, max_lines=6)
-        with gr.Row():
-            go = gr.Button("Ask", variant="primary", elem_id="ask", min_width=80, size="md")
-            stop = gr.Button("Stop", variant="stop", elem_id="stop", min_width=80, size="md")
-            new = gr.Button("New chat", elem_id="new", min_width=80, size="md")
-        settings = _settings(model.config.n_positions, _preamble(tokenizer))
+    chat = Chat(model, tokenizer)  # a model that cannot chat is found before the page is shown
+    with page.blocks(TITLE) as blocks:
+        page.header(TITLE, SENTENCE.format(choose=CHOOSE if shown else ""), page.facts(model, name))
+        conversation, note, question, extra = _boxes(chat.is_alpaca if takes_input is None else takes_input)
+        go, stop, again, new = _buttons()
+        chips = page.example_buttons([_on_button(*one) for one in shown], "Questions that it has answered correctly:")
+        settings = _settings(model, chat)
+        page.footer()
 
-        # Gradio's own `cancels` would often end in an error on the page, so an answer looks for what was wished.
-        wish = gr.State([])
-        shown = [conversation, question, note]
-        gr.on(
-            [go.click, question.submit],
-            answering(model, tokenizer),
-            [question, conversation, *settings, wish],
-            shown,
-            api_name="ask",
-            show_progress="hidden",
-            concurrency_limit=None,  # all are answered at once, more slowly, rather than one after the other
-        )
-        stop.click(lambda wish: wish.append("stop"), wish, queue=False, api_visibility="private")
-        new.click(begin_anew, wish, shown, queue=False, api_visibility="private")
+        wish = gr.State([])  # Gradio's own `cancels` would often end in an error on the page
+        outputs = [conversation, question, note, extra, stop, again]
+        # All are answered at once, more slowly, rather than one after the other.
+        answers = {"outputs": outputs, "show_progress": "hidden", "concurrency_limit": None}
+        asked = [question, conversation, *settings[:5], wish, extra, *settings[5:]]
+        known = [conversation, *settings[:5], wish, *settings[5:]]
+        does = [partial(act, model, tokenizer) for act in (answer, answer_again, answer_example)]
+        gr.on([go.click, question.submit, extra.submit], does[0], asked, api_name="ask", **answers)
+        again.click(does[1], known, api_visibility="private", **answers)
+        for chip, one in zip(chips, shown):
+            chip.click(partial(does[2], *one), known, api_visibility="private", **answers)
+        quick = {"queue": False, "api_visibility": "private"}
+        stop.click(lambda wish: wish.append("stop"), wish, **quick)
+        new.click(begin_anew, wish, outputs, **quick)
     return blocks
 
 
-def _settings(limit: int, trained: str) -> list:
-    """What an answer is asked with: temperature, top-k, maximum tokens, system message, history."""
+def _boxes(takes_input: bool) -> tuple:
+    """The conversation, a note below it, and the boxes of a question and its input."""
     gr = page.gradio()
-    with gr.Accordion("Settings", open=False, elem_id="settings"):
+    conversation = gr.Chatbot(
+        elem_id="conversation",
+        render_markdown=False,
+        label="Conversation",
+        placeholder="Ask something.",
+        buttons=["copy"],  # without Gradio's own, which sends conversations to the Hub
+    )
+    note = gr.HTML(elem_id="note")
+    question = gr.Textbox(label="Question", elem_id="question", autofocus=True, lines=1, max_lines=6)
+    label = "Input (optional): a text that the question is about"
+    extra = gr.Textbox("", label=label, elem_id="input", lines=1, max_lines=6, visible=takes_input)
+    return conversation, note, question, extra
+
+
+def _on_button(instruction: str, input: str) -> str:
+    return f"{instruction}\n{input}" if input else instruction
+
+
+def _buttons() -> list:
+    """Ask, Stop (while it writes), Retry (once there is an answer), New chat."""
+    gr = page.gradio()
+    with gr.Row(elem_id="actions"):
         return [
-            gr.Slider(0, 2, 0, label="Sampling temperature (0: greedy, always the likeliest token)"),
-            gr.Slider(0, 200, 0, step=1, label="Top-k: sample among so many of the likeliest tokens (0: all)"),
-            gr.Slider(1, limit, min(256, limit), step=1, label="Maximum new tokens of an answer"),
-            gr.Textbox(trained, label="The prompt begins with (empty: as in training)", max_lines=4),
-            gr.Checkbox(False, label="Read the questions before it too (trained on single ones)"),
+            gr.Button("Ask", variant="primary", elem_id="ask", min_width=70, size="md"),
+            gr.Button("Stop", elem_id="stop", min_width=70, size="md", visible=False),
+            gr.Button("Retry", elem_id="again", min_width=70, size="md", visible=False),
+            gr.Button("New chat", elem_id="new", min_width=70, size="md"),
         ]
 
 
+def _settings(model, chat: Chat) -> list:
+    """What an answer is asked with; the values shown at first are the generation settings saved with the model."""
+    gr, limit = page.gradio(), model.config.n_positions
+    saved = sampling_settings(model, {}, max_new_tokens=256, temperature=0.0)
+    with gr.Accordion("Settings", open=False, elem_id="settings"):
+        temperature = gr.Slider(
+            *(0, 2, saved["temperature"]),
+            label="Sampling temperature",
+            info="0 is greedy: always the most likely token.",
+        )
+        top_k = gr.Slider(
+            *(0, 200, saved.get("top_k", 0)),
+            step=1,
+            label="Top-k",
+            info="Sample from this many of the most likely tokens only; 0 is all.",
+        )
+        longest = gr.Slider(
+            *(1, limit, min(saved["max_new_tokens"], limit)), step=1, label="Maximum new tokens of an answer"
+        )
+        top_p = gr.Slider(
+            *(0.05, 1, saved.get("top_p", 1.0)),
+            label="Top-p (nucleus sampling)",
+            info="Sample from the most likely tokens that together have this probability; 1 is all.",
+        )
+        penalty = gr.Slider(
+            *(1, 2, saved.get("repetition_penalty", 1.0)),
+            label="Repetition penalty",
+            info="Above 1, tokens that occurred before become less likely.",
+        )
+        system = gr.Textbox(
+            _preamble(chat.tokenizer), label="System message: what the prompt begins with", max_lines=4
+        )
+        remember = gr.Checkbox(
+            chat.history,
+            label="Read earlier questions too",
+            info="The model was trained on single questions." if chat.is_alpaca else "",
+        )
+    return [temperature, top_k, longest, system, remember, top_p, penalty]
+
+
 def begin_anew(wish: list[str]):
-    """An empty conversation, question and note, also where an answer is under way."""
+    """An empty conversation, question, note and input, also where an answer is under way."""
     wish.append("new")
-    return [], "", ""
+    return [], "", "", "", *_visible(stop=False, again=False)
 
 
-def answering(model, tokenizer):
-    """
-    What the page does with a question: a generator of the conversation as it grows, the question and a note, which
-    ends early once the list `wish` has "stop" or "new" in it, or belongs to a later question.
-    """
+def _visible(stop: bool, again: bool) -> tuple:
     gr = page.gradio()
-    penalty = model.generation_config.repetition_penalty or 1.0
-    trained = _preamble(tokenizer)
+    return gr.Button(visible=stop), gr.Button(visible=again)
 
-    def answer(text, history, temperature, top_k, max_new_tokens, system, remember, wish):
-        with page.errors_on_page():
-            page.require_short(text or "")
-            system = (system or "").strip()
-            chat = Chat(model, tokenizer, system if system != trained else None, history=remember)
-            chat.messages = [{"role": one["role"], "content": _text(one["content"])} for one in history]
-            sampling = {"temperature": temperature, "top_k": int(top_k), "repetition_penalty": penalty}
-            pieces = chat.ask(text or "", int(max_new_tokens), **sampling)
-            mine = object()
-            wish[:] = [mine]
-            note = "The oldest part of the conversation found no room, and is forgotten." if chat.forgotten else ""
-            shown = [*history, {"role": "user", "content": page.escape(text)}, {"role": "assistant", "content": ""}]
-            yield shown, "", note
+
+def answer(model, tokenizer, text, history, temperature, top_k, max_new_tokens, system, remember, wish, *more):
+    """
+    What the page does with a question: a generator of the conversation as it grows, the question, a note, the input
+    and the buttons Stop and Retry. It ends early once the list `wish` has "stop" or "new" in it, or belongs to a later
+    question. `more` are the input, top-p and the repetition penalty.
+    """
+    skip, (input, top_p, penalty) = page.gradio().skip(), more
+    with page.errors_on_page():
+        page.require_short((text or "") + (input or ""))
+        chat = _chat(model, tokenizer, history, system, remember)
+        sampling = {"temperature": temperature, "top_k": int(top_k), "top_p": top_p, "repetition_penalty": penalty}
+        pieces = chat.ask(text or "", int(max_new_tokens), input or "", **sampling)
+        mine = object()
+        wish[:] = [mine]
+        note = "The conversation is too long; its oldest part was dropped." if chat.forgotten else ""
+        shown = [*history, _asked(text, input), {"role": "assistant", "content": ""}]
+        try:
+            yield shown, "", note, "", *_visible(stop=True, again=False)
             for piece in pieces:
                 shown[-1]["content"] += page.escape(piece)
-                yield shown, gr.skip(), note  # the next question may be under way
+                yield shown, skip, note, skip, skip, skip  # the next question may be under way
                 if wish != [mine]:
                     break
-            if mine not in wish:
-                return
-            if chat.finish_reason == "length":
-                note = f"{note} The answer was cut at the most tokens it may have.".strip()
-            yield ([], gr.skip(), "") if "new" in wish else (shown, gr.skip(), note)
+        except Exception:
+            yield shown, skip, note, skip, *_visible(stop=False, again=True)
+            raise
+        if mine not in wish:
+            return
+        if chat.finish_reason == "length":
+            note = f"{note} The answer was cut off at the maximum number of new tokens.".strip()
+        is_new = "new" in wish
+        yield [] if is_new else shown, skip, "" if is_new else note, skip, *_visible(stop=False, again=not is_new)
 
-    return answer
+
+def answer_example(model, tokenizer, text: str, input: str, history, *settings):
+    """What `answer` yields for a question and an input that were not typed into the boxes."""
+    *first, top_p, penalty = settings
+    yield from answer(model, tokenizer, text, history, *first, input, top_p, penalty)
+
+
+def answer_again(model, tokenizer, history, temperature, *settings):
+    """What `answer` yields for the last question of the conversation, in place of the answer that it had."""
+    questions = [i for i, one in enumerate(history) if one["role"] == "user"]
+    if not questions:
+        return
+    text, _, input = _text(history[questions[-1]]["content"]).partition(INPUT)
+    history = history[: questions[-1]]
+    for shown, question, note, *others in answer_example(
+        model, tokenizer, text, input, history, temperature, *settings
+    ):
+        yield shown, question, f"{note} {GREEDY}".strip() if temperature == 0 and shown else note, *others
+
+
+def _chat(model, tokenizer, history: list[dict], system: str | None, remember: bool) -> Chat:
+    """The conversation of the page."""
+    system = (system or "").strip()
+    chat = Chat(model, tokenizer, system if system != _preamble(tokenizer) else None, history=remember)
+    chat.messages = [{"role": one["role"], "content": _text(one["content"])} for one in history]
+    return chat
+
+
+def _asked(text: str, input: str | None) -> dict[str, str]:
+    """A question and its input as a message of the page, where both are escaped."""
+    shown_input = f"{INPUT_SHOWN}{page.escape(input.strip())}" if (input or "").strip() else ""
+    return {"role": "user", "content": page.escape(text) + shown_input}
 
 
 def _preamble(tokenizer) -> str:
@@ -131,4 +268,6 @@ def _preamble(tokenizer) -> str:
 def _text(content) -> str:
     """The text of a message, which Gradio sends back as a list of parts; the page shows it as HTML, so escaped."""
     parts = [content] if isinstance(content, str) else content
-    return html.unescape("".join(part if isinstance(part, str) else part.get("text", "") for part in parts))
+    text = "".join(part if isinstance(part, str) else part.get("text", "") for part in parts)
+    question, shown, input = text.partition(INPUT_SHOWN)
+    return user_message(html.unescape(question), html.unescape(input)) if shown else html.unescape(text)

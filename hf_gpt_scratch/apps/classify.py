@@ -1,4 +1,4 @@
-"""The page that shows how a spam classifier's opinion moves from word to word, and judges a file of messages."""
+"""The page that shows how a classifier's answer changes from word to word, and labels a file of messages."""
 
 import csv
 import io
@@ -9,64 +9,44 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..classification.classifier import TextClassifier
+from ..model_folder.contents import ModelFolder
 from ..utils.errors import InputError
-from . import page
+from . import examples, page, words
 
-TITLE = "Spam, word by word"
+TITLE = "A text classifier, word by word"  # of a Space
 
 MOST_MESSAGES = 10_000
 MOST_BYTES = 10_000_000
-EXAMPLE = "Hi, are you free tonight? You have won a prize, call now to claim it"
-CSS = """
-#words { font-size: 18px; line-height: 2; overflow-wrap: anywhere; white-space: pre-wrap; }
-#words span { border-radius: 4px; padding: 2px 1px; color: black; }
-#words .spam { font-weight: 700; text-decoration: underline; }
-#verdict { font-size: 20px; font-weight: 600; }
-footer { display: none !important; }
-"""
-LEGEND = (
-    "<small>Blue: ham, red: spam, by the probability after each word; underlined where it is above the threshold."
-    " Point at a word for the number.</small>"
-)
 
 
-def serve(folder: str | os.PathLike, host: str, port: int | None, **placement) -> None:
-    """The page for the classifier in `folder`, until Ctrl-C."""
-    page.serve(load(folder, **placement), host, port, CSS)
+def serve(folder: str | os.PathLike, host: str, port: int | None, share: bool = False, **settings) -> None:
+    """The page for the classifier in `folder`, until Ctrl-C; `settings` are those of `load`."""
+    page.serve(load(folder, **settings), host, port, share, words.CSS, words.SCRIPT)
 
 
-def load(folder: str | os.PathLike, **placement):
-    """The page for the classifier in `folder`; raises `InputError` where there is none."""
+def load(folder: str | os.PathLike, name: str | None = None, **placement):
+    """
+    The page for the classifier in `folder`.
+
+    Args:
+        folder: a folder or a Hub repository.
+        name: what the page calls the model.
+        placement: as for `TextClassifier.from_pretrained`.
+
+    Raises:
+        InputError: where there is none.
+    """
     page.gradio()
-    return make_page(TextClassifier.from_pretrained(folder, **placement))
+    name, folder = name or page.model_name(folder), ModelFolder.resolve(folder)
+    classifier = TextClassifier.from_pretrained(folder, **placement)
+    return make_page(classifier, name, examples.messages(classifier, folder))
 
 
-def words_html(words: Sequence[tuple[str, float]], threshold: float) -> str:
-    """The words on backgrounds from blue (ham) to red (spam), each with its probability as a tooltip."""
-    spans = []
-    for word, probability in words:
-        colour = "215, 48, 39" if probability > 0.5 else "69, 117, 180"
-        mark = ' class="spam"' if probability > threshold else ""
-        style = f"background: rgba({colour}, {0.1 + 1.2 * abs(probability - 0.5):.2f})"
-        spans.append(f'<span{mark} style="{style}" title="{probability:.1%}">{page.escape(word)}</span>')
-    return f'<div id="words" dir="auto">{"".join(spans)}</div>{LEGEND}'
-
-
-def curve(words: Sequence[tuple[str, float]], threshold: float):
-    """The probability of spam after each word, and the threshold, as a matplotlib figure."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 3.4), layout="constrained")
-    axis = figure.subplots()
-    axis.plot(range(1, len(words) + 1), [probability for _, probability in words], marker=".")
-    axis.axhline(threshold, color="grey", linestyle=":", label="threshold")
-    axis.set(xlabel="words read", ylabel="probability of spam", ylim=(-0.02, 1.02))
-    if len(words) <= 20:
-        labels = [word.strip()[:12].replace("$", r"\$") for word, _ in words]
-        axis.set_xticks(range(1, len(words) + 1), labels, rotation=45, ha="right")
-    axis.grid(alpha=0.3)
-    axis.legend(loc="best")
-    return figure
+def record_examples(folder: str | os.PathLike, path: str | os.PathLike) -> int:
+    """Writes the examples of the page of `folder` to a file; returns how many there are."""
+    found = examples.messages(TextClassifier.from_pretrained(folder), folder)
+    examples.write(path, found, ("text", "label"))
+    return len(found)
 
 
 def read_messages(path: str | os.PathLike) -> list[str]:
@@ -74,11 +54,11 @@ def read_messages(path: str | os.PathLike) -> list[str]:
     The messages of a text file, one a line, or of a CSV file, in its column `text` or `message`.
 
     Raises:
-        InputError: for a file that is too large, is no UTF-8 text or CSV, lacks the column, or has no message.
+        InputError: for a file that is too large, is not UTF-8 text or CSV, lacks the column, or has no message.
     """
     path = Path(path)
     if path.stat().st_size > MOST_BYTES:
-        raise InputError(f"The file has more than {MOST_BYTES // 10**6} MB; cut it into several.")
+        raise InputError(f"The file has more than {MOST_BYTES // 10**6} MB; split it into several files.")
     try:
         content = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -90,7 +70,9 @@ def read_messages(path: str | os.PathLike) -> list[str]:
     if not messages:
         raise InputError("The file holds no messages.")
     if len(messages) > MOST_MESSAGES:
-        raise InputError(f"The file has {len(messages):,} messages; the page judges {MOST_MESSAGES:,} at a time.")
+        raise InputError(
+            f"The file has {len(messages):,} messages; the page classifies at most {MOST_MESSAGES:,} at a time."
+        )
     return messages
 
 
@@ -123,22 +105,38 @@ def write_table(rows: Iterable[Sequence], folder: str | os.PathLike) -> str:
     return path
 
 
-def make_page(classifier: TextClassifier):
-    """The Gradio page of a classifier."""
-    gr = page.gradio()
-    with page.blocks(TITLE) as blocks:
-        gr.HTML(f"<h2>{TITLE}</h2>")
-        threshold = gr.Slider(
-            0, 1, classifier.calibration.threshold, label="Threshold: spam above it", elem_id="threshold"
-        )
-        with gr.Tab("A message"), gr.Row():  # on a phone a column
-            text, go, one = _message()
-        with gr.Tab("A file of many", elem_id="many"):
+def make_page(classifier: TextClassifier, name: str = "a classifier", shown: Sequence[tuple[str, str]] = ()):
+    """The Gradio page of a classifier; `shown` are examples, each a message and its label."""
+    gr, names = page.gradio(), _names(classifier)
+    title = f"{names[1]} or {names[0]}, word by word"
+    title = title[:1].upper() + title[1:]
+    sentence = (
+        f"This model reads a message word by word and says after each word how likely the message is to be {names[1]}."
+        " Type a message or choose an example."
+    )
+    with page.blocks(title) as blocks:
+        page.header(title, sentence, page.facts(classifier.model, name))
+        with gr.Tab("Message"), gr.Row():  # on a phone a column
+            text, go, buttons, one = _message(shown, opened(classifier, shown))
+        with gr.Tab("File of messages", elem_id="many"):
             file, go_file, results, many = _file()
+        threshold = gr.Slider(
+            *(0, 1, classifier.calibration.threshold),
+            label=f"Threshold: a message above it is called {names[1]}",
+            elem_id="threshold",
+        )
+        page.footer()
 
         judge, judge_again, judge_file, label = behaviour(classifier, many[1].GRADIO_CACHE)
         judged = gr.State()
-        gr.on([go.click, text.submit], judge, [text, threshold], one, api_name="judge")
+        gr.on([go.click, text.submit], judge, [text, threshold], one, api_name="judge").then(js=words.INTO_VIEW)
+        for button, (example, _) in zip(buttons, shown):
+            taken = button.click(
+                lambda value, example=example: (example, *judge(example, value)),
+                *(threshold, [text, *one]),
+                **{"api_visibility": "private", "show_progress": "hidden"},
+            )
+            taken.then(js=words.INTO_VIEW)
         go_file.click(
             judge_file, [file, threshold], [judged, results, *many], api_name="judge_file", show_progress_on=file
         )
@@ -148,33 +146,47 @@ def make_page(classifier: TextClassifier):
     return blocks
 
 
-def _message() -> tuple:
-    """The box of a message, the button below it, and where its verdict, its words and their curve are shown."""
+def _names(classifier: TextClassifier) -> tuple[str, str]:
+    """Those of label 0 and label 1."""
+    return classifier.model.config.id2label[0], classifier.model.config.id2label[1]
+
+
+def opened(classifier: TextClassifier, shown: Sequence[tuple[str, str]]) -> list[str]:
+    """The verdict and the words of the first example, which the page opens with; empty where there is none."""
+    judge = behaviour(classifier, "")[0]
+    return list(judge(shown[0][0], classifier.calibration.threshold)) if shown else ["", ""]
+
+
+def _message(shown: Sequence[tuple[str, str]], first: Sequence[str]) -> tuple:
+    """The box of a message, its button, those of the examples, and where its verdict and its words are shown."""
     gr = page.gradio()
     with gr.Column(min_width=300):
-        text = gr.Textbox(EXAMPLE, label="Message", lines=4, max_lines=12, elem_id="message")
-        go = gr.Button("Judge", variant="primary", elem_id="judge")
-        verdict = gr.HTML()
-        words = gr.HTML()
+        text = gr.Textbox(
+            shown[0][0] if shown else "", label="Message", lines=3, max_lines=12, elem_id="message", max_length=None
+        )
+        go = gr.Button("Classify", variant="primary", elem_id="judge")
+        buttons = page.example_buttons([example for example, _ in shown], "Examples that this model gets right:")
     with gr.Column(min_width=300):
-        plot = gr.Plot(show_label=False, elem_id="curve")
-    return text, go, [verdict, words, plot]
+        verdict = gr.HTML(first[0], padding=False)
+        read = gr.HTML(first[1], padding=False)
+    return text, go, buttons, [verdict, read]
 
 
 def _file() -> tuple:
     """The box of a file, the button below it, and the column that shows the table and its download."""
     gr = page.gradio()
-    gr.HTML("A text file of a message a line, or a CSV file with a column named text.")
-    file = gr.File(label="Messages", file_types=[".txt", ".csv"])
-    go = gr.Button("Judge all", variant="primary", elem_id="judge-all")
+    gr.HTML("Choose a text file with one message per line, or a CSV file with a column named text or message.")
+    file = gr.File(label="Messages (.txt or .csv)", file_types=[".txt", ".csv"])
+    go = gr.Button("Classify all", variant="primary", elem_id="judge-all")
     with gr.Column(visible=False) as results:
         rows = gr.Dataframe(
-            headers=["message", "label", "p(spam)"],
+            headers=["message", "label", "probability"],
             datatype="str",
             interactive=False,
             wrap=True,
-            column_widths=["48%", "20%", "32%"],  # on a phone too all are seen
+            column_widths=["42%", "20%", "38%"],  # on a phone too all are seen
             elem_id="table",
+            label="Labels and probabilities",
         )
         save = gr.DownloadButton("Download as CSV", elem_id="download")
     return file, go, results, [rows, save]
@@ -182,22 +194,21 @@ def _file() -> tuple:
 
 def behaviour(classifier, folder: str):
     """What the page does with a message, with a file, and with a file's judgements when the threshold moves."""
-    gr = page.gradio()
-    names = classifier.model.config.id2label
+    gr, names = page.gradio(), _names(classifier)
 
     @page.errors_on_page()
     def judge(text: str, threshold: float):
         page.require_short(text)
         [prediction] = classifier.classify([text])
-        words = classifier.word_probabilities(text)
-        name = names[int(prediction.probability > threshold)]
-        verdict = f'<div id="verdict">{page.escape(name)} ({prediction.probability:.1%} spam)</div>'
-        if prediction.truncated:
-            verdict += f"<div>Only its first {classifier.model.config.n_positions} tokens were read.</div>"
-        return verdict, words_html(words, threshold), curve(words, threshold)
+        limit = classifier.model.config.n_positions
+        note = (
+            f"The message is too long for the model; only its first {limit} tokens were read." * prediction.truncated
+        )
+        read = words.words_html(classifier.word_probabilities(text), threshold, names)
+        return words.verdict_html(names, prediction.probability, threshold, note), read
 
     def judge_again(text: str, threshold: float):
-        return judge(text, threshold) if text.strip() else [gr.skip()] * 3
+        return judge(text, threshold) if text.strip() else [gr.skip()] * 2
 
     @page.errors_on_page()
     def judge_file(path: str | None, threshold: float, progress=gr.Progress()):  # noqa: B008 (Gradio's way)

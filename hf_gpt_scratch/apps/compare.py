@@ -7,8 +7,13 @@ from ..evaluation.preference import CHOICES, Pair, Votes, rater_name
 from ..utils.errors import InputError
 from . import page
 
-BUTTONS = ("1 is better", "2 is better", "Tie", "Both bad")  # in the order of votes.CHOICES
-HELP = "Keys: 1 or ← and 2 or → for the better answer, 0 for a tie, 9 for both bad, u to undo."
+TITLE = "Which answer is better?"
+SENTENCE = (
+    "Two models answered the same questions. Read both answers and vote; which model wrote which stays hidden, and the"
+    " sides are shuffled."
+)
+BUTTONS = ("Answer 1 is better", "Answer 2 is better", "Tie", "Both bad")  # in the order of votes.CHOICES
+HELP = "Keys: 1 or ← and 2 or → for the better answer, 0 for a tie, 9 for both bad, u to undo the last vote."
 # A held key votes once, and shortcuts of the browser are not ours. Where no vote is due, there is no button.
 KEYBOARD = """<script>
 document.addEventListener("keydown", (event) => {
@@ -21,22 +26,31 @@ document.addEventListener("keydown", (event) => {
 });
 </script>"""
 TO_THE_TOP = "() => { window.scrollTo(0, 0); }"
-# The buttons stay in sight below answers of any length; gradio's columns do not let them be sticky.
+# Each answer has its button at its end, and the other two are at the end of the page; all stay in sight beside long
+# answers, for which no column may cut what sticks out of it.
 CSS = """
-.text { white-space: pre-wrap; overflow-wrap: anywhere; font-size: 16px; line-height: 1.5; }
+.text { white-space: pre-wrap; overflow-wrap: anywhere; font-size: 16px; line-height: 1.5; max-width: 70ch; }
 .label { font-weight: 600; margin-bottom: 8px; }
-#question .text { border-left: 4px solid var(--color-accent); padding-left: 12px; }
-.answer { border: 1px solid var(--border-color-primary); border-radius: 8px; padding: 4px; }
-#page { padding-bottom: 80px; }
-#votes { position: fixed; left: 0; right: 0; bottom: 0; z-index: 10; padding: 8px; gap: 8px; flex-wrap: nowrap;
+#progress progress { width: 100%; height: 10px; appearance: none; }
+#progress progress, #progress progress::-webkit-progress-bar { background: var(--border-color-primary); }
+#progress progress::-webkit-progress-value { background: var(--line-0); }
+#progress progress::-moz-progress-bar { background: var(--line-0); }
+#question .text { border-left: 4px solid var(--line-0); padding-left: 12px; }
+.gradio-container { overflow: visible !important; }
+#page, #page .column, #page .row, #page .block { overflow: visible; }
+#answers { align-items: stretch; }
+.answer { border: 1px solid var(--border-color-primary); border-radius: 8px; padding: 8px; }
+.answer .block { flex-grow: 1; }
+.answer button { position: sticky; bottom: 70px; z-index: 5; flex-grow: 0; }
+#votes { position: sticky; bottom: 0; z-index: 10; padding: 8px 0; gap: 8px; flex-wrap: nowrap;
          background: var(--body-background-fill); border-top: 1px solid var(--border-color-primary); }
-#votes button { padding: 10px 4px; }
+#page button { min-height: 44px; border: 1px solid var(--border-color-primary); }
 """
 
 
-def serve(pairs: Sequence[Pair], votes: Votes, host: str, port: int | None) -> None:
+def serve(pairs: Sequence[Pair], votes: Votes, host: str, port: int | None, share: bool = False) -> None:
     """Serves the page until Ctrl-C; prints its address when it is ready."""
-    page.serve(make_page(pairs, votes), host, port, CSS, KEYBOARD, f"Votes go to {votes.path}. ")
+    page.serve(make_page(pairs, votes), host, port, share, CSS, KEYBOARD, f"Votes are saved in {votes.path}. ")
 
 
 def as_text(text: str) -> str:
@@ -79,15 +93,20 @@ class Voting:
             "ticket": json.dumps({"rater": rater, "item": item}),
         }
         if item == n:
-            return update | {"progress": f"<div class='label'>All {n} of {n} are done. Thank you!</div>"}
+            return update | {"progress": _progress(n, n, f"All {n} of {n} are done. Thank you!")}
         pair = self.pairs[item]
         left, right = (pair.a, pair.b) if self.votes.a_is_left(rater, item) else (pair.b, pair.a)
         return update | {
-            "progress": f"<div class='label'>{item + 1} of {n}</div>",
+            "progress": _progress(item, n, f"{item + 1} of {n}"),
             "question": as_text(f"{pair.instruction}\n\n{pair.input}" if pair.input else pair.instruction),
             "left": "<div class='label'>Answer 1</div>" + as_text(left),
             "right": "<div class='label'>Answer 2</div>" + as_text(right),
         }
+
+
+def _progress(done: int, n: int, text: str) -> str:
+    bar = f"<progress value='{done}' max='{n}' aria-label='Questions voted on'></progress>"
+    return f"<div class='label' role='status'>{text}</div>{bar}"
 
 
 def _read_ticket(text: str) -> tuple[str, int]:
@@ -102,16 +121,23 @@ def _read_ticket(text: str) -> tuple[str, int]:
 def make_page(pairs: Sequence[Pair], votes: Votes):
     """The Gradio page on which raters vote."""
     gr, does = page.gradio(), Voting(pairs, votes)
-    with page.blocks("Which answer is better?") as blocks:
-        gr.HTML("<h2>Which answer is better?</h2>")
+    with page.blocks(TITLE) as blocks:
+        page.header(TITLE, SENTENCE)
         with gr.Column() as start:
-            name = gr.Textbox(label="Your name", max_length=80, autofocus=True, elem_id="name")
+            name = gr.Textbox(
+                label="Your name",
+                info="Your votes are saved under it; type the same name to continue later.",
+                max_length=80,
+                autofocus=True,
+                elem_id="name",
+            )
             go = gr.Button("Start, or continue where you stopped", variant="primary", elem_id="start")
         with gr.Column(visible=False, elem_id="page") as voting:
             shown = {"start": start, "voting": voting, "progress": gr.HTML(elem_id="progress")}
             with gr.Column() as shown["comparison"]:
                 buttons = _comparison(shown)
             take_back = gr.Button("Undo the last vote", elem_id="undo", size="sm")
+        page.footer()
         # What the browser shows, sent back with each vote: a second click then votes on nothing that was not seen.
         ticket = shown["ticket"] = gr.Textbox(visible=False)
         choices = [gr.Textbox(choice, visible=False) for choice in CHOICES]
@@ -136,14 +162,20 @@ def _comparison(shown: dict) -> list:
     """The question and both answers, which are added to the components `shown`, and the buttons to vote with."""
     gr = page.gradio()
     shown["question"] = gr.HTML(elem_id="question", elem_classes="question")
-    with gr.Row():  # on a phone a column
-        shown["left"], shown["right"] = map(_answer, (1, 2))
-    gr.HTML(f"<div>{HELP}</div>")
+    with gr.Row(elem_id="answers"):  # on a phone a column
+        (shown["left"], first), (shown["right"], second) = map(_answer, (1, 2))
+    gr.HTML(f'<div class="quiet">{HELP}</div>')
     with gr.Row(elem_id="votes"):
-        return [gr.Button(label, elem_id=choice, min_width=0) for label, choice in zip(BUTTONS, CHOICES)]
+        others = [_button(number) for number in (2, 3)]
+    return [first, second, *others]
 
 
-def _answer(number: int):
+def _answer(number: int) -> tuple:
+    """An answer and the button that votes for it."""
     gr = page.gradio()
     with gr.Column(min_width=320, elem_classes="answer"):
-        return gr.HTML(elem_id=f"answer-{number}", padding=True)
+        return gr.HTML(elem_id=f"answer-{number}", padding=True), _button(number - 1)
+
+
+def _button(number: int):
+    return page.gradio().Button(BUTTONS[number], elem_id=CHOICES[number], min_width=0)

@@ -13,6 +13,8 @@ from ..hub.files import uploadable
 from ..hub.findings import require, table
 from ..utils.errors import InputError
 from ..utils.files import atomic_folder
+from .examples import FILE
+from .page import model_name
 
 APP = """\"\"\"{title}. `pip install -r requirements.txt`, then `python app.py`.\"\"\"
 
@@ -21,7 +23,7 @@ import sys
 from hf_gpt_scratch.apps.{app} import serve
 from hf_gpt_scratch.utils.errors import run_reporting_errors
 
-sys.exit(run_reporting_errors(lambda: serve("model", "0.0.0.0", 7860)))
+sys.exit(run_reporting_errors(lambda: serve({source!r}, "0.0.0.0", 7860, name={name!r})))
 """
 README = """---
 title: {title}
@@ -31,7 +33,7 @@ python_version: "{python}"
 app_file: app.py
 ---
 
-{title}: a page for the model in `model/`, made by hf-gpt-scratch. On a machine of your own:
+{title}: a page for the model in {held}, made by hf-gpt-scratch. On a machine of your own:
 
 ```bash
 pip install -r requirements.txt
@@ -41,41 +43,57 @@ python app.py
 
 
 def export_space(
-    folder: str | os.PathLike,
+    source: str | os.PathLike,
     out: str | os.PathLike,
     page: ModuleType,
     trust_remote_code: bool = False,
     report: Callable[[str], object] = lambda text: None,
-) -> None:
+) -> int:
     """
-    Writes app.py, requirements.txt, README.md, the model's files and this package's own into `out`.
+    Writes app.py, requirements.txt, README.md, the model's files and this package's own into `out`; returns how many
+    examples from what the training recorded are among them, in model/examples.json.
 
     Args:
-        page: the module of the page, whose `load` makes it of `folder`, and whose `serve` app.py calls.
+        source: a model's folder; or its Hub repository, which the Space then loads, so that no model is copied.
+        page: the module of the page, whose `load` makes it of `source`, and whose `serve` app.py calls.
         trust_remote_code: run the folder's code even where it is not this package's own.
         report: is called with the table of the checks.
 
     Raises:
-        InputError: when `folder` holds no model, one that the page cannot show or that is not fit to share, after the
+        InputError: when `source` holds no model, one that the page cannot show or that is not fit to share, after the
             checks' table was reported, or when `out` is there already.
     """
-    folder = Path(folder)
-    if not (folder / "config.json").is_file():
-        raise InputError(f"{folder} is no folder of a model: it has no config.json (merge an adapter first).")
+    is_local = Path(source).is_dir()
+    if is_local and not (Path(source) / "config.json").is_file():
+        raise InputError(f"{source} is not a model folder: it has no config.json (merge an adapter first).")
+    with atomic_folder(out) as partial:
+        if is_local:
+            findings = check(source, trust_remote_code)
+            report(table(findings))
+            require(findings, source)
+        page.load(source)
+        _write_files(partial, page, "model" if is_local else str(source), model_name(source))
+        return _copy_model(Path(source), partial / "model", page) if is_local else 0
+
+
+def _write_files(partial: Path, page: ModuleType, source: str, name: str) -> None:
+    """app.py, README.md, requirements.txt and this package."""
     needed = [line for line in requires("hf-gpt-scratch") or () if "extra ==" not in line]
     python = f"{sys.version_info.major}.{sys.version_info.minor}"  # a Space's own default is too old for us
-    facts = {"title": page.TITLE, "gradio": version("gradio"), "python": python}
-    with atomic_folder(out) as partial:
-        findings = check(folder, trust_remote_code)
-        report(table(findings))
-        require(findings, folder)
-        page.load(folder)
-        (partial / "app.py").write_text(APP.format(title=page.TITLE, app=page.__name__.rpartition(".")[2]))
-        (partial / "README.md").write_text(README.format(**facts))
-        (partial / "requirements.txt").write_text("\n".join([*needed, f"gradio=={version('gradio')}"]) + "\n")
-        ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
-        shutil.copytree(Path(__file__).parents[1], partial / "hf_gpt_scratch", ignore=ignored)
-        for path in uploadable(folder):
-            target = partial / "model" / path.relative_to(folder)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
+    app = {"title": page.TITLE, "app": page.__name__.rpartition(".")[2], "source": source, "name": name}
+    held = "`model/`" if source == "model" else f"`{source}`"
+    readme = {"title": page.TITLE, "gradio": version("gradio"), "python": python, "held": held}
+    (partial / "app.py").write_text(APP.format(**app), encoding="utf-8")
+    (partial / "README.md").write_text(README.format(**readme), encoding="utf-8")
+    (partial / "requirements.txt").write_text("\n".join([*needed, f"gradio=={version('gradio')}"]) + "\n")
+    ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
+    shutil.copytree(Path(__file__).parents[1], partial / "hf_gpt_scratch", ignore=ignored)
+
+
+def _copy_model(folder: Path, target: Path, page: ModuleType) -> int:
+    """The model's files and the page's examples, of which it returns the number."""
+    for path in uploadable(folder):
+        copy = target / path.relative_to(folder)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+    return page.record_examples(folder, target / FILE)

@@ -1,4 +1,4 @@
-"""A trained sequence classifier, ready for texts: whole ones and word by word."""
+"""A trained sequence classifier that takes texts, whole or word by word."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..model_folder.contents import ModelFolder
 from ..modeling_gpt_scratch import GPTScratchForSequenceClassification
-from ..pretrained import load_pretrained, place, resolve_device
+from ..pretrained import held_class, load_pretrained, place, resolve_device
 from ..tokenizer import load_tokenizer
 from ..utils.errors import InputError
 from ..utils.text import has_lone_surrogates
@@ -21,7 +21,7 @@ from .calibration import Calibration
 
 @dataclass(frozen=True)
 class Prediction:
-    """A message's label and the probability of label 1 (spam); `truncated` if the model could not read all of it."""
+    """A message's label and the probability of label 1 (spam); `truncated` if it was longer than the model reads."""
 
     text: str
     label: str
@@ -31,14 +31,17 @@ class Prediction:
 
 class TextClassifier:
     """
-    A trained sequence classifier of two labels, its tokenizer and its calibration, ready for texts.
+    A trained sequence classifier with two labels, its tokenizer and its calibration.
 
-    It takes texts (`str`) that are not empty; of one with more than the model's `n_positions` tokens the first are
-    read. The label is that of `config.id2label`: label 1 where its probability is above the calibration's threshold.
+    It takes texts (`str`) that are not empty, and reads the first `n_positions` tokens of each. The label is that of
+    `config.id2label`: label 1 where its probability is above the calibration's threshold.
 
     Args:
         model: with two labels; it is put into evaluation mode.
         tokenizer: of the model.
+
+    Raises:
+        InputError: when the model is a language model.
 
     Example:
         >>> from hf_gpt_scratch import TextClassifier
@@ -50,6 +53,11 @@ class TextClassifier:
     """
 
     def __init__(self, model: GPTScratchForSequenceClassification, tokenizer: PreTrainedTokenizerBase):
+        if model.can_generate():
+            raise InputError(
+                f"A {type(model).__name__} is a language model, not a classifier: train a classifier with"
+                " `hf-gpt-scratch train spam`, or use it with `generate` or `Chat`."
+            )
         self.model: GPTScratchForSequenceClassification = model.eval()
         self.tokenizer = tokenizer
         self.calibration = Calibration.of(model.config)
@@ -75,18 +83,26 @@ class TextClassifier:
         """
         device = resolve_device(device)  # before anything is downloaded
         folder = ModelFolder.resolve(name_or_path)
-        folder.require_native()
-        if folder.architectures != ["GPTScratchForSequenceClassification"]:
-            held = " or ".join(folder.architectures or ["model without a head"])
-            raise InputError(f"{folder} holds a {held}, not a sequence classifier.")
-        model = load_pretrained(GPTScratchForSequenceClassification, folder)
+        held = held_class(folder)
+        if held == "GPTScratchForCausalLM":
+            raise InputError(
+                f"{name_or_path} holds a language model, not a classifier: use `hf-gpt-scratch generate"
+                f" {name_or_path}`, or train a classifier from it with `hf-gpt-scratch train spam --model_name_or_path"
+                f" {name_or_path}`."
+            )
+        if not folder.is_adapter:
+            folder.require_native()
+        if held != "GPTScratchForSequenceClassification":
+            raise InputError(f"{name_or_path} holds a {held or 'model without a head'}, not a sequence classifier.")
+        # The head of an adapter is in the adapter, not in the base model.
+        model = load_pretrained(GPTScratchForSequenceClassification, folder, new_head=folder.is_adapter)
         if model.num_labels != 2:
-            raise InputError(f"{folder} has {model.num_labels} labels; `TextClassifier` takes two.")
+            raise InputError(f"{name_or_path} has {model.num_labels} labels; `TextClassifier` takes two.")
         tokenizer = load_tokenizer(folder.path)
         return cls(place(model, folder, device, dtype, report), tokenizer)
 
     def encode(self, texts: list[str]) -> tuple[dict[str, torch.Tensor], list[bool]]:
-        """The padded batch and, for each text, whether it had to be cut to `n_positions` tokens."""
+        """The padded batch, and for each text whether it was cut to `n_positions` tokens."""
         for text in texts:
             if not text.strip():
                 raise InputError("A message is empty.")
@@ -99,8 +115,8 @@ class TextClassifier:
 
     def classify(self, texts: Iterable[str], batch_size: int = 32) -> Iterator[Prediction]:
         """
-        Yields a prediction for each text, in order, reading `batch_size` texts at a time. Where `texts` itself ends
-        in an `InputError`, those before it are judged first.
+        Yields a prediction for each text, in order, `batch_size` texts per forward pass. Where `texts` itself raises
+        an `InputError`, those before it are classified first.
 
         Raises:
             InputError: for an empty message.
@@ -129,9 +145,9 @@ class TextClassifier:
     @torch.no_grad()
     def word_probabilities(self, text: str) -> list[tuple[str, float]]:
         """
-        Each word of the message (with the space before it) and the probability of spam after reading up to there; the
-        last one is the message's. One pass serves them all, as each token is judged by those before it alone. Words
-        the model could not read, past `n_positions` tokens, are omitted.
+        Each word of the message (with the space before it) and the probability of spam after reading up to it; the
+        last one is that of the message. One forward pass gives them all, as attention is causal. Words past
+        `n_positions` tokens, which the model cannot read, are omitted.
         """
         text = text.strip()
         inputs, _ = self.encode([text])

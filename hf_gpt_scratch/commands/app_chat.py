@@ -7,7 +7,9 @@ from .app_options import add_model_arguments, check_model_arguments, serve_or_ex
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "Example: hf-gpt-scratch app chat runs/demo/follower"
-    add_model_arguments(parser, "an instruction follower, as `hf-gpt-scratch train instruct` writes it")
+    add_model_arguments(
+        parser, "a folder or Hub repository (owner/name) of an instruction-tuned model or its LoRA adapter"
+    )
 
 
 def check(args: argparse.Namespace) -> None:

@@ -11,22 +11,30 @@ from .app_options import add_address_arguments
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "Example: hf-gpt-scratch app compare runs/instruct/responses.json runs/instruct-2/responses.json"
     parser.add_argument(
-        "a", metavar="A.json", help="a model's responses, such as responses.json of instruction tuning"
+        "a", metavar="A.json", help="a model's responses: the responses.json that `train instruct` writes"
     )
     parser.add_argument("b", metavar="B.json", help="another model's responses to the same questions")
-    parser.add_argument("--output", help="the SQLite file of votes (default: preferences.sqlite beside A.json)")
-    parser.add_argument("--results", action="store_true", help="print what the votes say and write it as JSON beside")
-    parser.add_argument("--judge", metavar="FILE", help="with --results, compare with a pairwise judge's judge.json")
-    parser.add_argument("--seed", type=int, default=0, help="random seed of the shuffled sides (default: 0)")
+    parser.add_argument(
+        "--output", help="the SQLite file that the votes are saved in (default: preferences.sqlite beside A.json)"
+    )
+    parser.add_argument(
+        "--results",
+        action="store_true",
+        help="print the results of the votes, and write them as JSON beside the file of votes",
+    )
+    parser.add_argument(
+        "--judge", metavar="FILE", help="with --results: also compare with this judge.json of a pairwise judge"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="random seed for shuffling the sides (default: 0)")
     add_address_arguments(parser)
 
 
 def check(args: argparse.Namespace) -> None:
     """What can be seen before anything heavy is imported."""
     if _output(args).suffix == ".json":
-        raise UsageError("--output is the SQLite file of votes, which cannot end in .json; the results get that.")
+        raise UsageError("--output is the SQLite file of votes and cannot end in .json; the results get that name.")
     if args.judge and not args.results:
-        raise UsageError("--judge is for --results.")
+        raise UsageError("--judge needs --results.")
     for file in (args.a, args.b, *([args.judge] if args.judge else [])):
         require_file(file)
 
@@ -57,11 +65,11 @@ def run(args: argparse.Namespace) -> None:
         from ..apps.compare import serve
 
         votes = Votes.open_or_create(output, args.a, args.b, len(pairs), args.seed)
-        serve(pairs, votes, args.host, args.port)
+        serve(pairs, votes, args.host, args.port, args.share)
 
 
 def table(results: dict) -> str:
-    """The statistics as lines of a name and a value."""
+    """The results as lines of a name and a value."""
 
     def number(name: str) -> str:
         value, interval = results[name], results.get(f"{name}_interval")

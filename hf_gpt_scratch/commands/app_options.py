@@ -1,17 +1,21 @@
-"""What the commands of the pages share: their arguments, and a page that is served or written as a Space."""
+"""What the commands of the pages share: their arguments, and serving a page or writing it as a Space."""
 
 import argparse
 
 from ..utils.errors import UsageError
-from ..utils.files import require_folder, require_new
+from ..utils.files import require_new
 from ..utils.terminal import quieten_transformers
-from .arguments import add_device_options, add_trust, placement
+from .arguments import add_device_options, add_trust, placement, require_model
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, help: str) -> None:
-    """Those of a page for one model, whose `DIR` is what `help` says."""
+    """Those of a page for one model; `help` says what `DIR` is."""
     parser.add_argument("dir", metavar="DIR", help=help)
-    parser.add_argument("--export-space", metavar="OUT", help="write a folder that runs by itself, as a Space too")
+    parser.add_argument(
+        "--export-space",
+        metavar="OUT",
+        help="write the page as a folder that runs by itself, also as a Hugging Face Space",
+    )
     add_trust(parser, "with --export-space: ")
     add_device_options(parser)
     add_address_arguments(parser)
@@ -19,7 +23,12 @@ def add_model_arguments(parser: argparse.ArgumentParser, help: str) -> None:
 
 def add_address_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: 127.0.0.1)")
-    parser.add_argument("--port", type=_port, help="default: the first free one from 7860")
+    parser.add_argument("--port", type=_port, help="the port to listen on (default: the first free one from 7860)")
+    parser.add_argument(
+        "--share",
+        action="store_true",
+        help="also give the page a public address, through Gradio's server, for a week at most; needed in Colab",
+    )
 
 
 def _port(text: str) -> int:
@@ -32,9 +41,11 @@ def check_model_arguments(args: argparse.Namespace) -> None:
     """Raises `InputError` for what can be seen before torch is imported."""
     if args.trust_remote_code and not args.export_space:
         raise UsageError(
-            "--trust-remote-code is for --export-space; a page that is served runs no code of the folder."
+            "--trust-remote-code is for --export-space; a page that is served runs no code from the model's folder."
         )
-    require_folder(args.dir, "model folder")
+    if args.share and args.export_space:
+        raise UsageError("--share is for a page that is served; omit it with --export-space.")
+    require_model(args.dir)
     if args.export_space:
         require_new(args.export_space)
 
@@ -43,12 +54,18 @@ def serve_or_export(args: argparse.Namespace, page) -> None:
     """Serves the page of a model, a module of `apps`, or writes it as a Space."""
     quieten_transformers()
     if not args.export_space:
-        page.serve(args.dir, args.host, args.port, **placement(args))
+        page.serve(args.dir, args.host, args.port, args.share, **placement(args))
         return
     from ..apps.space import export_space
 
-    export_space(args.dir, args.export_space, page, args.trust_remote_code, report=print)
+    out = args.export_space
+    examples = export_space(args.dir, out, page, args.trust_remote_code, report=print)
+    if examples:
+        print(
+            f"note: {out}/model/examples.json holds {examples} examples; if the training data is private, look at them"
+            " before you publish the page."
+        )
     print(
-        f"{args.export_space} holds the page. To start it: cd {args.export_space}; pip install -r requirements.txt;"
-        f" python app.py. To publish it: hf upload you/your-space {args.export_space} --repo-type space."
+        f"{out} holds the page. To start it: cd {out}; pip install -r requirements.txt; python app.py. To publish it:"
+        f" hf upload you/your-space {out} --repo-type space."
     )

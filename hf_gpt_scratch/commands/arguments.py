@@ -5,11 +5,12 @@ have, and checks of their arguments.
 
 import argparse
 import re
+import shlex
 import sys
 from pathlib import Path
 
 from ..utils.errors import InputError, UsageError
-from ..utils.files import require_file, require_present
+from ..utils.files import is_missing_folder, read_json_object, require_file, require_folder, require_present
 
 
 def positive(text: str) -> int:
@@ -73,6 +74,13 @@ def require_model(name: str) -> None:
         raise InputError(f"There is no model folder {name!r} (a Hub repository has the form owner/name).")
 
 
+def require_local(folder: str, command: str, why: str) -> None:
+    """Raises `InputError` when there is no local folder of this name; `why` says why a repository will not do."""
+    if not Path(folder).exists() and "/" in folder and not is_missing_folder(folder):
+        raise InputError(f"There is no folder {folder!r}: {command} needs a local folder, {why}.")
+    require_folder(folder)
+
+
 def add_device_options(parser: argparse.ArgumentParser) -> None:
     """The options of every command that runs a model in this process; `placement` is what they say."""
     parser.add_argument(
@@ -113,7 +121,7 @@ def add_trust(parser: argparse.ArgumentParser, when: str = "") -> None:
 def add_messages(parser: argparse.ArgumentParser, help: str) -> None:
     """The options of the commands that evaluate runs of the spam job."""
     parser.add_argument("--data_file", help=help)
-    parser.add_argument("--dataset_name", help="the same from the Hub")
+    parser.add_argument("--dataset_name", help="these messages as a data set on the Hub")
 
 
 def check_messages(args: argparse.Namespace) -> None:
@@ -122,3 +130,26 @@ def check_messages(args: argparse.Namespace) -> None:
         raise UsageError("Give --data_file or --dataset_name, not both.")
     if args.data_file:
         require_file(args.data_file, "data file")
+
+
+def architecture(folder: str) -> str:
+    """The class of the model in a local folder, by its config.json; "" where there is none to be read."""
+    try:
+        names = read_json_object(Path(folder) / "config.json").get("architectures")
+    except InputError:
+        return ""
+    return str(names[0]) if isinstance(names, list) and names else ""
+
+
+def is_classifier(folder: str) -> bool:
+    return architecture(folder).endswith(("ForSequenceClassification", "ForTokenClassification"))
+
+
+def require_spam_run(folder: str, command: str) -> None:
+    """Raises `InputError`, naming the right command, unless the folder is one of a trained classifier."""
+    require_folder(folder)
+    if architecture(folder) and not is_classifier(folder):
+        raise InputError(
+            f"{folder} holds a language model, and {command} is for classifiers; measure it with `hf-gpt-scratch"
+            f" evaluate {shlex.quote(folder)} --tasks wikitext`."
+        )

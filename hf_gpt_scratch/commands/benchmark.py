@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..utils.errors import UsageError
-from ..utils.files import require_folder
-from .arguments import add_messages, check_messages
+from .arguments import add_messages, check_messages, require_spam_run
 
 if TYPE_CHECKING:
     from ..utils.result_card import Metric
@@ -17,23 +16,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = """\
 Compares spam classifiers with linear models on the same splits, with 95 % intervals for everything.
 
-Each DIR is an output folder of `hf-gpt-scratch train spam`, grouped protocol, each with a seed of its own; the linear
+Each DIR is an output folder of `hf-gpt-scratch train spam`, grouped protocol, each with another seed; the linear
 models are trained here, on the same splits. The GPT is measured as it was trained, without a calibration.
-`--book DIR` adds a run on the book's split, in a table and a card of its own, as its numbers are of other messages and
-some of them leak. Writes benchmark.json, predictions.csv, benchmark.png and results/ into `--output_dir`."""
+`--book DIR` adds a run on the book's split, in a table and a result card of its own: it has other test messages, and
+some of them are in its training set too. Writes benchmark.json, predictions.csv, benchmark.png and results/ into
+`--output_dir`."""
     parser.epilog = "Example: hf-gpt-scratch benchmark runs/spam-1 runs/spam-2 --output_dir runs/spam_benchmark"
     parser.add_argument("dirs", metavar="DIR", nargs="+", help="output folders of `hf-gpt-scratch train spam`")
-    parser.add_argument("--book", metavar="DIR", help="one with --protocol book")
-    add_messages(parser, "the messages they were trained on (default: the file the first read)")
+    parser.add_argument("--book", metavar="DIR", help="a run that was trained with --protocol book")
+    add_messages(parser, "the messages they were trained on (default: those of the first DIR)")
     parser.add_argument("--output_dir", type=Path, default=Path("runs/spam_benchmark"), help="default: %(default)s")
 
 
 def check(args: argparse.Namespace) -> None:
     """What can be seen before torch is imported."""
     if len(args.dirs) < 2:
-        raise UsageError("Give at least two runs: one cannot tell how much the numbers depend on the split.")
+        raise UsageError(
+            "Give at least two runs, trained with different --seed: one does not show how much the split matters."
+        )
     for folder in (*args.dirs, *([args.book] if args.book else [])):
-        require_folder(folder)
+        require_spam_run(folder, "benchmark")
     check_messages(args)
 
 
@@ -47,16 +49,16 @@ def run(args: argparse.Namespace) -> None:
     print(report(done.result, done.numbers))
     if done.book_numbers is not None:
         print(f"{done.cards['spam_benchmark_book'].protocol}:\n{table(done.book_numbers)}")
-    print(f"benchmark.json, benchmark.png, predictions.csv and results/ are in {args.output_dir}.")
+    print(f"Wrote {args.output_dir} (benchmark.json, benchmark.png, predictions.csv, results/).")
 
 
 def report(result: Mapping, numbers: Mapping[str, Mapping[str, "Metric"]]) -> str:
-    """What `summarize` found, as text: the table, the tests and the conclusion."""
+    """The result of `summarize` as text: the table, the tests and the conclusion."""
     lines = [table(numbers)]
     for test in result["mcnemar"]:
         lines.append(
-            "split {split_seed}: {only_ours_right} messages only the GPT classified rightly, {only_theirs_right} only"
-            " {best} (McNemar p = {p_value:.2f})".format(best=result["best_linear_model"], **test)
+            "split {split_seed}: {only_ours_right} messages only the GPT got right, {only_theirs_right} only {best}"
+            " (McNemar p = {p_value:.2f})".format(best=result["best_linear_model"], **test)
         )
     lines.append(result["conclusion"])
     return "\n".join(lines)

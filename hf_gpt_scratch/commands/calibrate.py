@@ -1,11 +1,19 @@
 """`hf-gpt-scratch calibrate`: the probabilities and the threshold of a spam classifier."""
 
 import argparse
+import shlex
 from typing import TYPE_CHECKING
 
 from ..utils.errors import UsageError
-from ..utils.files import require_folder
-from .arguments import add_device_options, add_messages, check_messages, placement, probability
+from .arguments import (
+    add_device_options,
+    add_messages,
+    check_messages,
+    placement,
+    probability,
+    require_local,
+    require_spam_run,
+)
 
 if TYPE_CHECKING:
     from ..evaluation.text_classification.calibration import Fitted
@@ -15,15 +23,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = """\
 Fits the probabilities and the threshold of a spam classifier to its validation set, and keeps them in its config.
 
-The temperature makes the probabilities as likely as they can be. `--precision X` then sets the threshold to the one
-that catches the most spam of those with a precision of at least X, even if the share of ham taken for spam is as high
-as the validation set leaves possible. `--prevalence P` is for messages of which another share is spam. What becomes of
-the test set is shown, written to DIR/results/calibration.json and drawn in DIR/plots/calibration.png.
-`hf-gpt-scratch classify` applies it."""
-    parser.epilog = "Example: hf-gpt-scratch calibrate runs/spam --precision 0.95"
+The temperature (Guo et al. 2017) makes the probabilities fit the labels best. `--precision X` sets the threshold that
+catches the most spam at a precision of at least X, with 95 % confidence; a small validation set can promise little,
+and the command then says how much. `--prevalence P` is for use where another share of the messages is spam. Prints the
+numbers of the test set before and after, and writes them to DIR/results/calibration.json, with a picture in
+DIR/plots/calibration.png. `hf-gpt-scratch classify` and the pages then use the calibration."""
+    parser.epilog = "Example: hf-gpt-scratch calibrate runs/demo/spam"
     parser.add_argument("dir", metavar="DIR", help="an output folder of `hf-gpt-scratch train spam`")
-    add_messages(parser, "the messages it was trained on (default: the file that it read)")
-    parser.add_argument("--precision", type=probability, help="that the threshold must keep (default: threshold 0.5)")
+    add_messages(parser, "the messages it was trained on (default: the same file or data set)")
+    parser.add_argument("--precision", type=probability, help="precision to keep (default: a threshold of 0.5)")
     parser.add_argument("--prevalence", type=probability, help="share of spam (default: that of the validation set)")
     add_device_options(parser)
 
@@ -32,7 +40,8 @@ def check(args: argparse.Namespace) -> None:
     """What can be seen before torch is imported."""
     if args.prevalence == 1 or args.precision == 1:
         raise UsageError("--precision and --prevalence must be below 1.")
-    require_folder(args.dir)
+    require_local(args.dir, "calibrate", "as it reads metrics.json, which is never pushed, and writes into it")
+    require_spam_run(args.dir, "calibrate")
     check_messages(args)
 
 
@@ -47,18 +56,21 @@ def run(args: argparse.Namespace) -> None:
 
 
 def report(fitted: "Fitted") -> str:
-    """The test set's numbers as a table, what config.json keeps, and what that promises."""
+    """The test set's numbers as a table, what config.json now holds, and what that promises."""
     numbers, folder = fitted.numbers, fitted.run.folder
     lines = [f"{'test set':20}" + "".join(f"{name:>24}" for name in numbers)]
     for name in next(iter(numbers.values())):
         lines.append(f"{name:20}" + "".join(f"{_cell(metrics[name]):>24}" for metrics in numbers.values()))
     found = fitted.calibration
-    values = f"Temperature {found.temperature:.3f}, shift {found.shift:.3f}, threshold {found.threshold:.4f}"
-    lines.append(f"{values}, kept in {folder / 'config.json'}.")
+    values = f"temperature {found.temperature:.3f}, shift {found.shift:.3f}, threshold {found.threshold:.4f}"
+    lines.append(f"Wrote {folder / 'config.json'} ({values}).")
     if fitted.promised is not None:
         share = f"{fitted.prevalence:.1%}"
-        lines.append(f"By the validation set, precision is at least {fitted.promised:.3f} where {share} are spam.")
-    lines.append(f"The numbers are in {folder / 'results'}, their picture in {folder / 'plots'}.")
+        lines.append(
+            f"Precision is at least {fitted.promised:.3f} with 95 % confidence where {share} of the messages are spam."
+        )
+    lines.append(f"Wrote {folder / 'results' / 'calibration.json'} and {folder / 'plots' / 'calibration.png'}.")
+    lines.append(f'Next: hf-gpt-scratch classify {shlex.quote(str(folder))} "Win a free prize now"')
     return "\n".join(lines)
 
 

@@ -25,9 +25,9 @@ ENDS, RESETS = ("/quit", "/exit", "quit", "exit"), ("/reset", "/new")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Reads questions, one a line, and prints the answers. A line may also be one of these commands:\n\n"
+        "Reads questions, one a line, and prints the answers. A line may also be a command:\n\n"
         f"{HELP}\n\n"
-        "Of a conversation too long for the model, the oldest questions and answers are dropped."
+        "Where a conversation is too long for the model, its oldest part is dropped."
     )
     parser.epilog = (
         "Examples:\n  hf-gpt-scratch chat runs/demo/follower\n"

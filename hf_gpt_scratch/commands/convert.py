@@ -8,17 +8,19 @@ from ..utils.files import require_new, require_present
 from ..utils.terminal import quieten_transformers
 from .arguments import positive
 
+ASSUMED = {"n_head": "{} attention heads", "lora_scale": "a LoRA scale of {}", "activation": "the activation {}"}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Makes a model of this package from a GPT-2 in another format, and compares the logits of the two. It fails on"
-        " any tensor that it does not understand. The weights of a file from anyone are read without running its code."
+        "Converts a GPT-2 checkpoint of another format into a model folder of this package and compares the logits of"
+        " the two. A tensor that is not understood is an error. Pickled files are read without running their code."
     )
     parser.epilog = "Example: hf-gpt-scratch convert openai-community/gpt2 runs/gpt2"
     parser.add_argument(
         "src", metavar="SRC", help="a checkpoint: a file, a folder, or a Hub repository like openai-community/gpt2"
     )
-    parser.add_argument("out", metavar="OUT", help="the model folder to make")
+    parser.add_argument("out", metavar="OUT", help="the model folder to write")
     formats = ["auto", *FORMATS]
     parser.add_argument("--from", dest="format", choices=formats, default="auto", help="SRC's format (default: auto)")
     parser.add_argument(
@@ -27,14 +29,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the tokenizer to save with it: a folder, a Hub repository, or none (default: SRC's own, or GPT-2's)",
     )
     parser.add_argument(
-        "--n-head", type=positive, help="attention heads, for llms-from-scratch, whose file omits them"
+        "--n-head",
+        type=positive,
+        help="for llms-from-scratch, whose files do not hold it: the number of attention heads (default: one for every"
+        " 64 dimensions)",
     )
     parser.add_argument(
-        "--lora-scale", type=float, help="for llms-from-scratch with LoRA: alpha, as in the book, or alpha / rank"
+        "--lora-scale",
+        type=float,
+        help="for llms-from-scratch with LoRA layers: alpha in the book, alpha / rank elsewhere",
     )
-    parser.add_argument("--labels", help="for a classifier of llms-from-scratch: its labels in order, as ham,spam")
     parser.add_argument(
-        "--activation", choices=ACTIVATIONS, help="for nanogpt: gelu_new if saved before July 2023 (default: gelu)"
+        "--labels", help="for a classifier of llms-from-scratch: its labels in order, such as ham,spam"
+    )
+    parser.add_argument(
+        "--activation", choices=ACTIVATIONS, help="for nanogpt: gelu_new if trained before July 2023 (default: gelu)"
     )
     parser.add_argument(
         "--vocab-size", type=positive, help="for nanogpt: cut a padded vocabulary to this many tokens, such as 50257"
@@ -43,9 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check(args: argparse.Namespace) -> None:
-    """What can be seen before torch is imported."""
+    """Checks what needs no torch."""
     if args.size and args.format not in ("auto", "openai-tf"):
-        raise UsageError(f"--size does not apply to {args.format}; OpenAI published it as openai-tf.")
+        raise UsageError(
+            f"--size downloads a checkpoint in the format openai-tf; it does not go with --from {args.format}."
+        )
     if not args.size:
         require_present(args.src)
     if args.tokenizer:
@@ -59,11 +70,22 @@ def run(args: argparse.Namespace) -> None:
 
     if args.size:
         from ..conversion.download import download_openai
+        from ..utils.requirements import require_package
 
+        require_package("tensorflow", "convert", "Reading OpenAI's files")
         download_openai(args.size, args.src)  # while progress bars are still shown
     quieten_transformers()
     names = ("n_head", "lora_scale", "labels", "vocab_size", "activation")
     options = {name: getattr(args, name) for name in names}
     done = convert(args.src, args.out, args.format, args.tokenizer, prove=True, **options)
     print(f"Converted {args.src} ({done.format}) into {done.folder}.")
-    print(f"Its logits differ by at most {done.max_logit_difference:.1e} from the original's.")
+    print(f"Its logits differ by at most {done.max_logit_difference:.1e} from the original's{assuming(done.assumed)}.")
+
+
+def assuming(assumed: dict) -> str:
+    """The end of the sentence about the proof: what it assumed, and with which options to change that."""
+    if not assumed:
+        return ""
+    what = " and ".join(ASSUMED[name].format(value) for name, value in assumed.items())
+    options = " or ".join(f"--{name.replace('_', '-')}" for name in assumed)
+    return f", assuming {what}, which the file does not hold (to change it: {options})"

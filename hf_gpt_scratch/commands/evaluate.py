@@ -1,13 +1,14 @@
 """`hf-gpt-scratch evaluate`: a language model measured by tasks of lm-evaluation-harness."""
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..utils.errors import InputError, UsageError
 from ..utils.files import require_folder, require_present
-from .arguments import add_device_options, count, placement, positive
+from .arguments import add_device_options, count, is_classifier, placement, positive
 
 if TYPE_CHECKING:
     from ..utils.result_card import ResultCard
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Measures a language model by tasks of lm-evaluation-harness, beside what guessing scores. Writes a result"
-        " card for each of --tasks, results/TASK.json, and harness.json, with the numbers of every sub-task."
+        "Measures a language model on tasks of lm-evaluation-harness, next to the scores of guessing. Writes a result"
+        " card for each of --tasks, results/TASK.json, and harness.json with the numbers of every sub-task."
     )
     parser.epilog = (
         "Example: hf-gpt-scratch evaluate openai-community/gpt2 --tasks wikitext --limit 10 --output_dir runs/gpt2"
@@ -24,10 +25,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dir", metavar="DIR", help="a model folder, an adapter's, or a Hub repository")
     parser.add_argument("--tasks", metavar="TASK", nargs="+", required=True, help="such as mmlu or wikitext")
     parser.add_argument(
-        "--include_path", metavar="FOLDER", help="find tasks in its YAML files too; functions they name are run"
+        "--include_path",
+        metavar="FOLDER",
+        help="also find tasks in its YAML files; the Python functions they refer to are run",
     )
-    parser.add_argument("--num_fewshot", metavar="N", type=count, help="few-shot examples before each question")
-    parser.add_argument("--limit", metavar="N", type=positive, help="the first N documents of each task, for a trial")
+    parser.add_argument(
+        "--num_fewshot",
+        metavar="N",
+        type=count,
+        help="few-shot examples before each question (default: as the task says)",
+    )
+    parser.add_argument(
+        "--limit", metavar="N", type=positive, help="only the first N documents of each task, for a trial"
+    )
     parser.add_argument("--batch_size", metavar="N", type=positive, default=8, help="default: 8")
     add_device_options(parser)
     parser.add_argument("--output_dir", metavar="FOLDER", help="where to write (default: DIR)")
@@ -37,7 +47,12 @@ def check(args: argparse.Namespace) -> None:
     """What can be seen before torch is imported."""
     require_present(args.dir)
     if not args.output_dir and not Path(args.dir).is_dir():
-        raise UsageError(f"{args.dir} is no folder here; say with --output_dir where to write.")
+        raise UsageError(f"{args.dir} is not a local folder; give the folder to write with --output_dir.")
+    if is_classifier(args.dir):
+        raise InputError(
+            f"{args.dir} holds a classifier, and evaluate is for language models; `hf-gpt-scratch calibrate"
+            f" {shlex.quote(args.dir)}` measures it on its test set, `benchmark` compares several."
+        )
     if _output(args).is_file():
         raise InputError(f"{_output(args)} is a file; choose another --output_dir.")
     if args.include_path:
@@ -66,7 +81,7 @@ def run(args: argparse.Namespace) -> None:
         **placement(args),
     )
     print(report(cards))
-    print(f"The cards are in {output / 'results'}, the numbers of all sub-tasks in {output / 'harness.json'}.")
+    print(f"Wrote {output / 'results'} (the cards) and {output / 'harness.json'} (the numbers of all sub-tasks).")
 
 
 def report(cards: Sequence["ResultCard"]) -> str:

@@ -11,24 +11,24 @@ from ..utils.terminal import quieten_transformers
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Writes a model of this package in another format: hf-gpt2, the stock GPT-2 of transformers, or gguf, for"
+        "Exports a model of this package: as hf-gpt2, the stock GPT-2 of transformers, or as gguf, for"
         " llama.cpp and Ollama. What was written is read back and compared with the model."
     )
     parser.epilog = "Example: hf-gpt-scratch export runs/demo/writer runs/stock-gpt2 --to hf-gpt2"
     parser.add_argument("dir", metavar="DIR", help="a model folder or a Hub repository")
-    parser.add_argument("out", metavar="OUT", help="the folder to make")
+    parser.add_argument("out", metavar="OUT", help="the folder to write")
     parser.add_argument("--to", required=True, choices=TARGETS, help="the format")
     parser.add_argument("--dtype", choices=GGUF_DTYPES, help="for gguf: the type of the matrices (default: f32)")
     parser.add_argument(
         "--perplexity-text", metavar="FILE", help="for gguf: measure the perplexity on this text, before and after"
     )
-    parser.add_argument("--adapter", metavar="DIR", help="first merge the LoRA adapter in this folder")
+    parser.add_argument("--adapter", metavar="DIR", help="merge the LoRA adapter in this folder into the model first")
 
 
 def check(args: argparse.Namespace) -> None:
-    """What can be seen before torch is imported."""
+    """Checks what needs no torch."""
     if args.to != "gguf" and (args.dtype or args.perplexity_text):
-        raise UsageError("--dtype and --perplexity-text are for --to gguf.")
+        raise UsageError("--dtype and --perplexity-text only go with --to gguf.")
     require_present(args.dir)
     if args.adapter:
         require_folder(args.adapter, "adapter folder")

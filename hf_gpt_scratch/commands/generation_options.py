@@ -14,10 +14,14 @@ def add_sampling(parser: argparse.ArgumentParser, max_new_tokens: int, temperatu
     parser.add_argument(
         "--max-new-tokens",
         type=positive,
+        metavar="N",
         help=f"maximum number of new tokens ({SAVED}, or {max_new_tokens})",
     )
     parser.add_argument(
-        "--temperature", type=at_least_0, help=f"sampling temperature; 0 is greedy ({SAVED}, or {temperature:g})"
+        "--temperature",
+        type=at_least_0,
+        metavar="T",
+        help=f"sampling temperature; 0 is greedy ({SAVED}, or {temperature:g})",
     )
     parser.add_argument(
         "--top-k",
@@ -34,6 +38,7 @@ def add_sampling(parser: argparse.ArgumentParser, max_new_tokens: int, temperatu
     parser.add_argument(
         "--repetition-penalty",
         type=above_0,
+        metavar="R",
         help=f"above 1 makes tokens that occurred before less likely ({SAVED}, or 1)",
     )
     parser.add_argument("--seed", type=int, help="random seed; the same seed gives the same text")

@@ -7,7 +7,7 @@ from pathlib import Path
 from ..utils.errors import InputError, UsageError
 from ..utils.files import require_file, require_present
 from ..utils.text import has_lone_surrogates
-from .arguments import above_0, add_device_options, count, placement, positive
+from .arguments import above_0, add_device_options, count, is_classifier, placement, positive
 
 LONGEST_TIMEOUT = 86_400
 DEFAULTS = {"workers": 4, "timeout": 300.0, "retries": 4, "max_tokens": 512, "seed": 0}
@@ -22,13 +22,13 @@ def seconds(text: str) -> float:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Scores the responses in a file from 0 to 100, or compares those of two files, by an OpenAI-compatible"
-        " endpoint (Ollama, vLLM, llama.cpp...) or by a model in this process. The endpoint's key is taken from the"
-        " environment: OPENAI_API_KEY, or HF_TOKEN for Hugging Face's hosts. A run that was stopped continues when the"
-        " same command is called again."
+        "Scores the responses in a file from 0 to 100, or compares those of two files, with an OpenAI-compatible"
+        " endpoint (Ollama, vLLM, llama.cpp...) or a model in this process. The endpoint's key is read from the"
+        " environment: OPENAI_API_KEY, or HF_TOKEN for Hugging Face's hosts. The same command continues a run that was"
+        " stopped."
     )
     parser.epilog = (
-        "Example: hf-gpt-scratch judge runs/instruct/responses.json --model llama3"
+        "Example: hf-gpt-scratch judge runs/demo/follower/responses.json --model llama3"
         " --base-url http://localhost:11434/v1"
     )
     parser.add_argument(
@@ -40,14 +40,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--base-url", metavar="URL", help="the endpoint's address, such as http://localhost:11434/v1")
     parser.add_argument("--model", metavar="NAME", help="the endpoint's model, such as llama3")
-    parser.add_argument("--judge-model", metavar="DIR", help="judge by the language model in this folder, no server")
-    parser.add_argument("--output", metavar="FILE", help="what to write (default: judge.json beside the first file)")
+    parser.add_argument(
+        "--judge-model", metavar="DIR", help="judge with the language model in this folder, without a server"
+    )
+    parser.add_argument(
+        "--output", metavar="FILE", help="the file to write (default: judge.json next to the first file)"
+    )
     settings = {
         "workers": (positive, "requests at a time"),
-        "timeout": (seconds, "seconds to wait for an answer, enough for a CPU"),
-        "retries": (count, "how often a request is sent again after an error that may pass"),
-        "max_tokens": (positive, "maximum tokens of an answer, reasoning included"),
-        "seed": (int, "random seed of the requests, whose sampling temperature is 0"),
+        "timeout": (seconds, "seconds to wait for an answer"),
+        "retries": (count, "how often to repeat a request after a temporary error"),
+        "max_tokens": (positive, "maximum length of an answer in tokens, reasoning included"),
+        "seed": (int, "random seed of the requests; their temperature is 0"),
     }
     for name, (kind, help) in settings.items():
         default = DEFAULTS[name]
@@ -66,11 +70,15 @@ def check(args: argparse.Namespace) -> None:
         raise UsageError("Give --base-url and --model of an endpoint, or --judge-model with a model's folder.")
     names = (*args.responses, args.base_url, args.model, args.judge_model, args.output)
     if any(has_lone_surrogates(name) for name in names if name):
-        raise UsageError("The names of files and models must be UTF-8 text, as they are written into the result.")
+        raise UsageError("The names of files and models must be UTF-8 text, since they are written into the result.")
     for file in args.responses:
+        if (inside := Path(file) / "responses.json").is_file():
+            raise InputError(f"{file} is a folder; give the file {inside}.")
         require_file(file)
     if args.judge_model:
         require_present(args.judge_model)
+        if is_classifier(args.judge_model):
+            raise InputError(f"{args.judge_model} holds a classifier; give --judge-model a language model.")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -95,7 +103,7 @@ def run(args: argparse.Namespace) -> None:
     result = measure(judge, rows, journal, {"data": data, "command": _command(args)})
     write(result, judge.name, output)
     print(report(result, judge.name))
-    print(f"The answers and all numbers are in {output}, their picture in {output.with_suffix('.png')}.")
+    print(f"Wrote {output} (the judge's answers and all numbers) and {output.with_suffix('.png')}.")
     # What is not kept: all is answered, or a model in this process would fail at the same questions again.
     if args.judge_model or not result["n_failed"]:
         journal.unlink(missing_ok=True)
@@ -151,12 +159,10 @@ def report(result: dict, judge: str) -> str:
     lines = [f"{result['n']} {'pairs' if is_comparison else 'responses'} judged by {judge}: {counts}."]
     if "mean_probability_mass" in result:
         mass = f"{result['mean_probability_mass']:.1%}"
-        lines.append(
-            f"Before the scores are made of them, the answers asked for have a probability of {mass} together."
-        )
+        lines.append(f"The model gives {mass} of its probability to the answers it was asked for; only these count.")
     if n := result.get("n_truncated"):
         prompts = "1 prompt was" if n == 1 else f"{n} prompts were"
-        lines.append(f"{prompts} too long for the judge, so the responses were cut.")
+        lines.append(f"{prompts} too long for the judge, so its responses were cut.")
     if result["n_unparsed"]:
         lines += _about_unparsable(result)
     if result["n_scored"]:
@@ -178,10 +184,10 @@ def _about_unparsable(result: dict) -> list[str]:
 def _comparison(result: dict) -> list[str]:
     interval = " (95 % interval {:.1%} to {:.1%})".format(*result["interval"]) if result["interval"] else ""
     return [
-        f"A gets {result['win_rate']:.1%}{interval}. Wins in both orders: A {result['wins']}, B {result['losses']},"
-        f" neither {result['ties']}.",
-        f"Both orders agree on {result['consistency']:.1%}; the first position gets"
-        f" {result['first_position_rate']:.1%}.",
+        f"Win rate of A: {result['win_rate']:.1%}{interval}. Wins in both orders: A {result['wins']}, B"
+        f" {result['losses']}, neither {result['ties']}.",
+        f"Both orders agree on {result['consistency']:.1%} of the questions; the answer shown first gets"
+        f" {result['first_position_rate']:.1%} of the points.",
     ]
 
 
@@ -192,7 +198,7 @@ def _scores(result: dict) -> list[str]:
     edges, bars = result["histogram"]["edges"], result["histogram"]["counts"]
     for start, end, number in zip(edges, edges[1:], bars):
         lines.append(f"{start:4}-{end:<3} {number:6}  {'█' * round(40 * number / max(bars))}".rstrip())
-    lines.append("The worst:")
+    lines.append("The lowest scores:")
     for item in result["worst"]:
         question, response = _short(f"{item['instruction']} {item['input']}"), _short(item["model_response"])
         lines.append(f"{item['score']:6.1f}  {question}  ->  {response}")

@@ -7,11 +7,11 @@ from ..utils.files import require_folder
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Draws the comparison of runs that were evaluated: report.md with tables, a picture for each table and"
-        " report.json. Only results of the same task, protocol and data stand in one table."
+        "Compares runs that were evaluated: writes report.md with tables, a picture for each table, and report.json."
+        " A table holds results of the same task, protocol and data only."
     )
-    parser.epilog = "Example: hf-gpt-scratch report runs/spam runs/spam-lora --output_dir runs/report"
-    parser.add_argument("runs", metavar="RUN", nargs="+", help="a run's folder, in which results/*.json are")
+    parser.epilog = "Example: hf-gpt-scratch report runs/demo/spam runs/demo/follower --output_dir runs/report"
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="a run's folder with results/*.json")
     parser.add_argument("--output_dir", metavar="DIR", default="runs/report", help="default: runs/report")
 
 
@@ -28,4 +28,4 @@ def run(args: argparse.Namespace) -> None:
     groups = read_groups(args.runs)
     path = write_report(groups, args.output_dir)
     tables = "1 table" if len(groups) == 1 else f"{len(groups)} tables"
-    print(f"The comparison, {tables} with a picture each, is in {path}; report.json beside it is for programs.")
+    print(f"Wrote {path} ({tables} with a picture each) and {path.with_name('report.json')} for programs.")

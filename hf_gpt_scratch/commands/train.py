@@ -1,15 +1,16 @@
 """
 `hf-gpt-scratch train JOB [CONFIG] [--key value ...]`: one of the jobs of `hf_gpt_scratch.training`.
 
-A job has some 150 options, most of them transformers' TrainingArguments. Only the job itself can list and read them,
-with torch and transformers imported, so its words are passed on as they are, after a look at what is wrong in them.
+A job has some 150 options, most of them transformers' TrainingArguments. Reading them needs torch and transformers, so
+the job's words are passed on as they are, after a check for what is wrong in them. `--help` needs neither.
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from ..training import configs
+from ..training import configs, job_help
 
 
 class Job:
@@ -19,26 +20,31 @@ class Job:
         self.name = name
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Names the arguments for a shell's completion, which is all that they are good for here."""
+        """Adds the arguments for a shell's completion only."""
         parser.parse_words = self.parse
         names = configs.names(self.name)
+        parser.add_argument("--help-all", action="store_true")
         parser.add_argument("config", metavar="CONFIG", nargs="?", choices=names)
         parser.add_argument("--config", metavar="CONFIG", choices=names)
-        for name in sorted(configs.option_names(self.name)):
+        for name in sorted(job_help.option_names(self.name)):
             parser.add_argument(f"--{name}")
 
     def parse(self, words: Sequence[str], namespace: argparse.Namespace | None = None):
-        """In place of argparse's method: keeps the words as they are."""
+        """In place of argparse's method: keeps the words as they are, but for `--help`."""
+        if {"-h", "--help"} & set(words):
+            print(job_help.help_text(self.name, configs.names(self.name)), end="")
+            sys.exit(0)
         return argparse.Namespace(words=list(words), run=self.run, check=self.check), []
 
     def check(self, args: argparse.Namespace) -> None:
         """What can be seen before torch is imported."""
-        if not {"-h", "--help"} & set(args.words):
+        if "--help-all" not in args.words:
             configs.check_words(args.words, self.name)
 
     def run(self, args: argparse.Namespace) -> None:
         """The command."""
-        import_module(f"..training.{self.name}", __package__).main(args.words, args.program)
+        words = ["--help"] if "--help-all" in args.words else args.words
+        import_module(f"..training.{self.name}", __package__).main(words, args.program)
 
 
 PRETRAIN, SPAM, INSTRUCT = Job("pretrain"), Job("spam"), Job("instruct")

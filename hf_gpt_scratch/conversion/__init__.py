@@ -7,5 +7,5 @@ Checkpoints of the GPT-2 family, into this package's model and out of it, tensor
     convert, proof       in: the model's folder, proven by independent_forward, the format's own computation
     export, gguf         out: native (a folder of ours, opened) as stock GPT-2, or as llama.cpp's GGUF
     checkpoint, torch_file, safetensors_file             tensors in files from anyone, one at a time in memory
-    tokenizers, download, choices                        what lies beside, OpenAI's files, the names to choose from
+    tokenizers, download, choices                        what goes beside, OpenAI's files, the names to choose from
 """

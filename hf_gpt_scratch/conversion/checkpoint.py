@@ -19,7 +19,7 @@ class Checkpoint:
     either. Nothing is unpickled but tensors.
 
     Raises:
-        InputError: when there is no such file, a shard is missing or lies elsewhere, or a file is damaged.
+        InputError: when there is no such file, a shard is missing or in another folder, or a file is damaged.
     """
 
     def __init__(self, folder: str | os.PathLike):
@@ -58,13 +58,13 @@ class Checkpoint:
     def _files_of_index(self, name: str) -> list[str]:
         weight_map = read_json_object(self.folder / name, object_pairs_hook=_without_twins).get("weight_map")
         if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
-            raise InputError(f"{self.folder / name} is not an index of shards: its weight_map must name files.")
+            raise InputError(f"{self.folder / name} is not an index of shards: its weight_map must hold file names.")
         files = sorted(set(weight_map.values()))
         for file in files:
             if Path(file).name != file:
                 raise InputError(f"{self.folder / name} points outside its folder, to {file}.")
             if not (self.folder / file).is_file():
-                raise InputError(f"{self.folder} lacks the shard {file}, which {name} names.")
+                raise InputError(f"{self.folder} lacks the shard {file} listed in {name}.")
         return files
 
     def _read_header(self, file: str) -> dict[str, tuple[tuple[int, ...], torch.dtype | None]]:
@@ -74,7 +74,7 @@ class Checkpoint:
         try:
             with safe_open(self.folder / file, framework="pt") as tensors:  # which bounds the header's length
                 _check_header(self.folder / file)
-                slices = {key: tensors.get_slice(key) for key in tensors.keys()}  # noqa: SIM118 (it is no dict)
+                slices = {key: tensors.get_slice(key) for key in tensors.keys()}  # noqa: SIM118 (not a dict)
                 return {key: (tuple(part.get_shape()), DTYPES.get(part.get_dtype())) for key, part in slices.items()}
         except (SafetensorError, ValueError) as error:
             raise InputError(f"{self.folder / file} is damaged or cut short ({error}).") from None
@@ -95,5 +95,5 @@ def _without_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
     entries = dict(pairs)
     if len(entries) < len(pairs):
         key = next(key for number, (key, _) in enumerate(pairs) if key in dict(pairs[:number]))
-        raise ValueError(f"{key} stands there twice")
+        raise ValueError(f"{key} occurs twice")
     return entries

@@ -24,11 +24,17 @@ from .tokenizers import tokenizer_for
 
 @dataclass(frozen=True)
 class Conversion:
-    """The folder a checkpoint became, what it was, and how far the logits are apart, where that was measured."""
+    """
+    The folder a checkpoint became, its format, and how far the logits are apart, where that was measured.
+
+    `assumed` has the settings that the checkpoint does not hold and the difference therefore cannot test, such as the
+    number of attention heads of the book's files.
+    """
 
     folder: Path
     format: str
     max_logit_difference: float | None
+    assumed: dict[str, int | float | str]
 
 
 def convert(
@@ -44,12 +50,12 @@ def convert(
 
     Args:
         src: a local file or folder, or a Hub repository such as `openai-community/gpt2`.
-        out: the folder to make; it must not be there yet.
+        out: the folder to make; it must not exist yet.
         format: one of `choices.FORMATS`, or "auto" to find it out.
         tokenizer: a folder or a Hub repository with the tokenizer to put beside the model, or "none"; by default the
             source's own, or GPT-2's.
         prove: compare the result's logits, computed where this package is not installed, with the source's own
-            arithmetic, and keep the difference in `conversion.json`.
+            arithmetic, and record the difference in `conversion.json`.
         options: the format's own, see `open_source`.
 
     Raises:
@@ -81,8 +87,9 @@ def convert(
             difference = proof.prove(source, partial)
             hashes = {file.name: sha256(file) for file in source.files}
             record = {"source": recorded_source(str(src)), "format": source.format, "sha256": hashes}
+            record["assumed"] = source.assumed
             write_json(partial / "conversion.json", {**record, "max_logit_difference": difference, **environment()})
-    return Conversion(Path(out), source.format, difference)
+    return Conversion(Path(out), source.format, difference, source.assumed)
 
 
 def _plan(source: Source, name: str) -> tuple[dict[str, torch.Tensor], Callable[[str], torch.Tensor]]:
@@ -90,7 +97,7 @@ def _plan(source: Source, name: str) -> tuple[dict[str, torch.Tensor], Callable[
     Our tensors to write, by name, without memory, and what reads one of them from the source.
 
     Raises:
-        InputError: when the source's tensors are not those that its configuration promises; `name` is its name then.
+        InputError: when the source's tensors are not those that its configuration asks for; `name` names the source.
     """
     shapes = native_shapes(source.config, source.architecture)
     expected = {row.theirs: row.their_shape(shapes[ours] for ours in row.ours) for row in source.key_map}

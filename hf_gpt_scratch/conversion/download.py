@@ -55,7 +55,7 @@ BROKEN = {"ConnectError": "no connection", "ConnectTimeout": "no answer", "ReadT
 
 
 class Damaged(Exception):
-    """What arrived is not the file; the message says why."""
+    """What arrived is not the file that was asked for; the message says why."""
 
 
 class Broken(Exception):
@@ -70,8 +70,8 @@ def download_openai(size: str, folder: str | os.PathLike) -> list[Path]:
     interruption left under it is continued, also by a later call.
 
     Raises:
-        UsageError: when `size` is none of `OPENAI_SIZES`.
-        InputError: when a file can be had from neither host, or one that is there already is not OpenAI's.
+        UsageError: when `size` is not one of `OPENAI_SIZES`.
+        InputError: when a file cannot be downloaded from either host, or one that is there already is not OpenAI's.
     """
     if size not in OPENAI_SIZES:
         raise UsageError(f"There is no GPT-2 of size {size}; OpenAI published {', '.join(OPENAI_SIZES)}.")
@@ -87,7 +87,9 @@ def download_openai(size: str, folder: str | os.PathLike) -> list[Path]:
             if not path.exists():
                 _download(f"{size}/{name}", path, expected)
             elif expected and sha256(path) != expected:
-                raise InputError(f"{path} is not the file of GPT-2 {size} (its SHA-256 is another); delete it first.")
+                raise InputError(
+                    f"{path} is not OpenAI's file of GPT-2 {size} (its SHA-256 differs): delete it and try again."
+                )
     finally:
         if is_new and not any(folder.iterdir()):
             folder.rmdir()
@@ -113,7 +115,7 @@ def _download(remote: str, path: Path, expected: str | None) -> None:
             if not again:
                 break
         reasons.append(f"{host}: {reason}")
-    raise InputError(f"{path.name} could not be downloaded ({'; '.join(reasons)}).")
+    raise InputError(f"{path.name} could not be downloaded ({'; '.join(reasons)}): check the network and try again.")
 
 
 def _continue(url: str, partial: Path, expected: str | None) -> None:
@@ -144,7 +146,7 @@ def _continue(url: str, partial: Path, expected: str | None) -> None:
 def _promised_part(answer, start: int) -> tuple[int, int | None]:
     """Where the part that the server sends begins, and the length of the whole file, where it tells."""
     if answer.status_code == 416:  # Range Not Satisfiable
-        raise Damaged("more was there than the whole file")
+        raise Damaged("more had arrived than the whole file")
     if not answer.is_success:
         raise Broken(f"HTTP status {answer.status_code}")
     if answer.headers.get("Content-Type", "").startswith("text/html"):
@@ -152,7 +154,7 @@ def _promised_part(answer, start: int) -> tuple[int, int | None]:
     if answer.status_code == 206:  # Partial Content
         part = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", answer.headers.get("Content-Range", ""))
         if part is None or int(part[1]) != start:
-            raise Damaged("another part was sent than asked for")
+            raise Damaged("the server sent another part than asked for")
         return start, int(part[2])
     promised = answer.headers.get("Content-Length", "")
     return 0, int(promised) if promised.isdecimal() else None

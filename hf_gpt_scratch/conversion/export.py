@@ -23,10 +23,10 @@ def export(src: str | os.PathLike[str], out: str | os.PathLike[str]) -> Path:
 
     Args:
         src: a folder of this package's model, or a Hub repository of one.
-        out: the folder to make, which is returned; it must not be there yet.
+        out: the folder to make, which is returned; it must not exist yet.
 
     Raises:
-        InputError: when `src` is not such a folder, or its keys or shapes are not those its config promises.
+        InputError: when `src` is not such a folder, or its keys or shapes are not those its config asks for.
 
     Example:
         >>> from hf_gpt_scratch import export
@@ -83,7 +83,7 @@ class _ExportedTensors:
 
 
 def _check_way_back(folder: Path, tensors: _ExportedTensors) -> None:
-    """Raises `InputError` unless the exported folder, read back, holds our tensors to the bit."""
+    """Raises `InputError` unless the exported folder, read back, holds our tensors bit for bit."""
     source, names = hf_gpt2.open_source(folder), set(tensors.shapes)
     for row in source.key_map:
         for name, tensor in row.to_ours(source.tensors[row.theirs]).items():

@@ -11,7 +11,6 @@ import os
 import re
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from ..tokenizer import load_tokenizer
 from ..utils.errors import InputError
 from ..utils.files import atomic_folder, write_json
 from ..utils.provenance import environment, recorded_source, sha256
+from ..utils.requirements import require_package
 from .checkpoint import Checkpoint
 from .key_map import QKV, KeyMapping, expand
 from .native import NativeModel, open_native
@@ -36,7 +36,7 @@ FILE = "model.gguf"
 # For each of `choices.GGUF_DTYPES`, by their names in the gguf package, the file's type and that of the matrices; all
 # else stays F32.
 DTYPES = {"f32": ("ALL_F32", "F32"), "f16": ("MOSTLY_F16", "F16"), "q8_0": ("MOSTLY_Q8_0", "Q8_0")}
-TOLERANCE = 1e-4  # of the largest logit, for f32; the others are what they are, and reported
+TOLERANCE = 1e-4  # of the largest logit, for f32; the error of the other types is reported, not limited
 
 LAYERS = {
     "blk.{i}.attn_norm": ("h.{i}.ln_1",),
@@ -57,7 +57,7 @@ TABLE = (
     ),
 )
 
-# What tokenizers of this family cut differently: contractions, digits, runs of spaces, letters beyond ASCII.
+# What tokenizers of this family split differently: contractions, digits, runs of spaces, letters beyond ASCII.
 PROBE = "It's 2024: we've 3  apples,\n\n\tthey'll cost €1234.50 — Ünïcödé, 日本語 🙂!! <|endoftext|> end  \n"
 
 
@@ -82,19 +82,18 @@ def export_gguf(
 ) -> GGUFExport:
     """
     Writes a language model of this package as `out/model.gguf`, one tensor at a time, reads it back with
-    transformers' own GGUF reader and compares the logits and the tokenizer with the source's. Beside it lies Ollama's
-    `Modelfile`, with the Alpaca prompt where the tokenizer has that as its chat template.
+    transformers' own GGUF reader and compares the logits and the tokenizer with the source's. Ollama's
+    `Modelfile` is written beside it, with the Alpaca prompt where the tokenizer has that as its chat template.
 
     Args:
         dtype: of the matrices: "f32", "f16" or "q8_0" (blocks of 32 weights, 8 bits each and a scale).
         text: a file to measure the perplexity on, before and after.
 
     Raises:
-        InputError: when `src` is no language model that GGUF's "gpt2" can express, the gguf package is missing, or
-            what was written does not read back the same; then nothing is left.
+        InputError: when GGUF's "gpt2" cannot express `src`, the gguf package is missing, or what was written does not
+            read back the same; then nothing is left behind.
     """
-    if find_spec("gguf") is None:
-        raise InputError("GGUF needs the package gguf: pip install 'hf-gpt-scratch[convert]'.")
+    require_package("gguf", "convert", "GGUF")
     folder = resolve_source(str(src))
     native = open_native(folder, (GPTScratchForCausalLM.__name__,), "GGUF")
     _check_settings(folder, native.config, dtype)
@@ -128,12 +127,13 @@ def export_gguf(
 def _check_settings(folder: Path, config: GPTScratchConfig, dtype: str) -> None:
     if config.activation_function not in ("gelu_new", "gelu_pytorch_tanh"):
         raise InputError(
-            f"{folder} computes with {config.activation_function}; GGUF's gpt2 knows only the tanh GELU, gelu_new."
+            f"{folder} uses the activation {config.activation_function}, but GGUF's gpt2 only has the tanh GELU,"
+            " gelu_new."
         )
     if dtype == "q8_0" and (config.n_embd % 32 or (config.n_inner or 0) % 32):
         raise InputError(
             f"q8_0 needs rows of a multiple of 32 weights, but n_embd is {config.n_embd} and n_inner"
-            f" {config.n_inner or 4 * config.n_embd}; take f16."
+            f" {config.n_inner or 4 * config.n_embd}: choose --dtype f16."
         )
 
 
@@ -145,12 +145,12 @@ def _read_text(path: str | os.PathLike[str] | None, tokenizer: PreTrainedTokeniz
         raise InputError(f"{path} is not UTF-8 text ({error.reason}).") from None
     ids = torch.tensor(tokenizer(content, verbose=False)["input_ids"], dtype=torch.long)
     if path is not None and len(ids) < 2:
-        raise InputError(f"{path} is too short to measure a perplexity on.")
+        raise InputError(f"{path} is too short to measure a perplexity on: it has fewer than two tokens.")
     return content, ids
 
 
 def _write_modelfile(folder: Path, config: GPTScratchConfig, tokenizer: PreTrainedTokenizerBase) -> None:
-    # Ollama has a template language of its own; of others than ours it is told nothing but the prompt.
+    # Ollama has a template language of its own: a chat template other than ours is not translated.
     template = OLLAMA_TEMPLATE if tokenizer.chat_template == CHAT_TEMPLATE else "{{ .Prompt }}"
     (folder / "Modelfile").write_text(
         f'FROM ./{FILE}\nTEMPLATE """{template}"""\n'
@@ -163,7 +163,7 @@ def _check_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase, text: str
     written = AutoTokenizer.from_pretrained(folder, gguf_file=FILE)
     for sample in (PROBE, text):
         if written(sample, verbose=False)["input_ids"] != tokenizer(sample, verbose=False)["input_ids"]:
-            raise InputError("The GGUF's tokenizer cuts text differently from the source's; nothing was written.")
+            raise InputError("The GGUF's tokenizer splits text differently from the source's; nothing was written.")
 
 
 def _read_back(folder: Path, config: GPTScratchConfig) -> PreTrainedModel:
@@ -179,18 +179,20 @@ def _tokenizer_entries(tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> t
     model, split = parts["model"], parts["pre_tokenizer"] or {"type": "none"}
     steps = split["pretokenizers"] if split["type"] == "Sequence" else [split]
     if any(step["type"] == "Digits" and step["individual_digits"] for step in steps):
-        raise InputError("GGUF's gpt2 tokenizer cannot make every digit a token, as this one does.")
+        raise InputError(
+            "GGUF's gpt2 tokenizer cannot split numbers into digits, as this one does (individual_digits)."
+        )
     plain = len(steps) == 1 and steps[0]["type"] == "ByteLevel"
     plain = plain and not steps[0]["add_prefix_space"] and steps[0].get("use_regex", True)
     plain = plain and model["type"] == "BPE" and not any(map(model.get, ("ignore_merges", "byte_fallback")))
     plain = plain and not parts["normalizer"] and tokenizer.num_special_tokens_to_add() == 0
     if not plain or any(token["lstrip"] or token["rstrip"] or token["single_word"] for token in parts["added_tokens"]):
-        raise InputError("GGUF's gpt2 tokenizer is GPT-2's byte-level BPE; this one cuts text in another way.")
+        raise InputError("GGUF's gpt2 tokenizer is GPT-2's byte-level BPE, but this one splits text differently.")
     if tokenizer.eos_token is None:
         raise InputError("The tokenizer has no EOS token, without which llama.cpp would never stop.")
     token_of = {number: token for token, number in tokenizer.get_vocab().items()}
     if max(token_of) >= vocab_size:
-        raise InputError(f"The tokenizer has tokens up to {max(token_of)}, but the model only {vocab_size} of them.")
+        raise InputError(f"The tokenizer has tokens up to {max(token_of)}, but the model only {vocab_size}.")
     added = {
         token["id"]: TokenType.CONTROL if token["special"] else TokenType.USER_DEFINED
         for token in parts["added_tokens"]
@@ -242,7 +244,7 @@ def _add_settings(writer, config: GPTScratchConfig, tokenizer, tokens: list, typ
         if (number := getattr(tokenizer, f"{kind}_token_id")) is not None:
             getattr(writer, f"add_{kind}_token_id")(number)
     if isinstance(tokenizer.chat_template, str):
-        # The tags that mark what to learn are of transformers alone.
+        # Only transformers knows the tags that mark what to learn.
         writer.add_chat_template(re.sub(r"{%-? *(end)?generation *-?%}", "", tokenizer.chat_template))
 
 

@@ -89,7 +89,7 @@ def open_source(folder: Path) -> Source:
     Opens a model folder of stock GPT-2.
 
     Raises:
-        InputError: when it is none, or a variant whose computation the model here does not have.
+        InputError: when it is not one, or a variant that computes something this package's model does not.
     """
     settings = read_config(folder, "gpt2")
     checkpoint = Checkpoint(folder)
@@ -102,7 +102,8 @@ def open_source(folder: Path) -> Source:
     tied_head = key_of.pop("lm_head.weight", None) if config.tie_word_embeddings else None
     if tied_head and embeddings in key_of and not torch.equal(checkpoint[tied_head], checkpoint[key_of[embeddings]]):
         raise InputError(
-            "lm_head.weight differs from wte.weight although the config ties them; set tie_word_embeddings to false."
+            "lm_head.weight differs from wte.weight although config.json ties them: set tie_word_embeddings to false"
+            " there."
         )
     head = next((row.theirs for row in HEADS[architecture]), None)
     head = embeddings if head == "lm_head.weight" and config.tie_word_embeddings else head
@@ -119,7 +120,7 @@ def open_source(folder: Path) -> Source:
 
 
 def key_map(architecture: str, n_layer: int, tied: bool) -> list[KeyMapping]:
-    """The rows for one of `HEADS`' architectures; a tied output head is no tensor of its own."""
+    """The rows for one of `HEADS`' architectures; a tied output head has no tensor of its own."""
     prefix = "" if architecture == "GPT2Model" else "transformer."
     base = [row.with_prefix(prefix) for row in expand(BASE, n_layer)]
     return base + [row for row in HEADS[architecture] if not (tied and row is LM_HEAD)]
@@ -146,8 +147,7 @@ def find_architecture(declared: list[str] | None, keys: set[str]) -> str:
     if declared:
         if declared[0] not in HEADS:
             raise InputError(
-                f"The checkpoint is a {declared[0]}, which has no counterpart here; the ones that have are"
-                f" {', '.join(HEADS)}."
+                f"The checkpoint is a {declared[0]}, which cannot be converted; these can: {', '.join(HEADS)}."
             )
         return declared[0]
     if "score.weight" in keys:
@@ -171,11 +171,11 @@ def config_from_stock(settings: dict) -> GPTScratchConfig:
         if getattr(stock, name) != supported
     ]
     if unsupported:
-        raise InputError(f"This GPT-2 variant changes {', '.join(unsupported)}, which the model here does not have.")
+        raise InputError(f"This GPT-2 variant changes {', '.join(unsupported)}, which this package does not support.")
     try:
         config = GPTScratchConfig(**{name: getattr(stock, name) for name in SHARED_SETTINGS})
     except ValueError as error:
-        raise InputError(f"config.json cannot be of a GPT-2: {error}") from None
+        raise InputError(f"config.json does not describe a GPT-2: {error}") from None
     dropouts = (getattr(stock, name, None) for name in ("classifier_dropout", "hidden_dropout"))
     config.classifier_dropout = next((value for value in dropouts if value is not None), config.classifier_dropout)
     return config

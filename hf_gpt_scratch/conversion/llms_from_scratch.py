@@ -58,7 +58,7 @@ ARITHMETIC = {
 }
 LORA = re.compile(r"\.lora\.[AB]$")
 MASK = re.compile(r"trf_blocks\.\d+\.att\.mask")
-HEADS_OF_WIDTH = {768: ("124M", 12), 1024: ("355M", 16), 1280: ("774M", 20), 1600: ("1558M", 25)}
+HEAD_DIM = 64  # of every GPT-2, and of the book's models
 
 
 def open_source(
@@ -72,13 +72,13 @@ def open_source(
     Opens a checkpoint, given what its file holds.
 
     Args:
-        n_head: the number of attention heads, which the file cannot tell.
-        lora_scale: what LoRA's `A @ B` is multiplied by, which it cannot tell either: alpha in the book's first
+        n_head: the number of attention heads, which the file does not hold; by default one for every 64 dimensions.
+        lora_scale: what LoRA's `A @ B` is multiplied by, which it does not hold either: alpha in the book's first
             editions, alpha / rank in later code.
         labels: the classes of a classifier, in order, with commas between them.
 
     Raises:
-        UsageError: when one of the first two is needed and missing, or one is given that nothing in the file asks for.
+        UsageError: when one of the first two is needed and missing, or one is given that the file has no use for.
         InputError: when the tensors do not belong to one GPT.
     """
     tensors: Tensors = TorchTensors(path, content.get("model_state_dict", content))
@@ -88,6 +88,7 @@ def open_source(
     config = _config(path, tensors, n_head)
     n_labels = tensors.shapes["out_head.weight"][0]
     is_classifier = n_labels != config.vocab_size
+    assumed = {"n_head": config.n_head} | ({} if lora_scale is None else {"lora_scale": lora_scale})
     if is_classifier:
         _add_labels(config, path, n_labels, labels)
         config.classifier_bias = "out_head.bias" in tensors.shapes
@@ -109,6 +110,7 @@ def open_source(
             **ARITHMETIC, head="tok_emb.weight" if tied else "out_head.weight", lora_scale=lora_scale
         ),
         files=[path],
+        assumed=assumed,
     )
 
 
@@ -128,8 +130,8 @@ def _merge_lora(path: Path, tensors: Tensors, scale: float | None) -> "MergedLor
     if any(LORA.search(name) for name in tensors.shapes):
         if scale is None:
             raise UsageError(
-                f"{path} has LoRA layers: give by --lora-scale what their A @ B is multiplied by, in the book"
-                " alpha (16), in later code alpha / rank."
+                f"{path} has LoRA layers: pass --lora-scale, what their A @ B is multiplied by (alpha in the book,"
+                " such as 16; alpha / rank in later code)."
             )
         return MergedLora(path, tensors, scale)
     if scale is not None:
@@ -138,16 +140,19 @@ def _merge_lora(path: Path, tensors: Tensors, scale: float | None) -> "MergedLor
 
 
 def _config(path: Path, tensors: Tensors, n_head: int | None) -> GPTScratchConfig:
-    """The configuration that the tensors' shapes tell, without that of the output head."""
+    """The configuration that follows from the tensors' shapes, without that of the output head."""
     shapes = tensors.shapes
     for name in ("tok_emb.weight", "pos_emb.weight", "out_head.weight", "trf_blocks.0.ff.layers.0.weight"):
         if len(shapes.get(name, ())) != 2:
-            raise InputError(f"{path} has no matrix {name}, which every GPT of the book has.")
+            raise InputError(f"{path} lacks the matrix {name}, which every GPT of the book has.")
     vocab_size, n_embd = shapes["tok_emb.weight"]
     if n_head is None:
-        known = HEADS_OF_WIDTH.get(n_embd)
-        hint = f"GPT-2 {known[0]}, of this width, has {known[1]}" if known else f"a divisor of its width, {n_embd}"
-        raise UsageError(f"{path} does not tell the number of attention heads: give --n-head ({hint}).")
+        if n_embd % HEAD_DIM:
+            raise UsageError(
+                f"{path} does not hold the number of attention heads, and its width of {n_embd} is not a multiple of"
+                f" {HEAD_DIM}: pass --n-head, the n_heads it was trained with."
+            )
+        n_head = n_embd // HEAD_DIM
     n_layer = 1 + max(int(found[1]) for name in shapes if (found := re.match(r"trf_blocks\.(\d{1,6})\.", name)))
     check_depth(path, n_layer, tensors)
     return make_config(
@@ -170,7 +175,7 @@ def _add_labels(config: GPTScratchConfig, path: Path, n_labels: int, labels: str
         return
     names = labels.split(",")
     if len(names) != n_labels:
-        raise UsageError(f"{path} has {n_labels} classes, --labels names {len(names)}.")
+        raise UsageError(f"{path} has {n_labels} classes, but --labels has {len(names)} names.")
     config.id2label, config.label2id = dict(enumerate(names)), {name: i for i, name in enumerate(names)}
 
 

@@ -37,7 +37,7 @@ def open_source(path: Path, content: dict, vocab_size: int | None = None, activa
 
     Args:
         vocab_size: cuts a vocabulary that was rounded up.
-        activation: "gelu", or for files of nanoGPT before July 2023, which cannot be told from others, "gelu_new".
+        activation: "gelu", or "gelu_new" for files of nanoGPT before July 2023, which look the same.
 
     Raises:
         InputError: when the settings are missing, or the vocabulary is smaller than `vocab_size`.
@@ -48,7 +48,7 @@ def open_source(path: Path, content: dict, vocab_size: int | None = None, activa
     key_of = key_of_names(tensors.shapes, partial(weight_name, mask=MASK))
     head = key_of.pop("lm_head.weight", None)
     if head and EMBEDDINGS in key_of and not tensors[head].equal(tensors[key_of[EMBEDDINGS]]):
-        raise InputError(f"lm_head.weight and {EMBEDDINGS} differ in {path}, but nanoGPT's are one.")
+        raise InputError(f"lm_head.weight and {EMBEDDINGS} differ in {path}, but nanoGPT ties them.")
     named = Renamed(tensors, key_of)
     if vocab_size is not None:
         if vocab_size > config.vocab_size:
@@ -65,6 +65,7 @@ def open_source(path: Path, content: dict, vocab_size: int | None = None, activa
         arithmetic=replace(ARITHMETIC, activation=ACT2FN[activation]),
         files=[path],
         zeros=frozenset(name for row in table if row not in key_map for name in row.ours),
+        assumed={"activation": activation},
     )
 
 

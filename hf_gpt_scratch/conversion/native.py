@@ -33,14 +33,14 @@ def open_native(folder: Path, architectures: tuple[str, ...], target: str) -> Na
         target: the format to name when the folder holds none of them.
 
     Raises:
-        InputError: when it does, or when its keys or shapes are not those its configuration promises.
+        InputError: when it holds none of them, or when its keys or shapes are not those its configuration asks for.
     """
     settings = read_config(folder, GPTScratchConfig.model_type)
     try:
         config = GPTScratchConfig(**settings)
     except ValueError as error:
-        raise InputError(f"{folder / 'config.json'} cannot be of a model: {error}") from None
-    architecture = (settings.get("architectures") or ["model that names no class"])[0]
+        raise InputError(f"{folder / 'config.json'} does not describe a model: {error}") from None
+    architecture = (settings.get("architectures") or ["model without a class name"])[0]
     if architecture not in architectures:
         raise InputError(f"{folder} holds a {architecture}; {target} takes only {' or '.join(architectures)}.")
     checkpoint = Checkpoint(folder)
@@ -55,7 +55,7 @@ def native_shapes(config: GPTScratchConfig, architecture: str) -> dict[str, tupl
         with torch.device("meta"):
             model = getattr(modeling_gpt_scratch, architecture)(config)
     except (RuntimeError, TypeError) as error:  # sizes beyond all memory
-        raise InputError(f"No model can be made of this configuration ({str(error).splitlines()[0]}).") from None
+        raise InputError(f"No model can be built from this configuration ({str(error).splitlines()[0]}).") from None
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     if config.tie_word_embeddings:
         shapes.pop("lm_head.weight", None)

@@ -13,6 +13,7 @@ import torch
 
 from ..utils.errors import InputError
 from ..utils.files import read_json
+from ..utils.requirements import require_package
 from .independent_forward import Arithmetic
 from .key_map import QKV, KeyMapping, expand
 from .source import Renamed, Source, Tensors, check_depth, key_of_names, make_config
@@ -121,10 +122,9 @@ class Variables:
         # It reports on the processor otherwise, and on arithmetic that nobody does with it here.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-        try:
-            import tensorflow
-        except ImportError:
-            raise InputError(f"Reading {prefix} takes TensorFlow: pip install 'hf-gpt-scratch[convert]'.") from None
+        require_package("tensorflow", "convert", f"Reading {prefix}")
+        import tensorflow
+
         self._prefix = prefix
         try:
             self._reader = tensorflow.train.load_checkpoint(str(prefix))

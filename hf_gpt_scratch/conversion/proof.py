@@ -15,7 +15,8 @@ from .source import Source
 def prove(source: Source, folder: Path) -> float:
     """
     The greatest difference between the logits of the model in `folder`, loaded in a process that cannot import this
-    package, and those of the source's own arithmetic, both in fp32 on the same token ids.
+    package, and those of the source's own arithmetic, both in fp32 on the same token ids. What the source does not
+    hold (`Source.assumed`) enters both, and is not tested.
 
     Raises:
         InputError: when the folder does not load there, or the difference is more than rounding makes.

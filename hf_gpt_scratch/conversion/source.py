@@ -17,7 +17,7 @@ class Tensors(Protocol):
     """A checkpoint's tensors, read one at a time."""
 
     shapes: dict[str, tuple[int, ...]]
-    dtypes: dict[str, torch.dtype | None]  # None for what no weight is
+    dtypes: dict[str, torch.dtype | None]  # None for a type that no weight has
 
     def __getitem__(self, name: str) -> torch.Tensor: ...
 
@@ -47,9 +47,11 @@ class Source:
         tensors: them, by the names in `key_map`.
         arithmetic: how the format itself computes with them, to prove the conversion by.
         files: the files that hold them.
-        zeros: those of our tensors that the format does without, because it adds nothing there.
-        originals: its tensors before any were merged, for the proof, where that is not the same.
-        folder: where a tokenizer and a generation config may lie beside them.
+        zeros: those of our tensors that the format omits, because it adds nothing there.
+        originals: its tensors before any were merged, for the proof, where those are not the same.
+        folder: where a tokenizer and a generation config may be found beside them.
+        assumed: the settings that the files do not hold, by name: given by the user, or a default. The proof computes
+            with them too, so that it cannot tell a wrong one.
     """
 
     format: str
@@ -62,6 +64,7 @@ class Source:
     zeros: frozenset[str] = field(default_factory=frozenset)
     folder: Path | None = None
     originals: Tensors | None = None
+    assumed: dict[str, int | float | str] = field(default_factory=dict)
 
 
 def key_of_names(keys, normalize) -> dict[str, str]:
@@ -103,10 +106,10 @@ def make_config(path: Path, **settings) -> GPTScratchConfig:
         eos = 50256 if settings["vocab_size"] > 50256 else None
         return GPTScratchConfig(**settings, bos_token_id=eos, eos_token_id=eos)
     except ValueError as error:
-        raise InputError(f"{path} cannot be of a GPT: {error}") from None
+        raise InputError(f"{path} does not describe a GPT: {error}") from None
 
 
 def check_depth(path: Path, n_layer: int, tensors: Tensors) -> None:
     """Raises `InputError` for more blocks than there are tensors, before a table of their names fills the memory."""
     if n_layer > len(tensors.shapes):
-        raise InputError(f"{path} promises {n_layer} blocks, but holds {len(tensors.shapes)} tensors.")
+        raise InputError(f"{path} claims to have {n_layer} blocks, but holds only {len(tensors.shapes)} tensors.")

@@ -17,7 +17,7 @@ def tokenizer_for(source: Source, wanted: str | None = None) -> PreTrainedTokeni
     The tokenizer to put beside a converted model.
 
     Args:
-        wanted: a folder or a Hub repository, or "none". By default the one that lies beside the source; for a format
+        wanted: a folder or a Hub repository, or "none". By default the one beside the source; for a format
             that has none of its own, GPT-2's.
 
     Raises:
@@ -31,8 +31,8 @@ def tokenizer_for(source: Source, wanted: str | None = None) -> PreTrainedTokeni
         # Fewer tokens than the model has are common, as vocabularies are rounded up.
         if tokenizer is not None and (largest := max(tokenizer.get_vocab().values())) >= size:
             raise InputError(
-                f"The tokenizer in {source.folder} has tokens up to {largest}, the model only {size} of them: give the"
-                " one it was trained with by --tokenizer, or none."
+                f"The tokenizer in {source.folder} has tokens up to {largest}, but the model only {size}: pass the one"
+                " it was trained with as --tokenizer DIR, or --tokenizer none."
             )
         return tokenizer
     try:
@@ -41,14 +41,14 @@ def tokenizer_for(source: Source, wanted: str | None = None) -> PreTrainedTokeni
         if wanted:
             raise
         raise InputError(
-            f"GPT-2's tokenizer could not be had from {GPT2_REPOSITORY}: give a folder that holds one by --tokenizer,"
-            " or none."
+            f"GPT-2's tokenizer could not be downloaded from {GPT2_REPOSITORY} (no network?): pass a folder that holds"
+            " one as --tokenizer DIR, or --tokenizer none."
         ) from None
     # A model's vocabulary may be rounded up to a multiple of 128, for speed.
     if not len(tokenizer) <= size < len(tokenizer) + 128:
         raise InputError(
-            f"The tokenizer {wanted or 'of GPT-2'} has {len(tokenizer)} tokens, the model {size}: give the one it was"
-            " trained with by --tokenizer, or none."
+            f"{wanted or GPT2_REPOSITORY}'s tokenizer has {len(tokenizer)} tokens, but the model {size}: pass the one"
+            " it was trained with as --tokenizer DIR, or --tokenizer none."
         )
     return tokenizer
 
@@ -69,4 +69,4 @@ def _tokenizer_of(folder: Path) -> PreTrainedTokenizerBase | None:
     try:
         return gpt2_tokenizer(*files)
     except Exception as error:  # a damaged file raises nearly anything
-        raise InputError(f"{folder} holds no tokenizer that can be read ({one_line(error)}).") from None
+        raise InputError(f"The tokenizer in {folder} cannot be read ({one_line(error)}).") from None

@@ -20,7 +20,7 @@ def load_torch(path: Path) -> Any:
     """
     with open(path, "rb") as file:
         if file.read(2) not in (b"PK", b"\x80\x02"):  # a zip archive or, before torch 1.6, a pickle
-            raise InputError(f"{path} is no file of torch.save.")
+            raise InputError(f"{path} is not a PyTorch checkpoint (a file that torch.save wrote).")
     try:
         _refuse_compressed(path)
         try:
@@ -31,7 +31,7 @@ def load_torch(path: Path) -> Any:
         raise
     except pickle.UnpicklingError:
         raise InputError(
-            f"{path} holds more than tensors, or is damaged; it was not loaded. Save the weights alone, by"
+            f"{path} holds more than tensors, or is damaged; it was not loaded. Save the weights alone, with"
             " torch.save(model.state_dict(), file)."
         ) from None
     except Exception as error:  # a damaged file makes the unpickler stumble in any way
@@ -62,7 +62,7 @@ class TorchTensors:
                 raise InputError(f"{path} is not a mapping from names to tensors.")
             kind = (tensor.is_nested, tensor.is_quantized, tensor.device.type, tensor.dtype in PLAIN)
             if kind != (False, False, "cpu", True) or tensor.layout != torch.strided:
-                raise InputError(f"{name} in {path} is no plain tensor of numbers.")
+                raise InputError(f"{name} in {path} is not a dense tensor of numbers.")
             if tensor.numel() * tensor.itemsize > tensor.untyped_storage().nbytes():
                 raise InputError(f"{name} in {path} claims the shape {list(tensor.shape)}, but holds less.")
         # A tied output head is there twice; more than that is a small file that would become a large model.

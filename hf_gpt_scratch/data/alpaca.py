@@ -1,8 +1,8 @@
 """
 Instruction data in Alpaca's format (Taori et al. 2023): `instruction`, `input` (perhaps empty) and `output`.
 
-The default set is that of "Build a Large Language Model (From Scratch)", chapter 7, of 1,100 rows. 25 of its pairs of
-instruction and input stand there twice, so that the usual split in file order tests on pairs seen in training: `split`
+The default set is that of "Build a Large Language Model (From Scratch)", chapter 7, of 1,100 rows. It holds 25
+pairs of instruction and input twice, so that the usual split in file order tests on pairs seen in training: `split`
 keeps such copies together.
 """
 
@@ -35,8 +35,8 @@ PARTS = {"train": 0.85, "validation": 0.05, "test": 0.10}
 @dataclass(frozen=True)
 class Instructions:
     """
-    Rows of the three `FIELDS`, where they are from, and the SHA-256: of the file, or of a Hub set's rows as JSON
-    lines. `dropped` of a Hub set's rows had an empty instruction or output.
+    Rows of the three `FIELDS`, their source, and the SHA-256 of the file, or of a Hub set's rows as JSON lines.
+    `dropped` rows of a Hub set had an empty instruction or output.
     """
 
     rows: list[dict[str, str]]
@@ -74,12 +74,12 @@ def parse_instructions(content: str, source: str) -> list[dict[str, str]]:
     Reads a JSON list of objects, or JSON lines.
 
     Raises:
-        InputError: naming the first row (from 1 on) that is no object, lacks a field or has one that is empty.
+        InputError: naming the first row (from 1 on) that is not an object, lacks a field or has an empty one.
     """
     if content.lstrip().startswith("{"):
         numbered = ((number, line) for number, line in enumerate(content.split("\n"), start=1) if line.strip())
         rows = [
-            _parse(line, lambda _, number=number: f"{source}, line {number}: not a JSON object of its own.")
+            _parse(line, lambda _, number=number: f"{source}, line {number}: not a JSON object.")
             for number, line in numbered
         ]
     else:
@@ -93,7 +93,7 @@ def parse_instructions(content: str, source: str) -> list[dict[str, str]]:
     if not isinstance(rows, list):
         raise InputError(f"{source} must be a list of objects with {', '.join(FIELDS)}, not a {type(rows).__name__}.")
     if not rows:
-        raise InputError(f"{source} holds no rows.")
+        raise InputError(f"{source} has no rows.")
     for number, row in enumerate(rows, start=1):
         problem = _problem_of(row)
         if problem:
@@ -119,7 +119,10 @@ def split(rows: list[dict[str, str]], seed: int) -> DatasetDict:
         copies[normalize(row)].append(number)
     groups = list(copies.values())
     if len(groups) < 20:
-        raise InputError(f"A split of 85, 5 and 10 % needs at least 20 different instructions; got {len(groups)}.")
+        raise InputError(
+            f"A split of 85, 5 and 10 % needs at least 20 different instructions, and there are {len(groups)}; add"
+            " more."
+        )
     random.Random(seed).shuffle(groups)
     numbers = {}
     for name in ("test", "validation"):
@@ -128,7 +131,9 @@ def split(rows: list[dict[str, str]], seed: int) -> DatasetDict:
             part = numbers[name] if len(numbers[name]) + len(group) <= wanted else left
             part += group if part is not left else [group]
         if not numbers[name]:
-            raise InputError(f"The {name} part is empty: too many rows share an instruction and its input.")
+            raise InputError(
+                f"The {name} part is empty, since too many rows have the same instruction and input; add other ones."
+            )
         groups = left
     numbers["train"] = [number for group in groups for number in group]
     return DatasetDict({name: Dataset.from_list([rows[i] for i in sorted(numbers[name])]) for name in PARTS})
@@ -160,8 +165,8 @@ def encode_prompt(
         ids = _tokens(tokenizer, render_prompt(row["instruction"], text))
     if len(ids) > limit:
         raise InputError(
-            f"An instruction makes a prompt of {len(ids)} tokens; of the {max_length} tokens of a row at most {limit}"
-            f" may be prompt, to leave room for the answer: {row['instruction'][:60]!r}."
+            f"The prompt of {row['instruction'][:60]!r} takes {len(ids)} tokens, and at most {limit} of the"
+            f" {max_length} tokens of a row may be prompt, to leave room for the answer."
         )
     return ids, text != row["input"]
 
@@ -210,7 +215,7 @@ def _problem_of(row) -> str | None:
         if not isinstance(row[name], str) and not (name == "input" and row[name] is None):
             return f"its {name} must be text, not a {type(row[name]).__name__}"
         if has_lone_surrogates(row[name] or ""):
-            return f"its {name} holds half a character, which is no text"
+            return f"its {name} holds half a character (a lone surrogate)"
         if name != "input" and not row[name].strip():
             return f"its {name} is empty"
     return None
@@ -235,7 +240,10 @@ def _downloaded() -> Instructions:
 def _from_hub(name: str) -> Instructions:
     table = rows_from_hub(name)
     if not set(FIELDS) <= set(table.column_names):
-        raise InputError(f"The data set {name} has not the columns {', '.join(FIELDS)}, but {table.column_names}.")
+        raise InputError(
+            f"The data set {name} has the columns {', '.join(table.column_names)}, not {', '.join(FIELDS)}; choose"
+            " another."
+        )
     rows = [_three_fields(row) for row in table if _problem_of(row) is None]
     if not rows:
         raise InputError(f"The data set {name} has no row with an instruction and an output.")

@@ -2,7 +2,7 @@
 The rows that a language model trains on: windows that slide over a text, or packed documents.
 
 A small text is kept in memory as token ids and shuffled whole, as in "Build a Large Language Model (From Scratch)",
-chapter 5; a large one is tokenized while it trains and shuffled within a buffer.
+chapter 5; a large one is tokenized during training and shuffled within a buffer.
 """
 
 import random
@@ -24,10 +24,10 @@ from .text import Part, tokenize
 class Windows:
     """
     Rows that slide over the text, documents and all: `max_length` tokens and the one after each, `(max_length + 1,)`;
-    the next row begins `stride` tokens later. What is left at the end is no row, as in the book.
+    the next row begins `stride` tokens later. Tokens left over at the end are dropped, as in the book.
 
     Raises:
-        UsageError: for a stride that would omit tokens.
+        UsageError: for a stride that would skip tokens.
     """
 
     max_length: int
@@ -89,7 +89,7 @@ class PackedDocuments:
             documents = [
                 document[i : i + self.max_length].tolist()
                 for document in np.split(block, ends)
-                for i in range(0, len(document) - 1, self.max_length)  # a last token alone teaches nothing
+                for i in range(0, len(document) - 1, self.max_length)  # a single last token has no target
             ]
             yield from pack([{"input_ids": document} for document in documents], self.max_length, seed)
 
@@ -115,7 +115,10 @@ class StreamedRows(IterableDataset):
     ):
         self.part, self.tokenizer, self.layout, self.buffer, self.seed = part, tokenizer, layout, buffer, seed
         if next(self._pass(0, 0, 1), None) is None:
-            raise InputError(f"The training part of {part.text.source} is shorter than {layout.max_length} tokens.")
+            raise InputError(
+                f"The training part of {part.text.source} is shorter than {layout.max_length} tokens; give more text"
+                " or a smaller --max_length."
+            )
 
     def __iter__(self) -> Iterator:
         worker = get_worker_info()

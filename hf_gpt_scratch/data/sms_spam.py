@@ -43,7 +43,7 @@ class Messages:
 
     @property
     def sha256(self) -> str:
-        """The hash of `tsv`, the same wherever the messages were had from."""
+        """The hash of `tsv`, the same whatever source the messages came from."""
         return hashlib.sha256(self.tsv.encode()).hexdigest()
 
 
@@ -59,16 +59,14 @@ def load_messages(data_file: str | os.PathLike | None = None, dataset_name: str 
         raise UsageError("Give --data_file or --dataset_name, not both.")
     if dataset_name:
         return _from_hub(dataset_name)
-    if not data_file:
-        data_file = download(URL)
-    path = Path(data_file)
+    path = Path(data_file) if data_file else download(URL)
     if not path.is_file():
         raise InputError(f"The data file {path} does not exist.")
     content = _unzip(path) if zipfile.is_zipfile(path) else path.read_bytes()
     if content[:4] == b"PK\x03\x04":
-        raise InputError(f"The zip file {path} is cut short; download it again.")
+        raise InputError(f"The zip file {path} is incomplete; download it again.")
     try:
-        return parse_messages(content.decode("utf-8-sig"), str(path))
+        return parse_messages(content.decode("utf-8-sig"), str(path) if data_file else URL)
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text ({error}).") from None
 
@@ -84,7 +82,7 @@ def parse_messages(content: str, source: str) -> Messages:
     for number, line in enumerate(content.removesuffix("\n").split("\n"), start=1):
         label, tab, text = line.removesuffix("\r").partition("\t")
         if not tab:
-            raise InputError(f"{source}, line {number}: no tab between label and message.")
+            raise InputError(f"{source}, line {number}: there is no tab between label and message.")
         if label not in LABELS:
             raise InputError(f"{source}, line {number}: unknown label {label!r}; it must be {' or '.join(LABELS)}.")
         if not text.strip():
@@ -118,7 +116,10 @@ def split(messages: Messages, protocol: str, seed: int) -> DatasetDict:
     folds = 10
     smallest = min((len({g for g, y in zip(groups, messages.labels) if y == label}) for label in (0, 1)), default=0)
     if smallest < folds:
-        raise InputError(f"The grouped split needs at least {folds} different messages of each label; got {smallest}.")
+        raise InputError(
+            f"The grouped split needs at least {folds} different messages of each label, and there are {smallest}; add"
+            " more."
+        )
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     tenths = [test for _, test in splitter.split(messages.texts, messages.labels, groups)]
     parts = {"train": tenths[3:], "validation": tenths[2:3], "test": tenths[:2]}
@@ -139,13 +140,18 @@ def _book_split(messages: Messages) -> DatasetDict:
     try:
         table = pd.read_csv(source, sep="\t", header=None, names=["label", "text"], keep_default_na=False)
     except pd.errors.ParserError as error:
-        raise InputError(f"The book's protocol cannot read {messages.source} ({error}); use 'grouped'.") from None
+        raise InputError(
+            f"The book's protocol cannot read {messages.source} ({error}); use --protocol grouped."
+        ) from None
     table["label"] = table["label"].map(LABELS.index)
     ham, spam = table[table.label == 0], table[table.label == 1]
     if len(spam) < 10:
-        raise InputError(f"The book's protocol needs at least 10 spam messages; got {len(spam)}.")
+        raise InputError(f"The book's protocol needs at least 10 spam messages, and there are {len(spam)}; add more.")
     if len(ham) < len(spam):
-        raise InputError(f"The book's protocol needs more ham than spam; got {len(ham)} and {len(spam)}.")
+        raise InputError(
+            f"The book's protocol needs at least as much ham as spam, and there are {len(ham)} and {len(spam)}; use"
+            " --protocol grouped."
+        )
     balanced = pd.concat([ham.sample(len(spam), random_state=123), spam]).sample(frac=1, random_state=123)
     train = int(len(balanced) * 0.7)
     validation = train + int(len(balanced) * 0.1)
@@ -162,7 +168,7 @@ def _unzip(path: Path) -> bytes:
         with zipfile.ZipFile(path) as archive:
             content = archive.read(MEMBER)
     except KeyError:
-        raise InputError(f"The zip file {path} holds no {MEMBER}.") from None
+        raise InputError(f"The zip file {path} has no {MEMBER} in it; give UCI's zip, or the text file.") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
         raise InputError(f"The zip file {path} is damaged ({error}); download it again.") from None
     if hashlib.sha256(content).hexdigest() != SHA256:
@@ -173,6 +179,8 @@ def _unzip(path: Path) -> bytes:
 def _from_hub(name: str) -> Messages:
     rows = rows_from_hub(name)
     if not {"sms", "label"} <= set(rows.column_names):
-        raise InputError(f"The data set {name} has no columns 'sms' and 'label', but {rows.column_names}.")
+        raise InputError(
+            f"The data set {name} has the columns {', '.join(rows.column_names)}, not sms and label; choose another."
+        )
     lines = (f"{LABELS[row['label']]}\t{row['sms'].removesuffix(chr(10))}" for row in rows)
     return parse_messages("\n".join(lines), name)

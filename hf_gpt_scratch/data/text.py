@@ -2,7 +2,7 @@
 Plain text to pretrain on: "The Verdict", files, a Hub data set; read, split and tokenized as a stream of pieces, so
 that it may be larger than memory.
 
-A document is a file, a row of a data set, or what stands between two `<|endoftext|>` in either; the EOS token follows
+A document is a file, a row of a data set, or the text between two `<|endoftext|>` in either; an EOS token follows
 each.
 """
 
@@ -45,7 +45,7 @@ class Text(ABC):
         source: where it comes from, for people.
         sha256: of its file; of a folder, the hash of the lines `sha256  path` of its files.
         revision: of a data set of the Hub, the fingerprint of its files.
-        characters: how many there are, `None` where only reading all of it would tell.
+        characters: how many there are; `None` where that is known only after reading all of it.
     """
 
     source: str
@@ -121,7 +121,7 @@ def _from_files(path: Path, source: str | None = None) -> FileText:
     if path.is_dir():
         paths = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
         if not paths:
-            raise InputError(f"The folder {path} holds no {' or '.join(SUFFIXES)} files.")
+            raise InputError(f"The folder {path} has no {' or '.join(SUFFIXES)} files.")
     elif path.is_file():
         paths = [path]
     else:
@@ -133,7 +133,7 @@ def _from_files(path: Path, source: str | None = None) -> FileText:
         characters += length
         is_empty = is_empty and is_blank
     if is_empty:
-        raise InputError(f"There is no text in {path}.")
+        raise InputError(f"There is no text in {path}; give a file or folder with text.")
     if path.is_dir():
         lines = "".join(f"{hashed}  {file.relative_to(path).as_posix()}\n" for hashed, file in zip(hashes, paths))
         hashes = [hashlib.sha256(lines.encode()).hexdigest()]
@@ -160,15 +160,19 @@ def _from_hub(name: str, config: str | None, split: str, column: str) -> HubText
     try:
         builder = load_dataset_builder(name, config)
         rows = builder.as_streaming_dataset(split=split)
-        # Rows may be empty: what the column holds, the first that is not tells.
+        # Rows may be empty: the first that is not shows what the column holds.
         first = next((row for row in islice(rows, 1000) if row.get(column) is not None), next(iter(rows), None))
     except Exception as error:  # datasets raises a dozen types for a name, a network or a format that is not good
-        raise InputError(f"The data set {name} could not be loaded ({one_line(error)}).") from None
+        raise InputError(
+            f"The data set {name} could not be loaded (no network? {one_line(error)}); check its name and"
+            " configuration."
+        ) from None
     if first is None:
-        raise InputError(f"The data set {name} has no rows in its split {split}.")
+        raise InputError(f"The data set {name} has no rows in its split {split}; choose another with --dataset_split.")
     if not isinstance(first.get(column), str):
         raise InputError(
-            f"The data set {name} has no column {column!r} of text, but {', '.join(first)}; choose by --text_column."
+            f"The data set {name} has no column {column!r} of text, but {', '.join(first)}; choose one with"
+            " --text_column."
         )
     return HubText(f"{name}, {split}", revision=builder.hash, rows=rows, column=column)
 
@@ -235,22 +239,30 @@ def split(
     text: Text, validation_share: float, streaming: bool, max_validation_characters: int
 ) -> tuple[Part, Part, str]:
     """
-    The training and the validation part, and a sentence that says how they were split. Of a text in memory the last
-    characters are for validation, as in the book; of a stream, whose end may be far, the first ones.
+    The training and the validation part, and how they were split. Of a text in memory the last characters are for
+    validation, as in the book; of a stream, whose end may be far away, the first.
 
     Raises:
         UsageError: for a share that leaves one of them empty.
     """
     if not 0 < validation_share < 1:
-        raise UsageError(f"validation_share must lie between 0 and 1, not {validation_share}.")
+        raise UsageError(f"validation_share must be between 0 and 1, not {validation_share}.")
     if streaming:
         size = max_validation_characters
         if text.characters is not None:
             size = min(size, int(text.characters * validation_share))
-        return Part(text, size), Part(text, 0, size), f"the first {size:,} characters validate, the rest trains"
+        return (
+            Part(text, size),
+            Part(text, 0, size),
+            f"the first {size:,} characters are for validation, the rest for training",
+        )
     in_memory = TextInMemory(text.source, text.sha256, text.revision, content=tuple(text.pieces()))
     size = int(sum(len(piece) for piece, _ in in_memory.content) * (1 - validation_share))
-    return Part(in_memory, 0, size), Part(in_memory, size), f"the first {size:,} characters train, the rest validates"
+    return (
+        Part(in_memory, 0, size),
+        Part(in_memory, size),
+        f"the first {size:,} characters are for training, the rest for validation",
+    )
 
 
 def tokenize(part: Part, tokenizer: PreTrainedTokenizerBase, shard: int = 0, shards: int = 1) -> Iterator[np.ndarray]:

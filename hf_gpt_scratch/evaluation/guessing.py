@@ -1,4 +1,4 @@
-"""What one scores by guessing in a task of multiple choice of lm-evaluation-harness, to hold accuracies against."""
+"""The scores of guessing in a multiple-choice task of lm-evaluation-harness, to compare accuracies with."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """
 EleutherAI's lm-evaluation-harness on a language model: MMLU, WikiText's perplexity and its other tasks, or your own in
-its YAML format. Its numbers become result cards, with what guessing scores beside them.
+its YAML format. Its numbers become result cards, next to the scores of guessing.
 
 The model is the harness's own `HFLM` around a model that `load_pretrained` has loaded: its `--model hf` would run the
 code of a folder, and does not know adapters of ours, nor a tokenizer that does not fit.
@@ -20,6 +20,7 @@ from ..utils.console import run_command
 from ..utils.errors import InputError, UsageError, one_line
 from ..utils.files import require_folder, write_json
 from ..utils.provenance import environment
+from ..utils.requirements import require_package
 from ..utils.result_card import Metric, ResultCard
 from ..utils.terminal import quieten_transformers
 from .guessing import Guessing
@@ -75,10 +76,7 @@ def evaluate_tasks(
 
 
 def _check_installed() -> None:
-    try:
-        import lm_eval  # noqa: F401
-    except ImportError:
-        raise InputError("This needs lm-evaluation-harness: pip install 'hf-gpt-scratch[eval]'.") from None
+    require_package("lm_eval", "eval", "This")
     logging.getLogger("lm_eval").setLevel(logging.ERROR)  # else a line for each prompt that is cut; they are counted
 
 
@@ -104,7 +102,10 @@ def load_language_model(name_or_path: str, batch_size: int = 8, **placement):
         def _loglikelihood_tokens(self, requests, disable_tqdm=False, override_bs=None):
             for text, context, continuation in requests:
                 if None in context or max(context + continuation) >= model.config.vocab_size:
-                    raise InputError("The tokenizer does not fit the model: its tokens are not among the model's.")
+                    raise InputError(
+                        "The tokenizer does not fit the model: it has tokens that the model has not; use the model's"
+                        " own."
+                    )
                 if not 0 < len(continuation) <= self.max_length:
                     raise InputError(
                         f"A choice has {len(continuation)} tokens, such as {text[1][:40]!r}; this model can score 1 to"
@@ -132,20 +133,20 @@ def load_tasks(names: Sequence[str], include_path: str | None = None, num_fewsho
         if name not in manager.task_index:
             where = f" nor in a valid YAML file in {include_path}" if include_path else ""
             near = ", ".join(difflib.get_close_matches(name, manager.all_tasks)) or "none"
-            raise InputError(f"There is no task {name} in the harness{where}; names that resemble it: {near}.")
+            raise InputError(f"There is no task {name} in the harness{where}; similar names: {near}.")
     chosen = []
     for name in dict.fromkeys(names):
         try:
             loaded = manager.load([name])
         except Exception as error:  # of datasets, of the Hub, of the task's own code
             reason = one_line(error)[:300]
-            raise InputError(f"The task {name} cannot be loaded, or its data not be reached ({reason}).") from None
+            raise InputError(f"The task {name} or its data could not be loaded (no network? {reason}).") from None
         group = loaded["groups"].get(name)
         chosen += [group] if group is not None else loaded["tasks"].values()
     seen = set()
     for task in _tasks(*chosen):
         if task.task_name in seen:
-            raise UsageError(f"The task {task.task_name} is in two of --tasks; name only one of them.")
+            raise UsageError(f"The task {task.task_name} is in two of --tasks; give only one of them.")
         seen.add(task.task_name)
         _prepare(task, num_fewshot)
     return chosen
@@ -166,15 +167,17 @@ def _name(item) -> str:
 
 def _prepare(task, num_fewshot: int | None) -> None:
     if getattr(task, "UNSAFE_CODE", False):
-        raise InputError(f"The task {task.task_name} runs code that the model writes, which this command does not do.")
+        raise InputError(
+            f"The task {task.task_name} runs code that the model writes, which this command does not do; omit it."
+        )
     if getattr(task, "MULTIMODAL", False):
-        raise InputError(f"The task {task.task_name} shows pictures or plays sounds; this model reads text only.")
+        raise InputError(f"The task {task.task_name} has pictures or sounds, and this model reads text only; omit it.")
     if task.OUTPUT_TYPE == "loglikelihood_rolling":
         task.set_config("num_fewshot", 0)  # it reads no examples, and must not say that it did
     elif num_fewshot and not (task.has_training_docs() or task.has_validation_docs()):
         settings = getattr(task, "fewshot_cfg", None)
         if settings is None or (settings.split is None and settings.samples is None):
-            raise InputError(f"All examples of {task.task_name} are tested; omit --num_fewshot.")
+            raise InputError(f"{task.task_name} has no examples besides those it tests; omit --num_fewshot.")
 
 
 def run_tasks(lm, chosen: list, num_fewshot: int | None = None, limit: int | None = None) -> dict:
@@ -189,7 +192,7 @@ def run_tasks(lm, chosen: list, num_fewshot: int | None = None, limit: int | Non
         results = simple_evaluate(lm, tasks=chosen, task_manager=TaskManager(include_defaults=False), **settings)
     except OverflowError:
         raise InputError(
-            "A perplexity is beyond what a number can hold; are the task's words parted by spaces?"
+            "A perplexity is too large for a number; are the words of the task's text separated by spaces?"
         ) from None
     results.pop("pretty_env_info", None)  # of the whole machine; provenance.environment() says what matters
     return json.loads(json.dumps(results, default=handle_non_serializable))
@@ -296,7 +299,7 @@ def _protocol(item, results: dict, lm, limit: int | None) -> str:
     return (
         f"lm-evaluation-harness {results['lm_eval_version']}, the task's version {version}, {shots}-shot,"
         f" {done} {f'of {all_} ' if limit else ''}documents, at most {lm.max_length} tokens at a time"
-        + (f", {cut} of {len(prompts)} prompts cut from the left to fit" if prompts else "")
+        + (f", {cut} of {len(prompts)} prompts cut on the left to fit" if prompts else "")
     )
 
 

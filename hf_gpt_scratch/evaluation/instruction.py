@@ -1,16 +1,16 @@
-"""How well a model follows instructions, as far as numbers without a judge tell: perplexity, stopping, repetition."""
+"""How well a model follows instructions, in numbers that need no judge: perplexity, stopping, repetition."""
 
 from collections.abc import Iterable, Sequence
 
 DEFINITIONS = {
-    "eval_loss": "mean cross-entropy in nats of the tokens that the training learns: all of them, or with mask_prompt"
-    " those of the response",
-    "perplexity": "exp of the mean cross-entropy of all tokens but the first, the EOS token included",
-    "response_perplexity": "the same of the response's tokens, the EOS token included",
+    "eval_loss": "mean cross-entropy in nats of the tokens that are trained on: all of them, or with mask_prompt those"
+    " of the response",
+    "perplexity": "exp of the mean cross-entropy of all tokens except the first, including the EOS token",
+    "response_perplexity": "the same for the response's tokens, including the EOS token",
     "stop_rate": "share of the generated responses that end in the EOS token",
     "repetition_rate": "seq-rep-4 (Welleck et al. 2020): share of a response's 4-grams of tokens that repeat an"
     " earlier one, averaged over the responses",
-    "tokens_per_second": "generated tokens, EOS tokens included, by the seconds that generating all responses took",
+    "tokens_per_second": "generated tokens, including EOS tokens, per second of generating all responses",
 }
 
 

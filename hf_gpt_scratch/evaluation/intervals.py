@@ -1,6 +1,5 @@
 """
-The 95 % intervals of shares, means and other statistics, each holding its value; those by resampling are the same at
-every call.
+The 95 % intervals of shares, means and other statistics, each containing its value; resampling is seeded.
 """
 
 from collections.abc import Sequence
@@ -14,8 +13,8 @@ RESAMPLES = 10_000
 
 def percentiles(drawn: np.ndarray, value: float) -> list[float]:
     """
-    The ends between which the middle 95 % of a statistic's drawn values lie; its own value is one of them where it
-    would be outside, as a share of 0 or 1 is, near to which all others are on one side.
+    The range of the middle 95 % of a statistic's drawn values, widened to contain its own value, which may be outside
+    for a share of 0 or 1.
     """
     low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return [float(min(low, value)), float(max(high, value))]
@@ -23,8 +22,8 @@ def percentiles(drawn: np.ndarray, value: float) -> list[float]:
 
 def wilson(successes: float, trials: int) -> list[float] | None:
     """
-    Wilson's score interval (1927) of a share; `None` where there was no trial. With parts of successes, such as half
-    a point for a tie, it is wider than need be.
+    Wilson's score interval (1927) of a share; `None` without trials. With fractions of successes, such as half a
+    point for a tie, it is wider than necessary.
     """
     if trials == 0:
         return None
@@ -44,7 +43,7 @@ def posterior(counts: Sequence[float], rng: np.random.Generator) -> np.ndarray:
 
 
 def bootstrap_mean(clusters: Sequence[Sequence[float]], seed: int = 0) -> list[float] | None:
-    """The interval of the mean of all values, by resampling whole clusters of them; `None` for less than two."""
+    """The interval of the mean of all values, by resampling whole clusters of them; `None` for fewer than two."""
     if len(clusters) < 2:
         return None
     sums, sizes = np.array([[sum(values), len(values)] for values in clusters]).T

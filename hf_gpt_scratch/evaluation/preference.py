@@ -21,9 +21,9 @@ POINTS = {"A": 1.0, "tie": 0.5, "both_bad": 0.5, "B": 0.0}  # what a vote adds t
 SWAPPED = {"A": "B", "B": "A"}
 VERDICTS = {"A": "A", "B": "B", "tie": "tie", "both_bad": "tie"}  # as a judge says it
 DEFINITIONS = {
-    "win_rate": "share of the votes that A wins, ties and both_bad as half; interval: 95 %, the percentiles of a"
+    "win_rate": "share of the votes that A wins, with ties and both_bad as half; its 95 % interval: percentiles of a"
     " bootstrap over the items, with all votes of an item drawn together; none where all items were voted alike",
-    "left_share": "share of the votes for a side that went to the left one; far from 0.5, the raters prefer a place",
+    "left_share": "share of the votes for a side that went to the left one; far from 0.5, the raters prefer a side",
     "raters_alpha": "Krippendorff's alpha of A, B and tie, both_bad as a tie: 1 is full agreement, 0 that of chance;"
     " none without an item that two raters voted on, or where all such votes are the same",
     "raters_agreement": "share of the pairs of votes on the same item that are the same, averaged over the items",
@@ -79,14 +79,16 @@ def load_verdicts(path: str | os.PathLike, pairs: Sequence[Pair]) -> dict[int, s
     judged = read_json(path)
     items = judged.get("items") if isinstance(judged, dict) else None
     if not isinstance(items, list):
-        raise InputError(f"{path} has no list 'items': it is not what a pairwise judge writes.")
+        raise InputError(f"{path} has no list 'items'; give the judge.json of `hf-gpt-scratch judge` with two files.")
     judged = []
     for position, item in enumerate(items, start=1):
         if not isinstance(item, dict) or item.get("winner", "") not in ("A", "B", "tie", None):
             raise InputError(f"Item {position} of {path} has no 'winner' that is A, B, tie or null.")
         texts = [item.get(name) for name in (*QUESTION, f"{RESPONSE}_a", f"{RESPONSE}_b")]
         if not all(isinstance(text, str) for text in texts):
-            raise InputError(f"Item {position} of {path} has no question and two answers: no pairwise judge wrote it.")
+            raise InputError(
+                f"Item {position} of {path} has no question and two answers: give the judge.json of two files."
+            )
         judged.append((Pair(*texts), item["winner"]))
     swapped = [(replace(pair, a=pair.b, b=pair.a), SWAPPED.get(winner, winner)) for pair, winner in judged]
     numbers = defaultdict(list)
@@ -96,7 +98,10 @@ def load_verdicts(path: str | os.PathLike, pairs: Sequence[Pair]) -> dict[int, s
     nearest = max(judged, swapped, key=lambda items: sum(pair in numbers for pair, _ in items))
     for position, (pair, winner) in enumerate(nearest, start=1):
         if not numbers[pair]:
-            raise InputError(f"Item {position} of {path} judges a question or answers that are not in the comparison.")
+            raise InputError(
+                f"Item {position} of {path} judges a question or answers that are not in the comparison; give the"
+                " judge.json of these files."
+            )
         number = numbers[pair].pop(0)
         if winner:
             verdicts[number] = winner
@@ -112,7 +117,7 @@ def rater_name(text: str) -> str:
     """
     name = " ".join(text.encode("utf-8", "replace").decode().split()).casefold()
     if not 1 <= len(name) <= 80:
-        raise InputError("Type your name first, of at most 80 characters.")
+        raise InputError("Type your name first (at most 80 characters).")
     return name
 
 
@@ -139,8 +144,7 @@ class Votes:
         *hashes, self.items, self.seed = known[0]
         if hashes != [sha256(a_path), sha256(b_path)]:
             raise InputError(
-                f"{path} holds votes about other files than {a_path} and {b_path}, in this order; choose another"
-                " --output."
+                f"{path} has votes on other files than {a_path} and {b_path}, in this order; choose another --output."
             )
 
     @classmethod
@@ -163,7 +167,7 @@ class Votes:
                     connection.execute("INSERT INTO comparison VALUES (?, ?, ?, ?)", row)
         votes = cls(path, a_path, b_path)
         if votes.seed != seed:
-            raise UsageError(f"The votes in {path} were begun with --seed {votes.seed}, not {seed}; use that again.")
+            raise UsageError(f"The votes in {path} were started with --seed {votes.seed}, not {seed}; use that one.")
         return votes
 
     def _open(self) -> AbstractContextManager[sqlite3.Connection]:

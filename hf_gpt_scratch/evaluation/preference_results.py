@@ -1,11 +1,11 @@
-"""What people's votes come to, written beside them: the statistics as JSON, and a result card."""
+"""The results of people's votes, written next to them: the statistics as JSON, and a result card."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..utils.errors import InputError
 from ..utils.files import read_json_object, write_json
-from ..utils.provenance import ENVIRONMENT, environment, sha256
+from ..utils.provenance import ENVIRONMENT, environment, public_name, sha256, shown_path
 from ..utils.result_card import FOLDER, Metric, ResultCard
 from .preference import DEFINITIONS, Pair, Votes, judge_statistics, load_verdicts, statistics
 
@@ -52,7 +52,7 @@ def write_results(
     results |= {
         "definitions": DEFINITIONS,
         "seed": votes.seed,
-        "files": {name: {"path": str(file), "sha256": sha256(file)} for name, file in files.items()},
+        "files": {name: {"path": shown_path(file), "sha256": sha256(file)} for name, file in files.items()},
         **environment(),
         "command": command,
     }
@@ -69,7 +69,9 @@ def make_card(results: dict, predictions: str) -> ResultCard:
         task=CARD_TASK,
         protocol=f"win rate of A, blind, random sides; {results['votes']} votes of {len(results['raters'])} raters on"
         f" {results['items_voted_on']} of {results['items']} questions",
-        data=[{"source": file["path"], "sha256": file["sha256"]} for file in map(results["files"].get, "AB")],
+        data=[
+            {"source": public_name(file["path"]), "sha256": file["sha256"]} for file in map(results["files"].get, "AB")
+        ],
         metrics={"win_rate": win_rate},
         baselines={"B": {"win_rate": win_rate.complement()}},
         command=results["command"],

@@ -1,5 +1,5 @@
 """
-Runs side by side: one table and one picture for all result cards that can be compared.
+Runs side by side: one table and one picture for each set of result cards that can be compared.
 
     hf-gpt-scratch report runs/spam runs/spam-lora --output_dir runs/report
 
@@ -18,13 +18,16 @@ from functools import cached_property
 from pathlib import Path
 
 from ..utils.console import run_command
-from ..utils.files import write_json, write_whole
-from ..utils.markdown import MISSING, escape, markdown_table, metric_columns
+from ..utils.errors import InputError
+from ..utils.files import read_json_object, write_json, write_whole
+from ..utils.markdown import DIFFERENCE, MISSING, REFERENCE, escape, is_reference, markdown_table, metric_columns
+from ..utils.provenance import public_name, shown_path
 from ..utils.result_card import Metric, ResultCard, identity, read_cards
 
 VERSION = 1
 MOST_PANELS = 4
-KINDS = (("run", "C0", "o"), ("baseline", "C1", "s"))  # with matplotlib's colour and marker
+PICTURE = re.compile(r"[a-z0-9-]+\.png")
+KINDS = (("run", "#0072B2", "o"), ("baseline", "#D55E00", "s"))  # with the colour and marker of a picture
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ def read_groups(runs: Iterable[str | os.PathLike]) -> list[Group]:
     for folder, run in names.items():
         for name, card in read_cards(folder).items():
             key = card.protocol, tuple(sorted(data.get("sha256") or identity(data) for data in card.data))
-            grouped.setdefault(card.task, {}).setdefault(key, []).append((run, Entry(folder, name, card)))
+            grouped.setdefault(card.task, {}).setdefault(key, []).append((run, Entry(shown_path(folder), name, card)))
     groups = []
     for task, by_key in grouped.items():
         for (protocol, hashes), found in by_key.items():
@@ -125,8 +128,8 @@ def report_text(groups: Sequence[Group], pictures: Sequence[str]) -> str:
         tables = [(group, picture) for group, picture in zip(groups, pictures) if group.task == task]
         lines += [f"## {escape(task)}", ""]
         if len(tables) > 1:
-            why = "as only those of the same protocol and the same data can be compared"
-            lines += [f"These results stand in {len(tables)} tables, {why}.", ""]
+            why = "since only those of the same protocol and data can be compared"
+            lines += [f"These results are in {len(tables)} tables, {why}.", ""]
         for number, (group, picture) in enumerate(tables, start=1):
             if len(tables) > 1:
                 lines += [f"### Table {number}", ""]
@@ -144,11 +147,11 @@ def _difference(group: Group, other: Group) -> str:
 
 
 def _details(group: Group) -> list[str]:
-    """What the numbers need beside them to be trusted, a line each."""
+    """What is needed to trust the numbers, a line each."""
     cards = {run: entry.card for run, entry in group.entries.items()}
     baselines = [name for name, row in group.rows.items() if row.is_baseline]
     texts = {
-        "Data": lambda card: ", ".join(f"{data['source']} ({identity(data, 12)})" for data in card.data),
+        "Data": lambda card: ", ".join(f"{public_name(data['source'])} ({identity(data, 12)})" for data in card.data),
         "Seeds": lambda card: ", ".join(map(str, card.seeds)) or "not recorded",
         "Hardware": lambda card: _hardware(card.environment),
         "Versions": lambda card: _versions(card.environment),
@@ -158,7 +161,7 @@ def _details(group: Group) -> list[str]:
 
 
 def _by_run(cards: Mapping[str, ResultCard], text: Callable[[ResultCard], str]) -> str:
-    """The text of all cards where it is one, else each with its runs."""
+    """The text of all cards where they agree, else each text with its runs."""
     runs: dict[str, list[str]] = {}
     for run, card in cards.items():
         runs.setdefault(text(card), []).append(run)
@@ -192,21 +195,22 @@ def _one_line(text: str) -> str:
 
 
 def plot_group(group: Group, path: str | os.PathLike) -> None:
-    """The first four metrics, a panel each: a dot a row, with its interval; baselines in a colour of their own."""
+    """The first four metrics, a panel each, with a dot and its interval for each row; baselines in another colour."""
     from matplotlib.figure import Figure
 
     from .plots import save_figure
 
     columns = list(metric_columns(group.metrics).items())[:MOST_PANELS]
     labels = [textwrap.fill(_one_line(name), 36).replace("$", r"\$") for name in group.rows]
-    height = 1.3 + sum(0.25 + 0.17 * (1 + label.count("\n")) for label in labels)
+    height = 1.7 + sum(0.25 + 0.17 * (1 + label.count("\n")) for label in labels)
     figure = Figure(figsize=(3 + 2.8 * len(columns), height), layout="constrained")
     panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
     for panel, (name, higher_is_better) in zip(panels, columns):
-        _draw_panel(panel, [(row.metrics.get(name), row.is_baseline) for row in group.rows.values()])
+        _draw_panel(panel, [(row.metrics.get(name), row.is_baseline) for row in group.rows.values()], name)
         direction = "higher" if higher_is_better else "lower"
         title = textwrap.fill(_one_line(name), 26).replace("$", r"\$")
         panel.set_title(f"{title}\n({direction} is better)", fontsize=10)
+    figure.suptitle(textwrap.fill(_one_line(group.task), 28 * len(columns) + 20).replace("$", r"\$"), fontsize=12)
     panels[0].set(ylim=(len(labels) - 0.5, -0.5), yticks=range(len(labels)))
     panels[0].set_yticklabels(labels, fontsize=9)
     if any(row.is_baseline for row in group.rows.values()):
@@ -215,18 +219,23 @@ def plot_group(group: Group, path: str | os.PathLike) -> None:
     save_figure(figure, path)
 
 
-def _draw_panel(panel, column: Sequence[tuple[Metric | None, bool]]) -> None:
+def _draw_panel(panel, column: Sequence[tuple[Metric | None, bool]], name: str) -> None:
+    if DIFFERENCE in name:
+        column = [(None if is_reference(name, metric) else metric, is_baseline) for metric, is_baseline in column]
+        panel.axvline(0, color="0.45", linestyle=":")
     values = [value for metric, _ in column if metric for value in (metric.value, *(metric.interval or ()))]
     values = [value for value in values if math.isfinite(value)]
     if values and min(values) > 1 and max(values) / min(values) > 50:  # perplexities of a good and a random model
         panel.set_xscale("log")
     else:
         panel.locator_params(axis="x", nbins=4)
+        panel.ticklabel_format(axis="x", useOffset=False)
     for y, (metric, is_baseline) in enumerate(column):
         _, colour, marker = KINDS[is_baseline]
         if metric is None or not math.isfinite(metric.value):
             where = {"transform": panel.get_yaxis_transform(), "ha": "center", "va": "center"}
-            panel.text(0.5, y, str(metric.value) if metric else MISSING, fontsize=8, color="0.4", **where)
+            missing = REFERENCE if DIFFERENCE in name else MISSING
+            panel.text(0.5, y, str(metric.value) if metric else missing, fontsize=8, color="0.4", **where)
             continue
         if metric.interval is not None and all(map(math.isfinite, metric.interval)):
             panel.plot(metric.interval, [y, y], "|-", color=colour, linewidth=1.5, markersize=7)
@@ -254,9 +263,13 @@ def report_values(groups: Sequence[Group], pictures: Sequence[str]) -> dict:
 
 
 def write_report(groups: Sequence[Group], output_dir: str | os.PathLike) -> Path:
-    """Writes the pictures, report.json and, last, report.md, and returns the path of the latter."""
+    """
+    Writes the pictures, report.json and, last, report.md, and returns the path of the latter. Pictures of an earlier
+    report that this one has not are deleted; other files stay.
+    """
     output_dir = Path(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
+    former = _former_pictures(output_dir)
     pictures: list[str] = []
     for group in groups:
         stem = re.sub("[^a-z0-9]+", "-", group.task.lower()).strip("-")[:60] or "task"
@@ -268,7 +281,18 @@ def write_report(groups: Sequence[Group], output_dir: str | os.PathLike) -> Path
         plot_group(group, output_dir / name)
     write_json(output_dir / "report.json", report_values(groups, pictures))
     write_whole(output_dir / "report.md", report_text(groups, pictures))
+    for name in former - set(pictures):
+        (output_dir / name).unlink(missing_ok=True)
     return output_dir / "report.md"
+
+
+def _former_pictures(output_dir: Path) -> set[str]:
+    """The pictures of the report in a folder, by what its report.json says."""
+    try:
+        groups = read_json_object(output_dir / "report.json")["groups"]
+        return {name for name in (group["picture"] for group in groups) if PICTURE.fullmatch(name)}
+    except (InputError, KeyError, TypeError):
+        return set()
 
 
 if __name__ == "__main__":  # the command as older result cards have it

@@ -1,4 +1,4 @@
-"""Files of responses, as instruction tuning writes them: read and checked, and two of them paired."""
+"""Files of responses, as instruction tuning writes them: reading, checking, and pairing two of them."""
 
 import os
 from collections import defaultdict
@@ -29,7 +29,10 @@ def read_responses(path: str | os.PathLike, needs_reference: bool = True) -> lis
     fields = (*QUESTION, *([REFERENCE] if needs_reference else []), RESPONSE)
     rows = read_json(path)
     if not isinstance(rows, list):
-        raise InputError(f"{path} must be a list of objects with {', '.join(fields)}, not {_kind(rows)}.")
+        raise InputError(
+            f"{path} must be a list of objects with {', '.join(fields)}, not {_kind(rows)}; give the"
+            " responses.json that `hf-gpt-scratch train instruct` writes."
+        )
     if not rows:
         raise InputError(f"{path} holds no responses.")
     for number, row in enumerate(rows, start=1):
@@ -41,7 +44,9 @@ def read_responses(path: str | os.PathLike, needs_reference: bool = True) -> lis
             if not isinstance(row[name], str):
                 raise InputError(f"{path}, row {number}: its {name} must be text, not {_kind(row[name])}.")
             if has_lone_surrogates(row[name]):
-                raise InputError(f"{path}, row {number}: its {name} holds half a character, which is no text.")
+                raise InputError(
+                    f"{path}, row {number}: its {name} holds half a character (a lone surrogate); correct it."
+                )
     return rows
 
 

@@ -1,7 +1,7 @@
 """
-Text from a language model. In the order of reading:
+Text from a language model. Read them in this order:
 
-    sampling    the sampling loop by hand, token by token; text as it is written
+    sampling    the sampling loop by hand, token by token; the saved settings; text as it is written
     batch       many prompts at once, left-padded, with a cache
     chat        a conversation
 """

@@ -1,9 +1,9 @@
 """
-Answers to many prompts, in batches: left-padded, with a cache of keys and values, prompts of like length together.
+Answers to many prompts, in batches: left-padded, with a cache of keys and values, prompts of similar length together.
 
-transformers' `generate` feeds a row that has ended until the last row of its batch ends, and gives all rows the same
-room: beside a longer prompt, a row would be cut short or run past `n_positions`. Here a row leaves the batch when it
-ends, and its room is its own, so that an answer does not depend on what stands beside it.
+transformers' `generate` keeps computing rows that have ended until the last row of the batch ends, and gives all rows
+the same maximum length: beside a longer prompt, a row would be cut short or run past `n_positions`. Here a row leaves
+the batch when it ends and has its own maximum, so an answer does not depend on the other rows.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from .sampling import choose_tokens, eos_token_ids, penalize_repetition
 
 @dataclass(frozen=True)
 class Completion:
-    """New tokens, without the EOS token, and why they end: "stop" at the EOS token, "length" for want of room."""
+    """New tokens, without the EOS token, and why they end: "stop" at the EOS token, "length" at the maximum."""
 
     token_ids: list[int]
     finish_reason: str
@@ -42,7 +42,7 @@ def complete_prompts(
         prompts: the token ids of each.
         temperature, top_k, top_p: as for `sampling.choose_tokens`; by default greedy.
         repetition_penalty: as for `sampling.penalize_repetition`.
-        seed: with the prompt's number, seeds a source of randomness for each prompt.
+        seed: plus the prompt's number, the seed of that prompt's generator.
         progress: called after each batch with the number of its prompts.
 
     Raises:
@@ -86,7 +86,7 @@ def _check(prompts: Sequence[Sequence[int]], limit: int, max_new_tokens: int) ->
 
 
 class _Row:
-    """A prompt's answer while it is written."""
+    """The answer to a prompt, as it grows."""
 
     def __init__(self, number: int, room: int, generator: torch.Generator):
         self.number, self.room, self.generator = number, room, generator
@@ -106,7 +106,7 @@ class _Row:
 def _complete(model: PreTrainedModel, prompts: list[Sequence[int]], rows: list[_Row], choose: Callable) -> None:
     ends = eos_token_ids(model)
     longest = max(map(len, prompts))
-    # (B, T); what stands in the padding does not matter, as the mask hides it
+    # (B, T); the padding's token ids do not matter, as the mask hides them
     input_ids = torch.tensor([[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts])
     mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
     input_ids, mask = input_ids.to(model.device), mask.to(model.device)

@@ -1,8 +1,9 @@
 """
 To the Hub and back. In the order of a push:
 
-- `check.py`: a folder's files are looked at, each check a `Finding` (`findings.py`); `loading_check.py` loads it.
+- `check.py`: checks a folder's files, each check a `Finding` (`findings.py`); `loading_check.py` loads it.
 - `files.py`: which of its files are uploaded, and that no secret is in them (`secrets.py`).
-- `model_card.py`: its README.md, of `card_facts.py` and the templates in model_cards/.
+- `model_card.py`: its README.md, from `card_facts.py`, `card_examples.py`, `card_data.py` and the templates in
+  model_cards/.
 - `push.py`: one commit of all that, loaded back from there.
 """

@@ -1,19 +1,36 @@
-"""What stands in a model card: the templates' variables, each from a file of the model's folder."""
+"""The facts in a model card: the templates' variables, each from a file of the model's folder."""
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
+from safetensors import SafetensorError, safe_open
+
 from ..classification.calibration import Calibration
+from ..model_folder.contents import ModelFolder
+from ..utils.errors import InputError
 from ..utils.markdown import escape, markdown_table
 from ..utils.result_card import FOLDER, ResultCard, identity, read_cards
-from .secrets import public_command, public_source, public_text
+from .secrets import command_words, public_command, public_source, public_text
 
 CLASSIFICATION, CALIBRATION = "SMS spam classification", "SMS spam calibration"  # tasks of cards
 # Beside the package where it is installed, beside its folder in a checkout.
 TEMPLATE_FOLDERS = [Path(__file__).parents[1] / "model_cards", Path(__file__).parents[2] / "model_cards"]
+METRIC_NAMES = {
+    **{"f1": "F1", "mcc": "Matthews correlation", "acc": "Accuracy", "acc_norm": "Accuracy, normalised by length"},
+    **{"response_perplexity": "Perplexity of the responses", "stop_rate": "Answers that end with the EOS token"},
+    **{"eval_loss": "Validation loss", "lowest_eval_loss": "Lowest validation loss", "train_loss": "Training loss"},
+}
+DIFFERENCE = "f1_above_baseline"  # told in a sentence
+PLOTS = {
+    "training": "Training and validation curves",
+    "confusion_matrix": "Confusion matrix on the test set",
+    "precision_recall": "Precision and recall on the test set",
+    "calibration": "Calibration on the test set",
+}
 
 
 def render(template: str, **variables) -> str:
@@ -27,16 +44,21 @@ def render(template: str, **variables) -> str:
         lstrip_blocks=True,
         autoescape=False,  # Markdown, escaped by `md`
     )
-    environment.filters |= {"md": lambda text: escape(str(text)), "block": code_block}
+    environment.filters |= {"md": lambda text: escape(str(text)), "block": code_block, "quoted": shlex.quote}
     text = environment.get_template(template).render(**variables)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
 def code_block(code: str, language: str) -> str:
-    """The code in a fence that it does not hold itself."""
+    """The code in a fence that it does not contain."""
     longest = max(map(len, re.findall("`+", code)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{code}\n{fence}"
+
+
+def metric_name(name: str) -> str:
+    """What a metric is called in a card."""
+    return METRIC_NAMES.get(name) or name.replace("_", " ").capitalize()
 
 
 def read_results(folder: Path) -> list[ResultCard]:
@@ -44,46 +66,109 @@ def read_results(folder: Path) -> list[ResultCard]:
     return list(read_cards(folder).values()) if any((folder / FOLDER).glob("*.json")) else []
 
 
-def training_facts(metrics: Mapping, config: Mapping, conversion: Mapping, folder: Path) -> dict:
-    """How it was trained and converted, as far as was recorded."""
+def training_facts(metrics: Mapping) -> dict[str, str]:
+    """How it was trained, as far as that was recorded."""
     labels = {"method": "Method", "steps": "Steps", "epochs": "Epochs", "tokens_seen": "Tokens seen", "seed": "Seed"}
-    training = {label: _number(metrics[key]) for key, label in labels.items() if metrics.get(key) is not None}
+    training = {label: number(metrics[key]) for key, label in labels.items() if metrics.get(key) is not None}
     sizes = metrics.get("sizes") or metrics.get("rows")
     if sizes:
         training["Rows"] = ", ".join(f"{name} {size:,}" for name, size in sizes.items() if size is not None)
-    if hardware := metrics.get("hardware"):
-        training["Hardware"] = hardware.get("gpu") or hardware.get("cpu") or hardware.get("machine") or "not recorded"
-    if settings := metrics.get("settings"):
-        training["Settings"] = ", ".join(f"{name} {_number(value)}" for name, value in settings.items())
-    parameters = metrics.get("parameters")
     leaked = metrics.get("test_rows_with_a_near_copy_in_train", metrics.get("leaked_pairs"))
+    if leaked is not None:
+        training["Test rows with a near-copy in the training set"] = number(leaked)
+    if hardware := metrics.get("hardware"):
+        training["Hardware"] = hardware.get("gpu") or hardware.get("cpu") or hardware.get("machine") or "unknown"
+    if seconds := metrics.get("train_seconds"):
+        training["Training time"] = f"{seconds:.3g} s" if seconds < 300 else f"{seconds / 60:.3g} min"
+    settings = metrics.get("settings") or {}
+    return training | {name: number(value) for name, value in settings.items()}
+
+
+def conversion_facts(conversion: Mapping) -> dict | None:
+    """What its weights were converted from, if they were."""
+    if not conversion:
+        return None
     return {
-        "training": training or {"Settings": "not recorded"},
-        "parameters": f"{parameters:,}" if parameters else None,
-        "command": public_command(metrics.get("command")),
-        "curves": "plots/training.png" if (folder / "plots" / "training.png").is_file() else None,
-        "config": config,
-        "positions": config.get("n_positions"),
-        "calibration": calibration_facts(config),
-        "protocol": metrics.get("protocol"),
-        "leaked_rows": metrics.get("test_rows_with_a_near_copy_in_train"),
-        "leaked": "not recorded" if leaked is None else leaked,
-        "conversion": {
-            "source": public_source(str(conversion["source"])),
-            "format": conversion["format"],
-            "difference": f"{conversion['max_logit_difference']:.1e}",
-            "files": conversion.get("sha256", {}),
-        }
-        if conversion
-        else None,
+        "source": public_source(str(conversion["source"])),
+        "format": conversion["format"],
+        "difference": f"{conversion['max_logit_difference']:.1e}",
+        "files": conversion.get("sha256", {}),
     }
+
+
+def architecture_facts(model: ModelFolder, parameters: int | None) -> dict[str, str]:
+    """The shape of the model, or of the adapter."""
+    settings = model.adapter if model.is_adapter else model.settings
+    if model.is_adapter:
+        targets = settings.get("target_modules")
+        values = {
+            "Class": f"{settings.get('peft_type', 'adapter')} for a {model.architecture}",
+            "Rank": settings.get("r"),
+            "Alpha": settings.get("lora_alpha"),
+            "Target modules": ", ".join(sorted({name.rpartition(".")[2] for name in targets}))
+            if isinstance(targets, list)
+            else targets,
+            "Parameters of the adapter": stored_parameters(model),
+        }
+    else:
+        values = {
+            "Class": model.architecture,
+            "Parameters": parameters,
+            "Layers": settings.get("n_layer"),
+            "Attention heads": settings.get("n_head"),
+            "Embedding size": settings.get("n_embd"),
+            "Context, in tokens": settings.get("n_positions"),
+            "Vocabulary, in tokens": settings.get("vocab_size"),
+        }
+    return {name: number(value) for name, value in values.items() if value is not None}
+
+
+def stored_parameters(model: ModelFolder) -> int | None:
+    """How many numbers the folder's weights have, if they can be read."""
+    total = 0
+    try:
+        for name in model.weight_files:
+            if name.endswith(".safetensors"):
+                with safe_open(model.path / name, framework="np") as file:
+                    shapes = [file.get_slice(key).get_shape() for key in file.keys()]  # noqa: SIM118
+                total += sum(_product(shape) for shape in shapes)
+    except (SafetensorError, OSError, InputError):
+        return None
+    return total
+
+
+def _product(shape: Sequence[int]) -> int:
+    product = 1
+    for size in shape:
+        product *= size
+    return product
+
+
+def versions(metrics: Mapping, settings: Mapping) -> dict[str, str]:
+    """The framework versions that it was trained with, or else saved by."""
+    found = {"Python": metrics["python"]} if metrics.get("python") else {}
+    found |= metrics.get("versions") or {}
+    if not found and settings.get("transformers_version"):
+        found = {"transformers": settings["transformers_version"]}
+    return found
+
+
+def plots(folder: Path) -> list[dict[str, str]]:
+    """The pictures that are uploaded, each with its title."""
+    paths = sorted(
+        (folder / "plots").glob("*.png"), key=lambda path: (path.stem not in PLOTS, path.stem != "training")
+    )
+    return [
+        {"path": f"plots/{path.name}", "title": PLOTS.get(path.stem) or path.stem.replace("_", " ").capitalize()}
+        for path in paths
+    ]
 
 
 def calibration_facts(config: Mapping) -> dict | None:
     """The calibration that a configuration holds, if it does."""
     if not config.get("calibration"):
         return None
-    facts = {name: _number(value) for name, value in asdict(Calibration.of(SimpleNamespace(**config))).items()}
+    facts = {name: number(value) for name, value in asdict(Calibration.of(SimpleNamespace(**config))).items()}
     prevalence = config["calibration"].get("prevalence")
     return facts | {"prevalence": None if prevalence is None else f"{prevalence:.1%}"}
 
@@ -93,43 +178,68 @@ def result_facts(cards: Sequence[ResultCard], expected: Sequence[str], name_of_d
     is_calibrated = CALIBRATION in [card.task for card in cards]
     evaluations = [
         {
-            "task": card.task,
+            "title": card.task[0].upper() + card.task[1:],
+            "intervals": any(metric.interval for key, metric in card.metrics.items() if key != DIFFERENCE),
             "protocol": public_text(card.protocol),
-            "table": markdown_table({name_of_row(card, is_calibrated): card.metrics, **card.baselines}),
+            "table": _table({name_of_row(card, is_calibrated): card.metrics, **card.baselines}),
             "data": [f"{name_of_data(data)} ({identity(data, 12)})" for data in card.data],
-            "baselines": list(card.baselines),
             "seeds": [str(seed) for seed in card.seeds],
-            "command": public_command(card.command),
         }
         for card in cards
     ]
     measured = {name for card in cards for name in card.metrics}
-    compared = [card for card in cards if "f1_above_baseline" in card.metrics]
-    when = ", as it was trained and before its calibration," if is_calibrated else ""
+    compared = [card for card in cards if DIFFERENCE in card.metrics]
+    when = ", as trained and before the calibration," if is_calibrated else ""
     return {
         "evaluations": evaluations,
-        "missing": [name for name in expected if name not in measured],
+        "unmeasured": [metric_name(name) for name in expected if name not in measured],
         "comparisons": [comparison(card, when) for card in compared],
-        "beats_baselines": all(card.metrics["f1_above_baseline"].interval[0] > 0 for card in compared),
+        "beats_baselines": all(card.metrics[DIFFERENCE].interval[0] > 0 for card in compared),
     }
 
 
+def _table(rows: Mapping[str, Mapping]) -> str:
+    shown = {row: {key: value for key, value in metrics.items() if key != DIFFERENCE} for row, metrics in rows.items()}
+    names = {key: metric_name(key) for metrics in shown.values() for key in metrics}
+    return markdown_table(shown, names=names, metrics_as_rows=True)
+
+
 def name_of_row(card: ResultCard, is_calibrated: bool) -> str:
-    """What a card's own row is called: the model, or what it was before it was calibrated."""
+    """What a card's own numbers are of: the model, or the model before it was calibrated."""
     return "as trained" if is_calibrated and card.task == CLASSIFICATION else "this model"
 
 
 def comparison(card: ResultCard, when: str) -> str:
     """How F1 compares with that of the card's baseline on the same messages, by the interval of the difference."""
-    above, [name] = card.metrics["f1_above_baseline"], card.baselines
+    above, [name] = card.metrics[DIFFERENCE], card.baselines
     low, high = (100 * end for end in above.interval)
-    verdict = "it is better" if low > 0 else "it is worse" if high < 0 else "the two cannot be told apart"
+    verdict = "reliably better" if low > 0 else "reliably worse" if high < 0 else "not a reliable difference"
     side = "above" if above.value >= 0 else "below"
     difference = f"{100 * abs(above.value):.2f} points {side} that of {name} on the same messages"
-    return f"Its F1{when} is {difference}, 95 % interval {low:+.2f} to {high:+.2f}: {verdict}."
+    return f"Its F1{when} is {difference} (95 % confidence interval {low:+.2f} to {high:+.2f}): {verdict}."
 
 
-def _number(value) -> str:
+def commands(metrics: Mapping, cards: Sequence[ResultCard]) -> list[str]:
+    """The commands that trained and measured it, each once, without the paths of the machine."""
+    recorded = [metrics.get("command"), *(card.command for card in cards)]
+    public = [public_command(command) for command in recorded if command]
+    return [_wrapped(command) for command in dict.fromkeys(public)]
+
+
+def _wrapped(command: str) -> str:
+    """A long command over several lines, an option with its values on each."""
+    if len(command) <= 100:
+        return command
+    lines = [""]
+    for word in command_words(command):
+        if word.startswith("--"):
+            lines.append("   ")
+        lines[-1] += f" {shlex.quote(word)}"
+    return " \\\n".join([lines[0].strip(), *lines[1:]])
+
+
+def number(value) -> str:
+    """A value for a card: a number at four significant digits, a whole one with commas."""
     if isinstance(value, float):
         return f"{value:.4g}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

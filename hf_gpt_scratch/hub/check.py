@@ -1,55 +1,107 @@
 """
-Whether a model's folder is fit to share, and loads for anyone, anywhere. What is here looks at its files; that they
-load, `loading_check.py` tries in a clean process.
+Whether a model's folder is fit to share, and loads for anyone, anywhere. This module looks at its files;
+`loading_check.py` loads them in a clean process.
 """
 
 import os
 import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
+from huggingface_hub import snapshot_download
 from transformers import PreTrainedTokenizerBase
 
 from ..configuration_gpt_scratch import GPTScratchConfig
 from ..model_folder.code import require_own_code
-from ..model_folder.contents import ADAPTER_CONFIG, ModelFolder
+from ..model_folder.contents import ADAPTER_CONFIG, DOCUMENTS, MODEL_FILES, TOKENIZER_FILES, ModelFolder, is_hub_id
 from ..tokenizer import load_tokenizer
-from ..utils.errors import InputError, one_line
+from ..utils.errors import InputError, UsageError, one_line
 from .files import check_files, check_texts
 from .findings import CheckFailed, Finding, find
 from .loading_check import TEXTS, check_loading
 
-OTHER_WEIGHTS = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".h5", ".msgpack", ".npz"}
+PICKLED = ("pytorch_model*.bin", "adapter_model*.bin")  # weights as older versions saved them
 SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
-def check(folder: str | os.PathLike, trust_remote_code: bool = False) -> list[Finding]:
+def check(folder: str | os.PathLike, trust_remote_code: bool = False, base_model: str | None = None) -> list[Finding]:
     """
-    All findings about a folder of a model or an adapter, each with a `status` of "ok", "failed" or "skipped" and what
-    there is to say. It is loaded in a clean process, where this package cannot be imported.
+    All findings about a folder of a model or an adapter, each with a `status` of "ok", "failed" or "skipped" and the
+    details. It is loaded in a clean process, where this package cannot be imported.
 
     Args:
         trust_remote_code: run the folder's code even where it is not this package's own.
+        base_model: the Hub repository of the adapter's base model, where the adapter was trained on a folder.
 
     Raises:
-        InputError: when it is neither.
+        InputError: when the folder holds neither.
+        UsageError: for a `base_model` of a whole model, or one that is not a repository.
 
     Example:
         >>> from hf_gpt_scratch import check
         >>> [finding.name for finding in check("runs/spam") if finding.status == "failed"]  # doctest: +SKIP
         []
     """
-    if not any(Path(folder, name).is_file() for name in ("config.json", ADAPTER_CONFIG)):
-        raise InputError(f"{folder} is no folder of a model or an adapter: it has no config.json or {ADAPTER_CONFIG}.")
+    return check_model(open_folder(folder, base_model), trust_remote_code)
+
+
+@contextmanager
+def local_folder(source: str | os.PathLike) -> Iterator[Path]:
+    """Yields the folder `source`, or else a copy of the Hub repository of that name, its code included."""
+    if not is_hub_id(str(source)):
+        yield Path(source)
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        copy, patterns = Path(scratch, str(source).split("/")[1]), [*MODEL_FILES, *DOCUMENTS, "*.py"]
+        try:
+            snapshot_download(str(source), local_dir=copy, allow_patterns=patterns)
+        except Exception as error:  # of the Hub, of its HTTP client, of the disk
+            raise InputError(
+                f"{source} is neither a folder nor a Hub repository that can be read ({one_line(error)})."
+            ) from None
+        shutil.rmtree(copy / ".cache", ignore_errors=True)  # of the download
+        yield copy
+
+
+def open_folder(folder: str | os.PathLike, base_model: str | None = None) -> ModelFolder:
+    """The folder of a model, or of an adapter as one of `base_model`; raises as `check`."""
+    path = Path(folder)
+    if not path.exists():
+        raise InputError(f"{path}: there is no such folder; give the folder that the model was saved in.")
+    if not any((path / name).is_file() for name in ("config.json", ADAPTER_CONFIG)):
+        checkpoints = sorted(path.glob("checkpoint-*"), key=lambda one: (len(one.name), one.name))
+        advice = f"use its last checkpoint, {checkpoints[-1]}" if checkpoints else "save a model there first"
+        raise InputError(
+            f"{path} is not the folder of a model or an adapter: it has neither config.json nor {ADAPTER_CONFIG};"
+            f" {advice}."
+        )
     model = ModelFolder.read(folder)
+    if base_model is None:
+        return model
+    if not model.is_adapter:
+        raise UsageError(f"--base-model is for adapters, and {path} holds a whole model: omit it.")
+    if not is_hub_id(base_model):
+        raise UsageError(f"--base-model takes a Hub repository, such as you/base, not {base_model!r}.")
+    return model.with_base(base_model)
+
+
+def check_model(
+    model: ModelFolder, trust_remote_code: bool = False, reference: Mapping | None = None
+) -> list[Finding]:
+    """What `check` returns; `reference` is its record of `reference_logits` where the folder itself has none."""
     findings = look_at_files(model, trust_remote_code)
+    failed = {finding.name for finding in findings if finding.status == "failed"}
     for needed in ("weights", "code"):
-        if any(finding.name == needed and finding.status == "failed" for finding in findings):
-            return [*findings, Finding("loads", "skipped", f"it is tried when the {needed} check passes")]
-    return findings + check_loading(model, trust_remote_code)
+        if needed in failed:
+            return [*findings, Finding("loads", "skipped", f"not tried, as the {needed} check failed")]
+    return findings + check_loading(model, trust_remote_code, reference, "tokenizer" not in failed)
 
 
 def look_at_files(model: ModelFolder, trust_remote_code: bool = False) -> list[Finding]:
-    """The findings for which nothing need be loaded but the tokenizer."""
+    """The findings that need nothing loaded but the tokenizer."""
     config = None if model.is_adapter else model.config
     findings = [
         find("weights", lambda: check_weights(model)),
@@ -66,32 +118,37 @@ def look_at_files(model: ModelFolder, trust_remote_code: bool = False) -> list[F
 
 
 def check_code(model: ModelFolder, trust_remote_code: bool = False) -> str:
-    """Loading the folder runs no code but this package's own, or what the user trusts."""
+    """Loading the folder runs only this package's own code, or code that the user trusts."""
     trusted = require_own_code(model, trust_remote_code)
-    return f"trusted by you: {', '.join(trusted)}" if trusted else "this package's own, byte for byte"
+    if trusted:
+        return f"trusted by you: {', '.join(trusted)}"
+    return "none; that of the base model is used" if model.is_adapter else "identical to this package's own"
 
 
 def check_weights(model: ModelFolder) -> str:
-    """Safetensors alone, whole, of finite numbers."""
-    folder = model.path
-    if other := sorted(path.name for path in folder.iterdir() if path.suffix in OTHER_WEIGHTS):
+    """In safetensors, complete, all of them finite."""
+    folder, expected = model.path, model.weight_files
+    if not model.is_adapter and (folder / ADAPTER_CONFIG).is_file():
         raise CheckFailed(
-            f"{', '.join(other)}: weights belong in safetensors, which run no code; save the model again by"
-            " save_pretrained, which writes those, and move these away"
+            f"the folder holds both a model and an adapter, and loaders would mix them up: move {ADAPTER_CONFIG} and"
+            " adapter_model.safetensors to a folder of their own"
         )
-    found, expected = {path.name for path in folder.glob("*.safetensors")}, model.weight_files
-    if not found:
-        raise CheckFailed("there is no *.safetensors; save the model again")
-    if missing := {name for name in expected if not (folder / name).is_file()}:
-        raise CheckFailed(f"{', '.join(sorted(missing))} is missing; save the model again")
-    if stray := {path.name for path in folder.glob("*.safetensors*")} - expected:
-        raise CheckFailed(f"{', '.join(sorted(stray))} is no part of the model; move it away")
-    count = sum(_numbers_in(folder / name) for name in sorted(found))
-    return f"{count:,} numbers in {len(found)} file{'s' if len(found) > 1 else ''} of safetensors"
+    if missing := sorted(name for name in expected if not (folder / name).is_file()):
+        pickled = sorted(path.name for pattern in PICKLED for path in folder.glob(pattern))
+        if pickled and not any(folder.glob("*.safetensors")):
+            raise CheckFailed(
+                f"they are in {', '.join(pickled)}, a format that can run code when it is loaded: load the model"
+                " and save it again with save_pretrained, which writes safetensors"
+            )
+        raise CheckFailed(f"{', '.join(missing)} is missing: save the model again")
+    shards = sorted(name for name in expected if name.endswith(".safetensors"))
+    count = sum(_numbers_in(folder / name) for name in shards)
+    files = "1 file" if len(shards) == 1 else f"{len(shards)} files"
+    return f"{count:,} parameters in {files}, all finite"
 
 
 def _numbers_in(path: Path) -> int:
-    """How many numbers a file of weights has, each of which must be finite."""
+    """How many parameters a file of weights has, each of which must be finite."""
     import torch
     from safetensors import SafetensorError, safe_open
 
@@ -102,37 +159,47 @@ def _numbers_in(path: Path) -> int:
                 tensor = file.get_tensor(key)
                 count += tensor.numel()
                 if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-                    raise CheckFailed(f"{key} in {path.name} holds NaN or infinity: the training went wrong")
+                    raise CheckFailed(f"{key} in {path.name} holds NaN or infinity: the training diverged")
     except (SafetensorError, OSError) as error:
-        raise CheckFailed(f"{path.name} cannot be read ({one_line(error)}); save the model again") from None
+        raise CheckFailed(f"{path.name} cannot be read ({one_line(error)}): save the model again") from None
     return count
 
 
 def check_tokenizer(folder: Path, config: GPTScratchConfig | None) -> str:
-    """It loads, gives back what it read, and has the vocabulary and special tokens of the model, if that is known."""
+    """It loads, decodes what it encodes, and has the vocabulary and special tokens of the model, if that is known."""
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise CheckFailed(
+            f"there is none in the folder: save it there with tokenizer.save_pretrained({str(folder)!r}), or give"
+            " Trainer processing_class=tokenizer, with which it saves the tokenizer too"
+        )
     try:
         tokenizer = load_tokenizer(folder)
     except (InputError, OSError, ValueError) as error:
-        raise CheckFailed(f"{one_line(error)}; save it with tokenizer.save_pretrained") from None
+        raise CheckFailed(f"{one_line(error)}: save it again with tokenizer.save_pretrained") from None
     for text in TEXTS:
         ids = tokenizer(text)["input_ids"]
         back = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         if back != text:
-            raise CheckFailed(f"it makes {back!r} of {text!r}")
+            raise CheckFailed(f"it decodes the tokens of {text!r} to {back!r}: train or save it again")
     if config is None:
-        return f"{len(tokenizer):,} tokens, texts come back whole; not compared with the base model's vocabulary"
+        return f"{len(tokenizer):,} tokens; decoding restores the text; not compared with the base model's vocabulary"
     _require_the_same_tokens(tokenizer, config)
-    return f"{len(tokenizer):,} tokens, texts come back whole"
+    return f"{len(tokenizer):,} tokens; decoding restores the text"
 
 
 def _require_the_same_tokens(tokenizer: PreTrainedTokenizerBase, config: GPTScratchConfig) -> None:
     if (largest := max(tokenizer.get_vocab().values())) >= config.vocab_size:
-        raise CheckFailed(f"it has token {largest}, and the model {config.vocab_size} of them")
+        raise CheckFailed(
+            f"it has a token {largest}, and the model's vocabulary only {config.vocab_size} tokens: save the tokenizer"
+            " that the model was trained with"
+        )
     for key in SPECIAL:
         wanted, held = _ids(getattr(config, key)), getattr(tokenizer, key)
         is_needed = key == "eos_token_id"  # without it the model does not know where a text ends
         if held not in wanted if wanted and held is not None else is_needed and (wanted or held is not None):
-            raise CheckFailed(f"its {key} is {held}, and that of config.json {getattr(config, key)}")
+            raise CheckFailed(
+                f"its {key} is {held}, and that in config.json {getattr(config, key)}: make them the same"
+            )
 
 
 def _ids(value: int | list[int] | None) -> set[int]:
@@ -148,33 +215,34 @@ def check_labels(settings: dict) -> str:
         has_default = any(re.fullmatch(r"LABEL_\d+", name) for name in found.values())
     except (ValueError, TypeError, AttributeError):
         raise CheckFailed(
-            "id2label and label2id in config.json must be tables of labels; save the model again"
+            "id2label and label2id in config.json must be tables of labels: save the model again"
         ) from None
     if not names or has_default:
-        raise CheckFailed("the labels have no names; set id2label and label2id in config.json")
+        raise CheckFailed("the labels have no names: set id2label and label2id in config.json")
     if found != wanted:
-        raise CheckFailed("id2label and label2id in config.json contradict each other")
+        raise CheckFailed("id2label and label2id in config.json contradict each other: correct one of them")
     return ", ".join(found.values())
 
 
 def check_generation_config(folder: Path, config: GPTScratchConfig) -> str:
-    """It is there, ends a text where the model does, and can be saved again."""
+    """It is there, has the model's special tokens, and can be saved again."""
     from transformers import GenerationConfig
 
     try:
         generation = GenerationConfig.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, TypeError) as error:
-        raise CheckFailed(f"it cannot be read ({str(error).splitlines()[0]}); save the model again") from None
+        raise CheckFailed(f"it cannot be read ({str(error).splitlines()[0]}): save the model again") from None
     for key in SPECIAL:
         wanted, held = getattr(config, key), getattr(generation, key)
         if wanted is not None and _ids(held) != _ids(wanted):
-            raise CheckFailed(f"its {key} is {held}, and that of config.json {wanted}; make them the same")
+            raise CheckFailed(f"its {key} is {held}, and that in config.json {wanted}: make them the same")
     try:
         generation.validate(strict=True)  # as when it is saved again, after a change
     except ValueError as error:
         raise CheckFailed(
-            f"it contradicts itself, so that the model cannot be saved again ({one_line(error)})"
+            f"it contradicts itself, so the model could not be saved again ({one_line(error)}): correct"
+            " generation_config.json"
         ) from None
     if generation.eos_token_id is None:
-        return "no EOS token, so that texts end at max_new_tokens"
-    return f"ends at token {generation.eos_token_id}"
+        return "no EOS token, so texts end at max_new_tokens"
+    return f"stops at token {generation.eos_token_id}"

@@ -1,4 +1,4 @@
-"""What the checks of a folder find, and how it is shown."""
+"""The findings of a folder's checks, and how they are shown."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ from ..utils.errors import InputError
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check came to: `status` is "ok", "failed" or "skipped"; `value` is the number that it measured."""
+    """The outcome of one check: `status` is "ok", "failed" or "skipped"; `value` is the number that it measured."""
 
     name: str
     status: str
@@ -24,11 +24,11 @@ class CheckFailed(InputError):
 
 
 def find(name: str, examine: Callable[[], str]) -> Finding:
-    """The finding of `examine`, which returns what to say of it, or raises `InputError`."""
+    """The finding of `examine`, which returns the detail, or raises `InputError`."""
     try:
         return Finding(name, "ok", examine())
     except InputError as failure:
-        return Finding(name, "failed", str(failure))
+        return Finding(name, "failed", str(failure).rstrip("."))
 
 
 def table(findings: list[Finding]) -> str:
@@ -50,5 +50,7 @@ def require(findings: list[Finding], folder: Path, are_shown: bool = True) -> No
     failed = [finding for finding in findings if finding.status == "failed"]
     if not failed:
         return
-    what = "what to do stands beside each" if are_shown else "; ".join(f"{one.name}: {one.detail}" for one in failed)
-    raise InputError(f"{len(failed)} of {len(findings)} checks of {folder} failed; {what}.")
+    if are_shown:
+        raise InputError(f"{len(failed)} of {len(findings)} checks of {folder} failed; see above what to do.")
+    reasons = "; ".join(f"{one.name}: {one.detail}" for one in failed)
+    raise InputError(f"{len(failed)} of {len(findings)} checks of {folder} failed ({reasons}).")

@@ -1,27 +1,33 @@
 """
-The model card of a folder: README.md, written from the folder's own files by the templates in model_cards/.
+The model card of a folder: README.md, generated from the folder's own files by the templates in model_cards/.
 
-What no file of the folder says is "not measured" or "not recorded" in the card. No absolute path gets into it.
+What no file of the folder records, the card lists as not measured or not recorded. No absolute path gets into it.
 """
 
 import math
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from ..data import alpaca, sms_spam, text
-from ..model_folder.contents import ModelFolder
+from ..classification.calibration import Calibration
+from ..model_folder.contents import ModelFolder, is_hub_id
 from ..prompts import CHAT_TEMPLATE
 from ..utils.errors import InputError
-from ..utils.files import is_missing_folder, read_json_object
-from .card_facts import CALIBRATION, name_of_row, read_results, render, result_facts, training_facts
-from .secrets import command_words, public_source
+from ..utils.files import read_json_object
+from ..utils.markdown import escape
+from . import card_facts
+from .card_data import DataSet, option
+from .card_examples import SHOWN, answers, example_answer, label_examples, sample
+from .card_facts import CALIBRATION, metric_name, name_of_row, read_results, render, result_facts
+from .secrets import public_source
 
+REPOSITORY = "https://github.com/hf-gpt-scratch/hf_gpt_scratch"
 MARKER = "<!-- Written by hf-gpt-scratch from the files beside it. Without this line it is never overwritten. -->"
+OF_TRL = ("# Model Card for ", "It has been trained using [TRL](https://github.com/huggingface/trl).", "time machine")
 PIPELINES = {  # by the class of the model
     "GPTScratchModel": "feature-extraction",
     "GPTScratchForCausalLM": "text-generation",
@@ -35,7 +41,7 @@ EXPECTED = {
     "instruct": ("response_perplexity", "perplexity", "stop_rate"),
     "other": (),
 }
-# What the Hub calls the metrics that it knows; the others stand in the card's tables alone.
+# What the Hub calls the metrics that it knows; the others are in the card's tables only.
 METRIC_TYPES = {
     **{name: name for name in ("f1", "precision", "recall", "accuracy", "perplexity")},
     "mcc": "matthews_correlation",
@@ -46,88 +52,10 @@ METRIC_TYPES = {
 }
 
 
-@dataclass(frozen=True)
-class DataSet:
-    """
-    What the card says of a data set.
-
-    Attributes:
-        hub: its name on the Hub, if it is there.
-        language: of its texts, as the Hub calls it, such as "en".
-    """
-
-    name: str
-    sha256: str | None = None
-    hub: str | None = None
-    url: str | None = None
-    licence: str | None = None
-    language: str | None = None
-    is_sms: bool = False
-
-    @classmethod
-    def of(cls, record: Mapping | None, command: str | None = None) -> "DataSet | None":
-        """
-        The one of a `{"source": ..., "sha256": ...}`, known by its hash or else called by its file's name; `None` for
-        no record. `dataset` in it, or a `--dataset_name` in `command`, tells that the source is on the Hub.
-        """
-        if not isinstance(record, Mapping) or not record.get("source"):
-            return None
-        source, sha256 = str(record["source"]), record.get("sha256")
-        if sha256 in (known := _known_data()):
-            return known[sha256]
-        name = source.split(", ")[0]
-        named = record.get("dataset") or option(command, "dataset_name")
-        is_hub = bool((named == name or record.get("revision")) and is_hub_id(name))
-        is_url = source.startswith(("https://", "http://"))
-        return cls(
-            name if is_hub else source if is_url else public_source(source),
-            sha256,
-            hub=name if is_hub else None,
-            url=f"https://huggingface.co/datasets/{name}" if is_hub else None,
-        )
-
-
-def option(command: str | None, name: str) -> str | None:
-    """The value that a recorded command gives to `--name`, if it does."""
-    words = command_words(command)
-    values = [after for before, after in zip(words, words[1:]) if before == f"--{name}"]
-    values += [word.partition("=")[2] for word in words if word.startswith(f"--{name}=")]
-    return values[-1] if values else None
-
-
-def _known_data() -> dict[str, DataSet]:
-    """The data sets whose source and licence are known, by their SHA-256."""
-    known = (
-        DataSet(
-            "SMS Spam Collection",
-            sms_spam.SHA256,
-            hub="ucirvine/sms_spam",
-            url="https://archive.ics.uci.edu/dataset/228/sms+spam+collection",
-            licence="CC BY 4.0 (Almeida and Hidalgo, 2011)",
-            language="en",
-            is_sms=True,
-        ),
-        DataSet(
-            "The Verdict, by Edith Wharton (1908)",
-            text.VERDICT_SHA256,
-            url=text.VERDICT_URL,
-            licence="in the public domain in the United States",
-            language="en",
-        ),
-        DataSet(
-            "the instructions of Build a Large Language Model (From Scratch), chapter 7",
-            alpaca.SHA256,
-            url=alpaca.URL,
-            licence="Apache 2.0, that of the book's code",
-            language="en",
-        ),
-    )
-    return {data.sha256: data for data in known}
-
-
 def is_replaceable(readme: str) -> bool:
-    """Whether a README.md was written by this package, PEFT or Trainer, or is the Hub's, with no word in it."""
+    """Whether a README.md was generated by this package, PEFT, Trainer or TRL, or is the Hub's, with no text in it."""
     is_generated = MARKER in readme or "<!-- This model card has been generated automatically" in readme
+    is_generated |= all(line in readme for line in OF_TRL)
     is_template = readme.count("[More Information Needed]") > 30  # of PEFT's 39, so that next to nothing was filled in
     return is_generated or is_template or not re.sub(r"\A---\n.*?\n---", "", readme, flags=re.S).strip()
 
@@ -137,12 +65,13 @@ def make_card(
 ) -> ModelCard:
     """
     The card of a model's or an adapter's folder, from its config.json or adapter_config.json, metrics.json,
-    conversion.json, results/*.json and plots/training.png, as far as they are there.
+    conversion.json, results/*.json, predictions.csv, samples.jsonl, responses.json and plots/*.png, as far as they are
+    there.
 
     Args:
-        repo_id: the repository of the Hub that the folder is for, which the lines of code load.
+        repo_id: the repository of the Hub that the folder is for, which the code in the card loads.
         license: of the weights; by default "not recorded".
-        language: of the texts it is for; by default that of the data it was trained on, where that is known.
+        language: of the texts it is for; by default that of the training data, where it is known.
 
     Returns:
         A `huggingface_hub.ModelCard`.
@@ -159,55 +88,98 @@ def make_card(
         if isinstance(error, InputError):
             raise
         raise InputError(
-            f"A record in {folder} (metrics.json, conversion.json or config.json) is not as it was written"
-            f" ({type(error).__name__}: {error}); measure again, or write a README.md of your own."
+            f"A record in {folder} (metrics.json, conversion.json or config.json) is damaged"
+            f" ({type(error).__name__}: {error}): measure again, or write a README.md of your own."
         ) from None
 
 
 def _text(model: "_Model", repo_id: str, license: str | None, language: str | None) -> str:
-    cards = read_results(model.folder)
+    cards, metrics, settings = read_results(model.folder), model.metrics, model.contents.settings
+    data = DataSet.of(metrics.get("data"), metrics.get("command"))
+    language = language or (data.language if data else None)
+    found = result_facts(cards, EXPECTED[model.template], lambda record: DataSet.of(record).name)
+    recorded_commands = card_facts.commands(metrics, cards)
+    missing = {
+        "the licence of the model": license,
+        "the training data": data,
+        "the licence of the training data": data is None or data.licence,
+        "the training command": recorded_commands,
+    }
+    return render(
+        f"{model.template}.md",
+        metadata=_metadata(model, repo_id, cards, data, license, language).to_yaml(),
+        marker=MARKER,
+        repository=REPOSITORY,
+        name=repo_id.split("/")[-1],
+        repo_id=repo_id,
+        license=license,
+        language=language,
+        code=loading_code(repo_id, model.template, model.contents.auto_class, **model.example),
+        example=model.example,
+        data=data,
+        adapter=model.is_adapter,
+        made=_how_it_was_made(model, data),
+        ancestor=model.ancestor,
+        labels=model.labels,
+        label_examples=model.label_examples,
+        sample=model.sample,
+        answers=model.answers[:SHOWN],
+        answered=len(model.answers),
+        parameters=model.parameters and f"{model.parameters:,}",
+        positions=settings.get("n_positions"),
+        training=card_facts.training_facts(metrics),
+        architecture=card_facts.architecture_facts(model.contents, model.parameters),
+        versions=card_facts.versions(metrics, settings),
+        plots=card_facts.plots(model.folder),
+        calibration=card_facts.calibration_facts(settings),
+        protocol=metrics.get("protocol"),
+        leaked_rows=metrics.get("test_rows_with_a_near_copy_in_train"),
+        conversion=card_facts.conversion_facts(model.conversion),
+        commands=recorded_commands,
+        gaps=_gaps(found.pop("unmeasured"), [what for what, value in missing.items() if not value]),
+        **found,
+    )
+
+
+def _gaps(unmeasured: list[str], unrecorded: list[str]) -> str:
+    """What is not known of it, in one line."""
+    kinds = {"Not measured": unmeasured, "Not recorded": unrecorded}
+    return " ".join(f"{kind}: {', '.join(names)}." for kind, names in kinds.items() if names)
+
+
+def _how_it_was_made(model: "_Model", data: DataSet | None) -> str:
+    """A sentence on where it comes from, with a space before it; nothing where that is not known."""
+    if not model.origin:
+        return ""
+    tool = f" with [hf-gpt-scratch]({REPOSITORY})" if model.metrics.get("command") or model.conversion else ""
+    how = f"{tool}{f' on {escape(data.name)}' if data else ''}"
+    return f" {model.origin}{', trained' if model.is_adapter and how else ''}{how}."
+
+
+def _metadata(model: "_Model", repo_id: str, cards, data: DataSet | None, license, language) -> ModelCardData:
+    """The YAML at the top of the card, which the Hub reads."""
     is_calibrated = CALIBRATION in [card.task for card in cards]
-    data = DataSet.of(model.metrics.get("data"), model.metrics.get("command"))
     in_use = [card for card in cards if name_of_row(card, is_calibrated) == "this model"]
     results = [result for card in in_use for result in eval_results(card, model.pipeline, data)]
-    name = repo_id.split("/")[-1]
-    tags = [
-        "gpt",
-        "gpt-from-scratch",
-        "custom_code",
-        *TAGS.get(model.template, []),
-        *(["lora"] if model.is_adapter else []),
-    ]
-    metadata = ModelCardData(
-        language=language or (data.language if data else None),
+    tags = ["gpt", "gpt-from-scratch", "custom_code", *TAGS.get(model.template, [])]
+    more = {"base_model_relation": model.relation, "widget": model.widget or None}
+    return ModelCardData(
+        language=language,
         license=license,
         library_name="peft" if model.is_adapter else "transformers",
         pipeline_tag=model.pipeline,
-        tags=tags,
-        base_model=model.base if is_hub_id(model.base) else model.hub_origin,
+        tags=[*tags, *(["lora"] if model.is_adapter else [])],
+        base_model=model.ancestor,
         datasets=[data.hub] if data and data.hub else None,
         metrics=list(dict.fromkeys(result.metric_type for result in results)) or None,
-        model_name=name if results else None,
+        model_name=repo_id.split("/")[-1] if results else None,
         eval_results=results or None,
-    )
-    return render(
-        f"{model.template}.md",
-        metadata=metadata.to_yaml(),
-        marker=MARKER,
-        name=name,
-        license=license,
-        code=loading_code(repo_id, model.template, model.contents.auto_class),
-        data=data,
-        adapter=model.is_adapter,
-        base=public_source(model.base) if model.base else None,
-        base_is_hub=is_hub_id(model.base),
-        **training_facts(model.metrics, model.contents.settings, model.conversion, model.folder),
-        **result_facts(cards, EXPECTED[model.template], lambda record: DataSet.of(record).name),
+        **{name: value for name, value in more.items() if value},
     )
 
 
 def eval_results(card, pipeline: str, trained_on: DataSet | None) -> list[EvalResult]:
-    """The numbers of a result card as the Hub's model-index has them: those that it knows."""
+    """The numbers of a result card as the Hub's model-index has them: those of metrics that it knows."""
     data = DataSet.of(card.data[0])
     if trained_on and data.sha256 and trained_on.sha256 == data.sha256:
         data = trained_on  # of which more is recorded
@@ -218,7 +190,7 @@ def eval_results(card, pipeline: str, trained_on: DataSet | None) -> list[EvalRe
             dataset_type=data.hub or "custom",
             dataset_name=data.name,
             metric_type=METRIC_TYPES[name],
-            metric_name=name,
+            metric_name=metric_name(name),
             metric_value=round(metric.value, 4),
         )
         for name, metric in card.metrics.items()
@@ -226,24 +198,29 @@ def eval_results(card, pipeline: str, trained_on: DataSet | None) -> list[EvalRe
     ]
 
 
-def loading_code(folder_or_repo: str | os.PathLike, template: str, auto_class: str) -> str:
-    """Python that loads a model by its Auto class and uses it, where this package need not be installed."""
-    name = '"' + str(folder_or_repo).replace("\\", "\\\\").replace('"', '\\"') + '"'
-    is_adapter = auto_class.startswith("AutoPeft")
-    return render("code.md", kind=template, name=name, auto_class=auto_class, is_adapter=is_adapter).strip("\n")
+def loading_code(folder_or_repo: str | os.PathLike, template: str, auto_class: str, **example) -> list[str]:
+    """
+    Pieces of Python, the first of which loads a model and uses it, where this package need not be installed.
+
+    Args:
+        example: `text` to give to the model, its `answer` where it is known, and `tokens` to generate.
+    """
+    name, example = _quoted(str(folder_or_repo)), {"text": "", "answer": None, "tokens": 32, **example}
+    variables = {
+        "kind": template,
+        "name": name,
+        "auto_class": auto_class,
+        "is_adapter": auto_class.startswith("AutoPeft"),
+        "text": _quoted(example["text"]),
+        "answer": example["answer"],
+        "tokens": example["tokens"],
+    }
+    pieces = render("code.md", **variables).split("\n# ---\n")
+    return [piece.strip("\n") for piece in pieces if piece.strip()]
 
 
-def is_hub_id(name: str | None) -> bool:
-    """Whether it can be a repository of the Hub, of the form user/name, and is no folder here."""
-    from huggingface_hub.utils import HFValidationError, validate_repo_id
-
-    if not name or name.count("/") != 1 or Path(name).exists() or is_missing_folder(name):
-        return False
-    try:
-        validate_repo_id(name)
-    except HFValidationError:
-        return False
-    return True
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
 
 
 @dataclass(frozen=True)
@@ -270,31 +247,105 @@ class _Model:
 
     @property
     def template(self) -> str:
-        """Of model_cards/, the one that fits."""
+        """The template of model_cards/ that fits."""
         if self.contents.architecture == "GPTScratchForCausalLM":
             if self.metrics.get("task") == "instruction following" or _chat_template(self.folder) == CHAT_TEMPLATE:
                 return "instruct"
             return "other" if self.is_adapter else "base"
-        labels = list((self.contents.settings.get("id2label") or {}).values())
-        is_spam = self.contents.architecture == "GPTScratchForSequenceClassification" and labels == ["ham", "spam"]
-        return "spam" if is_spam else "other"
+        is_spam = self.contents.architecture == "GPTScratchForSequenceClassification"
+        return "spam" if is_spam and list(self.labels.values()) == ["ham", "spam"] else "other"
+
+    @property
+    def labels(self) -> dict[int, str]:
+        if "Classification" not in self.contents.architecture:
+            return {}
+        return {int(number): str(name) for number, name in (self.contents.settings.get("id2label") or {}).items()}
 
     @property
     def pipeline(self) -> str:
         return PIPELINES[self.contents.architecture]
 
+    @cached_property
+    def parameters(self) -> int | None:
+        stored = None if self.is_adapter else card_facts.stored_parameters(self.contents)
+        return self.metrics.get("parameters") or stored
+
     @property
     def base(self) -> str | None:
-        """What it was trained on from: a repository, or else a folder."""
+        """What it was fine-tuned from: a repository, or else a folder."""
         if self.is_adapter:
             return self.contents.base
         return self.metrics.get("base_model") or option(self.metrics.get("command"), "model_name_or_path")
 
     @property
-    def hub_origin(self) -> str | None:
-        """The repository that it was converted from."""
-        source = self.conversion.get("source")
-        return source if isinstance(source, str) and not self.base and is_hub_id(source) else None
+    def ancestor(self) -> str | None:
+        """The repository that it was made from: its base model's, or the one that it was converted from."""
+        source = self.base or self.conversion.get("source")
+        return source if isinstance(source, str) and is_hub_id(source) else None
+
+    @property
+    def relation(self) -> str | None:
+        """What the Hub calls its relation to that."""
+        if self.ancestor is None:
+            return None
+        if self.contents.settings.get("quantization_config"):
+            return "quantized"
+        return "adapter" if self.is_adapter else "finetune" if self.base else None
+
+    @property
+    def origin(self) -> str:
+        """The beginning of a sentence on how it came about; nothing where that is not known."""
+        source = self.base or self.conversion.get("source")
+        name = source and public_source(str(source))
+        named = f"[{name}](https://huggingface.co/{name})" if self.ancestor else f"the local model `{name}`"
+        if self.is_adapter:
+            return f"It is an adapter for {named}"
+        if self.base:
+            return f"It was fine-tuned from {named}"
+        if source:
+            return f"It was converted from {named if self.ancestor else f'`{name}`'}"
+        return "It was trained from random weights" if self.metrics.get("command") else ""
+
+    @cached_property
+    def label_examples(self) -> list[dict]:
+        calibration = self.contents.settings.get("calibration") or {}
+        known = {name: calibration[name] for name in ("temperature", "shift", "threshold") if name in calibration}
+        return label_examples(self.folder, self.labels, Calibration(**known)) if self.template == "spam" else []
+
+    @cached_property
+    def answers(self) -> list[dict]:
+        return answers(self.folder) if self.template == "instruct" else []
+
+    @cached_property
+    def sample(self) -> dict | None:
+        prompt = option(self.metrics.get("command"), "sample_prompt") or "Every effort moves you"
+        return sample(self.folder, prompt) if self.template == "base" else None
+
+    @cached_property
+    def example(self) -> dict:
+        """What the card's code gives to the model, and what the model makes of it, where that is known."""
+        tokens = {"tokens": int(self.contents.settings.get("n_positions") or 128) // 4}
+        if self.template == "spam" and self.label_examples:
+            shown = self.label_examples[-1]
+            return tokens | {"text": shown["text"], "answer": f"{shown['label']}, {shown['score']:.2f}"}
+        if shown := example_answer(self.answers):
+            return tokens | {"text": shown["question"], "answer": shown["answer"]}
+        texts = {"instruct": "Name three colours.", "spam": "Are you free for lunch at twelve?"}
+        prompt = self.sample["prompt"] if self.sample else ""
+        return tokens | {"text": prompt or texts.get(self.template, "Every effort moves you"), "answer": None}
+
+    @property
+    def widget(self) -> list[dict]:
+        """The examples that the model's page on the Hub shows."""
+        if self.label_examples:
+            scores = [{"label": one["label"], "score": one["score"]} for one in self.label_examples]
+            return [{"text": one["text"], "output": [score]} for one, score in zip(self.label_examples, scores)]
+        if self.template == "instruct" and self.example["answer"]:
+            messages = [{"role": "user", "content": self.example["text"]}]
+            return [{"messages": messages, "output": {"text": self.example["answer"]}}]
+        if self.sample and self.sample["prompt"]:
+            return [{"text": self.sample["prompt"], "output": {"text": self.sample["wrote"]}}]
+        return []
 
 
 def _chat_template(folder: Path) -> str | None:

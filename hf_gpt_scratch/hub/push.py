@@ -1,8 +1,9 @@
 """A checked folder with its card, in one commit to the Hub, loaded back from there."""
 
+import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -12,28 +13,29 @@ from huggingface_hub import ModelCard, get_token
 
 from ..model_folder import reference_logits
 from ..model_folder.contents import ADAPTER_CONFIG, OF_THE_MODEL, ModelFolder
+from ..pretrained import reference_record
 from ..utils.errors import InputError, UsageError, one_line
 from ..utils.files import read_json
-from .check import check
-from .files import require_no_secrets
+from .check import check_model, open_folder
+from .files import require_no_secrets, upload_files
 from .findings import CheckFailed, find, require, table
 from .loading_check import compare_logits, load_elsewhere, tokenizer_loaded
 from .model_card import is_replaceable, make_card
 
-# Of an earlier push, to be taken away when the new one lacks them; the last by transformers' own Trainer.
+# Files of an earlier push, deleted when the new one lacks them; the last is of transformers' own Trainer.
 REPLACED = (*OF_THE_MODEL, "training_args.bin")
 
 
 @dataclass(frozen=True)
 class Pushed:
     """
-    What came of a push.
+    The outcome of a push.
 
     Attributes:
         url: of the commit, or of the pull request.
         revision: the commit's hash.
-        auto_class: the class that it was loaded back by.
-        difference: between the logits from there and those recorded when the model was saved; `None` where none were.
+        auto_class: the class that it was loaded back with.
+        difference: between the logits from there and those recorded; `None` where none could be recorded.
     """
 
     url: str
@@ -52,21 +54,24 @@ def push(
     license: str | None = None,
     language: str | None = None,
     report: Callable[[str], None] | None = None,
+    base_model: str | None = None,
 ) -> Pushed:
     """
     Checks a folder, uploads it with its card in one commit, and loads the pushed revision back.
 
     Args:
-        branch: to push to, made where it is not there; by default main.
+        branch: to push to, created if it does not exist; by default main.
         create_pr: propose it as a pull request instead.
         trust_remote_code: run the folder's code even where it is not this package's own.
-        license: of the weights; by default that of the card that is there.
-        language: of the texts; by default that of the data it was trained on, where that is known.
-        report: called with what there is to say on the way, such as `print`: the checks' table, the commit's address.
+        license: of the weights; by default that of the card in the repository.
+        language: of the texts; by default that of the training data, where it is known.
+        report: called with each message on the way, such as `print`: the table of checks, the commit's address.
+        base_model: for an adapter that was trained on a folder, the Hub repository of that model, which the uploaded
+            copy of adapter_config.json names.
 
     Raises:
         InputError: when a check fails, the Hub refuses, or what was pushed is not what was saved.
-        UsageError: for a name that no repository can have.
+        UsageError: for a name that no repository can have, or a `base_model` of a whole model.
 
     Example:
         >>> from hf_gpt_scratch import push
@@ -74,10 +79,8 @@ def push(
         'https://huggingface.co/you/spam/commit/...'
     """
     if get_token() is None:
-        raise InputError(
-            "A push needs a token of the Hub: run `hf auth login`, or put one into the environment's HF_TOKEN."
-        )
-    model, terms = ModelFolder.read(folder), {"license": license, "language": language}
+        raise InputError("A push needs a Hub token: run `hf auth login`, or set the environment variable HF_TOKEN.")
+    model, terms = open_folder(folder, base_model), {"license": license, "language": language}
     files = checked_files(model, repo_id, trust_remote_code, report=report, **terms)
     say = report or (lambda text: None)
     with hub_errors(repo_id):
@@ -88,20 +91,20 @@ def push(
                 kept = license or ModelCard(text, ignore_metadata_errors=True).data.license
                 card = card_of(model, repo_id, **{**terms, "license": kept})
             else:
-                say("The README.md there was written by hand, and stays.")
+                say("note: the README.md in the repository was written by hand and is kept.")
             files["README.md"] = card
         url, revision = upload(files, there, repo_id, branch, create_pr)
     say(f"Pushed to {url}.")
-    auto_class, difference = load_back(model, repo_id, revision, trust_remote_code)
-    logits = "no logits were recorded when it was saved"
+    auto_class, difference = load_back(model, repo_id, revision, _record_in(files), trust_remote_code)
+    logits = "no logits were recorded to compare with"
     if difference is not None:
-        logits = f"its logits differ by {difference:.1e} from those recorded at saving"
-    say(f"Loaded back from there by {auto_class}: {logits}.")
+        logits = f"its logits differ by at most {difference:.1e} from those recorded before"
+    say(f"Loaded back from there with {auto_class}: {logits}.")
     return Pushed(url, revision, auto_class, difference)
 
 
 def push_trained(args, repo_id: str) -> None:
-    """`push`, where a script's TrainingArguments ask for it; to be called by the main process alone."""
+    """`push`, where a script's TrainingArguments ask for it; to be called by the main process only."""
     if args.push_to_hub:
         push(args.output_dir, repo_id, args.hub_private_repo, args.hub_revision, report=print)
 
@@ -111,43 +114,67 @@ def checked_files(
     repo_id: str,
     trust_remote_code: bool = False,
     report: Callable[[str], None] | None = None,
+    base_model: str | None = None,
     **terms: str | None,
 ) -> dict[str, Path | bytes]:
     """
-    What a repository gets, after the checks.
+    The files of a push by name, after the checks.
 
     Args:
-        report: called with the checks' table.
+        report: called with the table of checks, and notes.
         terms: `license` and `language` of `make_card`.
 
     Raises:
         InputError: when a check fails.
-        UsageError: for a name that no repository can have.
+        UsageError: for a name that no repository can have, or a `base_model` of a whole model.
     """
     from huggingface_hub.utils import validate_repo_id
 
     if repo_id.count("/") != 1:
-        raise UsageError(f"{repo_id!r} is no name of a repository: it must be like you/your-model.")
+        raise UsageError(f"{repo_id!r} is not the name of a repository; expected one such as you/your-model.")
     with hub_errors(repo_id):
         validate_repo_id(repo_id)
-    model = ModelFolder.read(folder)
-    findings = check(model, trust_remote_code)
+    model = open_folder(folder, base_model)
+    recorded = _record_logits(model)
+    findings = check_model(model, trust_remote_code, recorded)
     files = contents(model, repo_id, **terms) if all(finding.status != "failed" for finding in findings) else {}
-    if files:  # the card quotes files that stay here, and so were not looked at
+    if files:  # the card quotes files that are not uploaded, and so were not checked
         findings.append(find("model card", lambda: _check_card(files, model.path)))
     if report:
         report(table(findings))
     require(findings, model.path, are_shown=report is not None)
+    if recorded:
+        files[reference_logits.FILE] = (json.dumps(recorded, indent=2) + "\n").encode()
+        if report:
+            report(f"note: {model} has no {reference_logits.FILE}; its logits were recorded now, for the upload.")
     return files
 
 
 def contents(model: ModelFolder, repo_id: str, **terms: str | None) -> dict[str, Path | bytes]:
-    """What a repository gets, by name: the model's files, and the card, unless the folder's README.md is not ours."""
-    files: dict[str, Path | bytes] = {path.relative_to(model.path).as_posix(): path for path in model.files()}
+    """The files of a push by name: the model's, and the card, unless the folder's README.md was written by hand."""
+    files = upload_files(model)
     readme = files.get("README.md")
     if readme is None or is_replaceable(readme.read_text(encoding="utf-8", errors="replace")):
         files["README.md"] = card_of(model, repo_id, **terms)
     return files
+
+
+def _record_logits(model: ModelFolder) -> dict | None:
+    """The record of a model that was saved without one; `None` where it has one, or does not load."""
+    if (model.path / reference_logits.FILE).exists():
+        return None
+    # An adapter's with the model that it was trained on, if that is here.
+    for one in (ModelFolder.read(model.path), model) if model.is_adapter else (model,):
+        try:
+            return reference_record(one)
+        except InputError:  # which the checks tell
+            continue
+    return None
+
+
+def _record_in(files: Mapping[str, Path | bytes]) -> dict | None:
+    content = files.get(reference_logits.FILE)
+    return content and json.loads(content if isinstance(content, bytes) else content.read_bytes())
 
 
 def card_of(model: ModelFolder, repo_id: str, **terms: str | None) -> bytes:
@@ -158,12 +185,12 @@ def card_of(model: ModelFolder, repo_id: str, **terms: str | None) -> bytes:
 def _check_card(files: dict[str, Path | bytes], folder: Path) -> str:
     card = files["README.md"]
     require_no_secrets({"README.md": card}, folder)
-    return "that of the folder" if isinstance(card, Path) else "made from what was measured"
+    return "README.md of the folder" if isinstance(card, Path) else "generated from the folder's records"
 
 
 @contextmanager
 def hub_errors(repo_id: str) -> Iterator[None]:
-    """Makes an `InputError` of one sentence of whatever goes wrong between here and the Hub."""
+    """Turns whatever goes wrong between here and the Hub into an `InputError` of one sentence."""
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     # What the HTTP library under huggingface_hub raises when there is no connection: httpx's or httpx2's.
@@ -171,28 +198,28 @@ def hub_errors(repo_id: str) -> Iterator[None]:
     try:
         yield
     except HFValidationError as error:
-        raise UsageError(f"{repo_id!r} is no name of a repository ({one_line(error)}).") from None
+        raise UsageError(f"{repo_id!r} is not the name of a repository ({one_line(error)}).") from None
     except HfHubHTTPError as error:
         raise InputError(_refusal(error, repo_id)) from None
-    except ValueError as error:  # the Hub's opinion of a card's metadata
+    except ValueError as error:  # by the Hub's check of a card's metadata
         if isinstance(error, InputError):
             raise
-        raise InputError(f"The Hub refused the card of {repo_id}: {one_line(error)}.") from None
+        raise InputError(f"The Hub refused the model card of {repo_id}: {one_line(error)}.") from None
     except (ConnectionError, TimeoutError, LocalEntryNotFoundError, RuntimeError, connection_error) as error:
         # RuntimeError: an upload to LFS, after its retries
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"The connection for {repo_id} broke off ({reason.rstrip('.')}). A push changes all or nothing there: push"
-            " again."
+            f"The connection to the Hub failed during the push to {repo_id} ({reason.rstrip('.')}). A push changes all"
+            " or nothing there: push again."
         ) from None
 
 
 def prepare(repo_id: str, private: bool | None, branch: str | None, is_adapter: bool | None) -> list[str]:
     """
-    Makes the repository and the branch where they are not there; returns the names of the files in them.
+    Creates the repository and the branch if they do not exist; returns the names of their files.
 
     Args:
-        is_adapter: whether an adapter will be pushed, or a whole model; `None` where it is not known.
+        is_adapter: whether an adapter will be pushed, or a whole model; `None` if that is not known yet.
 
     Raises:
         InputError: when the repository holds another kind of model, or is public and should be private.
@@ -202,7 +229,7 @@ def prepare(repo_id: str, private: bool | None, branch: str | None, is_adapter: 
     api = HfApi()
     api.create_repo(repo_id, private=private, exist_ok=True)
     if private and not api.model_info(repo_id).private:
-        raise InputError(f"{repo_id} is there already, and public: make it private in its settings first.")
+        raise InputError(f"{repo_id} exists and is public: make it private in its settings on the Hub first.")
     if branch:
         api.create_branch(repo_id, branch=branch, exist_ok=True)
     there = api.list_repo_files(repo_id, revision=branch)
@@ -214,13 +241,14 @@ def prepare(repo_id: str, private: bool | None, branch: str | None, is_adapter: 
         kind = config.get("model_type") if isinstance(config, dict) else None
         if kind != "gpt_scratch":
             raise InputError(
-                f"{repo_id} holds a model of the type {kind!r}; choose another name, or delete what is there."
+                f"{repo_id} holds a model of type {kind!r}: choose another name, or delete the files there."
             )
     holds = {"a whole model": "config.json" in there, "an adapter": ADAPTER_CONFIG in there}
     wrong = {True: "a whole model", False: "an adapter"}.get(is_adapter)
     if wrong and holds[wrong]:
         raise InputError(
-            f"{repo_id} holds {wrong}, and the two would be mixed up; choose another name, or delete what is there."
+            f"{repo_id} holds {wrong}, and loaders would mix up the two: choose another name, or delete the files"
+            " there."
         )
     return there
 
@@ -235,7 +263,7 @@ def upload(
     files: dict[str, Path | bytes], there: Iterable[str], repo_id: str, branch: str | None, create_pr: bool
 ) -> tuple[str, str]:
     """
-    One commit of the files, which takes away of those that are `there` what an earlier push left; returns its address
+    One commit of the files, which also deletes those of an earlier push that are still `there`; returns its address
     and its hash.
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
@@ -253,31 +281,35 @@ def upload(
 
 
 def _refusal(error, repo_id: str) -> str:
-    """The Hub's refusal in a sentence."""
+    """The Hub's refusal, as a sentence."""
     status = error.response.status_code if error.response is not None else None
     said = (getattr(error, "server_message", None) or str(error)).strip().splitlines()[0]
     if status == 401:
-        return "The Hub does not know the token; set HF_TOKEN to one that may write, or run `hf auth login`."
+        return "The Hub does not accept the token: set HF_TOKEN to one with write access, or run `hf auth login`."
     if status == 403:
-        return f"The token may not write to {repo_id}; name a repository of your own, or take a token that may."
+        return (
+            f"The token has no write access to {repo_id}: name a repository of your own, or use a token that has it."
+        )
     return f"The Hub refused {repo_id} ({said})."
 
 
 def load_back(
-    model: ModelFolder, repo_id: str, revision: str, trust_remote_code: bool = False
+    model: ModelFolder, repo_id: str, revision: str, reference: Mapping | None, trust_remote_code: bool = False
 ) -> tuple[str, float | None]:
     """
-    Downloads the pushed revision anew and loads it in a clean process.
+    Downloads the pushed revision and loads it in a clean process.
+
+    Args:
+        reference: the record of the model's logits, if there is one.
 
     Returns:
         The Auto class that loaded it, and how far its logits are from those recorded, if any were.
 
     Raises:
-        InputError: when it does not load or answers otherwise.
+        InputError: when it does not load, or its logits differ.
     """
     from huggingface_hub import snapshot_download
 
-    reference = reference_logits.read(model.path)
     auto_class = reference["auto_class"] if reference else model.auto_class
     base = model.base_folder.path if model.is_adapter else None
     with tempfile.TemporaryDirectory() as cache:
@@ -294,5 +326,5 @@ def load_back(
         return auto_class, None
     finding = compare_logits(logits, reference["logits"])
     if finding.status == "failed":
-        raise InputError(f"{repo_id} was pushed, but its logits {finding.detail}.")
+        raise InputError(f"{repo_id} was pushed, but its logits are wrong: {finding.detail}.")
     return auto_class, finding.value

@@ -1,4 +1,4 @@
-"""What must not become public, in any file of a repository: tokens, passwords, and the paths of this machine."""
+"""What must not become public in any file of a repository: tokens, passwords and the paths of this machine."""
 
 import json
 import re
@@ -26,8 +26,8 @@ SECRETS = {
     "a password in an address": r"://[^/\s:@]*:[^/\s:@{}$<>]+@",  # not one that code fills in
     "a secret": r"(?i:access[_-]?key|secret|password|passwd|auth[_-]?token)[\"']?\s*[:=]\s*[\"']?[\w/+.-]{12,}+(?!\()",
 }
-# An absolute path of two parts or more; not within a longer path, an address or a link, no address's own path, and
-# none that every machine has.
+# An absolute path of two parts or more; not within a longer path, an address or a link, not an address's own path, and
+# not one that every machine has.
 UNIX_PATH = (
     r"(?:(?<![\w./~-])(?<!\]\()(?<!href=.)(?<!src=.)|(?<=file://))"
     r"(?!/(?:v\d+|api|dev|etc|bin|usr|path/to)/)/[\w.-]+/[\w.-]+"
@@ -35,8 +35,8 @@ UNIX_PATH = (
 )
 WINDOWS_PATH = r"(?<![A-Za-z0-9])(?:[A-Za-z]:\\+|[A-Z]:/)(?![\\/])[\w.-]+|(?<![\w\\])\\\\[\w.-]+\\[\w$.-]+"
 TEMPLATE = re.compile(r"\{[{%]")  # of Jinja
-LINE_END = re.compile(r"\\[nrt](?!\w*\\)")  # in code as in "Q:\n", which is no folder of a drive
-VOCABULARY = ("tokenizer.json", "vocab.json", "merges.txt")  # words of the training text, paths maybe among them
+LINE_END = re.compile(r"\\[nrt](?!\w*\\)")  # in code such as "Q:\n", which is not a folder of a drive
+VOCABULARY = ("tokenizer.json", "vocab.json", "merges.txt")  # words of the training text, possibly paths
 SECRET_OPTION = re.compile(r"--?(?:[\w-]*[_-])?(?:token|key|apikey|secret|password)", re.IGNORECASE)
 PATH = re.compile(r"(?:file://)?(?:~[\w.-]*/|/|[A-Za-z]:[\\/]|\.\.[\\/]|\\\\).+", re.DOTALL)
 # The folders before a file's name in such a path within a sentence
@@ -46,38 +46,38 @@ HOME = re.compile(r"(?:file://)?/(?:home|Users)/[^/]+/?|[A-Za-z]:\\Users\\[^\\]+
 
 def secrets_in(name: str, content: Path | bytes, own: tuple[Path, ...] = ()) -> list[str]:
     """
-    What a file must not tell, a sentence each.
+    The secrets and local paths in a file, a sentence each.
 
     Args:
-        name: what the file is called in the repository.
-        content: where it lies, or what is in it.
-        own: folders of this machine, whose names must not appear in whatever form.
+        name: of the file in the repository.
+        content: its path, or its bytes.
+        own: folders of this machine, whose names must not appear in any form.
     """
     patterns = [UNIX_PATH, *(rf"(?<![\w./~-]){re.escape(str(path))}(?![\w-])" for path in own if str(path) != "/")]
     problems = []
     try:
         found_texts = list(texts(name, content))
     except UnicodeDecodeError:
-        return [f"{name} is not UTF-8, so that nothing can be looked for in it; save it as that"]
+        return [f"{name} is not UTF-8 and cannot be searched: save it as UTF-8"]
     for where, text in found_texts:
         place = f" in {where}" if where else ""
         for what, pattern in SECRETS.items():
             if match := re.search(pattern, text):
-                problems.append(f"{name} holds {what} ({match.group()[:4]}…){place}; take it out and revoke it")
+                problems.append(f"{name} holds {what} ({match.group()[:4]}…){place}: remove it and revoke it")
         if name.rpartition("/")[2] in VOCABULARY:
             continue
         drives = text if name.endswith(".json") and not TEMPLATE.search(text) else LINE_END.sub(" ", text)
         found = [match.group() for pattern in patterns for match in re.finditer(pattern, text)]
         found += [match.group() for match in re.finditer(WINDOWS_PATH, drives)]
         problems += [
-            f"{name} holds the path {path!r} of this machine{place}; name it by a relative one"
+            f"{name} holds the path {path!r} of this machine{place}: remove it or make it relative"
             for path in dict.fromkeys(found)
         ]
     return problems
 
 
 def texts(name: str, content: Path | bytes) -> Iterator[tuple[str, str]]:
-    """The texts in a file and where they stand: of JSON by keys, of safetensors and PNG the metadata, others whole."""
+    """The texts in a file and where they are: of JSON by key, of safetensors and PNG the metadata, others whole."""
     if name.endswith(".safetensors") and isinstance(content, Path):
         yield from _strings(_safetensors_metadata(content))
         return
@@ -94,7 +94,7 @@ def texts(name: str, content: Path | bytes) -> Iterator[tuple[str, str]]:
 
 
 def _strings(values) -> Iterator[tuple[str, str]]:
-    """The texts in JSON, those with a key behind it, as it may say what they are."""
+    """The texts in JSON, each after its key, which may say what it is."""
     pending = [("", "", values)]
     while pending:
         where, key, value = pending.pop()
@@ -112,12 +112,12 @@ def _safetensors_metadata(path: Path) -> dict[str, str]:
         with safe_open(path, framework="np") as file:
             return file.metadata() or {}
     except SafetensorError:
-        return {}  # damaged, which is for others to say
+        return {}  # damaged, as another check says
 
 
 def _png_texts(data: bytes) -> dict[str, str]:
     """
-    What a PNG holds beside the picture, by the kind of its chunks (PNG specification, 11.3), or behind it. Pillow's
+    What a PNG holds besides the picture, by the kind of its chunks (PNG specification, 11.3), or after it. Pillow's
     reader keeps one text of each keyword, and nothing of what follows the picture.
     """
     found, position, kind = {}, 8, b""
@@ -132,7 +132,7 @@ def _png_texts(data: bytes) -> dict[str, str]:
 
 
 def _inflated(kind: bytes, chunk: bytes) -> bytes:
-    """A chunk's text; the compressed ones' begins behind their keyword and, in iTXt, two more."""
+    """A chunk's text; in compressed chunks it follows the keyword and, in iTXt, two more fields."""
     keyword, _, rest = chunk.partition(b"\0")
     if kind == b"zTXt":
         packed = rest[1:]
@@ -147,12 +147,12 @@ def _inflated(kind: bytes, chunk: bytes) -> bytes:
 
 
 def public_text(text: str) -> str:
-    """A sentence with the names of files alone in the place of absolute paths."""
+    """A sentence with only the file's name in place of each absolute path."""
     return FOLDERS.sub("", text)
 
 
 def public_source(source: str) -> str:
-    """What a source is called away from its machine: a file by its name, an address without a password."""
+    """A source as others may read it: of a file only its name, an address without a password."""
     return ", ".join(_public_part(part) for part in source.split(", "))
 
 
@@ -172,11 +172,11 @@ def command_words(command: str | None) -> list[str]:
     try:
         return shlex.split(command or "")
     except ValueError as error:
-        raise InputError(f"A recorded command cannot be read ({error}): {command!r}.") from None
+        raise InputError(f"A recorded command cannot be parsed ({error}): {command!r}.") from None
 
 
 def public_command(command: str | None) -> str | None:
-    """A recorded command without the paths of the machine that it ran on, and without what may be secret."""
+    """A recorded command without the paths of the machine that it ran on, and without possible secrets."""
     if not command:
         return None
     words, public = command_words(command), []

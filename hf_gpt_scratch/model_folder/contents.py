@@ -1,23 +1,32 @@
 """
-What a model's folder is. `ModelFolder` reads its settings once; whoever needs to know something of the folder asks
-that object. `MODEL_FILES` says which files make up a model: for uploads, downloads and checks.
+What a model's folder is. `ModelFolder` reads its settings once; all other code asks that object about the folder.
+`MODEL_FILES` says which files make up a model: for uploads, downloads and checks.
 """
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from huggingface_hub import HfApi, constants, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
+from huggingface_hub.utils import validate_repo_id
 
 from ..configuration_gpt_scratch import GPTScratchConfig
 from ..utils.errors import InputError, one_line
-from ..utils.files import read_json, read_json_object, require_folder, require_present
+from ..utils.files import is_missing_folder, read_json, read_json_object, require_folder, require_present
 
 # The code that travels with every model; the second imports the first.
 CODE_FILES = ("configuration_gpt_scratch.py", "modeling_gpt_scratch.py")
 ADAPTER_CONFIG = "adapter_config.json"
+SECONDS_TO_ANSWER = 10  # for the Hub
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json")  # one of them, in whatever form a tokenizer is saved
 # All that makes up a model or an adapter, but its code, which `ModelFolder.code_files` knows.
 MODEL_FILES = (
@@ -33,7 +42,7 @@ OF_THE_MODEL = (
     *("adapter_model.safetensors", *CODE_FILES, "chat_template.jinja", "reference_logits.json"),
     *(f"plots/{name}.png" for name in ("training", "confusion_matrix", "precision_recall", "calibration")),
 )
-# What was found out about it, besides the result cards; none of it is ever pushed
+# Records of how it was made, besides the result cards; never pushed
 RECORDS = ("metrics.json", "conversion.json")
 AUTO_CLASSES = {
     "GPTScratchModel": "AutoModel",
@@ -41,7 +50,7 @@ AUTO_CLASSES = {
     "GPTScratchForSequenceClassification": "AutoModelForSequenceClassification",
     "GPTScratchForTokenClassification": "AutoModelForTokenClassification",
 }
-# By PEFT's task: what an adapter is of, and what loads it
+# By PEFT's task: the class of the adapter's model, and the Auto class that loads it
 ADAPTED = {
     "CAUSAL_LM": ("GPTScratchForCausalLM", "AutoPeftModelForCausalLM"),
     "SEQ_CLS": ("GPTScratchForSequenceClassification", "AutoPeftModelForSequenceClassification"),
@@ -70,7 +79,7 @@ class ModelFolder:
         is neither resolved nor read again.
 
         Raises:
-            InputError: when there is neither, or it is no folder of a model or an adapter.
+            InputError: when there is neither, or it is not the folder of a model or an adapter.
         """
         return source if isinstance(source, ModelFolder) else cls.read(resolve_source(source))
 
@@ -80,7 +89,7 @@ class ModelFolder:
         The local folder at that path; nothing is ever downloaded. A `ModelFolder` is not read again.
 
         Raises:
-            InputError: when there is none, or it is no folder of a model or an adapter.
+            InputError: when there is none, or it is not the folder of a model or an adapter.
         """
         if isinstance(folder, ModelFolder):
             return folder
@@ -88,6 +97,10 @@ class ModelFolder:
         if (path / ADAPTER_CONFIG).is_file() and not (path / "config.json").is_file():
             return cls(path, {}, read_json_object(path / ADAPTER_CONFIG))
         return cls(path, read_config(path))
+
+    def with_base(self, base: str) -> "ModelFolder":
+        """The same adapter as one of another base model; the files stay as they are."""
+        return replace(self, adapter=self.adapter | {"base_model_name_or_path": base})
 
     def __fspath__(self) -> str:
         return str(self.path)
@@ -156,12 +169,14 @@ class ModelFolder:
 
     @cached_property
     def config(self) -> GPTScratchConfig:
-        """Its configuration, with the defaults of what config.json omits; raises `InputError` for one of no model."""
+        """Its configuration, with the defaults of what config.json omits; raises `InputError` for a damaged one."""
         self.require_native()
         try:
             return GPTScratchConfig(**self.settings)
         except (ValueError, TypeError, AttributeError) as error:
-            raise InputError(f"{self.path / 'config.json'} cannot be of a model ({one_line(error)}).") from None
+            raise InputError(
+                f"{self.path / 'config.json'} is not the configuration of a model ({one_line(error)})."
+            ) from None
 
     @property
     def weight_files(self) -> set[str]:
@@ -173,9 +188,9 @@ class ModelFolder:
         try:
             shards = read_json_object(index)["weight_map"]
             if not all(name.endswith(".safetensors") and Path(name).name == name for name in shards.values()):
-                raise ValueError("a shard is no file beside the index")
+                raise ValueError("a shard is not beside the index")
         except (ValueError, LookupError, TypeError, AttributeError):
-            raise InputError(f"{index.name} is damaged; save the model again") from None
+            raise InputError(f"{index.name} is damaged: save the model again.") from None
         return {index.name, *shards.values()}
 
     @property
@@ -195,19 +210,37 @@ class ModelFolder:
         return {f"{module}.py" for module in modules} | ({CODE_FILES[0]} if modules else set())
 
     def files(self) -> list[Path]:
-        """The files that belong in a repository: the model's, its code and its documents."""
-        patterns = [*MODEL_FILES, *DOCUMENTS, *self.code_files]
-        return sorted({path for pattern in patterns for path in self.path.glob(pattern) if path.is_file()})
+        """
+        The files that belong in a repository: the model's, its code and its documents, but no weights that
+        `from_pretrained` would not read. Raises `InputError` for a damaged index.
+        """
+        patterns, weights = [*MODEL_FILES, *DOCUMENTS, *self.code_files], self.weight_files
+        found = {path for pattern in patterns for path in self.path.glob(pattern) if path.is_file()}
+        return sorted(path for path in found if ".safetensors" not in path.name or path.name in weights)
 
 
 def _is_beside(reference) -> bool:
     return isinstance(reference, str) and re.fullmatch(r"\w+\.\w+", reference) is not None
 
 
-def resolve_source(src: str | os.PathLike) -> Path:
+def is_hub_id(name: str | None) -> bool:
+    """Whether it can be a repository of the Hub, of the form owner/name, and is not a folder here."""
+    if not name or name.count("/") != 1 or Path(name).exists() or is_missing_folder(name):
+        return False
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
+
+
+def resolve_source(src: str | os.PathLike, weights: bool = True) -> Path:
     """
     The local file or folder `src`; or the Hub repository `src`, its weights, configuration and tokenizer downloaded,
-    but none of its code.
+    but none of its code. Without a network, the copy of an earlier download is taken.
+
+    Args:
+        weights: whether they are downloaded too.
 
     Raises:
         InputError: when there is neither.
@@ -215,29 +248,64 @@ def resolve_source(src: str | os.PathLike) -> Path:
     if Path(src).exists():
         return Path(src)
     require_present(src)
+    # Only the top folder: repositories keep conversions for other frameworks in sub-folders.
+    unwanted = ["*/*"] if weights else ["*/*", "*.safetensors", "pytorch_model*"]
+    patterns = {"allow_patterns": [*MODEL_FILES], "ignore_patterns": unwanted}
+    src = str(src)
     try:
-        if constants.HF_HUB_OFFLINE:  # what was downloaded before
-            return Path(snapshot_download(str(src), local_files_only=True))
-        names = HfApi().list_repo_files(str(src))
-        pickled = [] if any(name.endswith(".safetensors") for name in names) else ["pytorch_model*"]
-        # Only the top folder: repositories keep conversions for other frameworks in sub-folders.
-        patterns = {"allow_patterns": [*MODEL_FILES, *pickled], "ignore_patterns": ["*/*"]}
-        return Path(snapshot_download(str(src), **patterns))
+        if constants.HF_HUB_OFFLINE:
+            return Path(snapshot_download(src, local_files_only=True, **patterns))
+        try:  # one request: the client repeats others, such as that for a list of files, for half a minute
+            names = [file.rfilename for file in HfApi().model_info(src, timeout=SECONDS_TO_ANSWER).siblings]
+        except HfHubHTTPError:
+            raise
+        except Exception:  # of the HTTP client, whose package depends on the version
+            if downloaded := _downloaded(src, patterns):
+                return downloaded
+            raise
+        if not any(name.endswith(".safetensors") for name in names):
+            patterns["allow_patterns"].append("pytorch_model*")
+        return Path(snapshot_download(src, **patterns))
     except Exception as error:  # of the Hub, of its HTTP client, of the disk
-        raise InputError(
-            f"{src} is neither a folder nor a Hub repository that can be read ({one_line(error)})."
-        ) from None
+        raise InputError(_why_not(src, error)) from None
+
+
+def _downloaded(name: str, patterns: dict) -> Path | None:
+    """The copy of a repository that an earlier download of those files left."""
+    try:
+        return Path(snapshot_download(name, local_files_only=True, **patterns))
+    except (LocalEntryNotFoundError, HFValidationError):
+        return None
+
+
+def _why_not(name: str, error: Exception) -> str:
+    """Why there is neither a folder nor a repository `name`, and what to do."""
+    if isinstance(error, HFValidationError):
+        return f"There is no file or folder {name!r} (a Hub repository has the form owner/name)."
+    neither = f"{name} is neither a folder here nor"
+    if constants.HF_HUB_OFFLINE:
+        return f"{neither} a repository downloaded before, and HF_HUB_OFFLINE=1 forbids downloads."
+    if isinstance(error, GatedRepoError):
+        return f"{name} is a gated repository: ask for access at https://huggingface.co/{name}, then `hf auth login`."
+    if isinstance(error, RepositoryNotFoundError):
+        return f"{neither} a public repository on the Hub; for a private one, log in with `hf auth login`."
+    if isinstance(error, HfHubHTTPError):
+        return f"{name} could not be downloaded from the Hub ({one_line(error)}); try again later."
+    return (
+        f"{name} is not a folder here, and could not be downloaded from the Hub (no network? {one_line(error)}): check"
+        " the connection, or give a local folder."
+    )
 
 
 def read_config(folder: Path, model_type: str | None = None) -> dict:
-    """The settings in a folder's `config.json`; raises `InputError` when they are not a `model_type`'s, if given."""
+    """The settings in a folder's `config.json`; raises `InputError` unless they are of `model_type`, if given."""
     path = folder / "config.json"
     require_folder(folder, "model folder")
     if not path.is_file():
         raise InputError(f"{folder} is not a model folder: it has no config.json.")
     settings = read_json(path)
     if not isinstance(settings, dict):
-        raise InputError(f"{path} holds no settings.")
+        raise InputError(f"{path} does not hold a JSON object; save the model again.")
     architectures = settings.get("architectures")
     if architectures is not None and not (
         isinstance(architectures, list) and all(isinstance(name, str) for name in architectures)
@@ -249,12 +317,10 @@ def read_config(folder: Path, model_type: str | None = None) -> dict:
 
 
 def _require_type(settings: dict, model_type: str, folder: Path) -> None:
-    """Raises `InputError` when the settings of a folder's config.json are not a `model_type`'s."""
+    """Raises `InputError` unless the settings of a folder's config.json are of that `model_type`."""
     if settings.get("model_type") == model_type:
         return
-    advice = (
-        ": make it one of this package's first, by `hf-gpt-scratch convert`" if model_type == "gpt_scratch" else ""
-    )
+    advice = "; convert it first with `hf-gpt-scratch convert`" if model_type == "gpt_scratch" else ""
     raise InputError(
         f"{folder} holds a model of type {settings.get('model_type')!r}; expected {model_type!r}{advice}."
     )

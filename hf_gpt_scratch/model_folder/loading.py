@@ -1,9 +1,12 @@
-"""This package's models loaded from their folders, naming what does not fit."""
+"""Loads this package's models from their folders; names what does not fit."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from transformers.utils import logging
 
 from ..configuration_gpt_scratch import GPTScratchConfig
 from ..modeling_gpt_scratch import GPTScratchPreTrainedModel
@@ -12,6 +15,7 @@ from .code import attention_kernels, downloaded_quantization
 from .contents import ModelFolder
 
 HEADS = ("score.", "lm_head.")  # what their weights' names begin with
+SMALL = 10**9  # bytes of weights that load without a progress bar
 
 
 def load_model(
@@ -25,13 +29,13 @@ def load_model(
     Loads a local folder of this package's model as `model_class`, in fp32.
 
     Args:
-        new_head: whether a head that the folder lacks, or has for another number of labels, may start from random
-            weights, and one that it has instead be left.
-        quantization: a `BitsAndBytesConfig`, to hold the matrices in fewer bits.
+        new_head: whether a head that the folder lacks, or has for another number of labels, may be randomly
+            initialised, and one of another kind ignored.
+        quantization: a `BitsAndBytesConfig`, to quantize the matrices.
         config_settings: settings to change, such as `id2label` or a dropout.
 
     Raises:
-        InputError: when the folder holds no such model, or its weights are damaged, missing or too many, naming them.
+        InputError: when the folder holds no such model, or weights are damaged, missing or unexpected, naming them.
     """
     model_folder = ModelFolder.read(folder)
     model_folder.require_native()
@@ -42,15 +46,16 @@ def load_model(
         for name, value in config_settings.items():
             setattr(config, name, value)
         config.validate_architecture()
-        model, report = model_class.from_pretrained(
-            folder,
-            config=config,
-            dtype=torch.float32,
-            quantization_config=quantization,
-            local_files_only=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # reported below, all of them, rather than raised
-        )
+        with _quietly(model_folder):
+            model, report = model_class.from_pretrained(
+                folder,
+                config=config,
+                dtype=torch.float32,
+                quantization_config=quantization,
+                local_files_only=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # reported below, all of them, rather than raised
+            )
     except InputError:
         raise
     except Exception as error:  # safetensors, torch and transformers each have their own for damaged files
@@ -59,8 +64,26 @@ def load_model(
     return model
 
 
+@contextmanager
+def _quietly(folder: ModelFolder) -> Iterator[None]:
+    """
+    Without transformers' progress bar, where the weights are small, and without its report on weights that do not fit,
+    which `_require_fit` gives in one sentence. Afterwards its settings are as before.
+    """
+    sizes = (path.stat().st_size for path in folder.path.glob("*.safetensors"))
+    verbosity, has_bar = logging.get_verbosity(), logging._tqdm_active
+    logging.set_verbosity_error()
+    # Not by `disable_progress_bar`, which changes huggingface_hub's bars too, and does not tell what they were.
+    logging._tqdm_active = has_bar and sum(sizes) > SMALL
+    try:
+        yield
+    finally:
+        logging._tqdm_active = has_bar
+        logging.set_verbosity(verbosity)
+
+
 def _require_no_downloaded_code(folder: Path, settings: dict, config: GPTScratchConfig) -> None:
-    """Raises `InputError` when what config.json says, or what transformers made of it, takes code from the Hub."""
+    """Raises `InputError` when config.json, or what transformers makes of it, asks for code from the Hub."""
     read = {
         "attn_implementation": config._attn_implementation,
         "quantization_config": getattr(config, "quantization_config", None),
@@ -68,12 +91,12 @@ def _require_no_downloaded_code(folder: Path, settings: dict, config: GPTScratch
     if found := attention_kernels([settings, read]) | downloaded_quantization([settings, read]):
         named = ", ".join(sorted(found))
         raise InputError(
-            f"{folder} asks for code of the Hub ({named}), which is never run: delete that from its config.json."
+            f"{folder} asks for code from the Hub ({named}), which is never run: delete that from its config.json."
         )
 
 
 def _require_fit(model: GPTScratchPreTrainedModel, report: dict, folder: Path, new: tuple[str, ...]) -> None:
-    """Raises `InputError` for weights that do not fit, but for those whose names begin with one of `new`."""
+    """Raises `InputError` for weights that do not fit, except those whose names begin with one of `new`."""
     kinds = {
         "missing": report["missing_keys"],
         "unknown": report["unexpected_keys"],

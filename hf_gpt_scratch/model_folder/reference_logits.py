@@ -18,8 +18,13 @@ TOLERANCE = 2e-5  # of the largest logit; fp32 sums in another order differ by a
 
 
 def write(folder: Path, auto_class: str, input_ids: torch.Tensor, answer: torch.Tensor) -> None:
+    """Writes what `record` makes into `folder`."""
+    write_json(folder / FILE, record(folder, auto_class, input_ids, answer))
+
+
+def record(folder: Path, auto_class: str, input_ids: torch.Tensor, answer: torch.Tensor) -> dict:
     """
-    Writes the record, with the SHA-256 of the weights that answered.
+    The record of an answer, with the SHA-256 of the weights in `folder`, which gave it.
 
     Args:
         auto_class: of transformers or PEFT, which loads the model, such as "AutoModelForCausalLM".
@@ -31,7 +36,7 @@ def write(folder: Path, auto_class: str, input_ids: torch.Tensor, answer: torch.
     columns = torch.linspace(0, last.shape[1] - 1, min(COLUMNS, last.shape[1])).long()
     values = {"input_ids": input_ids.tolist(), "columns": columns.tolist(), "logits": last[:, columns].tolist()}
     weights = {path.name: sha256(path) for path in sorted(folder.glob("*.safetensors"))}
-    write_json(folder / FILE, {"auto_class": auto_class, "weights": weights, **values})
+    return {"auto_class": auto_class, "weights": weights, **values}
 
 
 def read(folder: Path) -> dict | None:
@@ -39,7 +44,7 @@ def read(folder: Path) -> dict | None:
     What `write` wrote in `folder`, `None` where there is nothing.
 
     Raises:
-        InputError: when the file is no such record.
+        InputError: when the file is not such a record.
     """
     path = folder / FILE
     if not path.is_file():

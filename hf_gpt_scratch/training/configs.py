@@ -1,21 +1,27 @@
-"""The YAML files of settings that come with the package, by name, and any other by its path. Imports nothing heavy."""
+"""
+The YAML files of settings that come with the package, by name, and any other by its path; and what can be checked in
+a job's command before torch is imported. Imports nothing heavy.
+"""
 
-import ast
-import importlib.util
+import difflib
 import json
-from collections.abc import Sequence
-from functools import cache
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import yaml
 
 from ..utils.errors import InputError, UsageError, one_line
 from ..utils.files import is_missing_folder
+from ..utils.result_card import FOLDER, read_card
+from .job_help import option_names
 
 # Of a wheel, where setuptools puts training/configs; of a checkout.
 FOLDERS = [Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "training" / "configs"]
 SOURCES = ("model_name_or_path", "tokenizer_name")
-VALUED = ("data_file", "dataset_name", "output_dir", *SOURCES)  # those looked at here
+VALUED = ("data_file", "dataset_name", "output_dir", *SOURCES)  # those checked here
+NO_OUTPUT = "Give the folder to write with --output_dir, such as --output_dir runs/mine."
+FINISHED = ("config.json", "adapter_config.json", "metrics.json")  # one of these: the folder holds a model or a run
 
 
 def names(job: str) -> list[str]:
@@ -71,10 +77,10 @@ def take_config(words: Sequence[str], job: str) -> tuple[Path | None, list[str]]
         if not equals:
             value = words.pop(i) if i < len(words) and not words[i].startswith("--") else ""
         if not value:
-            raise UsageError("--config wants the name or the path of a config.")
+            raise UsageError("--config needs the name or the path of a config.")
         found.append(value)
     if len(found) > 1:
-        raise UsageError(f"There are two configs, {found[0]} and {found[1]}; give one.")
+        raise UsageError(f"There are two configs, {found[0]} and {found[1]}; give only one.")
     return (find(found[0], job) if found else None), words
 
 
@@ -94,7 +100,7 @@ def check_words(words: Sequence[str], job: str) -> None:
 
     Raises:
         InputError: for a config, a data file or a model's folder that is not there.
-        UsageError: for an option that does not exist or lacks its value, or no folder to write.
+        UsageError: for an option that does not exist or lacks its value, or a missing --output_dir.
     """
     config, words = take_config(words, job)
     settings = {key: value for key, value in (read(config) if config else {}).items() if value is not None}
@@ -105,10 +111,10 @@ def check_words(words: Sequence[str], job: str) -> None:
             continue
         option = option.replace("-", "_")
         if known and option not in known and option.removeprefix("no_") not in known:
-            raise UsageError(f"There is no option --{option}; --help lists them.")
+            raise unknown_option(f"--{option}", known)
         following = [] if equals else [one for one in words[i + 1 : i + 2] if not one.startswith("--")]
         if option in VALUED and not (value or following):
-            raise UsageError(f"--{option} wants a value.")
+            raise UsageError(f"--{option} needs a value.")
         settings[option] = following[0] if following else value
     data_file = settings.get("data_file")
     if data_file and settings.get("dataset_name"):
@@ -117,27 +123,79 @@ def check_words(words: Sequence[str], job: str) -> None:
         raise InputError(f"The data file {data_file} does not exist.")
     for option in SOURCES:
         if is_missing_folder(value := str(settings.get(option) or "")):
-            raise InputError(f"There is no folder {value}; make it, or name another by --{option}.")
+            raise InputError(no_folder(value, option))
     if "output_dir" not in settings:
-        raise UsageError("Give the folder to write by --output_dir.")
+        raise UsageError(NO_OUTPUT)
+    overwrite = settings.get("overwrite_output_dir", False)
+    require_free(
+        settings["output_dir"],
+        overwrite is True or str(overwrite).lower() in ("", "yes", "true", "t", "y", "1"),
+        settings.get("resume_from_checkpoint"),
+        settings.get("model_name_or_path"),
+    )
 
 
-@cache
-def option_names(job: str) -> set[str]:
+def unknown_option(word: str, known: Iterable[str]) -> UsageError:
+    """The error for an option that does not exist, with the one that was probably meant."""
+    return UsageError(f"There is no option {word}{advice(word, known)}; --help lists the options.")
+
+
+def advice(name: str, known: Iterable[str]) -> str:
+    """`; did you mean X?` for a misspelt name, nothing where none is near."""
+    dashes = "--" if name.startswith("--") else ""
+    near = difflib.get_close_matches(name.removeprefix("--").partition("=")[0].replace("-", "_"), known, 1)
+    return f" (did you mean {dashes}{near[0]}?)" if near else ""
+
+
+def no_folder(path: str, option: str) -> str:
+    """What is said of a folder that does not exist."""
+    return f"There is no folder {path}; train or convert a model into it first, or give another with --{option}."
+
+
+def checkpoints(output_dir) -> list[Path]:
+    """The folders of checkpoints in a run's folder, as Trainer names them."""
+    return [path for path in Path(output_dir).glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
+
+
+def is_resumed(resume: str | None) -> bool:
+    """Whether `--resume_from_checkpoint` asks for a checkpoint."""
+    return resume is not None and str(resume).lower() != "false"
+
+
+def require_free(output_dir, overwrite: bool, resume: str | None, base: str | None = None) -> None:
     """
-    The options of a job, read from the source of its dataclasses, as importing them takes seconds; none where
-    transformers' source is not to be found.
+    Makes sure that a run does not replace another one, or mix its checkpoints with another's, unasked.
+
+    Args:
+        overwrite: whether what the folder holds may be replaced.
+        resume: what `--resume_from_checkpoint` is given.
+        base: the model to start from.
+
+    Raises:
+        InputError: when the folder holds a model, measurements or checkpoints that are neither replaced nor resumed.
+        UsageError: when they are to be both, or the folder is that of the model to start from.
     """
-    transformers = importlib.util.find_spec("transformers")
-    folder = Path(__file__).parent
-    theirs = Path(transformers.origin).with_name("training_args.py") if transformers and transformers.origin else None
-    if theirs is None or not theirs.is_file():
-        return set()
-    return set().union(*map(_annotated, (theirs, folder / "arguments.py", folder / f"{job}.py")))
+    folder, left = Path(output_dir), checkpoints(output_dir)
+    if base and Path(base).exists() and Path(base).resolve() == folder.resolve():
+        raise UsageError(f"{output_dir} is the model to start from; choose another --output_dir for the new one.")
+    if overwrite and is_resumed(resume):
+        raise UsageError("Give --overwrite_output_dir or --resume_from_checkpoint, not both.")
+    if overwrite or (is_resumed(resume) and (str(resume).lower() == "true" or Path(resume).parent == folder)):
+        return
+    found = [name for name in FINISHED if (folder / name).is_file()]
+    found += [f"{FOLDER}/{path.name}" for path in sorted((folder / FOLDER).glob("*.json")) if _is_card(path)]
+    otherwise = "replace it with --overwrite_output_dir true, or choose another --output_dir"
+    if found:
+        raise InputError(f"{output_dir} already holds a run ({', '.join(found)}); {otherwise}.")
+    if left:
+        raise InputError(
+            f"{output_dir} holds checkpoints of an earlier run; continue it with --resume_from_checkpoint true,"
+            f" {otherwise}."
+        )
 
 
-def _annotated(path: Path) -> set[str]:
-    """The fields of the dataclasses in a file of Python."""
-    classes = (node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.ClassDef))
-    fields = (node for one in classes for node in one.body if isinstance(node, ast.AnnAssign))
-    return {node.target.id for node in fields}
+def _is_card(path: Path) -> bool:
+    try:
+        return bool(read_card(path))
+    except InputError:
+        return False

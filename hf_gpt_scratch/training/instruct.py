@@ -1,10 +1,11 @@
 """
-The job `hf-gpt-scratch train instruct`: a language model learns to follow instructions, then answers the test set.
+Fine-tunes a language model to follow instructions, and lets it answer the test set.
 
-The data is the book's set, downloaded, or any in Alpaca's format (`--data_file`, `--dataset_name`). Each setting can
-stand in the YAML or on the command line. Writes into `--output_dir`: the model (loadable by `AutoModelForCausalLM`;
-with `--lora_r` or `--qlora` the adapter, by `AutoPeftModelForCausalLM`), its tokenizer with the chat template of the
-prompt it was trained on, `responses.json`, `metrics.json`, `results/instructions.json` and `plots/training.png`.
+The data is any in Alpaca's format (`--data_file`, `--dataset_name`), or by default the book's set, which is
+downloaded. Options come from the config and the command line, which wins. Writes to `--output_dir`: the model (loads
+with `AutoModelForCausalLM`; with `--lora_r` or `--qlora` the adapter, with `AutoPeftModelForCausalLM`), its tokenizer
+with the training prompt as chat template, `responses.json`, `metrics.json`, `results/instructions.json` and
+`plots/training.png`.
 """
 
 import time
@@ -18,13 +19,13 @@ from datasets import Dataset, DatasetDict
 from tqdm import tqdm
 from transformers import GenerationConfig, HfArgumentParser, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from ..adapters import add_lora, four_bit, merge_adapter, require_peft
+from ..adapters import add_lora, four_bit, merge_adapter, require_bitsandbytes, require_peft
 from ..data import alpaca
 from ..data.losses import mean_loss, perplexities, row_losses
 from ..data.packing import LanguageModelCollator, pack
 from ..evaluation.instruction import DEFINITIONS, repetition_rate
 from ..evaluation.intervals import wilson
-from ..evaluation.plots import plot_training
+from ..evaluation.plots import Saved, plot_training
 from ..generation.batch import complete_prompts
 from ..model_folder.contents import ADAPTER_CONFIG, ModelFolder
 from ..modeling_gpt_scratch import GPTScratchForCausalLM
@@ -33,12 +34,15 @@ from ..prompts import CHAT_TEMPLATE, render_prompt
 from ..tokenizer import fingerprint
 from ..utils.errors import InputError, UsageError
 from ..utils.files import write_json
-from ..utils.result_card import Metric
+from ..utils.result_card import Metric, rounded
 from . import arguments
 from .arguments import ModelArguments, ScratchTrainingArguments
 from .run_record import Run
 from .samplers import LengthGroupedTrainer
-from .trainer import early_stopping
+from .trainer import early_stopping, saved_weights
+
+EXAMPLE = "hf-gpt-scratch train instruct --train_tokenizer 2000 --output_dir runs/instruct"
+DEFAULTS = {"num_train_epochs": 2.0}
 
 
 @dataclass
@@ -46,44 +50,62 @@ class InstructArguments(ModelArguments):
     """The data and the model; everything about the training itself is transformers' TrainingArguments."""
 
     data_file: str | None = field(
-        default=None, metadata={"help": "A JSON list, or JSON lines, of instruction, input, output; else the book's."}
+        default=None,
+        metadata={"help": "A JSON list or JSON lines with instruction, input and output; else the book's set."},
     )
     dataset_name: str | None = field(
         default=None, metadata={"help": "A Hub data set, such as tatsu-lab/alpaca or yahma/alpaca-cleaned."}
     )
-    split_seed: int | None = field(default=None, metadata={"help": "Seed of the split; `seed` by default."})
-    n_embd: int = field(default=256, metadata={"help": "Width of the model, for random weights."})
-    max_length: int | None = field(default=None, metadata={"help": "Tokens of a row; the model's n_positions."})
-    mask_prompt: bool = field(default=False, metadata={"help": "Learn the response only, not the prompt."})
+    split_seed: int | None = field(default=None, metadata={"help": "Random seed of the split; --seed by default."})
+    n_embd: int = field(default=256, metadata={"help": "Embedding size, for random weights."})
+    max_length: int | None = field(
+        default=None, metadata={"help": "Tokens per row; by default the model's n_positions."}
+    )
+    mask_prompt: bool = field(default=False, metadata={"help": "Train on the response only, not on the prompt."})
     packing: bool = field(
-        default=False, metadata={"help": "Lay rows side by side, unseen by each other, in place of padding."}
+        default=False, metadata={"help": "Pack rows instead of padding them, without attention between them."}
     )
     lora_r: int | None = field(default=None, metadata={"help": "Train a LoRA adapter of this rank, such as 16."})
-    lora_alpha: int | None = field(default=None, metadata={"help": "What scales it, divided by the rank; 2 * rank."})
-    lora_dropout: float = field(default=0.05, metadata={"help": "Dropout before the adapter."})
-    qlora: bool = field(default=False, metadata={"help": "LoRA (of rank 16) on a base model of 4-bit weights."})
-    merge_adapter: bool = field(default=False, metadata={"help": "Save the whole model, the adapter merged into it."})
+    lora_alpha: int | None = field(default=None, metadata={"help": "LoRA's alpha; by default 2 * lora_r."})
+    lora_dropout: float = field(default=0.05, metadata={"help": "Dropout of the adapter's input."})
+    qlora: bool = field(
+        default=False, metadata={"help": "LoRA (by default of rank 16) on a base model in 4-bit weights."}
+    )
+    merge_adapter: bool = field(
+        default=False, metadata={"help": "Save the whole model with the adapter merged into it."}
+    )
     max_new_tokens: int = field(default=256, metadata={"help": "Longest answer to a test instruction, in tokens."})
     repetition_penalty: float = field(
         default=1.0,
-        metadata={"help": "Of answers: above 1, tokens seen before are less likely; saved with a whole model."},
+        metadata={"help": "Repetition penalty of the answers: above 1, repeated tokens become less likely."},
     )
-    generation_batch_size: int = field(default=32, metadata={"help": "Test instructions answered at once."})
-    answered_rows: int | None = field(default=None, metadata={"help": "Answer only the first so many test rows."})
+    generation_batch_size: int = field(default=32, metadata={"help": "Test instructions per batch."})
+    answered_rows: int | None = field(
+        default=None, metadata={"help": "Answer only this many test instructions, the first ones."}
+    )
     early_stopping_patience: int | None = field(
-        default=None, metadata={"help": "Stop after so many evaluations without a lower validation loss."}
+        default=None, metadata={"help": "Stop after this many evaluations without a lower validation loss."}
     )
 
 
 def make_parser() -> HfArgumentParser:
-    example = "hf-gpt-scratch train instruct --train_tokenizer 2000 --output_dir runs/instruct"
-    return arguments.make_parser("instruct", InstructArguments, __doc__, example, num_train_epochs=2.0)
+    return arguments.make_parser("instruct", InstructArguments, __doc__, EXAMPLE, **DEFAULTS)
 
 
 def check(args: InstructArguments, training_args: ScratchTrainingArguments) -> None:
-    """Fills in what one setting says of another; raises `UsageError` for settings that contradict each other."""
+    """
+    Fills in what one setting says of another, before any data is downloaded.
+
+    Raises:
+        InputError: when a package that LoRA or QLoRA needs is missing or does not work.
+        UsageError: for settings that contradict each other.
+    """
     if args.qlora and args.lora_r is None:
         args.lora_r = 16
+    if args.lora_r:
+        require_peft()
+    if args.qlora:
+        require_bitsandbytes()
     if args.lora_r is not None and args.lora_r < 1:
         raise UsageError(f"lora_r must be at least 1, not {args.lora_r}.")
     if args.lora_alpha is not None and args.lora_alpha < 1:
@@ -91,15 +113,15 @@ def check(args: InstructArguments, training_args: ScratchTrainingArguments) -> N
     if not 0 <= args.lora_dropout < 1:
         raise UsageError(f"lora_dropout must be 0 or more and below 1, not {args.lora_dropout}.")
     if args.lora_r and not args.model_name_or_path:
-        raise UsageError("An adapter is trained on a saved model: give --model_name_or_path, or omit --lora_r.")
+        raise UsageError("An adapter needs a pretrained model: give --model_name_or_path, or omit --lora_r.")
     if args.merge_adapter and not args.lora_r:
-        raise UsageError("--merge_adapter is for --lora_r or --qlora.")
+        raise UsageError("--merge_adapter needs --lora_r or --qlora.")
     if args.merge_adapter and training_args.push_to_hub and training_args.hub_strategy != "end":
         raise UsageError("--merge_adapter true pushes the whole model: omit --hub_strategy.")
     if args.lora_r and not args.merge_adapter and training_args.push_to_hub and Path(args.model_name_or_path).is_dir():
         raise UsageError(
-            f"An adapter of the folder {args.model_name_or_path} is of use to nobody else: push that folder first and"
-            " name its repository by --model_name_or_path, or add --merge_adapter true."
+            f"Nobody else could load an adapter of the local folder {args.model_name_or_path}: push that folder first"
+            " and give its repository with --model_name_or_path, or add --merge_adapter true."
         )
     if not args.repetition_penalty > 0:
         raise UsageError(f"repetition_penalty must be above 0, not {args.repetition_penalty}.")
@@ -132,7 +154,6 @@ def make_trained_model(
     """`make_model`'s, with the adapter to be trained on it where one is asked for."""
     if not args.lora_r:
         return make_model(args, tokenizer)
-    require_peft()
     if not args.merge_adapter:
         check_base(args.model_name_or_path, tokenizer)
     quantization = None
@@ -153,12 +174,12 @@ def check_base(name_or_path: str, tokenizer: PreTrainedTokenizerBase) -> None:
     base = ModelFolder.resolve(name_or_path)
     if not base.is_native:
         raise UsageError(
-            f"{name_or_path} is not a model of this package, and an adapter alone would fit nothing that others can"
-            " load: convert it first by hf-gpt-scratch convert, or add --merge_adapter true."
+            f"{name_or_path} is not in this package's format, so others could not load an adapter of it: convert it"
+            " first with `hf-gpt-scratch convert`, or add --merge_adapter true."
         )
     if base.settings.get("eos_token_id") != tokenizer.eos_token_id:
         raise UsageError(
-            f"{name_or_path} has another EOS token than its tokenizer, which an adapter alone would not stop at: add"
+            f"{name_or_path} and its tokenizer have different EOS tokens, so an adapter alone would not stop: add"
             " --merge_adapter true."
         )
 
@@ -192,13 +213,13 @@ def measure(model, tokenizer, rows, args: InstructArguments, quiet: bool) -> tup
         **result,
         "stop_rate": stopped / len(answers),
         "repetition_rate": repetition_rate(answer.token_ids for answer in answers),
-        "tokens_per_second": (sum(len(answer.token_ids) for answer in answers) + stopped) / seconds,
+        "tokens_per_second": rounded((sum(len(answer.token_ids) for answer in answers) + stopped) / seconds),
     }, answers
 
 
 def measure_both(args: InstructArguments, training_args, tokenizer, encoded) -> tuple[dict, dict, list]:
     """The numbers of what was saved, and of the base model, which the same seed makes again; the former's answers."""
-    print("Answering the test instructions, with the trained model and with the base model.")
+    print("\nAnswering the test instructions with the trained model and the base model.")
     device, quiet = training_args.device, training_args.disable_tqdm
     model = load_pretrained(GPTScratchForCausalLM, training_args.output_dir).to(device)
     trained, answers = measure(model, tokenizer, encoded["test"], args, quiet)
@@ -228,7 +249,7 @@ def encode(
     """The splits as tokens, how many prompts and responses had to be cut, and the tokens that a row has at most."""
     max_length = limit if args.max_length is None else args.max_length
     if not 2 <= max_length <= limit:
-        raise UsageError(f"max_length must be 2 to {limit}, the most that the model reads, not {max_length}.")
+        raise UsageError(f"max_length must be 2 to {limit}, the context length of the model, not {max_length}.")
     check_lengths(splits, tokenizer, max_length, limit)
     encoded, cut = alpaca.encode_splits(splits, tokenizer, max_length, args.mask_prompt)
     if any(sum(counts.values()) for counts in cut.values()):
@@ -239,7 +260,7 @@ def encode(
 def pack_rows(rows: Dataset, max_length: int, seed: int) -> Dataset:
     """The rows side by side, by `data.packing`."""
     packed = Dataset.from_list(pack(rows, max_length, seed))
-    print(f"Packed {len(rows)} training rows into {len(packed)} of at most {max_length} tokens.")
+    print(f"Packed {len(rows)} training rows into {len(packed)} rows of at most {max_length} tokens.")
     return packed
 
 
@@ -283,7 +304,8 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
     if not trainer.save_final(lambda folder: merge(folder, args, tokenizer) if args.merge_adapter else None):
         return {}
 
-    state, accelerator, repo_id = trainer.state, trainer.accelerator, trainer.hub_model_id
+    state, saved = trainer.state, saved_weights(trainer)
+    accelerator, repo_id = trainer.accelerator, trainer.hub_model_id
     trainer = model = None  # the optimizer goes with it
     accelerator.free_memory()
     trained, base, answers = measure_both(args, training_args, tokenizer, encoded)
@@ -307,7 +329,7 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
     }
     metrics["versions"] |= adapter_versions(args)
     write_responses(run.output_dir, splits["test"], answers, tokenizer)
-    write_results(run, metrics, state.log_history)
+    write_results(run, metrics, state.log_history, saved)
     run.push(repo_id)
     return metrics
 
@@ -354,7 +376,7 @@ def card_numbers(row: dict, answered: int) -> dict[str, Metric]:
     }
 
 
-def write_results(run: Run, metrics: dict, log_history: list[dict]) -> None:
+def write_results(run: Run, metrics: dict, log_history: list[dict], saved: Saved) -> None:
     """Writes the numbers, the card and the picture, and prints a table of the numbers before and after."""
     answered, rows = metrics["answered_rows"], metrics["sizes"]["test"]
     run.write(
@@ -367,13 +389,15 @@ def write_results(run: Run, metrics: dict, log_history: list[dict]) -> None:
         baselines={"before tuning": card_numbers(metrics["base"], answered)},
         predictions="responses.json",
     )
-    plot_training(log_history, run.picture("training"), metric="perplexity")
-    keys = ("perplexity", "response_perplexity", "stop_rate", "repetition_rate", "tokens_per_second")
-    print(f"{'':8}" + "".join(f"{key:>21}" for key in keys))
-    for name, row in (("base", metrics["base"]), ("trained", metrics)):
-        print(f"{name:8}" + "".join(f"{row[key]:21.4g}" for key in keys))
-    masked = ", which mask_prompt keeps the model from learning" if metrics["mask_prompt"] else ""
-    print(
-        f"The rates are of {answered} answers, the perplexities of {rows} test rows, the first with prompts{masked}."
-    )
-    print(f"The model, responses.json, metrics.json, results/instructions.json and plots/ are in {run.output_dir}.")
+    plot_training(log_history, run.picture("training"), "perplexity", saved, unit="nats per token")
+    print(f"\n{'':22}{'before':>10}{'trained':>10}")
+    for key, meaning in {
+        "response_perplexity": f"of the {rows} test responses",
+        "perplexity": "prompts included"
+        + (", which mask_prompt keeps out of training" if metrics["mask_prompt"] else ""),
+        "stop_rate": f"share of {answered} answers that end in the EOS token",
+        "repetition_rate": "share of repeated 4-grams in the answers",
+    }.items():
+        print(f"{key:22}{metrics['base'][key]:>10.4g}{metrics[key]:>10.4g}   {meaning}")
+    files = ("responses.json", "metrics.json", "results/instructions.json", "plots/")
+    run.say_what_is_there(files, "chat")

@@ -1,13 +1,14 @@
 """
-The job `hf-gpt-scratch train pretrain`: a GPT on plain text, "The Verdict" by default, files, or a Hub data set.
+Pretrains a GPT on plain text: files, a Hub data set, or by default the story "The Verdict", which is downloaded.
 
-The Verdict is downloaded, or read from `--data_file`. Each setting can stand in the YAML or on the command line.
-Writes into `--output_dir`: the model (loadable by `AutoModelForCausalLM`), its tokenizer, `metrics.json`,
-`results/pretraining.json`, `samples.jsonl` (what the model wrote while it learned) and `plots/training.png`.
+Options come from the config and the command line, which wins. Writes to `--output_dir`: the model (loads with
+`AutoModelForCausalLM`), its tokenizer, `metrics.json`, `results/pretraining.json`, `samples.jsonl` (what the model
+wrote during training) and `plots/training.png`.
 """
 
 import json
 import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,20 +20,21 @@ from ..data.losses import mean_loss, row_losses
 from ..data.packing import LanguageModelCollator
 from ..data.rows import PackedDocuments, StreamedRows, Windows
 from ..data.text import Part, Text, load_text, split, tokenize
-from ..evaluation.plots import plot_language_model
+from ..evaluation.plots import Saved, plot_language_model
 from ..generation.sampling import stream_text
 from ..modeling_gpt_scratch import GPTScratchForCausalLM
 from ..tokenizer import fingerprint
 from ..utils.errors import InputError, UsageError
-from ..utils.result_card import Metric
+from ..utils.result_card import Metric, rounded
 from . import arguments
 from .arguments import ModelArguments, ScratchTrainingArguments
 from .progress import print_line
 from .run_record import Run
-from .trainer import ScratchTrainer
+from .trainer import ScratchTrainer, saved_weights
 
 IN_MEMORY = 32_000_000  # characters; a larger text is streamed
 TOKENIZER_SAMPLE = 10_000_000  # characters that a tokenizer is trained on, at most
+EXAMPLE = "hf-gpt-scratch train pretrain cpu_small --output_dir runs/verdict"
 DEFAULTS = {
     "learning_rate": 4e-4,
     "lr_scheduler_type": "cosine",
@@ -57,46 +59,55 @@ class PretrainArguments(ModelArguments):
     dataset_name: str | None = field(
         default=None, metadata={"help": "A Hub data set, such as roneneldan/TinyStories."}
     )
-    dataset_config: str | None = field(default=None, metadata={"help": "Its configuration."})
-    dataset_split: str = field(default="train", metadata={"help": "Its split to train on and to validate by."})
-    text_column: str = field(default="text", metadata={"help": "Its column that holds the text."})
-    validation_share: float = field(default=0.1, metadata={"help": "Share of the characters for validation (0 to 1)."})
+    dataset_config: str | None = field(default=None, metadata={"help": "The data set's configuration."})
+    dataset_split: str = field(
+        default="train", metadata={"help": "The data set's split to use, for training and for validation."}
+    )
+    text_column: str = field(default="text", metadata={"help": "The data set's column with the text."})
+    validation_share: float = field(
+        default=0.1, metadata={"help": "Share of the text for validation, between 0 and 1."}
+    )
     streaming: str = field(
         default="auto",
         metadata={
-            "help": "yes: tokenize while training, endlessly, with --max_steps. auto: for a Hub data set and more"
-            f" than {IN_MEMORY:,} characters. no: hold the tokens in memory.",
+            "help": "yes: tokenize while training, without end; needs --max_steps. no: keep all tokens in memory."
+            " auto: yes for a Hub data set or more than 32,000,000 characters, else no.",
             "choices": ["auto", "yes", "no"],
         },
     )
     max_validation_characters: int = field(
-        default=200_000, metadata={"help": "Characters for validation, at most, of a streamed text."}
+        default=200_000, metadata={"help": "At most this many characters for validation, of a streamed text."}
     )
-    shuffle_buffer: int = field(default=4096, metadata={"help": "Rows that a streamed one is drawn from."})
+    shuffle_buffer: int = field(default=4096, metadata={"help": "Rows of a streamed text to shuffle among."})
     packing: str = field(
         default="windows",
         metadata={
-            "help": "windows: slide over the text. documents: whole documents side by side, unseen by each other.",
+            "help": "windows: slide over the text. documents: pack whole documents into rows, without attention"
+            " between them.",
             "choices": ["windows", "documents"],
         },
     )
-    max_length: int | None = field(default=None, metadata={"help": "Tokens of a row; the model's n_positions."})
-    stride: int | None = field(
-        default=None, metadata={"help": "Tokens from one training window to the next; max_length."}
+    max_length: int | None = field(
+        default=None, metadata={"help": "Tokens per row; by default the model's n_positions."}
     )
-    n_embd: int = field(default=768, metadata={"help": "Width of the model, for random weights."})
-    n_layer: int = field(default=12, metadata={"help": "Blocks of the model, for random weights."})
-    n_head: int = field(default=12, metadata={"help": "Attention heads of the model, for random weights."})
-    sample_every: int = field(default=100, metadata={"help": "Steps between two samples; 0 for none."})
-    sample_prompt: str = field(default="Every effort moves you", metadata={"help": "What samples continue."})
-    sample_tokens: int = field(default=50, metadata={"help": "Tokens of a sample."})
-    temperature: float = field(default=0.8, metadata={"help": "Of samples and of the saved generation config."})
-    top_k: int = field(default=40, metadata={"help": "The same; choose among the so many likeliest tokens, 0: all."})
+    stride: int | None = field(
+        default=None, metadata={"help": "Tokens from one training window to the next; by default max_length."}
+    )
+    n_embd: int = field(default=768, metadata={"help": "Embedding size, for random weights."})
+    n_layer: int = field(default=12, metadata={"help": "Transformer blocks, for random weights."})
+    n_head: int = field(default=12, metadata={"help": "Attention heads, for random weights."})
+    sample_every: int = field(default=100, metadata={"help": "Steps between two samples of text; 0 for none."})
+    sample_prompt: str = field(default="Every effort moves you", metadata={"help": "Prompt of the samples."})
+    sample_tokens: int = field(default=50, metadata={"help": "New tokens per sample."})
+    temperature: float = field(
+        default=0.8,
+        metadata={"help": "Sampling temperature, of samples and in the saved generation config; 0 is greedy."},
+    )
+    top_k: int = field(default=40, metadata={"help": "Top-k sampling, likewise; 0 for all tokens."})
 
 
 def make_parser() -> HfArgumentParser:
-    example = "hf-gpt-scratch train pretrain cpu_small --output_dir runs/verdict"
-    return arguments.make_parser("pretrain", PretrainArguments, __doc__, example, **DEFAULTS)
+    return arguments.make_parser("pretrain", PretrainArguments, __doc__, EXAMPLE, **DEFAULTS)
 
 
 def check(args: PretrainArguments, training_args: ScratchTrainingArguments) -> None:
@@ -105,7 +116,7 @@ def check(args: PretrainArguments, training_args: ScratchTrainingArguments) -> N
         if not getattr(args, name) >= least:
             raise UsageError(f"{name} must be at least {least}, not {getattr(args, name)}.")
     if training_args.include_num_input_tokens_seen == "no":
-        raise UsageError("The curves are drawn against tokens seen: omit --include_num_input_tokens_seen.")
+        raise UsageError("Omit --include_num_input_tokens_seen: the plot needs the number of tokens seen.")
 
 
 def is_streamed(args: PretrainArguments, training_args: ScratchTrainingArguments, text: Text) -> bool:
@@ -113,7 +124,7 @@ def is_streamed(args: PretrainArguments, training_args: ScratchTrainingArguments
     is_large = text.characters is None or text.characters > IN_MEMORY
     streaming = args.streaming == "yes" or (args.streaming == "auto" and is_large)
     if streaming and training_args.max_steps <= 0:
-        raise UsageError("A streamed text has no end: give --max_steps.")
+        raise UsageError("A streamed text has no end; give --max_steps.")
     return streaming
 
 
@@ -129,14 +140,14 @@ def make_layouts(args: PretrainArguments, limit: int, eos_token_id: int) -> list
     """How the rows of training and of validation lie over the text, for a model that reads `limit` tokens."""
     max_length = limit if args.max_length is None else args.max_length
     if not 2 <= max_length <= limit:
-        raise UsageError(f"max_length must be 2 to {limit}, the most that the model reads, not {max_length}.")
+        raise UsageError(f"max_length must be 2 to {limit}, the context length of the model, not {max_length}.")
     if args.packing == "windows":
         return [
             Windows(max_length, args.stride if args.stride is not None else max_length),
             Windows(max_length, max_length),
         ]
     if args.stride is not None:
-        raise UsageError("--stride is for --packing windows.")
+        raise UsageError("--stride is for --packing windows; omit it.")
     return [PackedDocuments(max_length, eos_token_id)] * 2
 
 
@@ -186,7 +197,7 @@ class Sampling(TrainerCallback):
             line = {"step": step, "tokens_seen": state.num_input_tokens_seen, "text": text}
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
-            print_line(f"{step:>7}  sample: {' '.join(text.split())}")
+            print_line(f"{'':9}| step {step}: {' '.join(text.split())}")
 
 
 def make_trainer(
@@ -215,20 +226,23 @@ def results(trainer, layout, max_length: int) -> dict:
     first_step = max((entry["step"] for entry in history if "loss" in entry and entry not in last), default=0) + 1
     evaluations = [entry for entry in history if "eval_loss" in entry]
     best = min(evaluations, key=lambda entry: entry["eval_loss"])
-    windows = f"windows of {max_length} tokens side by side; every token but the first counts once, seen from those"
-    documents = f"documents of at most {max_length} tokens, longer ones cut; every token but the first of each counts"
+    windows = f"consecutive windows of {max_length} tokens; each token but the first counts once, predicted from those"
+    documents = f"documents of at most {max_length} tokens, longer ones cut; all tokens but the first of each count"
     return {
         "train_loss": last[0]["loss"] if last else None,
-        "train_loss_is": f"the mean over steps {first_step} to {last[0]['step']}, as logged" if last else None,
         "eval_loss": eval_loss,
         "perplexity": math.exp(eval_loss),
-        "perplexity_is": f"exp(eval_loss), per token of the tokenizer {fingerprint(trainer.processing_class)}, of the"
-        " saved weights: the validation part in "
-        + (f"{windows} before it in its window" if hasattr(layout, "stride") else documents),
         "lowest_eval_loss": {key: best[key] for key in ("step", "eval_loss")},
         "steps": trainer.state.global_step,
         "tokens_seen": trainer.state.num_input_tokens_seen,
-        "tokens_per_second": last[0].get("train_tokens_per_second") if last else None,  # evaluations included
+        "tokens_per_second": rounded(last[0].get("train_tokens_per_second")) if last else None,
+        "definitions": {
+            "train_loss": f"mean over steps {first_step} to {last[0]['step']}, as logged" if last else None,
+            "perplexity": f"exp(eval_loss), per token of the tokenizer {fingerprint(trainer.processing_class)}, of"
+            " the saved weights: the validation part in "
+            + (f"{windows} preceding it in its window" if hasattr(layout, "stride") else documents),
+            "tokens_per_second": "training tokens by the time of the run, evaluations included",
+        },
     }
 
 
@@ -267,12 +281,12 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
         "vocab_size": model.config.vocab_size,
         **run.facts(source=text.source, sha256=text.sha256, revision=text.revision),
     }
-    write_results(run, metrics, trainer.state.log_history)
+    write_results(run, metrics, trainer.state.log_history, saved_weights(trainer))
     run.push(trainer.hub_model_id)
     return metrics
 
 
-def write_results(run: Run, metrics: dict, log_history: list[dict]) -> None:
+def write_results(run: Run, metrics: dict, log_history: list[dict], saved: Saved) -> None:
     """Writes the numbers, the card and the picture, and prints the numbers."""
     losses = {name: metrics[name] for name in ("perplexity", "eval_loss")}
     losses |= {"lowest_eval_loss": metrics["lowest_eval_loss"]["eval_loss"], "train_loss": metrics["train_loss"]}
@@ -280,11 +294,14 @@ def write_results(run: Run, metrics: dict, log_history: list[dict]) -> None:
         "pretraining",
         metrics,
         task="language modelling",
-        protocol=f"{metrics['perplexity_is']}; {metrics['split']}",
+        protocol=f"{metrics['definitions']['perplexity']}; {metrics['split']}",
         numbers={name: Metric(value, higher_is_better=False) for name, value in losses.items() if value is not None},
     )
-    plot_language_model(log_history, run.picture("training"))
-    keys = ("train_loss", "eval_loss", "perplexity", "tokens_seen", "tokens_per_second")
-    print("\n" + "".join(f"{key:>19}" for key in keys))
-    print("".join(f"{'not logged' if metrics[key] is None else format(metrics[key], ',.4g'):>19}" for key in keys))
-    print(f"The model, metrics.json, results/pretraining.json, samples.jsonl and plots/ are in {run.output_dir}.")
+    plot_language_model(log_history, run.picture("training"), saved)
+    train_loss = "not logged" if metrics["train_loss"] is None else f"{metrics['train_loss']:.4g}"
+    speed = "" if metrics["tokens_per_second"] is None else f", {metrics['tokens_per_second']:,.0f} a second"
+    print(f"\n{'training loss':17}{train_loss}")
+    print(f"{'validation loss':17}{metrics['eval_loss']:.4g} (perplexity {metrics['perplexity']:.4g})")
+    print(f"{'tokens seen':17}{metrics['tokens_seen']:,}{speed}")
+    files = ("metrics.json", "results/pretraining.json", "samples.jsonl", "plots/")
+    run.say_what_is_there(files, "generate", f"--prompt {shlex.quote(run.args.sample_prompt)}")

@@ -1,4 +1,4 @@
-"""What a run shows: one bar, and a table of losses, in place of the libraries' own lines and bars."""
+"""What a run prints: a progress bar and a table of losses, instead of the libraries' lines and bars."""
 
 import sys
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class LossTable(TrainerCallback):
     terminal, a bar shows every step. Trainer's log and the pictures have all points.
 
     Args:
-        metric: what of an evaluation stands beside its loss, such as f1.
+        metric: the metric of an evaluation to show next to its loss, such as f1.
         bar: whether there may be a bar.
     """
 
@@ -98,3 +98,5 @@ def use_table(trainer, metric: str | None) -> None:
     replaced = [kind for kind in (PrinterCallback, ProgressCallback) if trainer.pop_callback(kind)]
     if replaced:
         trainer.add_callback(LossTable(metric, bar=not trainer.args.disable_tqdm))
+        callbacks = trainer.callback_handler.callbacks
+        callbacks.insert(1, callbacks.pop())  # before a job's own, so that its header is the first line

@@ -1,5 +1,8 @@
 """What the jobs share: how a run begins, what is recorded of it, and how it ends."""
 
+import os
+import shlex
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -7,13 +10,16 @@ from pathlib import Path
 
 from transformers import HfArgumentParser, Trainer
 
+from ..adapters import is_adapter_folder, require_peft
 from ..hub.push import push_trained
-from ..model_folder.saving import measurements
 from ..utils.files import write_json
-from ..utils.provenance import command_line, environment, recorded_source
-from ..utils.result_card import Metric, ResultCard
+from ..utils.provenance import command_line, environment, public_name, shown_path
+from ..utils.result_card import Metric, ResultCard, rounded
+from . import configs
 from .arguments import parse_yaml_and_args, resume_checkpoint, training_settings
 from .progress import quieten
+
+OUTPUTS = ("samples.jsonl", "predictions.csv", "responses.json", "judge.json", "judge.png")
 
 
 class Run:
@@ -35,48 +41,70 @@ class Run:
             list(sys.argv[1:] if argv is None else argv),
         )
         self.args, self.training_args = parse_yaml_and_args(parser, self.argv, job)
+        if is_adapter_folder(self.args.model_name_or_path):
+            require_peft()
         self.output_dir = Path(self.training_args.output_dir)
+        overwrite, resume = self.training_args.overwrite_output_dir, self.training_args.resume_from_checkpoint
+        configs.require_free(self.output_dir, overwrite, resume, getattr(self.args, "model_name_or_path", None))
         self.start = time.perf_counter()
         self.train_seconds = None
         if not self.training_args.verbose:
             quieten()
 
     def train(self, trainer: Trainer) -> None:
-        """Trains, from a checkpoint where the settings name one."""
+        """Trains, from a checkpoint where the settings say so."""
         resumed = resume_checkpoint(self.training_args)
-        self.warn_of_deletions()
+        if self.training_args.overwrite_output_dir and self.training_args.process_index == 0:
+            self.remove_earlier_run()
         seconds = trainer.train(resume_from_checkpoint=resumed).metrics["train_runtime"]
         self.train_seconds = None if resumed else seconds  # Trainer knows those of the last session
 
-    def warn_of_deletions(self) -> None:
-        """Names the measurements of an older model in the folder, which go when the new one takes its place."""
-        paths = measurements(self.output_dir)
-        if paths and self.training_args.process_index == 0:
-            names = ", ".join(str(path.relative_to(self.output_dir)) for path in paths)
-            print(
-                f"note: {self.output_dir} holds a model that was measured; when the new one is saved in its place,"
-                f" {names} will be deleted. To keep them, stop now and name another --output_dir.",
-                file=sys.stderr,
-            )
+    def remove_earlier_run(self) -> None:
+        """
+        Deletes the checkpoints and outputs of an earlier run. Its model stays until the new one takes its place, and
+        its measurements go then (`model_folder.saving`).
+        """
+        for folder in configs.checkpoints(self.output_dir):
+            shutil.rmtree(folder)
+        for name in OUTPUTS:
+            (self.output_dir / name).unlink(missing_ok=True)
 
     def facts(self, **data: str | None) -> dict:
         """
         What metrics.json says of every run.
 
         Args:
-            data: `source`, `sha256` and what else tells the data.
+            data: `source`, `sha256` and what else identifies the data.
         """
         seed = self.training_args.seed
         return {
-            "train_seconds": self.train_seconds,
+            "train_seconds": rounded(self.train_seconds),
             "seconds": round(time.perf_counter() - self.start, 1),
             "seed": seed,
             "settings": training_settings(self.training_args),
-            "base_model": recorded_source(self.args.model_name_or_path),
-            "data": {**data, "dataset": self.args.dataset_name},
+            "base_model": self.relative(self.args.model_name_or_path),
+            "data": {
+                **data,
+                "source": public_name(data["source"]),
+                "file": self.relative(self.args.data_file),
+                "dataset": self.args.dataset_name,
+            },
             "command": self.command(),
             **environment(),
         }
+
+    def relative(self, name_or_path: str | None) -> str | None:
+        """
+        A local file or folder by its path from the run's folder, which holds wherever both are moved together, and
+        which nobody takes for a repository; anything else, such as a repository, as it is.
+        """
+        if not name_or_path or not os.path.exists(name_or_path):
+            return name_or_path
+        try:
+            path = Path(os.path.relpath(os.path.realpath(name_or_path), os.path.realpath(self.output_dir))).as_posix()
+        except ValueError:  # another drive of Windows
+            return name_or_path
+        return path if path.startswith("..") else f"./{path}"
 
     def command(self) -> str:
         """The command that began it."""
@@ -87,7 +115,7 @@ class Run:
         write_json(self.output_dir / "metrics.json", metrics)
         ResultCard(
             task=task or metrics["task"],
-            data=[{key: value for key, value in metrics["data"].items() if value}],
+            data=[{key: value for key, value in metrics["data"].items() if value and key != "file"}],
             metrics=numbers,
             seeds=[metrics["seed"]],
             command=metrics["command"],
@@ -99,6 +127,12 @@ class Run:
         """Where a picture goes."""
         (self.output_dir / "plots").mkdir(exist_ok=True)
         return self.output_dir / "plots" / f"{name}.png"
+
+    def say_what_is_there(self, files: Sequence[str], command: str, *words: str) -> None:
+        """Prints what the run wrote, and the command to go on with."""
+        folder = shown_path(self.output_dir)
+        print(f"\nWrote {folder} (the model, {', '.join(files)}).")
+        print(f"Next: {' '.join(['hf-gpt-scratch', command, shlex.quote(folder), *words])}")
 
     def push(self, repo_id: str | None) -> None:
         """Pushes what was saved, if the settings say so."""

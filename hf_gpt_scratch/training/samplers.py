@@ -10,11 +10,11 @@ from .trainer import ScratchTrainer
 
 class LengthGroupedSampler(Sampler[int]):
     """
-    Row indices such that each run of `batch_size` holds rows of like length, so that little is padded, and such runs
-    follow one another in random order.
+    Row indices in which each batch of `batch_size` has rows of similar length, to save padding; the batches are in
+    random order.
 
-    transformers' sampler of this name reads from long rows to short ones again and again. Where length tells the
-    label, as it does for spam, a model then sees one class after the other.
+    transformers' sampler of this name reads from long rows to short ones again and again. Where length
+    predicts the label, as it does for spam, a model then sees one class after the other.
 
     Args:
         lengths: the length of each row.

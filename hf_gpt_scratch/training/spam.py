@@ -1,8 +1,8 @@
 """
-The job `hf-gpt-scratch train spam`: a spam classifier on the SMS Spam Collection, beside a linear model.
+Trains a spam classifier on the SMS Spam Collection and compares it with a linear model.
 
-The data is downloaded from UCI, or read from `--data_file`. Each setting can stand in the YAML or on the command line.
-Writes into `--output_dir`: the model (loadable by `AutoModelForSequenceClassification`), its tokenizer,
+The data is downloaded from UCI, or read from `--data_file`. Options come from the config and the command line, which
+wins. Writes to `--output_dir`: the model (loads with `AutoModelForSequenceClassification`), its tokenizer,
 `metrics.json`, `results/spam.json`, `predictions.csv` and the pictures in `plots/`.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict
 from scipy.special import softmax
 from transformers import DataCollatorWithPadding, EvalPrediction, HfArgumentParser, PreTrainedTokenizerBase, set_seed
 
@@ -28,8 +28,11 @@ from . import arguments
 from .arguments import ModelArguments, ScratchTrainingArguments
 from .run_record import Run
 from .samplers import LengthGroupedTrainer
-from .trainer import early_stopping
+from .trainer import early_stopping, saved_weights
 
+EXAMPLE = "hf-gpt-scratch train spam cpu_small --output_dir runs/spam"
+DEFAULTS = {"per_device_eval_batch_size": 64, "num_train_epochs": 5.0, "metric_for_best_model": "f1"}
+THRESHOLDS = {"GPT": 0.5, STRONGEST: 0.0}  # a message of a higher score is spam
 SHOWN = ("f1", "precision", "recall", "mcc", "accuracy")  # in the card, and at the end of a run
 
 
@@ -38,42 +41,43 @@ class SpamArguments(ModelArguments):
     """The data and the model; everything about the training itself is transformers' TrainingArguments."""
 
     data_file: str | None = field(
-        default=None, metadata={"help": "The collection's file or UCI's zip; else downloaded."}
+        default=None, metadata={"help": "The messages: `label<TAB>text` lines, or UCI's zip; else downloaded."}
     )
     dataset_name: str | None = field(default=None, metadata={"help": "A Hub data set, such as ucirvine/sms_spam."})
     protocol: str = field(
         default="grouped",
         metadata={
-            "help": "grouped: near-copies in one set, natural share of spam. book: the book's, balanced, which leaks.",
+            "help": "How to split. grouped: near-copies in one set, natural share of spam. book: the book's split,"
+            " half spam, with near-copies of test messages in the training set.",
             "choices": ["grouped", "book"],
         },
     )
-    split_seed: int | None = field(default=None, metadata={"help": "Seed of the grouped split; `seed` by default."})
+    split_seed: int | None = field(
+        default=None, metadata={"help": "Random seed of the grouped split; --seed by default."}
+    )
     prefix_loss_weight: float = field(
-        default=0.0, metadata={"help": "Share of the loss taken over every prefix of a message (0 to 1)."}
+        default=0.0, metadata={"help": "Weight of the loss on every prefix of a message, 0 to 1."}
     )
     word_dropout: float = field(
-        default=0.0, metadata={"help": "Probability of omitting a word whenever a message is trained on."}
+        default=0.0, metadata={"help": "Probability of omitting a word of a training message."}
     )
     trainable_layers: str = field(
         default="all",
-        metadata={"help": "all; head; or a number n: the last n blocks, the final LayerNorm and the head."},
+        metadata={"help": "all, head, or a number n: the last n blocks with the final LayerNorm and the head."},
     )
     early_stopping_patience: int | None = field(
-        default=None, metadata={"help": "Stop after so many evaluations without a better validation metric."}
+        default=None, metadata={"help": "Stop after this many evaluations without improvement."}
     )
 
 
 def make_parser() -> HfArgumentParser:
-    example = "hf-gpt-scratch train spam cpu_small --output_dir runs/spam"
-    defaults = {"per_device_eval_batch_size": 64, "num_train_epochs": 5.0, "metric_for_best_model": "f1"}
-    return arguments.make_parser("spam", SpamArguments, __doc__, example, **defaults)
+    return arguments.make_parser("spam", SpamArguments, __doc__, EXAMPLE, **DEFAULTS)
 
 
 def check(args: SpamArguments, training_args: ScratchTrainingArguments) -> None:
     """Raises `UsageError` for settings that contradict each other."""
     if args.prefix_loss_weight and training_args.label_smoothing_factor:
-        raise UsageError("label_smoothing_factor is for whole messages only: it needs a prefix_loss_weight of 0.")
+        raise UsageError("label_smoothing_factor works without a prefix_loss_weight only; omit one of them.")
     if not 0 <= args.word_dropout < 1:
         raise UsageError(f"word_dropout must be at least 0 and below 1, not {args.word_dropout:g}.")
 
@@ -156,7 +160,8 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
     model = make_model(args, tokenizer)
     encoded, too_long = tokenize(splits, tokenizer, model.config.n_positions)
     if any(too_long.values()):
-        print(f"Messages cut to {model.config.n_positions} tokens: {too_long}")
+        shown = ", ".join(f"{count} of {name}" for name, count in too_long.items() if count)
+        print(f"Messages cut to the model's {model.config.n_positions} tokens: {shown}.")
 
     trainer = make_trainer(run, model, tokenizer, encoded)
     run.train(trainer)
@@ -178,7 +183,10 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
         "split_seed": split_seed,
         **run.facts(source=messages.source, sha256=messages.sha256),
     }
-    write_results(run, metrics, splits, logits["test"], trainer.state.log_history)
+    scores = {"GPT": softmax(logits["test"].astype(float), axis=-1)[:, 1]}
+    scores |= {STRONGEST: baseline_scores(STRONGEST, splits["train"], splits["test"])[0]}
+    write_results(run, metrics, splits["test"], scores)
+    draw(run, metrics, splits["test"]["label"], scores, trainer)
     run.push(trainer.hub_model_id)
     return metrics
 
@@ -192,21 +200,19 @@ def describe(splits: DatasetDict) -> dict:
     }
 
 
-def write_results(run: Run, metrics: dict, splits: DatasetDict, logits: np.ndarray, log_history: list[dict]) -> None:
+def write_results(run: Run, metrics: dict, test: Dataset, scores: dict[str, np.ndarray]) -> None:
     """
-    Adds the linear model's numbers to `metrics`; writes them, the card, the predictions and the pictures; prints both
-    models' numbers. `logits` are those of the test set.
+    Adds the linear model's numbers to `metrics`; writes them, the card and the predictions; prints both models'
+    numbers. `scores` are each model's of the test set: the GPT's probabilities, the linear model's decision values.
     """
-    test = splits["test"]
-    probabilities = softmax(logits.astype(float), axis=-1)[:, 1]
-    [scores] = baseline_scores(STRONGEST, splits["train"], test)
-    linear = BinaryClassification().compute(predictions=(scores > 0).astype(int), references=test["label"])
+    ours, theirs = scores["GPT"], scores[STRONGEST]
+    linear = BinaryClassification().compute(predictions=(theirs > 0).astype(int), references=test["label"])
     metrics["baseline"] = {"name": STRONGEST, **linear}
     rows = {
         name: {key: Metric(row[key], row["intervals"][key]) for key in SHOWN}
         for name, row in (("GPT", metrics), (STRONGEST, linear))
     }
-    difference = Metric(*f1_difference(test["label"], probabilities > 0.5, scores > 0))
+    difference = Metric(*f1_difference(test["label"], ours > THRESHOLDS["GPT"], theirs > THRESHOLDS[STRONGEST]))
     protocol = (
         f"{metrics['protocol']} split {metrics['split_seed']}: {len(test)} test messages, of which"
         f" {metrics['spam']['test']} are spam and {metrics['test_rows_with_a_near_copy_in_train']} have a near-copy in"
@@ -217,15 +223,26 @@ def write_results(run: Run, metrics: dict, splits: DatasetDict, logits: np.ndarr
         metrics,
         protocol=protocol,
         numbers={**rows["GPT"], "f1_above_baseline": difference},
-        baselines={STRONGEST: {**rows[STRONGEST], "f1_above_baseline": Metric(0.0)}},
+        baselines={STRONGEST: rows[STRONGEST]},
         predictions="predictions.csv",
     )
-    columns = {"text": test["text"], "label": test["label"], "probability": probabilities, STRONGEST: scores}
+    columns = {"text": test["text"], "label": test["label"], "probability": ours, STRONGEST: theirs}
     pd.DataFrame(columns).to_csv(run.output_dir / "predictions.csv", index=False)
-    plot_training(log_history, run.picture("training"))
-    plot_confusion_matrix(metrics["confusion_matrix"], LABELS, run.picture("confusion_matrix"))
-    plot_precision_recall(test["label"], {"GPT": probabilities, STRONGEST: scores}, run.picture("precision_recall"))
-    print(f"\n{'on the test set':20}" + "".join(f"{name:>10}" for name in SHOWN))
+    size = f"{len(test)} test messages"
+    print(f"\n{size:20}" + "".join(f"{name:>10}" for name in SHOWN))
     for name, row in rows.items():
         print(f"{name:20}" + "".join(f"{row[key].value:10.4f}" for key in SHOWN))
-    print(f"The model, metrics.json, results/spam.json, predictions.csv and plots/ are in {run.output_dir}.")
+    low, high = difference.interval
+    print(f"F1 of the GPT less the linear model's: {difference.value:+.4f} (95 % interval {low:+.4f} to {high:+.4f}).")
+    files = ("metrics.json", "results/spam.json", "predictions.csv", "plots/")
+    run.say_what_is_there(files, "classify", '"WINNER!! Claim your prize now"')
+
+
+def draw(run: Run, metrics: dict, labels: Sequence[int], scores: dict[str, np.ndarray], trainer) -> None:
+    """Draws the pictures of the run and of its `scores` of the test set."""
+    where = f"on the {len(labels)} test messages"
+    plot_training(trainer.state.log_history, run.picture("training"), "f1", saved_weights(trainer), "nats per message")
+    matrix, title = metrics["confusion_matrix"], f"Confusion matrix\n{where}"
+    plot_confusion_matrix(matrix, LABELS, run.picture("confusion_matrix"), title)
+    title = f"Precision and recall {where}"
+    plot_precision_recall(labels, scores, run.picture("precision_recall"), THRESHOLDS, title)

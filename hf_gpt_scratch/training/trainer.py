@@ -1,4 +1,4 @@
-"""The Trainer of the jobs: it stops at a loss that is NaN, and saves a model whole or not at all."""
+"""The Trainer of the jobs: it stops when the loss is NaN, and saves a complete model or none."""
 
 import shutil
 import sys
@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.utils import PushInProgress
 
+from ..evaluation.plots import Saved
 from ..hub.files import check_texts, uploadable
 from ..hub.findings import CheckFailed
 from ..hub.push import hub_errors, prepare
@@ -69,7 +70,7 @@ class ScratchTrainer(Trainer):
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
         """
         Pushes the model in a checkpoint in the background, unless the last push is still under way. In place of
-        Trainer's own, which pushes all that lies in `output_dir`, whoever put it there.
+        Trainer's own, which pushes everything in `output_dir`.
         """
         if not self.is_world_process_zero() or self.args.hub_strategy == "end":
             return
@@ -102,10 +103,10 @@ class ScratchTrainer(Trainer):
             step = self.state.global_step
             # The update that spoils the weights comes a step before the loss that shows it, and may have been saved.
             good = next(filter(_is_finite, reversed(complete_checkpoints(self.args.output_dir))), None)
-            rescue = f"the last good checkpoint is {good}" if good else "no good checkpoint was saved before"
+            rescue = f"the last good checkpoint is {good}" if good else "there is no good checkpoint"
             raise InputError(
-                f"The loss is {loss.item()} after {step} steps; {rescue}. A lower learning_rate, a longer warm-up or"
-                " precision fp32 helps most often."
+                f"The loss is {loss.item()} after {step} steps; {rescue}. Try a lower --learning_rate, more"
+                " --warmup_steps or --precision fp32."
             )
         return loss
 
@@ -134,8 +135,22 @@ class ScratchTrainer(Trainer):
                 try:
                     record_reference_logits(output_dir)
                 except (InputError, MemoryError, RuntimeError) as error:  # the model itself is safe
-                    print(f"note: its answers were not recorded ({error}); `check` can do it later.", file=sys.stderr)
+                    print(
+                        f"note: the reference logits were not recorded ({error}); `check` can do it later.",
+                        file=sys.stderr,
+                    )
         return is_main
+
+
+def saved_weights(trainer: Trainer) -> Saved:
+    """Which step's weights a trainer ended with, and by which metric they were chosen."""
+    args, state = trainer.args, trainer.state
+    if args.load_best_model_at_end and state.best_model_checkpoint:
+        step, metric = state.best_global_step, args.metric_for_best_model.removeprefix("eval_")
+    else:
+        step, metric = state.global_step, None
+    epoch = next((entry["epoch"] for entry in state.log_history if entry["step"] == step and "epoch" in entry), None)
+    return Saved(step, metric, epoch)
 
 
 def make_base_absolute(adapter: Path) -> None:
@@ -161,8 +176,8 @@ def early_stopping(patience: int | None, args: TrainingArguments) -> list[Traine
         return []
     if patience < 1 or not args.load_best_model_at_end:
         raise UsageError(
-            "--early_stopping_patience counts evaluations, 1 or more, and ends with the best of them:"
-            " omit --eval_strategy no and --load_best_model_at_end false."
+            "--early_stopping_patience must be 1 or more and keeps the best evaluation's weights: omit --eval_strategy"
+            " no and --load_best_model_at_end false."
         )
     return [EarlyStoppingCallback(early_stopping_patience=patience)]
 

@@ -6,8 +6,9 @@ import sys
 
 def run_command(name: str) -> None:
     """
-    Ends this program as `hf-gpt-scratch NAME` with its arguments. The script is started by its name, as a shell would,
-    and not imported: what is above this package is none of its business.
+    Ends this program as `hf-gpt-scratch NAME` with its arguments. The script is run by its name, as by a shell, and
+    not
+    imported: this package imports nothing from outside it.
     """
     sys.argv = ["hf-gpt-scratch", name, *sys.argv[1:]]
     runpy.run_module("hf_gpt_scratch_cli", run_name="__main__")

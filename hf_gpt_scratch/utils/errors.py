@@ -1,6 +1,5 @@
 """
-The one exception that stands for "the input is wrong", whose message is a sentence for the user, and how a program
-ends on it.
+The exception for wrong input, whose message is a sentence for the user, and how a program ends with it.
 """
 
 import errno
@@ -25,9 +24,9 @@ def one_line(error: BaseException) -> str:
 
 def run_reporting_errors(run: Callable[[], int | None]) -> int:
     """
-    Calls `run` and returns the exit status of the program: 0, or what `run` returned; 2 for a wrong use and 1 for a
+    Calls `run` and returns the exit status of the program: 0, or what `run` returned; 2 for wrong usage and 1 for
     wrong input, a file that cannot be read or written, or an interruption, after printing one sentence on stderr.
-    Anything else is a defect of ours and keeps its traceback.
+    Anything else is a bug of ours and keeps its traceback.
     """
     status = 1
     try:

@@ -77,23 +77,23 @@ def require_file(path: str | os.PathLike, what: str = "file") -> None:
 
 
 def require_present(name_or_path: str | os.PathLike) -> None:
-    """Raises `InputError` for what cannot be a Hub repository, and is no file or folder here either."""
+    """Raises `InputError` for what cannot be a Hub repository and does not exist here either."""
     if is_missing_folder(name_or_path):
         raise InputError(f"There is no file or folder {name_or_path}.")
 
 
 def is_missing_folder(name_or_path: str | os.PathLike) -> bool:
-    """Whether this can be nothing but a local folder, which is not there: `runs/x` where `runs` is a folder."""
+    """Whether this can only be a local folder, and does not exist: `runs/x` where `runs` is a folder."""
     path, parent = Path(name_or_path), Path(name_or_path).parent
     is_local = str(name_or_path).startswith((".", "/")) or len(path.parts) > 2
     return not path.exists() and (is_local or (parent != Path(".") and parent.is_dir()))
 
 
 def read_json(path: str | os.PathLike, object_pairs_hook=None):
-    """What a JSON file holds; raises `InputError` when it is missing or none. The hook is that of `json.loads`."""
+    """What a JSON file holds; raises `InputError` when it is missing or not JSON. The hook is that of `json.loads`."""
     require_file(path)
     if not Path(path).is_file():
-        raise InputError(f"The file {path} is no file that can be read to its end.")
+        raise InputError(f"{path} is not a regular file; give a JSON file.")
     try:
         return json.loads(Path(path).read_text(encoding="utf-8-sig"), object_pairs_hook=object_pairs_hook)
     except UnicodeDecodeError as error:

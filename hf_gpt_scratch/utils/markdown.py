@@ -8,6 +8,8 @@ from .errors import InputError
 from .result_card import Metric
 
 MISSING = "not measured"
+REFERENCE = "–"
+DIFFERENCE = "_above_"  # in the name of a metric: of a model less that of a reference
 SPECIAL = re.compile(r"[\\`*|<\[\]~$]|(?<!\w)_|_(?!\w)")  # Markdown leaves a _ within a word alone
 
 
@@ -24,34 +26,54 @@ def metric_columns(rows: Mapping[str, Mapping[str, Metric]]) -> dict[str, bool]:
     return columns
 
 
-def markdown_table(rows: Mapping[str, Mapping[str, Metric]], groups: Mapping[str, object] | None = None) -> str:
+def markdown_table(
+    rows: Mapping[str, Mapping[str, Metric]],
+    groups: Mapping[str, object] | None = None,
+    names: Mapping[str, str] | None = None,
+    metrics_as_rows: bool = False,
+) -> str:
     """
-    A Markdown table of a row for each model and a column for each metric: the value, then its 95 % interval in
-    brackets, the best of a column in bold.
+    A Markdown table of a row for each model and a column for each metric, or the other way around: the value, then its
+    95 % interval in brackets, the best value of a metric in bold. For the metric of a difference, the model that it is
+    measured from is the reference and not ranked.
 
     Args:
-        rows: the metrics of each model or baseline, by their names; a metric that one lacks is "not measured".
-        groups: of each row, those which it can be compared with, where these are not all.
+        rows: the metrics of each model or baseline, by name; a metric that is missing is "not measured".
+        groups: for each row the group within which it can be compared; by default all rows are one group.
+        names: what to call a metric.
 
     Raises:
         InputError: when two rows disagree about which way a metric is better.
     """
     columns = metric_columns(rows)
     kinds = [groups[row] if groups else None for row in rows]
-    cells = [[escape(name), *_cells([metrics.get(name) for metrics in rows.values()], kinds)] for name in columns]
-    header, *body = [f"| {' | '.join(line)} |" for line in zip(["", *map(escape, rows)], *cells)]
-    return "\n".join([header, "|---" * (1 + len(columns)) + "|", *body])
+    cells = []
+    for name in columns:
+        column = [metrics.get(name) for metrics in rows.values()]
+        if DIFFERENCE in name:
+            column = [None if is_reference(name, metric) else metric for metric in column]
+        texts = _cells(column, kinds)
+        texts = [REFERENCE if DIFFERENCE in name and text == MISSING else text for text in texts]
+        cells.append([escape((names or {}).get(name, name)), *texts])
+    lines = [["", *map(escape, rows)], *cells]
+    header, *body = [f"| {' | '.join(line)} |" for line in (lines if metrics_as_rows else zip(*lines))]
+    return "\n".join([header, f"|---{'|---' * (len(rows) if metrics_as_rows else len(columns))}|", *body])
+
+
+def is_reference(name: str, metric: Metric | None) -> bool:
+    """Whether a metric is a reference's difference from itself, as older result cards have it."""
+    return DIFFERENCE in name and metric is not None and metric.value == 0 and metric.interval is None
 
 
 def _cells(column: Sequence[Metric | None], groups: Sequence[object]) -> list[str]:
-    """The texts of a column. What is as good as the best of its group in the digits shown is as bold."""
+    """The texts of a column. Bold is what equals the best of its group in the digits shown, unless all do."""
     spec = _format_spec([metric.value for metric in column if metric])
     texts = [format(metric.value, spec) if metric else MISSING for metric in column]
     best = {}
     for group in groups:
         measured = [metric for metric, own in zip(column, groups) if metric and own == group]
         ranked = [metric.value for metric in measured if math.isfinite(metric.value)]
-        if len(measured) > 1 and ranked:
+        if len({format(value, spec) for value in ranked}) > 1:
             best[group] = format(max(ranked) if measured[0].higher_is_better else min(ranked), spec)
     values = [f"**{text}**" if text == best.get(group) else text for text, group in zip(texts, groups)]
     ends = [[format(end, spec) for end in metric.interval or ()] if metric else [] for metric in column]

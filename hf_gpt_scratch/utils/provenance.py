@@ -1,4 +1,4 @@
-"""What a number needs beside it to be trusted: the data's hash, the versions, the hardware and the command."""
+"""What a number needs to be trusted: the data's hash, the versions, the hardware and the command."""
 
 import hashlib
 import json
@@ -26,10 +26,24 @@ def json_sha256(value) -> str:
 
 def recorded_source(name_or_path: str | None) -> str | None:
     """
-    What a model was made from, as a record keeps it: a folder or file by its whole path, as `runs/small` would be
-    taken for a repository elsewhere.
+    What a model was converted from, as a record keeps it: a folder or file by its whole path, since `runs/small` would
+    be taken for a repository.
     """
     return os.path.abspath(name_or_path) if name_or_path and os.path.exists(name_or_path) else name_or_path
+
+
+def shown_path(word: str | os.PathLike) -> str:
+    """A path within the current folder as seen from there; any other word as it is. `--key=PATH` is two words."""
+    option, equals, value = str(word).partition("=") if str(word).startswith("--") else ("", "", str(word))
+    here = Path.cwd()
+    if os.path.isabs(value) and Path(value).is_relative_to(here) and Path(value) != here:
+        value = str(Path(value).relative_to(here))
+    return f"{option}{equals}{value}"
+
+
+def public_name(source: str) -> str:
+    """What data is called in a record: a local file or folder by its name alone, anything else as it is."""
+    return Path(source).name if os.path.isabs(source) or os.path.exists(source) else source
 
 
 def environment() -> dict:
@@ -53,6 +67,7 @@ def command_line(program: str, argv: list[str]) -> str:
     pasted in a shell; with the number of threads where it was set, as it changes the last bits of sums.
     """
     threads = os.environ.get("OMP_NUM_THREADS")
+    argv = [shown_path(word) for word in argv]
     words = ["python", program] if program.endswith(".py") or program == "-m" else program.split()
     return shlex.join([*([f"OMP_NUM_THREADS={threads}"] if threads else []), *words, *argv])
 

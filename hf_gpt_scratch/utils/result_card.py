@@ -1,8 +1,8 @@
 """
-The result card: the one form in which every evaluation leaves its numbers, for reports and model cards to read.
+The result card: the form in which every evaluation writes its numbers, for reports and model cards to read.
 
-A run's folder keeps its cards as `results/NAME.json`, a card each evaluation, next to the fuller file of its own that
-the evaluation writes (metrics.json, judge.json...).
+A run's folder keeps its cards as `results/NAME.json`, a card each evaluation, next to the longer file that the
+evaluation writes (metrics.json, judge.json...).
 """
 
 import os
@@ -26,7 +26,7 @@ class Metric:
     higher_is_better: bool = True
 
     def complement(self) -> "Metric":
-        """What is left of 1, such as the other one's share of the wins."""
+        """1 minus it, such as the other side's share of the wins."""
         interval = self.interval and [1 - end for end in reversed(self.interval)]
         return Metric(1 - self.value, interval, self.higher_is_better)
 
@@ -72,7 +72,7 @@ class ResultCard:
 
 
 def read_card(path: str | os.PathLike) -> ResultCard:
-    """Reads one card; raises `InputError` when the file is none."""
+    """Reads one card; raises `InputError` when the file is not one."""
     try:
         values = read_json_object(path)
         is_of_this_version = values.pop("version") == VERSION
@@ -81,9 +81,9 @@ def read_card(path: str | os.PathLike) -> ResultCard:
             baselines = {name: _metrics(one) for name, one in baselines.items()}
             card = ResultCard(**{**values, "metrics": metrics, "baselines": baselines})
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"{path} is no result card ({type(error).__name__}: {one_line(error)}).") from None
+        raise InputError(f"{path} is not a result card ({type(error).__name__}: {one_line(error)}).") from None
     if not is_of_this_version:
-        raise InputError(f"{path} is a result card of another version; measure again.")
+        raise InputError(f"{path} is a result card of another version; run the evaluation again.")
     _check(card, Path(path))
     return card
 
@@ -92,8 +92,17 @@ def read_cards(run: str | os.PathLike) -> dict[str, ResultCard]:
     """The cards of a run's folder by their names; raises `InputError` when it has none."""
     paths = sorted((Path(run) / FOLDER).glob("*.json"))
     if not paths:
-        raise InputError(f"{run} has no results/*.json: it is no folder that an evaluation here wrote to.")
+        inside = [path for path in sorted(Path(run).glob("*")) if any((path / FOLDER).glob("*.json"))]
+        raise InputError(
+            f"{run} has no results/*.json; give the output folder of a training or an evaluation"
+            f"{f', such as {inside[0]}' if inside else ''}."
+        )
     return {path.stem: read_card(path) for path in paths}
+
+
+def rounded(value: float | None, digits: int = 4) -> float | None:
+    """A time or a speed without the digits that are noise. Losses and scores are kept whole, to be proved again."""
+    return value if not value else float(f"{value:.{digits}g}")
 
 
 def identity(data: Mapping, digits: int | None = None) -> str:
@@ -120,7 +129,7 @@ def _check(card: ResultCard, path: Path) -> None:
         and all(isinstance(environment.get(name, {}), dict) for name in ("versions", "hardware")),
     }.items():
         if not is_right:
-            raise InputError(f"{path} is a damaged result card, whose {what}; measure again.")
+            raise InputError(f"{path} is a damaged result card: its {what}; run the evaluation again.")
 
 
 def _is_data(data) -> bool:

@@ -1,6 +1,6 @@
-"""What is text and what only looks like it."""
+"""Characters that are not text."""
 
 
 def has_lone_surrogates(text: str) -> bool:
-    """Whether it holds bytes that Python could not decode, as what comes from a shell may."""
+    """Whether it holds bytes that Python could not decode, as arguments from a shell may."""
     return any("\ud800" <= character <= "\udfff" for character in text)

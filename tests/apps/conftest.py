@@ -1,5 +1,6 @@
 """The pages as their tests need them: served, and a browser to open them in."""
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -7,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from hf_gpt_scratch import GPTScratchForCausalLM, GPTScratchForSequenceClassification
+from hf_gpt_scratch.classification.classifier import TextClassifier
 from hf_gpt_scratch.evaluation.preference import Votes
+from hf_gpt_scratch.generation.chat import Chat
 from hf_gpt_scratch.prompts import CHAT_TEMPLATE
 from support.in_browser import ANSWERS, MARKUP, UNTRUSTED, program, started
 from support.models import save_model
@@ -23,10 +26,32 @@ def models(tmp_path_factory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("models")
     names = {"id2label": {0: "ham", 1: "spam"}, "label2id": {"ham": 0, "spam": 1}}
     calibration = {"calibration": {"temperature": 1.0, "shift": 0.0, "threshold": 0.25}}
-    return {
-        "spam": save(folder / "spam", GPTScratchForSequenceClassification, **names, **calibration),
-        "chat": save(folder / "chat", GPTScratchForCausalLM, chat=CHAT_TEMPLATE),
-    }
+    spam = save(folder / "spam", GPTScratchForSequenceClassification, **names, **calibration)
+    chat = save(folder / "chat", GPTScratchForCausalLM, chat=CHAT_TEMPLATE)
+    record_predictions(spam)
+    record_responses(chat)
+    return {"spam": spam, "chat": chat}
+
+
+def record_predictions(folder: Path) -> None:
+    """Messages of a test set, one half with the label that the model gives and the other with the wrong one."""
+    texts = [UNTRUSTED, "win a free prize now at home", "see you at home and now", "a free prize at home, see you"]
+    classify = TextClassifier.from_pretrained(folder, device="cpu").classify
+    right = [[one.text, int(one.label == "spam")] for one in classify(texts)]
+    wrong = [[one.text, int(one.label == "ham")] for one in classify(f"{text}, wrongly labelled" for text in texts)]
+    with open(folder / "predictions.csv", "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["text", "label"], *right, *wrong])
+
+
+def record_responses(folder: Path) -> None:
+    """Answers to a test set: of three questions the model's own, of one another one."""
+    chat = Chat.from_pretrained(folder, device="cpu")
+    rows = []
+    for instruction, input in [("see you", ""), ("win a prize", "at home"), (f"free {UNTRUSTED}", ""), ("Wrong", "")]:
+        answer = "".join(chat.ask(instruction, input=input))
+        row = {"instruction": instruction, "input": input, "output": answer, "model_response": answer}
+        rows.append(row if instruction != "Wrong" else {**row, "output": f"not {answer}"})
+    (folder / "responses.json").write_text(json.dumps(rows), encoding="utf-8")
 
 
 @pytest.fixture(scope="module")

@@ -136,7 +136,7 @@ def test_results_replace_their_own_and_no_other_file(files, tmp_path):
         votes.vote("anna", item, "tie")
         run(a, b, "--output", output, "--results")
         assert json.loads((tmp_path / "votes.json").read_text())["ties"] == item + 1
-    with pytest.raises(InputError, match="holds votes about other files than .*b.json and .*a.json, in this order"):
+    with pytest.raises(InputError, match="has votes on other files than .*b.json and .*a.json, in this order"):
         run(b, a, "--output", output, "--results")
 
 
@@ -153,7 +153,7 @@ def test_declaring_the_arguments_does_not_import_what_needs_scipy():
 def test_options_that_contradict_each_other_are_refused(files, tmp_path):
     with pytest.raises(UsageError, match="cannot end in .json"):
         run(*files, "--output", tmp_path / "votes.json")
-    with pytest.raises(UsageError, match="--judge is for --results"):
+    with pytest.raises(UsageError, match="--judge needs --results"):
         run(*files, "--output", tmp_path / "votes.sqlite", "--judge", "judge.json")
     with pytest.raises(SystemExit):
         run(*files, "--port", "0")

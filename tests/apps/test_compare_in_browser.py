@@ -97,6 +97,39 @@ def test_a_held_key_or_a_shortcut_of_the_browser_votes_no_further(browser, serve
     assert len(kept(votes, "holder")) == 1
 
 
+def box(browser, selector: str) -> dict:
+    return browser.execute_script(
+        "return document.querySelector(arguments[0]).getBoundingClientRect().toJSON()", selector
+    )
+
+
+def in_sight(browser, selector: str) -> bool:
+    """Whether it is on the screen, and nothing else lies on it."""
+    script = """const o = document.querySelector(arguments[0]), b = o.getBoundingClientRect();
+      const top = document.elementFromPoint(b.x + b.width / 2, b.y + b.height / 2);
+      return b.left >= 0 && b.right <= innerWidth && b.top >= 0 && b.bottom <= innerHeight && o.contains(top)"""
+    return browser.execute_script(script, selector)
+
+
+def test_each_answer_has_its_button_and_both_are_equally_high(browser, server, tmp_path):
+    page = Rater(browser, server[0], tmp_path, DESKTOP)
+    page.begin("Desk")
+    progress = "return [...document.querySelectorAll('progress')].map(o => [o.value, o.max])"
+    assert browser.execute_script(progress) == [[0, 4]]
+    page.press("0")
+    page.until("#progress", "2 of 4")  # two long answers
+    assert browser.execute_script(progress) == [[1, 4]]
+    for number, choice in ((1, "left"), (2, "right")):
+        answer, button = box(browser, f".answer:has(#answer-{number})"), box(browser, f"#{choice}")
+        assert answer["left"] <= button["left"] and button["right"] <= answer["right"]
+        assert page.text(f"#{choice}") == f"Answer {number} is better"
+    left, right = (box(browser, f".answer:has(#answer-{number})") for number in (1, 2))
+    assert left["height"] == right["height"] and left["right"] <= right["left"]
+    assert all(in_sight(browser, f"#{choice}") for choice in CHOICES)
+    browser.execute_script("window.scrollTo(0, document.documentElement.scrollHeight / 2)")
+    assert all(in_sight(browser, f"#{choice}") for choice in CHOICES)
+
+
 def test_on_a_phone_answers_are_stacked_and_buttons_in_sight(browser, server, tmp_path):
     address, votes = server
     page = Rater(browser, address, tmp_path, (390, 900))
@@ -106,12 +139,9 @@ def test_on_a_phone_answers_are_stacked_and_buttons_in_sight(browser, server, tm
     first, second = (page.until(f"#answer-{number}").rect for number in (1, 2))
     assert second["y"] >= first["y"] + first["height"]
     assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
-    for choice in CHOICES:
-        box = browser.execute_script(
-            "return document.getElementById(arguments[0]).getBoundingClientRect().toJSON()", choice
-        )
-        assert 0 <= box["left"] < box["right"] <= 390
-        assert 0 <= box["top"] < box["bottom"] <= browser.execute_script("return window.innerHeight")
+    for number, choice in ((1, "left"), (2, "right")):  # an answer's button while that answer is read
+        browser.execute_script(f"document.getElementById('answer-{number}').scrollIntoView()")
+        assert all(in_sight(browser, f"#{one}") for one in (choice, "tie", "both_bad"))
     browser.execute_script("window.scrollTo(0, 2000)")
     page.until("#both_bad").click()
     page.until("#progress", "3 of 4")

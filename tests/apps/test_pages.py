@@ -2,11 +2,14 @@
 
 import csv
 import html
+import json
 import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,18 +27,6 @@ from support.in_browser import UNTRUSTED, program, started, wait_for
 
 def client(address):
     return pytest.importorskip("gradio_client").Client(address, verbose=False)
-
-
-def test_words_are_escaped_and_marked_above_the_threshold():
-    shown = spam.words_html([(UNTRUSTED, 0.2), (" prize", 0.7)], threshold=0.5)
-    assert "<script" not in shown and "<img" not in shown and "&lt;script&gt;" in shown
-    assert shown.count('class="spam"') == 1 and 'title="70.0%"' in shown
-    assert spam.words_html([(" prize", 0.7)], threshold=0.8).count('class="spam"') == 0
-
-
-def test_the_curve_has_a_point_for_each_word():
-    [axis] = spam.curve([("a", 0.1), (" $5", 0.9)], 0.25).axes
-    assert [list(line.get_ydata()) for line in axis.lines] == [[0.1, 0.9], [0.25, 0.25]]
 
 
 def test_messages_of_a_file(tmp_path):
@@ -64,7 +55,7 @@ def test_a_message_is_not_cut_at_other_line_ends(tmp_path, end):
         ("a.csv", b"text\n" + b"x" * 131_073, "field larger than field limit .131072., at line 2"),
         ("a.csv", b'text\n"one\ntwo\nthree\n', "cannot be read: unexpected end of data, at line 4"),
         ("a.csv", b'text\n"one\n"two\n', "cannot be read: ',' expected after"),
-        ("a.txt", b"x\n" * 10_001, "10,001 messages"),
+        ("a.txt", b"x\n" * 10_001, "10,001 messages; the page classifies at most 10,000"),
         ("a.txt", b"x" * 10_000_001, "more than 10 MB"),
     ],
 )
@@ -108,9 +99,9 @@ def test_ports_that_are_none(capsys, port):
 
 
 def test_a_message_over_the_wire(spam_page):
-    verdict, words, _ = client(spam_page).predict(UNTRUSTED, 0.25, api_name="/judge")
-    assert re.search(r"(ham|spam) \(\d+\.\d% spam\)", verdict)
-    assert "<script" not in words and words.count("<span") == len(UNTRUSTED.split())
+    verdict, words = client(spam_page).predict(UNTRUSTED, 0.25, api_name="/judge")
+    assert re.search(r'label-[01]">(ham|spam)</div><div>\d+\.\d% spam, (not )?above the threshold of 25.0%', verdict)
+    assert "<script" not in words and words.count('role="button"') == len(UNTRUSTED.split())
     with pytest.raises(Exception, match="A message is empty"):
         client(spam_page).predict(" ", 0.25, api_name="/judge")
     with pytest.raises(Exception, match="10,001 characters; the page reads 10,000"):
@@ -172,7 +163,7 @@ def test_an_answer_over_the_wire_is_that_of_the_terminal(chat_page, models, caps
     text = answer["content"] if isinstance(answer["content"], str) else answer["content"][0]["text"]
     monkeypatch.setattr(sys, "stdin", open(os.devnull))  # noqa: SIM115
     monkeypatch.setattr("builtins.input", _answers(["see you"]))
-    assert main(["chat", str(models["chat"]), "--no-history", "--max-new-tokens", "8"]) == 0
+    assert main(["chat", str(models["chat"]), "--max-new-tokens", "8"]) == 0
     assert capsys.readouterr().out.strip("\n") == html.unescape(text)
     with pytest.raises(Exception, match="The question is empty"):
         client(chat_page).predict("", [], 0, 0, 8, "", False, api_name="/ask")
@@ -181,8 +172,8 @@ def test_an_answer_over_the_wire_is_that_of_the_terminal(chat_page, models, caps
 def test_an_answer_that_a_later_question_overtook_stays_away(models, monkeypatch):
     model, tokenizer = load_pretrained(GPTScratchForCausalLM, models["chat"]), load_tokenizer(str(models["chat"]))
     monkeypatch.setattr("hf_gpt_scratch.generation.chat.stream_text", lambda *_, **__: iter(["one", " two", " three"]))
-    answer, wish = chat.answering(model, tokenizer), []
-    settings = (0, 0, 8, "", False, wish)
+    answer, wish = partial(chat.answer, model, tokenizer), []
+    settings = (0, 0, 8, "", False, wish, "", 1, 1)
     first = answer("early", [], *settings)
     assert [next(first)[0][-1]["content"] for _ in range(2)][-1] == "one"
     assert chat.begin_anew(wish)[0] == []
@@ -224,7 +215,7 @@ def _answers(lines: list[str]):
 def test_models_of_the_other_kind_are_refused(models, tmp_path, capsys):
     pytest.importorskip("gradio")
     assert main(["app", "spam", str(models["chat"])]) == 1
-    assert "not a sequence classifier" in capsys.readouterr().err
+    assert "a language model, not a classifier" in capsys.readouterr().err
     assert main(["app", "chat", str(models["spam"])]) == 1
     assert capsys.readouterr().err.count("error:") == 1
 
@@ -249,9 +240,79 @@ def test_no_space_is_written_of_a_model_that_is_not_fit_to_share(models, tmp_pat
     )
 
 
+@pytest.fixture
+def offline_hub(models, tmp_path) -> dict[str, str]:
+    """The environment of a machine that has downloaded the repository you/spam and is offline."""
+    repository = tmp_path / "hub" / "models--you--spam"
+    shutil.copytree(models["spam"], repository / "snapshots" / ("a" * 40))
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("a" * 40)
+    return {**os.environ, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
+
+
+def test_a_repository_is_shown_under_its_name(offline_hub):
+    pytest.importorskip("gradio")
+    with started(program("spam", "you/spam"), env=offline_hub) as (_, address):
+        assert "Model: <b>you/spam</b>" in json.dumps(client(address).config)
+        assert "spam" in client(address).predict("see you at home", 0.25, api_name="/judge")[0]
+
+
+def test_a_space_of_a_repository_loads_it_from_the_hub(offline_hub, tmp_path):
+    pytest.importorskip("gradio")
+    out = tmp_path / "space"
+    command = program("spam", "you/spam", "--export-space", out)
+    done = subprocess.run(command, env=offline_hub, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "serve('you/spam', \"0.0.0.0\", 7860, name='you/spam')" in (out / "app.py").read_text()
+    assert not (out / "model").exists() and "`you/spam`" in (out / "README.md").read_text()
+
+
+def test_what_is_neither_a_folder_nor_a_repository_is_refused(capsys):
+    assert main(["app", "spam", "nowhere"]) == 1
+    assert "error: There is no model folder 'nowhere'" in capsys.readouterr().err
+
+
+def test_a_page_can_be_shared(monkeypatch, capsys):
+    pytest.importorskip("gradio")
+
+    class Blocks:
+        """A page whose public address is the one given; no test may ask Gradio's server for one."""
+
+        def __init__(self, public):
+            self.public = public
+
+        def launch(self, share, **options):
+            return None, "http://127.0.0.1:7860/", self.public if share else None
+
+        def block_thread(self):
+            pass
+
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    for share, public, address, note in [
+        (True, "https://one.gradio.live", "https://one.gradio.live", ""),
+        (True, None, "http://127.0.0.1:7860/", "gave no public address"),
+        (False, "https://one.gradio.live", "http://127.0.0.1:7860/", ""),
+    ]:
+        page.serve(Blocks(public), "127.0.0.1", None, share)
+        printed = capsys.readouterr()
+        assert printed.out == f"Open {address} in a browser. Ctrl-C ends.\n" and note in printed.err
+
+
+def test_sharing_and_writing_a_space_exclude_each_other(models, tmp_path, capsys):
+    assert main(["app", "spam", str(models["spam"]), "--share", "--export-space", str(tmp_path / "space")]) == 2
+    assert "--share is for a page that is served" in capsys.readouterr().err
+
+
+def test_a_checkpoint_is_named_after_its_run(tmp_path):
+    (tmp_path / "follower" / "checkpoint-20").mkdir(parents=True)
+    assert page.model_name(tmp_path / "follower") == "follower"
+    assert page.model_name(tmp_path / "follower" / "checkpoint-20") == "follower/checkpoint-20"
+    assert page.model_name("you/follower") == "you/follower"
+
+
 @pytest.mark.browser  # minutes on a busy machine
 @pytest.mark.parametrize(("app", "model"), [("classify", "spam"), ("chat", "chat")])
-def test_a_space_runs_by_itself(models, tmp_path, app, model):
+def test_a_space_runs_by_itself(models, tmp_path, capsys, app, model):
     pytest.importorskip("gradio")
     out = tmp_path / "space"
     assert main(["app", app, str(models[model]), "--export-space", str(out)]) == 0
@@ -263,6 +324,9 @@ def test_a_space_runs_by_itself(models, tmp_path, app, model):
     assert f'python_version: "{sys.version_info.major}.{sys.version_info.minor}"' in readme
     assert "sdk: gradio" in readme and (out / "model" / "model.safetensors").is_file()
     assert not list(out.rglob("__pycache__"))
+    recorded = json.loads((out / "model" / "examples.json").read_text(encoding="utf-8"))
+    assert recorded
+    assert "examples; if the training data is private" in capsys.readouterr().out
     code = (out / "app.py").read_text().replace('"0.0.0.0", 7860', '"127.0.0.1", None')
     code += "\n"
     check = (
@@ -271,4 +335,7 @@ def test_a_space_runs_by_itself(models, tmp_path, app, model):
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     with started([sys.executable, "-W", "ignore", "-c", check + code], cwd=out, env=environment) as (_, address):
         assert client(address).view_api(return_format="dict")["named_endpoints"]
+        shown = json.dumps(client(address).config)
+        assert f"Model: <b>{models[model].name}</b>" in shown
+        assert all(json.dumps(next(iter(one.values())))[1:-1] in shown for one in recorded)
     assert main(["app", app, str(models[model]), "--export-space", str(out)]) == 1  # it is there already

@@ -46,7 +46,6 @@ def models(tiny_config, tmp_path, monkeypatch) -> None:
     )
     Path("empty folder").mkdir()
     Path("messages.txt").write_text("hello\n")
-    Path("gap.txt").write_text("hello\n\nyou\n")
     Path("latin1.txt").write_bytes(b"hello\ncaf\xe9\n")
 
 
@@ -197,7 +196,8 @@ def test_classify_prints_json_lines(run):
     for message, line in zip(MESSAGES, printed.splitlines(), strict=True):
         record, probability = json.loads(line), predict(message)
         assert record.pop("probability") == pytest.approx(probability, abs=1e-5)
-        assert record == {"text": message, "label": "spam" if probability > 0.5 else "ham", "truncated": False}
+        label = "spam" if probability > 0.5 else "ham"
+        assert record == {"text": message, "label": label, "threshold": 0.5, "truncated": False}
 
 
 def test_stream_prints_a_line_for_each_word(run):
@@ -251,14 +251,13 @@ def lose_the_head() -> None:
 FAILURES = {
     "empty message": (["classify", "classifier", ""], None, "message is empty"),
     "blank message": (["classify", "classifier", "hello", " \t"], None, "message is empty"),
-    "empty line on stdin": (["classify", "classifier"], None, "Line 1 of the input is empty"),
     "file is not UTF-8": (["classify", "classifier", "--file", "latin1.txt"], None, "latin1.txt is not UTF-8"),
     "no such file": (["classify", "classifier", "--file", "nowhere.txt"], None, "nowhere.txt"),
     "classify: no such folder": (["classify", "nowhere", "hello"], None, "There is no model folder 'nowhere'"),
     "classify: no model": (["classify", "empty folder", "hello"], None, "empty folder is not a model folder"),
     "classify: a file": (["classify", "messages.txt", "hello"], None, "messages.txt"),
-    "classify: a language model": (["classify", "lm", "hello"], None, "GPTScratchForCausalLM"),
-    "classify: a stock GPT-2": (["classify", "stock", "hello"], None, "expected 'gpt_scratch'"),
+    "classify: a language model": (["classify", "lm", "hello"], None, "`hf-gpt-scratch generate lm`"),
+    "classify: a stock GPT-2": (["classify", "stock", "hello"], None, "stock holds a language model"),
     "classify: truncated": (["classify", "classifier", "hello"], cut_weights_short, "weights in classifier"),
     "classify: no weights": (
         ["classify", "classifier", "hello"],
@@ -275,11 +274,11 @@ FAILURES = {
     "generate: no language model": (
         ["generate", "classifier"],
         None,
-        "classifier holds a GPTScratchForSequenceClassification",
+        "classifier holds a classifier, not a language model: use `hf-gpt-scratch classify classifier`",
     ),
     "generate: prompt too long": (["generate", "lm", "--prompt", "x " * 40], None, "the model reads at most 64"),
     "convert: no model": (["convert", "empty folder", "out"], None, "empty folder is not a model folder"),
-    "convert: not a GPT-2": (["convert", "lm", "out"], None, "expected 'gpt2'"),
+    "convert: not a GPT-2": (["convert", "lm", "out"], None, "already a model of this package"),
     "convert: truncated": (["convert", "stock", "out"], cut_weights_short, "cut short"),
     "convert: folder is there": (["convert", "stock", "lm"], None, "lm already exists"),
     "export: no such folder": (["export", "nowhere", "out", "--to", "hf-gpt2"], None, "nowhere is neither"),
@@ -308,9 +307,52 @@ def test_failure_ends_with_status_1_and_one_sentence(run, monkeypatch, args, dam
 
 def test_a_fault_in_a_file_is_told_before_any_result(run):
     Path("none.txt").touch()
-    for file, complaint in {"gap.txt": "Line 2 of gap.txt is empty", "none.txt": "none.txt is empty"}.items():
+    for file, complaint in {"latin1.txt": "latin1.txt is not UTF-8", "none.txt": "none.txt is empty"}.items():
         status, printed, said = run("classify", "classifier", "--file", file)
         assert (status, printed) == (1, "") and complaint in said
+
+
+@pytest.mark.parametrize("batch_size", ["1", "32"])
+@pytest.mark.parametrize("where", ["file", "stdin"])
+def test_an_empty_line_keeps_its_place(run, monkeypatch, where, batch_size):
+    lines = ["", *MESSAGES[:2], " \t", "", MESSAGES[2], ""]
+    Path("gaps.txt").write_text("\n".join([*lines, ""]))
+    options = [*(["--file", "gaps.txt"] if where == "file" else []), "--batch-size", batch_size]
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join([*lines, ""])))
+    status, printed, said = run("classify", "classifier", *options)
+    texts = [line.split("\t", 2)[2] for line in printed.splitlines()]
+    assert (status, texts) == (0, ["", *MESSAGES[:2], "", "", MESSAGES[2], ""])
+    assert [line for line in printed.splitlines() if line.startswith("-")] == ["-\t-\t"] * 4
+    assert said == USING + "note: 4 empty lines were not classified.\n"
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\nhello\n"))
+    empty, full = map(json.loads, run("classify", "classifier", "--json", "--stream")[1].splitlines())
+    assert empty == {**full, "text": "", "label": None, "probability": None, "words": []}
+
+
+def test_a_message_without_quotes_is_one(run):
+    status, printed, said = run("classify", "classifier", "win", "a", "prize")
+    assert (status, printed) == (0, run("classify", "classifier", "win a prize")[1])
+    assert said.splitlines()[1].startswith("note: read as one message: 'win a prize'.")
+    assert len(run("classify", "classifier", "win a prize", "hello")[1].splitlines()) == 2
+
+
+def test_a_label_that_the_calibrated_threshold_decides_is_explained(run):
+    probabilities = {text: predict(text) for text in MESSAGES}
+    spam = [text for text, probability in probabilities.items() if probability > 0.5]
+    threshold = max(probabilities.values()) + 0.001
+    config = json.loads(Path("classifier/config.json").read_text())
+    Path("classifier/config.json").write_text(json.dumps(config | {"calibration": {"threshold": threshold}}))
+    status, printed, said = run("classify", "classifier", *MESSAGES)
+    assert status == 0 and {line.split("\t")[0] for line in printed.splitlines()} == {"ham"}
+    assert said.splitlines()[1:] == [
+        f"note: ham: {probabilities[text]:.4g} is below the threshold {threshold:.4g} of the calibration."
+        for text in spam
+    ]
+    Path("messages.txt").write_text("\n".join([spam[0]] * 3))
+    said = run("classify", "classifier", "--file", "messages.txt")[2]
+    assert said.splitlines()[1:] == [
+        f"note: 3 messages have probabilities between 0.5 and the threshold {threshold:.4g} of the calibration."
+    ]
 
 
 def test_version_is_the_installed_one(capsys):
@@ -331,6 +373,16 @@ def test_messages_twice_over_are_bad_usage(run):
     assert "not both" in said
 
 
+def test_the_package_runs_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "hf_gpt_scratch", "--version"], capture_output=True, text=True)
+    assert done.stdout == f"hf-gpt-scratch {version('hf_gpt_scratch')}\n"
+    code = "import atexit, sys; atexit.register(lambda: print('torch' in sys.modules)); import runpy; "
+    code += "sys.orig_argv = ['python', '-m', 'hf_gpt_scratch', '--help']; sys.argv = ['-m', '--help']; "
+    code += "import hf_gpt_scratch; runpy.run_module('hf_gpt_scratch', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.startswith("usage: ") and done.stdout.endswith("\nFalse\n"), done.stderr
+
+
 def installed_command(*args: str, stdin: str = "") -> subprocess.CompletedProcess:
     return subprocess.run([SCRIPT, *args], input=stdin, capture_output=True, text=True)
 
@@ -345,7 +397,7 @@ def test_a_message_typed_in_is_answered_at_once(models):
             os.write(keyboard, f"{text}\n".encode())
             assert process.stdout.readline().endswith(f"\t{text}\n")
         os.write(keyboard, b"\x04")  # Ctrl-D
-        assert process.stderr.read() == "Type a message a line; Ctrl-D ends.\n"
+        assert process.stderr.read() == USING + "Type a message a line; Ctrl-D ends.\n"
     assert process.returncode == 0
 
 

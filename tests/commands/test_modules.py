@@ -43,16 +43,29 @@ def test_a_command_imports_what_is_heavy_when_it_runs(path):
             assert is_ours if node.level else is_light, node.module
 
 
+def examples(parser) -> list[str]:
+    """The commands that a help shows."""
+    lines = (line.strip().removeprefix("Example: ") for line in (parser.epilog or "").splitlines())
+    return [line.rpartition("| ")[2] for line in lines if "hf-gpt-scratch " in line and "COMMAND" not in line]
+
+
 @pytest.mark.parametrize("name", [name for name, parser in PARSERS.items() if parser.epilog])
-def test_the_example_of_a_help_is_of_that_command_and_parses(name):
-    _, example = PARSERS[name].epilog.split("Example: ")
-    program, *words = shlex.split(example)
-    assert program == "hf-gpt-scratch" and example.startswith(
-        f"hf-gpt-scratch {name.replace('app spam', 'app classify')} "
-    )
-    assert make_parser().parse_args(words).run is PARSERS[name].get_default("run")
+def test_the_examples_of_a_help_are_of_that_command_and_parse(name):
+    for example in examples(PARSERS[name]):
+        program, *words = shlex.split(example)
+        assert program == "hf-gpt-scratch" and example.startswith(
+            f"hf-gpt-scratch {name.replace('app spam', 'app classify')} "
+        )
+        assert make_parser().parse_args(words).run is PARSERS[name].get_default("run")
 
 
 @pytest.mark.parametrize("name", [name for name in PARSERS if not name.startswith("train ")])  # theirs: tests/e2e
-def test_a_help_has_an_example(name):
-    assert PARSERS[name].format_help().rstrip().splitlines()[-1].startswith("Example: hf-gpt-scratch")
+def test_a_help_ends_with_an_example(name):
+    assert examples(PARSERS[name])
+    assert PARSERS[name].format_help().rstrip().endswith(examples(PARSERS[name])[-1])
+
+
+def test_the_first_help_shows_examples_that_parse():
+    assert len(examples(PARSER)) == 3
+    for example in examples(PARSER):
+        make_parser().parse_args(shlex.split(example)[1:])

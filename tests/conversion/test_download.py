@@ -167,7 +167,7 @@ def test_known_sha256_is_held_to(hosts, tmp_path, monkeypatch):
     download.download_openai("774M", tmp_path)
     assert is_complete(tmp_path) and len(hosts[1].requests) == 7  # the mirror's files are the right ones
     (tmp_path / DATA).write_bytes(b"mine")
-    with pytest.raises(InputError, match=f"{DATA} is not the file of GPT-2 774M .* delete it first"):
+    with pytest.raises(InputError, match=f"{DATA} is not OpenAI's file of GPT-2 774M .* delete it"):
         download.download_openai("774M", tmp_path)
     assert (tmp_path / DATA).read_bytes() == b"mine"
 
@@ -213,7 +213,8 @@ def test_no_host_is_one_sentence(hosts, tmp_path, monkeypatch):
         with pytest.raises(InputError) as refusal:
             download.download_openai("124M", tmp_path)
     assert str(refusal.value) == (
-        f"hparams.json could not be downloaded ({nobody}: no connection; {hosts[1].url}: HTTP status 503)."
+        f"hparams.json could not be downloaded ({nobody}: no connection; {hosts[1].url}: HTTP status 503)"
+        ": check the network and try again."
     )
     assert not list(tmp_path.iterdir())
 

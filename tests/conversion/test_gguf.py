@@ -164,10 +164,10 @@ REFUSALS = {
         "f32",
         "GGUF takes only GPTScratchForCausalLM",
     ),
-    "activation": ({"activation_function": "relu"}, "f32", "computes with relu"),
-    "exact gelu": ({"activation_function": "gelu"}, "f32", "only the tanh GELU"),
+    "activation": ({"activation_function": "relu"}, "f32", "uses the activation relu"),
+    "exact gelu": ({"activation_function": "gelu"}, "f32", "only has the tanh GELU"),
     "rows of 48": ({"n_embd": 48}, "q8_0", "multiple of 32 weights, but n_embd is 48 and n_inner 192"),
-    "inner rows of 40": ({"n_inner": 40}, "q8_0", "n_inner 40; take f16"),
+    "inner rows of 40": ({"n_inner": 40}, "q8_0", "n_inner 40: choose --dtype f16"),
     "too large for f16": ({"layer_norm_epsilon": 1e-5}, "f16", "differ from the source's by nan"),
 }
 
@@ -188,12 +188,12 @@ def test_what_gguf_cannot_express_is_refused(folder, tmp_path, settings, dtype, 
 def test_other_tokenizers_are_refused(folder, tokenizer, tmp_path):
     source = folder(spare=100)
     train_tokenizer([TEXT] * 5, 300, individual_digits=True).save_pretrained(source)
-    with pytest.raises(InputError, match="cannot make every digit a token"):
+    with pytest.raises(InputError, match="cannot split numbers into digits"):
         export_gguf(str(source), tmp_path / "out")
     content = json.loads(tokenizer.backend_tokenizer.to_str())
     for change in ({"normalizer": {"type": "Lowercase"}}, {"pre_tokenizer": {"type": "Whitespace"}}):
         (source / "tokenizer.json").write_text(json.dumps({**content, **change}))
-        with pytest.raises(InputError, match="cuts text in another way"):
+        with pytest.raises(InputError, match="splits text differently"):
             export_gguf(str(source), tmp_path / "out")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (source / name).unlink()

@@ -91,7 +91,7 @@ def test_without_tensorflow_a_sentence_says_what_to_install(tmp_path, monkeypatc
     for name in openai_tf.FILES:
         (tmp_path / name).touch()
     (tmp_path / "hparams.json").write_text(json.dumps(HPARAMS))
-    with pytest.raises(InputError, match=r"takes TensorFlow: pip install 'hf-gpt-scratch\[convert\]'\.$"):
+    with pytest.raises(InputError, match=r"needs the package tensorflow: pip install 'hf-gpt-scratch\[convert\]'\.$"):
         openai_tf.open_source(tmp_path)
 
 
@@ -124,7 +124,7 @@ DAMAGES = {
     "settings no number": (hparams(n_head="4"), "must hold whole numbers"),
     "no head": (hparams(n_head=0), "must hold whole numbers above 0"),
     "heads that do not divide": (hparams(n_head=5), "divisible by n_head"),
-    "a billion blocks": (hparams(n_layer=10**9), "promises 1000000000 blocks"),
+    "a billion blocks": (hparams(n_layer=10**9), "claims to have 1000000000 blocks"),
     "a block too few": (hparams(n_layer=1), "unknown model.h1.attn.c_attn.b"),
     "a block too many": (hparams(n_layer=3), "missing model.h2.ln_1.g"),
     "another width": (hparams(n_embd=64), r"model.wte has shape \[100, 32\] instead of \[100, 64\]"),

@@ -68,10 +68,10 @@ def configured(**settings) -> Callable[[Path], None]:
 UNUSABLE = {
     "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "holds no weights"),
     "index without a map": (write("model.safetensors.index.json", "{}"), "not an index"),
-    "no config": (lambda folder: (folder / "config.json").unlink(), "no config.json"),
+    "no config": (lambda folder: (folder / "config.json").unlink(), "neither config.json"),
     "config of another model": (configured(model_type="llama"), "type 'llama'; expected 'gpt2'"),
     "broken config": (write("config.json", '{"model_type": '), "not valid JSON"),
-    "list for a config": (write("config.json", "[]"), "holds no settings"),
+    "list for a config": (write("config.json", "[]"), "does not hold a JSON object"),
     "setting of the wrong type": (configured(n_layer="two"), "n_layer"),
     "heads that do not divide the width": (configured(n_head=5), "n_head"),
     "unknown activation": (configured(activation_function="sine"), "sine"),
@@ -113,7 +113,7 @@ def test_tokenizer_of_a_larger_vocabulary_is_refused(tmp_path):
     convert(str(tmp_path / "stock"), tmp_path / "fits")
     tokenizer.add_tokens(["one more"])
     tokenizer.save_pretrained(tmp_path / "stock")
-    assert_refused(tmp_path / "stock", "tokens up to 270, the model only 270 of them: give .* by --tokenizer, or none")
+    assert_refused(tmp_path / "stock", "tokens up to 270, but the model only 270: pass .* as --tokenizer DIR")
     convert(str(tmp_path / "stock"), tmp_path / "without", tokenizer="none")
 
 

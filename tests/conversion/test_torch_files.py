@@ -138,7 +138,7 @@ def test_what_the_file_cannot_tell_is_asked_for(book, tmp_path):
     file, _ = book(change=lora)
     with pytest.raises(UsageError, match="--lora-scale"):
         convert(str(file), tmp_path / "out", n_head=4)
-    with pytest.raises(UsageError, match="--n-head .a divisor of its width, 32"):
+    with pytest.raises(UsageError, match="its width of 32 is not a multiple of 64: pass --n-head"):
         convert(str(file), tmp_path / "out", lora_scale=8)
     with pytest.raises(UsageError, match="--vocab-size does not apply"):
         convert(str(file), tmp_path / "out", vocab_size=3)
@@ -146,9 +146,47 @@ def test_what_the_file_cannot_tell_is_asked_for(book, tmp_path):
     for option, complaint in (({"lora_scale": 8}, "no LoRA layers"), ({"labels": "a,b"}, "is a language model")):
         with pytest.raises(UsageError, match=complaint):
             convert(str(file), tmp_path / "out", n_head=4, **option)
-    file, _ = book(emb_dim=768, n_heads=12, n_layers=1)
-    with pytest.raises(UsageError, match="GPT-2 124M, of this width, has 12"):
-        convert(str(file), tmp_path / "out")
+
+
+def test_heads_of_the_book_are_64_wide_by_default(book, tmp_path):
+    file, expected = book(emb_dim=192, n_heads=3)
+    done = convert(str(file), tmp_path / "out", tokenizer="none", prove=True)
+    assert done.assumed == {"n_head": 3}
+    model = AutoModelForCausalLM.from_pretrained(done.folder).eval()
+    torch.testing.assert_close(model(IDS).logits, expected, atol=5e-5, rtol=0)
+
+
+def test_the_proof_says_what_it_assumed(book, tmp_path, monkeypatch, capsys):
+    """A wrong number of heads passes, since nothing in the file contradicts it; nothing says that it is right."""
+    from hf_gpt_scratch import cli
+
+    monkeypatch.chdir(tmp_path)
+    file, expected = book(emb_dim=192, n_heads=6)
+    assert cli.main(["convert", str(file), "out", "--tokenizer", "none"]) == 0
+    with torch.no_grad():
+        wrong = AutoModelForCausalLM.from_pretrained("out").eval()(IDS).logits
+    assert (wrong - expected).abs().max() > 1e-3
+    sentence = capsys.readouterr().out.splitlines()[-1]
+    assert "assuming 3 attention heads, which the file does not hold (to change it: --n-head)" in sentence
+    record = json.loads(Path("out/conversion.json").read_text())
+    assert record["assumed"] == {"n_head": 3} and record["max_logit_difference"] < 5e-5
+
+
+def test_each_format_says_what_it_assumed(book, nano, tmp_path):
+    file, _ = book(change=lora)
+    done = convert(str(file), tmp_path / "lora", tokenizer="none", n_head=4, lora_scale=8)
+    assert done.assumed == {"n_head": 4, "lora_scale": 8}
+    file, _ = nano()
+    assert convert(str(file), tmp_path / "nano", tokenizer="none").assumed == {"activation": "gelu"}
+    stock_gpt2(vocab_size=100, n_positions=32).save_pretrained(tmp_path / "stock")
+    assert convert(str(tmp_path / "stock"), tmp_path / "ours", tokenizer="none").assumed == {}
+
+
+def test_a_folder_of_this_package_needs_no_conversion(nano, tmp_path):
+    file, _ = nano()
+    ours = convert(str(file), tmp_path / "ours", tokenizer="none").folder
+    with pytest.raises(InputError, match="already a model of this package"):
+        convert(ours, tmp_path / "again")
 
 
 @pytest.fixture
@@ -208,9 +246,9 @@ def test_tokenizer_has_to_fit(nano, tmp_path):
     assert (tmp_path / "out" / "tokenizer.json").is_file()
     assert json.loads((tmp_path / "out" / "config.json").read_text())["eos_token_id"] == 0  # the tokenizer's
     file, _ = nano(vocab_size=200)
-    with pytest.raises(InputError, match="has 258 tokens, the model 200"):
+    with pytest.raises(InputError, match="has 258 tokens, but the model 200"):
         convert(str(file), tmp_path / "other", tokenizer=str(tmp_path / "fits"))
-    with pytest.raises(InputError, match="give a folder that holds one by --tokenizer"):  # no network in tests
+    with pytest.raises(InputError, match="pass a folder that holds one as --tokenizer"):  # no network in tests
         convert(str(file), tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
@@ -234,7 +272,7 @@ def test_wrong_proof_leaves_nothing(nano, tmp_path, monkeypatch):
 
 def test_asked_format_has_to_be_the_found_one(nano, tmp_path):
     file, _ = nano()
-    with pytest.raises(InputError, match="is no llms-from-scratch checkpoint; it looks like nanogpt"):
+    with pytest.raises(InputError, match="is not a llms-from-scratch checkpoint; it looks like nanogpt"):
         convert(str(file), tmp_path / "out", "llms-from-scratch", tokenizer="none")
 
 
@@ -248,18 +286,18 @@ def rewrite(change):
 
 
 DAMAGES = {
-    "no torch file": (lambda file: file.write_text("hello"), "is no file of torch.save"),
+    "no torch file": (lambda file: file.write_text("hello"), "is not a PyTorch checkpoint"),
     "no settings": (rewrite(lambda c: c.update(model_args={})), "must hold whole numbers"),
     "heads that do not divide": (rewrite(lambda c: c["model_args"].update(n_head=5)), "divisible by n_head"),
-    "a billion blocks": (rewrite(lambda c: c["model_args"].update(n_layer=10**9)), "promises 1000000000 blocks"),
+    "a billion blocks": (rewrite(lambda c: c["model_args"].update(n_layer=10**9)), "claims to have 1000000000 blocks"),
     "a width beyond all memory": (rewrite(lambda c: c["model_args"].update(n_embd=4 * 10**18)), "n_embd is 4"),
     "a vocabulary beyond all memory": (rewrite(lambda c: c["model_args"].update(vocab_size=10**30)), "vocab_size is"),
     "a quantized tensor": (
         rewrite(lambda c: c["model"].update(x=torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8))),
-        "no plain tensor",
+        "not a dense tensor",
     ),
-    "a tensor without memory": (rewrite(lambda c: c["model"].update(x=torch.ones(2, device="meta"))), "no plain"),
-    "of no format": (rewrite(lambda c: c.pop("model_args")), "in none of the formats"),
+    "a tensor without memory": (rewrite(lambda c: c["model"].update(x=torch.ones(2, device="meta"))), "not a dense"),
+    "of no format": (rewrite(lambda c: c.pop("model_args")), "not a checkpoint in one of the formats"),
 }
 
 
@@ -280,7 +318,7 @@ LORA_DAMAGES = {
     ),
     "twice": (lambda c: c.update({"trf_blocks.0.att.W_query.weight": torch.ones(32, 32)}), "are the same weight"),
     "no matrix": (lambda c: c.update({"trf_blocks.0.att.W_query.linear.weight": torch.ones(32)}), "do not fit"),
-    "far block": (lambda c: c.update({"trf_blocks.999999.x": torch.ones(1)}), "promises 1000000 blocks"),
+    "far block": (lambda c: c.update({"trf_blocks.999999.x": torch.ones(1)}), "claims to have 1000000 blocks"),
 }
 
 

@@ -58,7 +58,7 @@ TENSORS = {
     "flat": (reshaped(torch.flatten), OTHER_SHAPE),
     "empty": (reshaped(lambda tensor: tensor[:0]), OTHER_SHAPE),
     "too long": (reshaped(lambda tensor: torch.cat([tensor, tensor], -1)), OTHER_SHAPE),
-    "whole numbers": (reshaped(lambda tensor: tensor.to(torch.int32)), "type|plain"),
+    "whole numbers": (reshaped(lambda tensor: tensor.to(torch.int32)), "type|dense"),
     "missing": (lambda tensors, sample: tensors.pop(sample.matrix), "missing"),
     "one too many": (lambda tensors, sample: tensors.update(extra=torch.ones(2)), "unknown extra"),
     "twice": (
@@ -261,7 +261,7 @@ INDEXES = {
     "to a number alone": (mapped(lambda names: json.dumps({"weight_map": {"x": 3}})), "index|points outside"),
     "to a list": (mapped(lambda names: names.update(x=[])), "not an index"),
     "to a name with a zero": (mapped(lambda names: names.update(x="a\0b")), "index|lacks|points"),
-    "to no shard": (mapped(lambda names: json.dumps({"weight_map": {}})), "holds 0 tensors"),
+    "to no shard": (mapped(lambda names: json.dumps({"weight_map": {}})), "holds only 0 tensors"),
     "to a shard cut short": (cut_second, "damaged"),
     "to shards that share names": (in_both, "is in both"),
     "that names one weight twice": (

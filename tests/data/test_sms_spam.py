@@ -97,8 +97,8 @@ def spoil_compressed_bytes(content: bytes) -> bytes:
     "member, damage, complaint",
     [
         (MEMBER, bytes, "does not have the collection's SHA-256"),
-        ("readme", bytes, f"holds no {MEMBER}"),
-        (MEMBER, lambda content: content[:-40], "cut short"),
+        ("readme", bytes, f"has no {MEMBER} in it"),
+        (MEMBER, lambda content: content[:-40], "is incomplete"),
         (MEMBER, spoil_compressed_bytes, "damaged"),
     ],
     ids=["wrong checksum", "no member", "truncated", "corrupt"],

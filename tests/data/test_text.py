@@ -187,12 +187,12 @@ def test_a_file_that_is_no_text_is_named(content, reason, tmp_path):
 
 
 def test_settings_that_leave_nothing(tokenizer, tmp_path):
-    with pytest.raises(InputError, match="holds no .txt or .md files"):
+    with pytest.raises(InputError, match="has no .txt or .md files"):
         load_text(tmp_path)
     (tmp_path / "a.txt").write_text("A short text.")
     with pytest.raises(UsageError, match="not both"):
         load_text(tmp_path / "a.txt", "user/texts")
-    with pytest.raises(UsageError, match="must lie between 0 and 1, not 1"):
+    with pytest.raises(UsageError, match="must be between 0 and 1, not 1"):
         split(load_text(tmp_path / "a.txt"), 1.0, False, 0)
     with pytest.raises(UsageError, match="stride must be 1 to 16"):
         Windows(16, 17)

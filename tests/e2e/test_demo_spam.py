@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from hf_gpt_scratch.classification.classifier import TextClassifier
-from hf_gpt_scratch.commands import calibrate
 from hf_gpt_scratch.data.sms_spam import Messages, load_messages, normalize
 
 TRAINING = Path(__file__).parents[2] / "training"
@@ -52,10 +51,7 @@ def test_the_messages_are_many_different_and_of_both_labels(messages):
     assert 0.35 < sum(messages.labels) / len(messages.labels) < 0.5
     words = [frozenset(normalize(text).split()) for text in messages.texts]
     near = [
-        (a, b)
-        for i, a in enumerate(words)
-        for b in words[:i]
-        if len(a & b) >= 3 and len(a & b) >= 0.7 * len(a | b)
+        (a, b) for i, a in enumerate(words) for b in words[:i] if len(a & b) >= 3 and len(a & b) >= 0.7 * len(a | b)
     ]
     assert not near
 

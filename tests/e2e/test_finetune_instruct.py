@@ -268,10 +268,10 @@ def test_perplexity_and_repetition_by_hand(tiny_config):
     [
         ({"data_file": "missing.json"}, "does not exist"),
         ({"train_tokenizer": None}, "Give --model_name_or_path"),
-        ({"model_name_or_path": "./nowhere"}, "omit it"),
+        ({"model_name_or_path": "./nowhere"}, "omit one of them"),
         ({"model_name_or_path": "./nowhere", "train_tokenizer": None}, "nowhere"),
-        ({"lora_r": 8}, "An adapter is trained on a saved model"),
-        ({"merge_adapter": True}, "--merge_adapter is for --lora_r or --qlora"),
+        ({"lora_r": 8}, "An adapter needs a pretrained model"),
+        ({"merge_adapter": True}, "--merge_adapter needs --lora_r or --qlora"),
         ({"lora_r": 0}, "lora_r must be at least 1, not 0"),
         ({"repetition_penalty": 0}, "repetition_penalty must be above 0, not 0.0"),
         ({"max_length": 161}, "max_length must be 2 to 160"),

@@ -134,9 +134,9 @@ def test_the_book_protocol_states_its_leak(shared_data, tmp_path):
         ({"train_tokenizer": None}, "Give --model_name_or_path"),
         ({"trainable_layers": "some"}, "trainable_layers must be"),
         ({"model_name_or_path": "./nowhere", "train_tokenizer": None}, "nowhere"),
-        ({"model_name_or_path": "./nowhere"}, "omit it"),
+        ({"model_name_or_path": "./nowhere"}, "omit one of them"),
         ({"resume_from_checkpoint": "true"}, "no complete checkpoint"),
-        ({"prefix_loss_weight": 0.5, "label_smoothing_factor": 0.1}, "it needs a prefix_loss_weight of 0"),
+        ({"prefix_loss_weight": 0.5, "label_smoothing_factor": 0.1}, "works without a prefix_loss_weight only"),
         ({"n_head": 5}, "n_embd (32) must be divisible by n_head (5)"),
     ],
 )
@@ -153,7 +153,7 @@ def test_exit_status_and_message_of_the_script(tmp_path):
     command = [sys.executable, str(TRAINING / "finetune_spam.py"), *options(tmp_path / "out", data_file=bad)]
     run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 1
-    assert run.stderr == f"error: {bad}, line 2: no tab between label and message.\n"
+    assert run.stderr == f"error: {bad}, line 2: there is no tab between label and message.\n"
     usage = subprocess.run([*command[:2], "--no_such_option", "1"], capture_output=True, text=True)
     assert usage.returncode == 2
     assert usage.stderr == "error: There is no option --no_such_option; --help lists them.\n"

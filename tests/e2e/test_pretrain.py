@@ -74,12 +74,12 @@ def samples(folder: Path) -> list[dict]:
 def test_it_learns_and_writes_everything(trained):
     metrics, written = measured(trained), samples(trained)
     assert metrics["train_loss"] < 5.2 < math.log(400)
-    assert metrics["train_loss_is"].startswith(f"the mean over steps {metrics['steps'] // 5 * 5 - 4} to ")
+    assert metrics["definitions"]["train_loss"].startswith(f"mean over steps {metrics['steps'] // 5 * 5 - 4} to ")
     assert metrics["steps"] == 2 * math.ceil(metrics["rows"]["train"] / 4)
     assert metrics["tokens_seen"] == metrics["rows"]["train"] * 64 * 2 and metrics["tokens_per_second"] > 0
     assert metrics["lowest_eval_loss"]["eval_loss"] <= metrics["eval_loss"] + 1e-9
     assert metrics["command"].removeprefix("OMP_NUM_THREADS=1 ").startswith("hf-gpt-scratch train pretrain --data")
-    assert {"split", "perplexity_is", "seed", "versions", "hardware"} <= metrics.keys()
+    assert {"split", "definitions", "seed", "versions", "hardware"} <= metrics.keys()
     assert len(metrics["data"]["sha256"]) == 64
     assert [line["step"] for line in written] == [*range(0, metrics["steps"], 10), metrics["steps"]]
     assert written[1]["tokens_seen"] == 10 * 4 * 64
@@ -147,7 +147,7 @@ def test_a_stream_goes_on_from_a_model_and_is_bounded(streamed, tmp_path):
     metrics = measured(streamed)
     assert metrics["steps"] == 30 and metrics["rows"]["train"] is None and metrics["stride"] is None
     size = len(STORY.read_text()) // 10
-    assert metrics["split"] == f"the first {size:,} characters validate, the rest trains"
+    assert metrics["split"] == f"the first {size:,} characters are for validation, the rest for training"
     changes = {**STREAM, "max_steps": 2, "logging_steps": 1, "max_length": 32, "max_validation_characters": 500}
     changes |= {"model_name_or_path": streamed, "train_tokenizer": None, "packing": "windows"}
     goes_on = pretrain.main(options(tmp_path / "next", **changes))
@@ -175,7 +175,7 @@ def test_the_verdict(shared_data, tmp_path):
     assert metrics["rows"]["train"] in (2 * rows["train"] - 1, 2 * rows["train"])
     assert metrics["rows"]["validation"] == rows["validation"]
     assert metrics["data"]["sha256"] == VERDICT_SHA256 and not samples(tmp_path / "stride")
-    assert metrics["split"] == "the first 18,431 characters train, the rest validates"
+    assert metrics["split"] == "the first 18,431 characters are for training, the rest for validation"
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_the_verdict(shared_data, tmp_path):
     [
         ({"data_file": "missing.txt"}, "does not exist"),
         ({"train_tokenizer": None}, "Give --model_name_or_path"),
-        ({"tokenizer_name": "./nowhere"}, "omit it"),
+        ({"tokenizer_name": "./nowhere"}, "omit one of them"),
         ({"tokenizer_name": "./nowhere", "train_tokenizer": None}, "no folder ./nowhere"),
         ({"n_head": 5}, "n_embd (32) must be divisible by n_head (5)"),
         ({"max_length": 65}, "max_length must be 2 to 64"),
@@ -192,9 +192,9 @@ def test_the_verdict(shared_data, tmp_path):
         ({"streaming": "yes"}, "give --max_steps"),
         ({"shuffle_buffer": 0}, "shuffle_buffer must be at least 1"),
         ({"temperature": -1}, "temperature must be at least 0"),
-        ({"include_num_input_tokens_seen": "no"}, "drawn against tokens seen"),
+        ({"include_num_input_tokens_seen": "no"}, "the number of tokens seen"),
         ({"n_positions": 4096}, "is shorter than a window of 4096 tokens"),
-        ({"validation_share": 0}, "must lie between 0 and 1"),
+        ({"validation_share": 0}, "must be between 0 and 1"),
         ({"resume_from_checkpoint": "true"}, "no complete checkpoint"),
     ],
 )
@@ -212,4 +212,5 @@ def test_exit_status_and_message_of_the_script(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as error:
         runpy.run_path(script, run_name="__main__")
     assert error.value.code == 1
-    assert capsys.readouterr().err.strip() == f"error: There is no text in {tmp_path / 'empty.txt'}."
+    reason = f"There is no text in {tmp_path / 'empty.txt'}; give a file or folder with text."
+    assert capsys.readouterr().err.strip() == f"error: {reason}"

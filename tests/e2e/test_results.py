@@ -1,4 +1,4 @@
-"""The README's tables of results are those of the result cards kept beside the scripts."""
+"""The tables of results in the README and docs/results.md are those of the result cards in training/results."""
 
 import re
 import sys

@@ -153,12 +153,12 @@ def test_a_vote_for_a_side_is_a_vote_for_the_model_shown_there(votes, choice):
 def test_votes_about_other_files_are_refused_and_kept(votes, files):
     votes.vote("anna", 0, "tie")
     before = votes.path.read_bytes()
-    with pytest.raises(InputError, match="holds votes about other files than .*b.json and .*a.json, in this order"):
+    with pytest.raises(InputError, match="has votes on other files than .*b.json and .*a.json, in this order"):
         Votes(votes.path, *reversed(files))
-    with pytest.raises(UsageError, match="begun with --seed 0, not 1"):
+    with pytest.raises(UsageError, match="started with --seed 0, not 1"):
         Votes.open_or_create(votes.path, *files, items=6, seed=1)
     files[0].write_text(json.dumps(responses("another model")))
-    with pytest.raises(InputError, match="holds votes about other files"):
+    with pytest.raises(InputError, match="has votes on other files"):
         Votes.open_or_create(votes.path, *files, items=6)
     assert votes.path.read_bytes() == before
 

@@ -137,7 +137,7 @@ def test_only_one_task_protocol_and_data_stand_in_a_table(tmp_path):
     pictures = [group["picture"] for group in values["groups"]]
     assert len(set(pictures)) == 5
     assert all((tmp_path / "report" / picture).is_file() for picture in pictures)
-    assert "stand in 4 tables, as only those of the same protocol and the same data can be compared." in text
+    assert "are in 4 tables, since only those of the same protocol and data can be compared." in text
     assert [line for line in text.splitlines() if line.startswith("Not")] == [
         "Not to be compared with table 1 (another protocol).",
         "Not to be compared with table 1 (other data), table 2 (another protocol and other data).",
@@ -197,6 +197,32 @@ def test_best_of_a_column_is_bold():
         "| c | nan | -0.1000 | not measured |",
     ]
     assert "**" not in markdown_table({"a": rows["a"]})
+    assert "**" not in markdown_table({name: {"f1": Metric(0.5)} for name in "ab"})  # nothing is better
+
+
+def test_the_difference_from_a_reference_is_not_ranked_among_its_own():
+    difference = {"f1_above_baseline": Metric(-0.02, [-0.1, 0.05])}
+    for reference in ({}, {"f1_above_baseline": Metric(0.0)}):  # the latter as older cards have it
+        table = markdown_table({"gpt": difference, "linear": reference}).splitlines()
+        assert table[2:] == ["| gpt | -0.0200 [-0.1000, 0.0500] |", "| linear | – |"]
+    two = markdown_table({"gpt": difference, "lora": {"f1_above_baseline": Metric(0.01)}, "linear": {}})
+    assert "| lora | **0.0100** |" in two and "| linear | – |" in two
+
+
+def test_pictures_of_an_earlier_report_are_replaced_and_other_files_stay(tmp_path):
+    for name, task in {"a": "One task", "b": "Another task"}.items():
+        write_card(tmp_path / name, task=task)
+    out = tmp_path / "report"
+    compare(tmp_path / "a", tmp_path / "b", out=out)
+    (out / "mine.png").write_bytes(b"mine")
+    compare(tmp_path / "b", out=out)
+    assert sorted(path.name for path in out.iterdir()) == ["another-task.png", "mine.png", "report.json", "report.md"]
+    values = json.loads((out / "report.json").read_text())
+    values["groups"][0]["picture"] = "../mine.png"  # no name that a report gives
+    (tmp_path / "mine.png").write_bytes(b"mine")
+    (out / "report.json").write_text(json.dumps(values))
+    compare(tmp_path / "a", out=out)
+    assert (tmp_path / "mine.png").exists() and (out / "mine.png").exists()
 
 
 @pytest.mark.parametrize(
@@ -258,7 +284,7 @@ def test_picture_shows_runs_and_baselines(tmp_path):
             pixels = np.asarray(image.convert("RGB")).reshape(-1, 3)
         return {tuple(colour) for colour in pixels.tolist()}
 
-    blue, orange = (31, 119, 180), (255, 127, 14)
+    blue, orange = (0, 114, 178), (213, 94, 0)
     write_card(tmp_path / "alone")
     compare(tmp_path / "alone", out=tmp_path / "report")
     picture = tmp_path / "report" / "sms-spam-classification.png"
@@ -330,7 +356,7 @@ def damage(path, **changes) -> None:
         ({"metrics": {"f1": {"value": 0.9, "interval": [0.8]}}}, "metrics must be numbers, with two as the interval"),
         ({"seeds": ["1"]}, "seeds must be whole numbers"),
         ({"environment": {"versions": "2.9"}}, "environment must be an object"),
-        ({"metrics": {"f1": {"worth": 1}}}, "is no result card"),
+        ({"metrics": {"f1": {"worth": 1}}}, "is not a result card"),
     ],
 )
 def test_damaged_card_is_named_and_nothing_written(tmp_path, capsys, changes, message):
@@ -377,7 +403,7 @@ def test_command_line(tmp_path):
     run = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, cwd=tmp_path)
     assert run.returncode == 1, run.stderr
     assert run.stderr == (
-        f"error: {tmp_path} has no results/*.json: it is no folder that an evaluation here wrote to.\n"
+        f"error: {tmp_path} has no results/*.json; give the output folder of a training or an evaluation.\n"
     )
     assert not (tmp_path / "runs").exists()
 

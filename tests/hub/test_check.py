@@ -60,7 +60,7 @@ def test_other_weights_are_noticed_by_their_logits(folder, capsys):
     save_file(tensors, path, metadata={"format": "pt"})
     assert main(["check", str(folder)]) == 1
     captured = capsys.readouterr()
-    assert "2 of 14 checks" in captured.err and "recorded at saving" in captured.out
+    assert "2 of 14 checks" in captured.err and "recorded when the model was saved" in captured.out
 
 
 def test_weights_that_do_not_fit_are_named_and_a_folder_without_a_record_is_told_so(folder):
@@ -76,7 +76,7 @@ def test_weights_that_do_not_fit_are_named_and_a_folder_without_a_record_is_told
 
 
 def test_a_tokenizer_that_loads_otherwise_elsewhere_is_noticed(sound):
-    with pytest.raises(CheckFailed, match="makes .* here"):
+    with pytest.raises(CheckFailed, match="encodes .* here"):
         loading_check.tokenizer_loaded(sound, {"ids": [[1, 2]] * len(loading_check.TEXTS)})
     with pytest.raises(CheckFailed, match="no such class"):
         loading_check.tokenizer_loaded(sound, {"error": "no such class"})
@@ -93,8 +93,7 @@ def nan(folder: Path) -> None:
 
 
 BROKEN = {
-    "pickled weights beside": (lambda folder: (folder / "old.bin").touch(), "weights", "old.bin"),
-    "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "weights", "no .*safetensors"),
+    "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "weights", "safetensors is missing"),
     "damaged weights": (damage, "weights", "cannot be read"),
     "weights that are no numbers": (nan, "weights", "transformer.ln_f.bias .* NaN"),
     "code that is missing": (
@@ -110,7 +109,7 @@ BROKEN = {
     "code that is none": (
         lambda folder: (folder / "modeling_gpt_scratch.py").write_text("import ("),
         "files",
-        "modeling_gpt_scratch.py is no Python",
+        "modeling_gpt_scratch.py is not valid Python",
     ),
     "a link": (lambda folder: (folder / "README.md").symlink_to("/etc/hostname"), "files", "README.md"),
     "a token": (
@@ -128,7 +127,7 @@ BROKEN = {
     "another end token": (
         lambda folder: edit(folder / "config.json", eos_token_id=7),
         "tokenizer",
-        "eos_token_id is 0, and that of config.json 7",
+        "eos_token_id is 0, and that in config.json 7",
     ),
     "a generation config of another model": (
         lambda folder: edit(folder / "generation_config.json", eos_token_id=9),
@@ -159,7 +158,7 @@ def test_labels_need_names(settings):
         checks.check_labels(settings)
 
 
-def test_what_stays_here_is_not_uploaded(folder):
+def test_what_is_not_part_of_the_model_is_not_uploaded(folder):
     for name in ("metrics.json", "responses.json", "training_args.bin.partial", "predictions.csv"):
         (folder / name).touch()
     for name in ("checkpoint-5", "results"):
@@ -188,7 +187,7 @@ def test_a_process_that_dies_is_a_finding_among_the_others(folder, monkeypatch, 
 
 
 def test_what_is_no_model(tmp_path):
-    with pytest.raises(InputError, match="no folder of a model"):
+    with pytest.raises(InputError, match="is not the folder of a model or an adapter: .* save a model there first"):
         checks.check(tmp_path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(InputError, match="not valid JSON"):

@@ -59,12 +59,32 @@ def test_a_damaged_index_is_told(folder, content):
     assert failure(lambda: checks.check_weights(ModelFolder.read(folder))).startswith(f"{INDEX} is damaged")
 
 
-@pytest.mark.parametrize("name", ["old.safetensors", "model-00001-of-00002.safetensors", INDEX])
-def test_weights_of_something_else_are_told(folder, name):
+STRAYS = (
+    *("old.safetensors", "model-00001-of-00002.safetensors", INDEX, "adapter_model.safetensors"),
+    *("training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", "rng_state.pth", "rng_state_0.pth"),
+    *("pytorch_model.bin", "trainer_state.json", "trainer_log.jsonl", "all_results.json", "events.out.tfevents.1"),
+    *("global_step5.pt", "notes.jinja", "vocab.bpe", "scaler.pt", ".gitignore"),
+)
+
+
+@pytest.mark.parametrize("name", STRAYS)
+def test_a_file_that_is_not_part_of_the_model_is_left_out_and_fails_nothing(folder, name):
+    before = checks.check_weights(ModelFolder.read(folder)), ModelFolder.read(folder).files()
     shutil.copy(folder / "model.safetensors", folder / name)
-    assert failure(lambda: checks.check_weights(ModelFolder.read(folder))).startswith(
-        f"{name} is no part of the model"
-    )
+    model = ModelFolder.read(folder)
+    assert (checks.check_weights(model), model.files()) == before
+    assert checks.check_files(model).endswith(f"; not part of the model, so not uploaded: {name}")
+
+
+def test_pickled_weights_alone_are_told_how_to_save_them(folder):
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    said = failure(lambda: checks.check_weights(ModelFolder.read(folder)))
+    assert said.startswith("they are in pytorch_model.bin") and "save_pretrained, which writes safetensors" in said
+
+
+def test_a_model_and_an_adapter_in_one_folder_are_told(folder):
+    (folder / "adapter_config.json").write_text("{}")
+    assert "both a model and an adapter" in failure(lambda: checks.check_weights(ModelFolder.read(folder)))
 
 
 def test_weights_that_loaders_would_not_find_are_told(folder):
@@ -75,8 +95,8 @@ def test_weights_that_loaders_would_not_find_are_told(folder):
 @pytest.mark.parametrize(
     "changes, detail",
     [
-        ({"vocab_size": "300"}, "cannot be of a model"),
-        ({"n_head": 3}, "cannot be of a model .*divisible"),
+        ({"vocab_size": "300"}, "is not the configuration of a model"),
+        ({"n_head": 3}, "is not the configuration of a model .*divisible"),
         ({"model_type": "gpt2"}, "expected 'gpt_scratch'.*convert"),
         ({"architectures": "GPTScratchForCausalLM"}, "must be a list"),
     ],
@@ -92,28 +112,34 @@ def config(**changes) -> GPTScratchConfig:
 
 
 def test_the_end_token_is_the_same_on_both_sides(folder):
-    assert checks.check_tokenizer(folder, config()).endswith("texts come back whole")
+    assert checks.check_tokenizer(folder, config()).endswith("decoding restores the text")
     assert checks.check_tokenizer(folder, config(eos_token_id=[0, 5]))
     assert "eos_token_id is 0" in failure(lambda: checks.check_tokenizer(folder, config(eos_token_id=None)))
     edit(folder, "tokenizer_config.json", eos_token=None)
     assert "eos_token_id is None" in failure(lambda: checks.check_tokenizer(folder, config()))
 
 
+def test_a_folder_without_a_tokenizer_is_told_how_to_save_it(folder):
+    (folder / "tokenizer.json").unlink()
+    said = failure(lambda: checks.check_tokenizer(folder, config()))
+    assert f"tokenizer.save_pretrained({str(folder)!r})" in said and "processing_class=tokenizer" in said
+
+
 def test_every_token_of_the_tokenizer_is_the_models(folder):
     size = len(json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"])
     assert checks.check_tokenizer(folder, config(vocab_size=size))
-    assert f"it has token {size - 1}" in failure(lambda: checks.check_tokenizer(folder, config(vocab_size=size - 1)))
+    assert f"it has a token {size - 1}" in failure(lambda: checks.check_tokenizer(folder, config(vocab_size=size - 1)))
 
 
 def test_a_tokenizer_that_loses_something_is_shown_it(folder):
     values = json.loads((folder / "tokenizer.json").read_text())
     (folder / "tokenizer.json").write_text(json.dumps(values | {"normalizer": {"type": "Lowercase"}}))
-    assert "it makes 'café naïve" in failure(lambda: checks.check_tokenizer(folder, config()))
+    assert "to 'café naïve" in failure(lambda: checks.check_tokenizer(folder, config()))
 
 
 def test_lists_of_one_end_token_are_that_token(folder):
     edit(folder, "generation_config.json", eos_token_id=[0])
-    assert checks.check_generation_config(folder, config()) == "ends at token [0]"
+    assert checks.check_generation_config(folder, config()) == "stops at token [0]"
 
 
 def test_a_model_without_an_end_token_has_a_generation_config_without(folder):
@@ -159,7 +185,7 @@ def test_labels_that_are_no_tables_of_each_other_are_told(labels):
     [
         ({"auto_map": {}}, "no auto_map"),
         ({"auto_map": {"AutoModel": "modeling_gpt_scratch.GPTScratchModel"}}, "lacks AutoConfig"),
-        ({"architectures": ["Other"]}, "holds Other"),
+        ({"architectures": ["Other"]}, "architectures in config.json is Other"),
     ],
 )
 def test_an_auto_map_must_promise_the_model_itself(sound, monkeypatch, changes, detail):
@@ -178,9 +204,12 @@ def test_a_damaged_record_fails_the_logits(folder, monkeypatch):
 
 def test_code_that_is_not_the_folders_own_fails():
     answer = {"code": "hf_gpt_scratch.modeling_gpt_scratch", "missing": [], "unexpected": [], "mismatched": []}
-    assert "in place of the folder's" in failure(lambda: loading_check._loaded(answer, True))
+    assert "instead of the folder's" in failure(lambda: loading_check._loaded(answer, True))
     answer["code"] = "transformers_modules.model.modeling_gpt_scratch"
-    assert loading_check._loaded(answer | {"missing": ["score.weight"]}, False) == "loads; score.weight would be new"
+    assert (
+        loading_check._loaded(answer | {"missing": ["score.weight"]}, False)
+        == "loads; score.weight would be randomly initialised"
+    )
     for kind in ("missing", "unexpected", "mismatched"):
         assert "do not fit: h.0.x" in failure(
             lambda kind=kind: loading_check._loaded(answer | {kind: ["h.0.x"]}, True)
@@ -214,7 +243,7 @@ def test_findings_and_their_table(monkeypatch):
     assert lines[1] == "two words  failed    bad" and len({line.index(" ok ") for line in lines[:1]}) == 1
     with pytest.raises(InputError, match="2 of 4 checks of x failed"):
         require(findings, Path("x"))
-    with pytest.raises(InputError, match="2 of 4 checks of x failed; two words: bad; four: worse."):
+    with pytest.raises(InputError, match=r"x failed \(two words: bad; four: worse\)\."):
         require(findings, Path("x"), are_shown=False)
     require([Finding("one", "ok", ""), Finding("two", "skipped", "")], Path("x"))
 

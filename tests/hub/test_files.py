@@ -4,10 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+from huggingface_hub.utils import filter_repo_objects
 
 from hf_gpt_scratch.hub.files import check_files, uploadable
 from hf_gpt_scratch.hub.findings import CheckFailed
-from hf_gpt_scratch.model_folder.contents import ModelFolder
+from hf_gpt_scratch.model_folder import contents
+from hf_gpt_scratch.model_folder.contents import CODE_FILES, ModelFolder
+from support.models import save_model
 
 CODE = ("configuration_gpt_scratch.py", "modeling_gpt_scratch.py")
 AUTO_MAP = {"AutoConfig": f"{CODE[0][:-3]}.GPTScratchConfig", "AutoModel": f"{CODE[1][:-3]}.GPTScratchModel"}
@@ -41,7 +44,7 @@ def test_what_our_scripts_leave_stays_and_is_no_fault(folder):
         put(folder, name)
     assert uploadable(folder) == before
     stay = "checkpoint-5/, conversion.json, judge.1a2b3c4d.partial.jsonl, metrics.json, results/, samples.jsonl"
-    assert check_files(ModelFolder.read(folder)) == f"5 to upload; stays here: {stay}"
+    assert check_files(ModelFolder.read(folder)) == f"5 to upload; not part of the model, so not uploaded: {stay}"
 
 
 @pytest.mark.parametrize(
@@ -52,7 +55,7 @@ def test_what_is_no_part_of_a_model_stays_here_and_is_named(folder, name):
     put(folder, name)
     assert uploadable(folder) == before
     shown = name if name.startswith("plots") or "/" not in name else f"{name.partition('/')[0]}/"
-    assert check_files(ModelFolder.read(folder)) == f"5 to upload; stays here: {shown}"
+    assert check_files(ModelFolder.read(folder)) == f"5 to upload; not part of the model, so not uploaded: {shown}"
 
 
 def test_many_that_stay_are_counted(folder):
@@ -64,15 +67,15 @@ def test_many_that_stay_are_counted(folder):
 def test_a_link_among_what_would_be_uploaded_is_refused(folder, tmp_path):
     (tmp_path / "private.png").touch()
     (folder / "link.txt").symlink_to(tmp_path / "private.png")
-    assert check_files(ModelFolder.read(folder)) == "5 to upload; stays here: link.txt"
+    assert check_files(ModelFolder.read(folder)) == "5 to upload; not part of the model, so not uploaded: link.txt"
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "me.png").touch()
     (folder / "plots").symlink_to(tmp_path / "pictures")
-    with pytest.raises(CheckFailed, match="plots/me.png: a link"):
+    with pytest.raises(CheckFailed, match="plots/me.png: a symbolic link"):
         check_files(ModelFolder.read(folder))
     (folder / "plots").unlink()
     (folder / "README.md").symlink_to(tmp_path / "private.png")
-    with pytest.raises(CheckFailed, match="README.md: a link"):
+    with pytest.raises(CheckFailed, match="README.md: a symbolic link"):
         check_files(ModelFolder.read(folder))
 
 
@@ -81,3 +84,25 @@ def test_code_that_is_not_beside_the_model_is_named(folder, reference):
     put(folder, "config.json", json.dumps({"auto_map": AUTO_MAP | {"AutoModel": reference}}))
     with pytest.raises(CheckFailed, match="auto_map in config.json names code that is not beside it: AutoModel"):
         check_files(ModelFolder.read(folder))
+
+
+def test_uploads_and_downloads_take_the_same_files_of_a_model(tmp_path, monkeypatch):
+    folder = save_model(tmp_path / "model", chat="{{ messages }}")
+    for name in ("special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt"):
+        put(folder, name, "{}")
+    uploaded = {path.name for path in uploadable(folder)}
+    assert {"chat_template.jinja", "reference_logits.json", "merges.txt"} <= uploaded
+
+    def snapshot_download(name, **patterns):
+        downloaded.update(filter_repo_objects(names, **patterns))
+        return folder
+
+    names, downloaded = (
+        [path.name for path in folder.iterdir()] + ["metrics.json", "evil.py", "pytorch_model.bin"],
+        set(),
+    )
+    monkeypatch.setattr(contents.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(contents.HfApi, "list_repo_files", lambda self, name: names)
+    monkeypatch.setattr(contents, "snapshot_download", snapshot_download)
+    contents.resolve_source("user/model")
+    assert downloaded == uploaded - set(CODE_FILES)

@@ -1,7 +1,9 @@
 """Model cards, whole, from the files of small folders; their code, run; their numbers, each from a result card."""
 
+import io
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +17,7 @@ from hf_gpt_scratch import (
     GPTScratchForTokenClassification,
     GPTScratchModel,
 )
+from hf_gpt_scratch.cli import main
 from hf_gpt_scratch.data.sms_spam import SHA256
 from hf_gpt_scratch.hub.model_card import is_replaceable, make_card
 from hf_gpt_scratch.prompts import CHAT_TEMPLATE
@@ -57,7 +60,9 @@ def spam_folder(folder: Path, above: Metric, **config) -> Path:
     }
     write_folder(folder, {**SPAM, **config}, metrics)
     (folder / "plots").mkdir()
-    (folder / "plots" / "training.png").touch()
+    for name in ("training", "precision_recall"):
+        (folder / "plots" / f"{name}.png").touch()
+    write_predictions(folder)
     ResultCard(
         task="SMS spam classification",
         protocol="grouped split 5",
@@ -82,6 +87,20 @@ def spam_folder(folder: Path, above: Metric, **config) -> Path:
     return folder
 
 
+def write_predictions(folder: Path) -> None:
+    """Of the messages, one that is labelled wrongly, and one that is not fit for a card."""
+    rows = [
+        ("See you at six", 0, 0.02),
+        ("Call now, you won", 1, 0.97),
+        ("A prize for you", 1, 0.55),
+        ("Win, free, now", 1, 0.03),
+        ("Your hf_" + "a1" * 17, 1, 0.999),
+        ("Bring the milk", 0, 0.99),
+    ]
+    lines = [f'"{text}",{label},{probability}' for text, label, probability in rows]
+    (folder / "predictions.csv").write_text("\n".join(["text,label,probability", *lines]) + "\n")
+
+
 def make_spam(folder: Path) -> Path:
     calibration = {"temperature": 1.25, "shift": 0.0, "threshold": 0.875, "prevalence": 0.134}
     return spam_folder(folder, Metric(-0.0124, [-0.0351, 0.0085]), calibration=calibration)
@@ -94,10 +113,29 @@ def make_base(folder: Path) -> Path:
     return folder
 
 
+def make_pretrained(folder: Path) -> Path:
+    shape = {"n_layer": 2, "n_head": 4, "n_embd": 64, "vocab_size": 500}
+    data = {"source": "/home/someone/story.txt", "sha256": "ef" * 32}
+    metrics = {
+        "data": data,
+        "command": "hf-gpt-scratch train pretrain --sample_prompt 'The lamp'",
+        "parameters": 150000,
+    }
+    metrics |= {"train_seconds": 59.348, "python": "3.11.7", "versions": {"torch": "2.13.0"}}
+    write_folder(folder, {"architectures": ["GPTScratchForCausalLM"], **shape}, metrics)
+    lines = [{"step": 0, "text": "The lamp xq"}, {"step": 9, "text": "The lamp was *lit* at night.\nIt shone."}]
+    (folder / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
 def make_instruct(folder: Path) -> Path:
     data = {"source": "someone/questions", "sha256": "cd" * 32, "dataset": "someone/questions"}
     metrics = {"task": "instruction following", "base_model": "user/base", "data": data, "epochs": 2.0}
     write_folder(folder, {"architectures": ["GPTScratchForCausalLM"]}, metrics, chat=True)
+    rows = [("Say a colour.", "", "Red.", "Blue."), ("Plural?", "boat", "boats", "boats"), ("A number?", "", "2", "2")]
+    names = ("instruction", "input", "output", "model_response")
+    responses = [{**dict(zip(names, row)), "finish_reason": "stop"} for row in rows]
+    (folder / "responses.json").write_text(json.dumps(responses))
     ResultCard(
         task="instruction following",
         protocol="110 test rows",
@@ -125,7 +163,7 @@ def make_adapter(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("make", [make_spam, make_base, make_instruct, make_adapter, make_other])
+@pytest.mark.parametrize("make", [make_spam, make_base, make_pretrained, make_instruct, make_adapter, make_other])
 def test_the_whole_card(make, tmp_path):
     name = make.__name__.removeprefix("make_")
     text = str(make_card(make(tmp_path / "model"), f"user/{name}"))
@@ -134,9 +172,10 @@ def test_the_whole_card(make, tmp_path):
     assert str(make_card(tmp_path / "model", f"user/{name}")) == text
 
 
-def test_what_was_not_measured_is_called_so(tmp_path):
+def test_what_was_not_measured_is_one_line(tmp_path):
     text = str(make_card(make_base(tmp_path / "model"), "user/base"))
-    assert "| this model | not measured |" in text and "not recorded" in text
+    [line] = [line for line in text.splitlines() if "Not measured" in line or "not recorded" in line.lower()]
+    assert line.startswith("Not measured: Perplexity. Not recorded: the licence of the model, the training data")
     assert ModelCard(text).data.base_model == "openai-community/gpt2"
 
 
@@ -145,6 +184,7 @@ def test_every_number_is_from_a_file_of_the_folder(tmp_path):
     text = str(make_card(folder, "user/spam")).split("\n# spam")[1]
     known = {number for path in folder.rglob("*.json") for number in numbers(path.read_text())}
     known |= {round(100 * number, 2) for number in known}  # a difference of F1 is told in points
+    known |= {0.97, 0.98}  # the probability of each example's label, of predictions.csv
     known |= {2011.0, 4.0, 95.0}  # what the template itself says: of the data, its licence (CC BY 4.0), the intervals
     prose = re.sub(r"```.*?```|SHA-256 `?\w+|https://\S+", "", text, flags=re.DOTALL)
     assert len(numbers(prose)) > 20
@@ -170,15 +210,15 @@ def test_the_hub_reads_the_results(tmp_path):
     "above, said",
     [
         (Metric(0.02, [0.01, 0.03]), "2.00 points above that of TF-IDF + LinearSVC on the same messages"),
-        (Metric(0.02, [0.01, 0.03]), "+1.00 to +3.00: it is better"),
+        (Metric(0.02, [0.01, 0.03]), "+1.00 to +3.00): reliably better"),
         (Metric(-0.02, [-0.03, -0.01]), "2.00 points below"),
-        (Metric(-0.02, [-0.03, -0.01]), "it is worse"),
-        (Metric(0.01, [-0.01, 0.03]), "the two cannot be told apart"),
+        (Metric(-0.02, [-0.03, -0.01]), "reliably worse"),
+        (Metric(0.01, [-0.01, 0.03]), "not a reliable difference"),
     ],
 )
 def test_the_comparison_follows_the_interval_of_the_difference(tmp_path, above, said):
     text = str(make_card(spam_folder(tmp_path / "model", above), "user/spam"))
-    assert said in text and ("smaller and faster by far" in text) == (above.interval[0] <= 0)
+    assert said in text and ("smaller and faster" in text) == (above.interval[0] <= 0)
 
 
 SPAM_LABELS = {"id2label": {0: "ham", 1: "spam"}, "label2id": {"ham": 0, "spam": 1}}
@@ -186,8 +226,8 @@ OTHER_LABELS = {"id2label": {0: "good", 1: "bad"}, "label2id": {"good": 0, "bad"
 
 
 MODELS = {
-    "spam": (GPTScratchForSequenceClassification, SPAM_LABELS, r"(ham|spam)$"),
-    "classes": (GPTScratchForSequenceClassification, OTHER_LABELS, r"\['(good|bad)'\]$"),
+    "spam": (GPTScratchForSequenceClassification, SPAM_LABELS, r"(?s)^\[{'label': '(ham|spam)'.*(ham|spam)$"),
+    "classes": (GPTScratchForSequenceClassification, OTHER_LABELS, r"^\[{'label': '(good|bad)'"),
     "tokens": (GPTScratchForTokenClassification, OTHER_LABELS, r"\['(good|bad)', .*\]$"),
     "text": (GPTScratchForCausalLM, {}, r"^Every effort moves you"),
     "chat": (GPTScratchForCausalLM, {"chat": CHAT_TEMPLATE, "n_positions": 256}, r""),
@@ -201,10 +241,14 @@ ADAPTERS = {
 
 
 @pytest.fixture(scope="module")
-def printed_by_models(tmp_path_factory) -> dict[str, str]:
+def saved_models(tmp_path_factory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("models")
-    saved = [save_model(folder / name, model_class, **settings) for name, (model_class, settings, _) in MODELS.items()]
-    return dict(zip(MODELS, run_codes(saved)))
+    return {name: save_model(folder / name, kind, **settings) for name, (kind, settings, _) in MODELS.items()}
+
+
+@pytest.fixture(scope="module")
+def printed_by_models(saved_models) -> dict[str, str]:
+    return dict(zip(MODELS, run_codes(list(saved_models.values()))))
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -234,9 +278,10 @@ def run_codes(folders: list[Path]) -> list[str]:
     """What the lines of each folder's card print, one after the other in a process without this package."""
     script, mark = ["import sys", "sys.modules['hf_gpt_scratch'] = None"], "-- the next card --"
     for folder in folders:
-        [code] = re.findall(r"```python\n(.*?)```", str(make_card(folder, "user/repo")), re.DOTALL)
-        code = code.replace('"user/repo"', repr(str(folder)))
-        script += [f"exec({code!r}, {{}})", f"print({mark!r})"]
+        for code in re.findall(r"```python\n(.*?)```", str(make_card(folder, "user/repo")), re.DOTALL):
+            code = code.replace('"user/repo"', repr(str(folder)))
+            script.append(f"exec({code!r}, {{}})")
+        script.append(f"print({mark!r})")
     run = subprocess.run([sys.executable, "-W", "ignore", "-c", "\n".join(script)], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-2000:]
     return [printed.strip() for printed in run.stdout.split(mark)[: len(folders)]]
@@ -260,12 +305,13 @@ def test_what_has_no_card(tmp_path):
 def test_a_record_that_is_not_as_it_was_written_is_one_sentence(tmp_path, file, content):
     folder = write_folder(tmp_path / "model", SPAM)
     (folder / file).write_text(json.dumps(content))
-    with pytest.raises(InputError, match="A record in .* is not as it was written"):
+    with pytest.raises(InputError, match="A record in .* is damaged"):
         make_card(folder, "user/repo")
 
 
 def test_the_terms_of_a_model_made_from_another_are_not_guessed(tmp_path):
     made = ModelCard(str(make_card(make_instruct(tmp_path / "a"), "user/a"))).data
+    assert made.base_model_relation == "finetune"
     assert made.license is None and made.language is None and made.base_model == "user/base"
     assert made.datasets == ["someone/questions"]
     given = ModelCard(str(make_card(tmp_path / "a", "user/a", license="apache-2.0", language="fr"))).data
@@ -280,7 +326,7 @@ def test_a_base_that_is_a_folder_is_taken_for_no_repository(tmp_path, monkeypatc
     (folder / "metrics.json").write_text(json.dumps({"base_model": recorded_source("runs/small")}))
     monkeypatch.chdir(folder)
     card = make_card(folder, "user/a")
-    assert card.data.base_model is None and "trained on from small." in str(card)
+    assert card.data.base_model is None and "It was fine-tuned from the local model `small`" in str(card)
     assert recorded_source("user/base") == "user/base" and recorded_source(None) is None
 
 
@@ -301,6 +347,59 @@ def test_data_that_was_streamed_is_told_by_its_revision(tmp_path):
     assert card.data.eval_results[0].dataset_type == "someone/stories"
 
 
+def test_the_examples_are_true_for_the_model(tmp_path):
+    text = str(make_card(make_spam(tmp_path / "spam"), "user/spam"))
+    assert "| ham | See you at six | 0.98 |\n| spam | Call now, you won | 0.97 |" in text
+    assert 'message = "Call now, you won"' in text and "# spam, 0.97" in text and "hf_a1" not in text
+    widget = ModelCard(text).data.widget
+    assert widget[1] == {"text": "Call now, you won", "output": [{"label": "spam", "score": 0.97}]}
+
+
+def test_a_label_that_the_calibration_changes_is_not_an_example(tmp_path):
+    calibration = {"temperature": 1.0, "shift": 0.0, "threshold": 0.98, "prevalence": 0.1}
+    folder = spam_folder(tmp_path / "spam", Metric(0.0, [-0.1, 0.1]), calibration=calibration)
+    text = str(make_card(folder, "user/spam"))
+    assert "See you at six" in text and "Call now" not in text
+
+
+def test_a_follower_shows_an_answer_that_is_right_and_the_first_three(tmp_path):
+    card = make_card(make_instruct(tmp_path / "a"), "user/a")
+    assert '"content": "A number?"' in str(card) and "# 2\n" in str(card)
+    assert "| Say a colour. | Blue. | Red. |\n| Plural? boat | boats | boats |" in str(card)
+    assert card.data.widget[0]["output"] == {"text": "2"}
+
+
+def test_a_writer_shows_what_it_wrote_last(tmp_path):
+    card = make_card(make_pretrained(tmp_path / "a"), "user/a")
+    assert "> **The lamp** was \\*lit\\* at night. It shone." in str(card) and "xq" not in str(card)
+    assert "--prompt 'The lamp'" in str(card) and card.data.widget[0]["text"] == "The lamp"
+
+
+def test_every_picture_has_a_title(tmp_path):
+    text = str(make_card(make_spam(tmp_path / "a"), "user/a"))
+    titles = re.findall(r'!\[(.+)\]\(plots/(\w+).png "(.+)"\)', text)
+    assert [name for _, name, _ in titles] == ["training", "precision_recall"]
+    assert all(alt == title for alt, _, title in titles)
+
+
+def test_a_command_is_shown_once(tmp_path):
+    assert str(make_card(make_spam(tmp_path / "a"), "user/a")).count("finetune_spam.py") == 1
+
+
+COMMANDS = {"text": ["generate"], "chat": ["chat"], "spam": ["classify"]}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_its_command_lines_run(saved_models, monkeypatch, capsys, name):
+    folder = saved_models[name]
+    lines = re.findall(r"```bash\n(.*?)```", str(make_card(folder, "user/repo")), re.DOTALL)
+    words = [shlex.split(line) for block in lines for line in block.splitlines()]
+    assert [[program, command] for program, command, *_ in words] == [["hf-gpt-scratch", *COMMANDS[name]]]
+    monkeypatch.setattr("sys.stdin", io.StringIO("Name three colours.\n"))
+    assert main([str(folder) if word == "user/repo" else word for word in words[0][1:]]) == 0
+    assert capsys.readouterr().out.strip()
+
+
 @pytest.mark.parametrize(
     "readme, replaceable",
     [
@@ -310,6 +409,11 @@ def test_data_that_was_streamed_is_told_by_its_revision(tmp_path):
         ("", True),
         ("# Model Card for Model ID\n" + "[More Information Needed]\n" * 39, True),
         ("# My model\nIt writes.\n" + "[More Information Needed]\n" * 9, False),
+        (
+            "# Model Card for x\nIt has been trained using [TRL](https://github.com/huggingface/trl).\na time machine",
+            True,
+        ),
+        ("# Model Card for x\nIt has been trained using [TRL](https://github.com/huggingface/trl).\n", False),
         ("---\nlicense: mit\n---\n<!-- This model card has been generated automatically according", True),
     ],
 )

@@ -9,6 +9,7 @@ import pytest
 
 from hf_gpt_scratch import GPTScratchForCausalLM
 from hf_gpt_scratch.pretrained import record_reference_logits
+from hf_gpt_scratch.prompts import CHAT_TEMPLATE
 from support.models import save_model
 from support.stand_in import TOKEN
 
@@ -40,7 +41,7 @@ def test_a_model_goes_there_and_loads_anywhere(hub, elsewhere, tmp_path):
     (folder / "metrics.json").write_text("{}")
     pushed = elsewhere("push", str(folder), "user/repo", "--private")
     assert pushed.returncode == 0, pushed.stderr
-    assert "Loaded back from there by AutoModelForCausalLM: its logits differ by 0.0e+00" in pushed.stdout
+    assert "Loaded back from there with AutoModelForCausalLM: its logits differ by at most 0.0e+00" in pushed.stdout
     repo = hub.repos["user/repo"]
     assert repo.private and len(repo.commits) == 2  # the Hub's own, and one of everything
     files = repo.commits[repo.refs["main"]]
@@ -49,6 +50,8 @@ def test_a_model_goes_there_and_loads_anywhere(hub, elsewhere, tmp_path):
     assert not {"metrics.json", "checkpoint-3"} & {name.split("/")[0] for name in files}
     assert "user/repo" in files["README.md"].decode()
 
+    checked = elsewhere("check", "user/repo")
+    assert checked.returncode == 0 and checked.stdout.count(" ok ") == 14, checked.stdout + checked.stderr
     loaded = elsewhere("user/repo", "trust", code=LOAD)
     assert loaded.returncode == 0, loaded.stderr[-2000:]
     local = elsewhere(str(folder), "trust", code=LOAD)
@@ -61,9 +64,9 @@ def test_a_model_goes_there_and_loads_anywhere(hub, elsewhere, tmp_path):
 def test_a_dry_run_and_a_failed_check_push_nothing(hub, elsewhere, tmp_path):
     folder = save_model(tmp_path / "model")
     dry = elsewhere("push", str(folder), "user/repo", "--dry-run")
-    assert dry.returncode == 0 and "model.safetensors" in dry.stdout and "nothing was" in dry.stdout
+    assert dry.returncode == 0 and "model.safetensors" in dry.stdout and "nothing was pushed" in dry.stdout
     assert not (folder / "README.md").exists()
-    (folder / "old.bin").touch()
+    (folder / "tokenizer.json").unlink()
     assert "checks of" in sentence(elsewhere("push", str(folder), "user/repo"))
     assert hub.repos == {}
 
@@ -108,13 +111,13 @@ def test_branches_and_pull_requests_leave_main_alone(hub, elsewhere, tmp_path):
 
 def test_refusals_are_one_sentence(hub, elsewhere, tmp_path, monkeypatch):
     folder = save_model(tmp_path / "model")
-    assert "does not know the token" in sentence(
+    assert "does not accept the token" in sentence(
         elsewhere("push", str(folder), "user/repo", token=TOKEN[:-3] + "xyz", checked=False)
     )
-    assert "may not write to other/repo" in sentence(elsewhere("push", str(folder), "other/repo", checked=False))
+    assert "no write access to other/repo" in sentence(elsewhere("push", str(folder), "other/repo", checked=False))
     for name in ("user/re po", "repo"):
         refused = elsewhere("push", str(folder), name)
-        assert refused.returncode == 2 and f"error: {name!r} is no name of a repository" in refused.stderr
+        assert refused.returncode == 2 and f"error: {name!r} is not the name of a repository" in refused.stderr
     assert hub.repos == {}
 
 
@@ -126,17 +129,15 @@ def test_what_is_there_already_is_respected(hub, elsewhere, tmp_path):
     own |= {"plots/mine.png": b"4", "consolidated.safetensors": b"5"}
     older = {"chat_template.jinja": b"6", "model-00001-of-00002.safetensors": b"7", "training_args.bin": b"8"}
     repo.commit("main", repo.commits[repo.refs["main"]] | own | older)
-    assert "public" in sentence(elsewhere("push", str(folder), "user/repo", "--private", checked=False))
+    assert "exists and is public" in sentence(elsewhere("push", str(folder), "user/repo", "--private", checked=False))
     again = elsewhere("push", str(folder), "user/repo", checked=False)
-    assert again.returncode == 0 and "README.md there was written by hand, and stays" in again.stdout
+    assert again.returncode == 0 and "README.md in the repository was written by hand and is kept" in again.stdout
     files = repo.commits[repo.refs["main"]]
     assert own.items() <= files.items() and not older.keys() & files.keys()
 
     for config, kind in ((b'{"model_type": "llama"}', "'llama'"), (b"[1]", "None"), (b"{", "None")):
         before = repo.commit("main", files | {"config.json": config})
-        assert f"holds a model of the type {kind}" in sentence(
-            elsewhere("push", str(folder), "user/repo", checked=False)
-        )
+        assert f"holds a model of type {kind}" in sentence(elsewhere("push", str(folder), "user/repo", checked=False))
         assert repo.refs["main"] == before
     repo.commit("main", {"adapter_config.json": b"{}"})
     assert "holds an adapter" in sentence(elsewhere("push", str(folder), "user/repo", checked=False))
@@ -165,14 +166,14 @@ def test_metadata_that_the_hub_refuses_is_one_sentence(hub, elsewhere, tmp_path)
     folder = save_model(tmp_path / "model")
     (folder / "README.md").write_text("---\nlicense: none-such\n---\n# by hand")
     hub.refused_metadata = "none-such"
-    assert "The Hub refused the card of user/repo" in sentence(
+    assert "The Hub refused the model card of user/repo" in sentence(
         elsewhere("push", str(folder), "user/repo", checked=False)
     )
 
 
 def test_a_push_without_a_token_is_refused_at_once(hub, elsewhere, tmp_path):
     refused = elsewhere("push", str(save_model(tmp_path / "model")), "user/repo", token="")
-    assert "A push needs a token of the Hub" in sentence(refused) and hub.requests == []
+    assert "A push needs a Hub token" in sentence(refused) and hub.requests == []
 
 
 def test_a_hub_that_is_down_is_one_sentence(hub, elsewhere, tmp_path):
@@ -242,7 +243,7 @@ def test_a_script_pushes_what_it_trained(hub, elsewhere, tmp_path, strategy):
     options = ["--data_file", story, "--hub_strategy", strategy, "--hub_private_repo", "true"]
     trained = elsewhere(code=train_script("pretrain", tmp_path / "out", *options))
     assert trained.returncode == 0, trained.stderr[-3000:]
-    assert "Loaded back from there by AutoModelForCausalLM" in trained.stdout
+    assert "Loaded back from there with AutoModelForCausalLM" in trained.stdout
     repo = hub.repos["user/scripted"]
     files = repo.commits[repo.refs["main"]]
     assert repo.private and b"perplexity" in files["README.md"]
@@ -269,7 +270,7 @@ def test_nothing_else_is_pushed_while_a_script_trains(hub, elsewhere, tmp_path):
     repo.refs["main"] = first
     trained = elsewhere(code=code)
     assert trained.returncode == 0, trained.stderr[-3000:]
-    assert re.search("stays here: .*notes.txt", trained.stdout)
+    assert re.search("not uploaded: .*notes.txt", trained.stdout)
     pushed = set(repo.commits[repo.refs["main"]]) - set(there)
     assert repo.refs["main"] != first and pushed == {"plots/training.png"}
     assert not list(out.glob(".model.*"))
@@ -293,7 +294,7 @@ def test_an_adapter_of_a_script_has_a_repository_of_its_own(hub, elsewhere, tmp_
     assert "holds a whole model" in sentence(tuned("over", "user/base"))
     run = tuned("beside", "user/tuned")
     assert run.returncode == 0, run.stderr[-3000:]
-    assert "Loaded back from there by AutoPeftModelForCausalLM" in run.stdout
+    assert "Loaded back from there with AutoPeftModelForCausalLM" in run.stdout
     files = [files for files in hub.repos["user/tuned"].commits.values() if "adapter_config.json" in files]
     assert len(files) > 1 and "model.safetensors" not in files[-1]
     card = files[-1]["README.md"].decode()
@@ -305,7 +306,7 @@ def test_a_script_that_may_not_push_says_so_before_it_trains(hub, elsewhere, tmp
     story = ["--data_file", str(TRAINING / "demo_data" / "story.txt")]
     code = train_script("pretrain", tmp_path / "out", *story)
     refused = elsewhere(code=code, token=TOKEN[:-3] + "xyz")
-    assert "does not know the token" in sentence(refused) and "step 2" not in refused.stdout
+    assert "does not accept the token" in sentence(refused) and "step 2" not in refused.stdout
     revealed = elsewhere(code=train_script("pretrain", tmp_path / "out", *story, "--hub_token", TOKEN))
     assert revealed.returncode == 2 and "HF_TOKEN" in revealed.stderr and TOKEN not in revealed.stderr
 
@@ -353,7 +354,7 @@ def test_an_adapter_is_pushed_by_the_command(hub, elsewhere, tmp_path):
     shutil.rmtree(tmp_path / "home")  # where the base was cached
     pushed = elsewhere("push", str(tmp_path / "adapter"), "user/tuned")
     assert pushed.returncode == 0, pushed.stdout + pushed.stderr
-    assert "Loaded back from there by AutoPeftModelForCausalLM: its logits differ by" in pushed.stdout
+    assert "Loaded back from there with AutoPeftModelForCausalLM: its logits differ by" in pushed.stdout
 
 
 def test_an_adapter_over_a_remote_base(hub, elsewhere, tmp_path):
@@ -368,3 +369,111 @@ def test_an_adapter_over_a_remote_base(hub, elsewhere, tmp_path):
     loaded = elsewhere("user/adapter", "trust", code=LOAD_ADAPTER)
     assert loaded.returncode == 0, loaded.stderr[-2000:]
     assert float(loaded.stdout.split()[-1]) == pytest.approx(float(adapted.stdout.split()[-1]), rel=1e-5)
+
+
+PLAIN_TRAINER = """
+import sys
+from datasets import Dataset
+from transformers import AutoTokenizer, DataCollatorForLanguageModeling, Trainer, TrainingArguments
+from hf_gpt_scratch import GPTScratchForCausalLM
+model, tokenizer = GPTScratchForCausalLM.from_pretrained(sys.argv[1]), AutoTokenizer.from_pretrained(sys.argv[1])
+rows = Dataset.from_list([{"input_ids": tokenizer("a boat on the sea")["input_ids"]}] * 8)
+arguments = TrainingArguments("out", max_steps=2, use_cpu=True, report_to=[], disable_tqdm=True, save_steps=1)
+trainer = Trainer(model, arguments, DataCollatorForLanguageModeling(tokenizer, mlm=False), rows)
+trainer.train()
+trainer.save_model("out")
+model.eval()
+print(model(**tokenizer("a boat", return_tensors="pt")).logits.sum().item())
+"""
+
+
+def test_a_folder_that_a_plain_trainer_wrote_is_pushed_in_one_command(hub, elsewhere, tmp_path):
+    base, out = save_model(tmp_path / "model"), tmp_path / "out"
+    trained = elsewhere(str(base), code=PLAIN_TRAINER)
+    assert trained.returncode == 0, trained.stderr[-3000:]
+    assert {"training_args.bin", "checkpoint-2"} <= {path.name for path in out.iterdir()}
+    before = {path.name for path in out.iterdir()}
+    pushed = elsewhere("push", "out", "user/plain")
+    assert pushed.returncode == 0, pushed.stdout + pushed.stderr
+    assert "not uploaded: checkpoint-1/, checkpoint-2/, training_args.bin" in pushed.stdout
+    assert "note: out has no reference_logits.json; its logits were recorded now" in pushed.stdout
+    assert "AutoModelForCausalLM: its logits differ by at most 0.0e+00" in pushed.stdout
+    files = hub.repos["user/plain"].commits[hub.repos["user/plain"].refs["main"]]
+    assert "reference_logits.json" in files and not {"training_args.bin"} & files.keys()
+    assert before == {path.name for path in out.iterdir()}
+    loaded = elsewhere("user/plain", "trust", code=LOAD)
+    assert float(loaded.stdout.split()[-1]) == pytest.approx(float(trained.stdout.split()[-1]), rel=1e-5)
+
+
+def test_a_folder_of_checkpoints_alone_names_the_last_one(elsewhere, tmp_path):
+    for name in ("checkpoint-9", "checkpoint-10"):
+        (tmp_path / "out" / name).mkdir(parents=True)
+    assert sentence(elsewhere("push", "out", "user/plain")).endswith("use its last checkpoint, out/checkpoint-10.")
+
+
+LOCAL_ADAPTER = PLAIN_ADAPTER.replace("record_reference_logits(Path(sys.argv[1]))", "").replace("user/base", "base")
+OUR_LOAD = """
+import sys
+from hf_gpt_scratch import load
+model, tokenizer = load(sys.argv[1])
+print(model(**tokenizer("a boat", return_tensors="pt")).logits.sum().item())
+"""
+
+
+def test_an_adapter_of_a_local_base_is_pushed_with_the_repository_of_that(hub, elsewhere, tmp_path):
+    pytest.importorskip("peft")
+    save_model(tmp_path / "base")
+    made = elsewhere("adapter", code=LOCAL_ADAPTER)
+    assert made.returncode == 0, made.stderr[-3000:]
+    contents = {path.name: path.read_bytes() for path in (tmp_path / "adapter").iterdir()}
+    advice = "hf-gpt-scratch push base OWNER/BASE), then repeat this command with --base-model OWNER/BASE"
+    refused = elsewhere("push", "adapter", "user/tuned")
+    assert "1 of" in sentence(refused) and refused.stdout.count(advice) == 1
+    absent = elsewhere("push", "adapter", "user/tuned", "--base-model", "user/base")
+    assert "1 of" in sentence(absent) and "push the base model there first" in absent.stdout
+
+    assert elsewhere("push", "base", "user/base", checked=False).returncode == 0
+    checked = elsewhere("check", "adapter", "--base-model", "user/base")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    pushed = elsewhere("push", "adapter", "user/tuned", "--base-model", "user/base")
+    assert pushed.returncode == 0, pushed.stdout + pushed.stderr
+    assert "Loaded back from there with AutoPeftModelForCausalLM: its logits differ by at most" in pushed.stdout
+    assert contents == {path.name: path.read_bytes() for path in (tmp_path / "adapter").iterdir()}
+    files = hub.repos["user/tuned"].commits[hub.repos["user/tuned"].refs["main"]]
+    assert json.loads(files["adapter_config.json"])["base_model_name_or_path"] == "user/base"
+    card = files["README.md"].decode()
+    assert "base_model: user/base\nbase_model_relation: adapter" in card
+
+    shutil.rmtree(tmp_path / "base")
+    sums = [elsewhere("user/tuned", "trust", code=code) for code in (LOAD_ADAPTER, OUR_LOAD)]
+    assert sums[0].returncode == sums[1].returncode == 0, sums[0].stderr[-2000:] + sums[1].stderr[-2000:]
+    assert float(sums[0].stdout.split()[-1]) == pytest.approx(float(sums[1].stdout.split()[-1]), rel=1e-5)
+
+
+def test_another_base_than_the_adapters_own_is_noticed(hub, elsewhere, tmp_path):
+    pytest.importorskip("peft")
+    save_model(tmp_path / "base")
+    assert elsewhere("adapter", code=LOCAL_ADAPTER).returncode == 0
+    assert elsewhere("push", str(save_model(tmp_path / "b", seed=9)), "user/other", checked=False).returncode == 0
+    refused = elsewhere("push", "adapter", "user/tuned", "--base-model", "user/other")
+    assert "1 of" in sentence(refused) and "logits" in refused.stdout and "user/tuned" not in hub.repos
+
+
+def test_base_model_is_for_adapters_and_a_repository(hub, elsewhere, tmp_path):
+    save_model(tmp_path / "model")
+    wrong = elsewhere("push", "model", "user/x", "--base-model", "user/base")
+    assert wrong.returncode == 2 and "--base-model is for adapters" in wrong.stderr
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
+    local = elsewhere("push", "adapter", "user/x", "--base-model", "model")
+    assert local.returncode == 2 and "takes a Hub repository" in local.stderr
+
+
+def test_a_pushed_follower_chats_from_the_hub(hub, elsewhere, tmp_path):
+    """Whatever a model needs comes back with it: `MODEL_FILES` is the one list, for both ways."""
+    folder = save_model(tmp_path / "model", chat=CHAT_TEMPLATE, n_positions=256)
+    assert elsewhere("push", str(folder), "user/chat", checked=False).returncode == 0
+    shutil.rmtree(folder)
+    code = "from hf_gpt_scratch import load; print(load('user/chat')[1].chat_template)"
+    loaded = elsewhere(code=code)
+    assert loaded.returncode == 0 and "### Instruction:" in loaded.stdout, loaded.stderr[-2000:]

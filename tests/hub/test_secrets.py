@@ -78,7 +78,7 @@ def test_a_key_of_any_service_is_found_by_its_name(folder, text):
 )
 def test_a_key_beside_its_name_in_json_is_found(folder, settings, where):
     put(folder, "config.json", json.dumps({"auto_map": AUTO_MAP, **settings}))
-    with pytest.raises(CheckFailed, match=f"config.json holds .* in {where};"):
+    with pytest.raises(CheckFailed, match=f"config.json holds .* in {where}:"):
         check_texts(folder)
 
 
@@ -216,5 +216,5 @@ def test_a_command_is_told_without_folders_and_secrets(command, shown):
 def test_a_source_is_called_by_its_file():
     assert public_source("/home/some one/private notes/x y.txt") == "x y.txt"
     assert public_source("text, test, runs/text.txt") == "text, test, runs/text.txt"
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="cannot be parsed"):
         public_command("python 'unbalanced")

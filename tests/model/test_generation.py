@@ -93,7 +93,7 @@ def test_continuous_batching(pair):
         answers = ours.generate_batch(
             inputs=prompts,
             generation_config=GenerationConfig(**settings),
-            continuous_batching_config=ContinuousBatchingConfig(page_size=16, num_blocks=16, max_batch_tokens=64),
+            continuous_batching_config=ContinuousBatchingConfig(num_blocks=16, max_batch_tokens=64),
         )
     finally:
         ours.set_attn_implementation("sdpa")  # it leaves its own behind

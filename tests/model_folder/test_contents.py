@@ -6,6 +6,7 @@ import json
 import sys
 from collections import Counter, defaultdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -64,16 +65,20 @@ def test_an_index_names_files_of_the_folder(tmp_path, name):
 def test_the_files_of_a_model_are_downloaded_and_none_of_its_code(monkeypatch, tmp_path):
     names = ["config.json", "model.safetensors", "chat_template.jinja", "modeling.py", "pytorch_model.bin", "notes.md"]
     monkeypatch.setattr(contents.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(contents.HfApi, "list_repo_files", lambda self, name: names)
+    repository = SimpleNamespace(siblings=[SimpleNamespace(rfilename=name) for name in names])
+    monkeypatch.setattr(contents.HfApi, "model_info", lambda self, name, timeout: repository)
     asked = []
 
     def snapshot_download(name, allow_patterns, ignore_patterns):
-        asked.extend(one for one in names if any(Path(one).match(pattern) for pattern in allow_patterns))
+        wanted = (one for one in names if any(Path(one).match(pattern) for pattern in allow_patterns))
+        asked[:] = [one for one in wanted if not any(Path(one).match(pattern) for pattern in ignore_patterns)]
         return tmp_path
 
     monkeypatch.setattr(contents, "snapshot_download", snapshot_download)
     assert contents.resolve_source("user/model") == tmp_path
     assert asked == ["config.json", "model.safetensors", "chat_template.jinja"]
+    assert contents.resolve_source("user/model", weights=False) == tmp_path
+    assert asked == ["config.json", "chat_template.jinja"]
 
 
 def test_the_base_of_an_adapter_is_resolved_once(sound, monkeypatch, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -107,7 +108,7 @@ def test_what_an_adapter_lacks(adapters, tmp_path, changes, name, status, detail
 
 
 def test_an_adapter_without_peft_says_what_to_install(adapters, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "peft", None)
     [finding] = [
         one for one in loading_check.check_loading(ModelFolder.read(adapters / "adapter")) if one.name == "loads"
     ]

@@ -186,7 +186,7 @@ def test_only_the_classes_of_a_model_load_it_elsewhere(folder):
 def test_no_kernel_of_the_hub_is_loaded(folder, trace, spoil):
     name = spoil(folder, trace)
     with pytest.raises(
-        InputError, match=rf"model asks for code of the Hub \(.*{re.escape(name)}.*, which is never run"
+        InputError, match=rf"model asks for code from the Hub \(.*{re.escape(name)}.*, which is never run"
     ):
         load(folder)
 
@@ -194,7 +194,7 @@ def test_no_kernel_of_the_hub_is_loaded(folder, trace, spoil):
 def test_no_kernel_is_loaded_out_of_another_file_of_settings(folder, trace):
     another_config(folder, trace)
     edit(folder / "config.4.0.0.json", attn_implementation="someone/kernel")
-    with pytest.raises(InputError, match=r"code of the Hub \(attention someone/kernel\)"):
+    with pytest.raises(InputError, match=r"code from the Hub \(attention someone/kernel\)"):
         load(folder)
 
 

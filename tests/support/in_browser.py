@@ -87,6 +87,22 @@ class Page:
         hacked = self.browser.execute_script("return window.hacked")
         return hacked is None and "Error" not in shown and "Not done" not in shown
 
+    def low_contrast(self) -> list[str]:
+        """The texts that are hard to read on what is behind them."""
+        return self.browser.execute_script((Path(__file__).parent / "contrast.js").read_text(encoding="utf-8"))
+
+    def nameless(self) -> list[str]:
+        """What can be clicked or typed into and tells a screen reader no name."""
+        kinds = ("button", "input", "textarea", "a", "[role=button]", "[role=img]", "progress")
+        shown = [one for one in self.all(", ".join(kinds)) if one.is_displayed()]
+        hidden = "return arguments[0].closest('[aria-hidden=true]') !== null"
+        nameless = [one for one in shown if not one.accessible_name]
+        return [one.get_attribute("outerHTML") for one in nameless if not self.browser.execute_script(hidden, one)]
+
+    def wide(self) -> bool:
+        """Whether the page scrolls sideways."""
+        return self.browser.execute_script("return document.documentElement.scrollWidth > window.innerWidth")
+
     def picture(self, name: str):
         """Pictures at both sizes, on neither of which the page is too wide."""
         for device, size in {"desktop": DESKTOP, "phone": PHONE}.items():
@@ -94,4 +110,4 @@ class Page:
             time.sleep(0.5)  # the lay-out moves
             shot = self.browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
             (self.folder / f"{name}-{device}.png").write_bytes(base64.b64decode(shot["data"]))
-            assert self.browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
+            assert not self.wide()

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from hf_gpt_scratch.training import configs
+from hf_gpt_scratch.training import configs, job_help, spam
 from hf_gpt_scratch.training.arguments import ScratchTrainingArguments, parse_yaml_and_args
 from hf_gpt_scratch.utils.errors import InputError, UsageError
+from hf_gpt_scratch.utils.result_card import Metric, ResultCard
+from support.commands import run_command
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "training" / "configs"
@@ -58,15 +60,16 @@ def test_every_shipped_config_has_a_name_and_is_in_the_wheel():
         (["cpu_tiny"], InputError, "no config cpu_tiny; .* colab_t4, cpu_small, gpt2_small, transfer"),
         (["nowhere.yaml"], InputError, "nowhere.yaml cannot be read"),
         (["cpu_small", "--config", "transfer"], UsageError, "two configs"),
-        (["--config"], UsageError, "wants the name"),
+        (["--config"], UsageError, "needs the name"),
         (["cpu_small", "--data_file", "nosuch.tsv"], InputError, "The data file nosuch.tsv does not exist"),
         (["cpu_small", "--data_file=nosuch.tsv"], InputError, "The data file nosuch.tsv does not exist"),
-        (["--data_file", "--protocol", "book"], UsageError, "--data_file wants a value"),
-        (["cpu_small", "--data_file="], UsageError, "--data_file wants a value"),
-        (["--model_name_or_path"], UsageError, "--model_name_or_path wants a value"),
+        (["--data_file", "--protocol", "book"], UsageError, "--data_file needs a value"),
+        (["cpu_small", "--data_file="], UsageError, "--data_file needs a value"),
+        (["--model_name_or_path"], UsageError, "--model_name_or_path needs a value"),
         (["cpu_small", "--model_name_or_path", "./nosuch"], InputError, "no folder ./nosuch; .*--model_name_or_path"),
         (["cpu_small", "--data_file", str(MESSAGES), "--dataset_name", "x"], UsageError, "not both"),
-        (["cpu_small", "--learnin_rate", "1"], UsageError, "no option --learnin_rate"),
+        (["cpu_small", "--learnin_rate", "1"], UsageError, "no option --learnin_rate .did you mean --learning_rate"),
+        (["cpu_small", "--max-step", "3"], UsageError, "no option --max_step .did you mean --max_steps"),
         (["cpu_small"], UsageError, "--output_dir"),
     ],
 )
@@ -94,6 +97,87 @@ def test_the_help_ends_with_an_example_whose_words_are_right(job):
     start = f"Example: hf-gpt-scratch train {job} "
     assert example.startswith(start)
     configs.check_words(example.removeprefix(start).split(), job)
+
+
+@pytest.mark.parametrize("job", ["pretrain", "spam", "instruct"])
+def test_the_short_help_says_what_the_parser_says(job, capsys):
+    """It is read from the source of the dataclasses, and lists the job's own options first."""
+    parser = importlib.import_module(f"hf_gpt_scratch.training.{job}").make_parser()
+    with pytest.raises(SystemExit, match="0"):
+        run_command("train", job, "--help")
+    text = capsys.readouterr().out
+    words = " ".join(text.split())
+    shown = re.findall(r"^  --(\w+) X", text, re.MULTILINE)
+    own, theirs = ([field.name for field in fields(kind)] for kind in parser.dataclass_types)
+    assert sorted(shown[: len(own)]) == sorted(own) and set(shown[len(own) :]) < set(theirs)
+    assert len(text.splitlines()) < 150 and f"other {len(set(theirs) - set(shown))} TrainingArguments" in words
+    for action in parser._actions:
+        if action.dest in shown and action.dest not in job_help.COMMON and action.option_strings[0][:5] != "--no_":
+            default = str(action.default).lower() if isinstance(action.default, bool) else str(action.default)
+            tail = "" if action.default is None or "default" in action.help else f" (default: {default})"
+            assert f"--{action.dest} X {action.help.rstrip('.')}{tail}." in words, action.dest
+        elif action.dest in job_help.COMMON and action.default not in (None, -1):
+            default = getattr(action.default, "value", action.default)
+            default = str(default).lower() if isinstance(default, bool) else default
+            assert f"{job_help.COMMON[action.dest].rstrip('.')} (default: {default})." in words, action.dest
+    start = f"Example: hf-gpt-scratch train {job} "
+    assert text.splitlines()[-1].startswith(start)
+
+
+def test_all_options_are_listed_on_demand(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        run_command("train", "spam", "--help-all")
+    text = capsys.readouterr().out
+    assert all(f"--{name}" in text for name in configs.option_names("spam"))
+
+
+def make_run(folder: Path, name: str) -> Path:
+    """A folder that holds what the name says."""
+    folder.mkdir()
+    if name == "a result card":
+        card = ResultCard(
+            "a task", "a protocol", [{"source": "x", "sha256": "ab"}], {"x": Metric(1.0)}, "a command", {}
+        )
+        card.write(folder, "spam")
+    elif name.startswith("checkpoint"):
+        (folder / name).mkdir()
+    else:
+        (folder / name).write_text("{}")
+    return folder
+
+
+HELD = ["config.json", "adapter_config.json", "metrics.json", "a result card", "checkpoint-10"]
+
+
+@pytest.mark.parametrize("held", HELD)
+def test_a_run_is_not_replaced_unasked(held, tmp_path):
+    folder = make_run(tmp_path / "out", held)
+    words = ["cpu_small", "--data_file", str(MESSAGES), "--output_dir", str(folder)]
+    with pytest.raises(InputError, match=r"out (already )?holds .*--overwrite_output_dir true.*\.$") as refusal:
+        configs.check_words(words, "spam")
+    assert ("--resume_from_checkpoint true" in str(refusal.value)) == held.startswith("checkpoint")
+    with pytest.raises(InputError, match="--overwrite_output_dir"):
+        spam.main([*words, "--use_cpu", "true"])
+    for option in ("--overwrite_output_dir", "--overwrite_output_dir=true", "--resume_from_checkpoint=true"):
+        configs.check_words([*words, option], "spam")
+    with pytest.raises(UsageError, match="not both"):
+        configs.check_words([*words, "--overwrite_output_dir", "true", "--resume_from_checkpoint", "true"], "spam")
+    with pytest.raises(
+        InputError, match="--overwrite_output_dir"
+    ):  # another run's checkpoint does not make it this one
+        configs.check_words([*words, "--resume_from_checkpoint", str(tmp_path / "other" / "checkpoint-5")], "spam")
+
+
+def test_what_is_no_run_may_lie_in_the_folder(tmp_path):
+    for name in ("notes.txt", "results.json", "checkpoint-best"):
+        make_run(tmp_path / name, name)
+        configs.require_free(tmp_path / name, overwrite=False, resume=None)
+    configs.require_free(tmp_path / "absent", overwrite=False, resume="false")
+
+
+def test_a_model_is_not_trained_into_its_own_folder(tmp_path):
+    with pytest.raises(UsageError, match="is the model to start from; choose another --output_dir"):
+        configs.require_free(tmp_path, overwrite=True, resume=None, base=f"{tmp_path}/../{tmp_path.name}")
 
 
 WRONG = [["--data_file", "nosuch"], ["--nosuch", "1"], ["nosuch"]]

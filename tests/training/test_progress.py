@@ -53,27 +53,34 @@ def check(out: str, folder: Path, lines: int) -> None:
     header, *rows = out.splitlines()
     assert header.split()[:3] == ["step", "epoch", "loss"] and len(rows) == 3 + lines, out
     assert [row.split()[0] for row in rows[:3]] == ["1", "2", "3"]
-    assert rows[-1].endswith(f"are in {folder / 'out'}.")
+    assert rows[-2].startswith(f"Wrote {folder / 'out'} (the model, ") and rows[-3] == ""
+    assert rows[-1].startswith("Next: hf-gpt-scratch ") and str(folder / "out") in rows[-1]
     assert not re.search(r"[{}]|%\||warning", out, re.IGNORECASE), out
 
 
-def test_a_run_prints_no_line_of_a_library_and_says_what_it_will_delete(tmp_path, capfd):
+def test_a_run_prints_no_line_of_a_library_and_replaces_another_only_when_told(tmp_path, capfd):
     argv = words(tmp_path, "--data_file", DATA / "messages.tsv")
     command = [sys.executable, "-m", "hf_gpt_scratch_cli", "train", "spam", *argv]
     run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert run.returncode == 0 and run.stderr == "", run.stderr
-    check(run.stdout, tmp_path, lines=5)
+    check(run.stdout, tmp_path, lines=8)
+    before = (tmp_path / "out" / "model.safetensors").read_bytes()
+    again = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert again.returncode == 1 and again.stderr.count("\n") == 1 and "--overwrite_output_dir true" in again.stderr
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == before
+    argv += ["--overwrite_output_dir", "true", "--seed", "5"]
     spam.main([*argv, "--verbose", "true", "--disable_tqdm", "true"])
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() != before
     again = capfd.readouterr()
     assert "{'loss': " in again.out and "epoch      loss" not in again.out
-    assert "note: " in again.err and "metrics.json, results/spam.json will be deleted" in again.err
+    assert "note: " in again.err and "is deleted: metrics.json, results/spam.json" in again.err
 
 
 @pytest.mark.parametrize(
     ("job", "data", "options", "lines"),
     [
-        (pretrain, "story.txt", ["--sample_every", 0], 4),
-        (instruct, "instructions.json", ["--answered_rows", 2, "--max_new_tokens", 2], 6),
+        (pretrain, "story.txt", ["--sample_every", 0], 7),
+        (instruct, "instructions.json", ["--answered_rows", 2, "--max_new_tokens", 2], 11),
     ],
     ids=["pretrain", "instruct"],
 )
@@ -82,3 +89,13 @@ def test_so_do_the_other_jobs(job, data, options, lines, tmp_path, capfd):
     out, err = capfd.readouterr()
     check(out, tmp_path, lines)
     assert err == ""
+
+
+def test_samples_stand_apart_from_the_table_below_its_header(tmp_path, capfd):
+    pretrain.main(words(tmp_path, "--data_file", DATA / "story.txt", "--sample_every", 2, "--sample_tokens", 3))
+    header, *rows = capfd.readouterr().out.split("\n\n")[0].splitlines()
+    assert header.split()[0] == "step"
+    samples = [row.strip() for row in rows if row.startswith(" " * 9)]
+    assert [sample.split(":")[0] for sample in samples] == ["| step 0", "| step 2", "| step 3"]
+    assert all("Every effort moves you" in sample for sample in samples)
+    assert [row.split()[0] for row in rows if not row.startswith(" " * 9)] == ["1", "2", "3"]

@@ -1,4 +1,4 @@
-"""The command that a run records, and what it says beforehand that it will delete."""
+"""The command that a run records, and what it removes of the run that it replaces."""
 
 import runpy
 import sys
@@ -7,10 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from hf_gpt_scratch.model_folder.saving import replace_model
 from hf_gpt_scratch.training.pretrain import make_parser
 from hf_gpt_scratch.training.run_record import Run
-from hf_gpt_scratch.utils.result_card import Metric, ResultCard
 
 SCRIPTS = {"pretrain": "pretrain", "finetune_spam": "spam", "finetune_instruct": "instruct"}
 
@@ -50,16 +48,46 @@ def test_the_command_line_passes_it_on(monkeypatch):
     assert started == [(words, "training/pretrain.py"), (words, None)]
 
 
-def test_what_is_announced_is_what_is_deleted(tmp_path, capsys):
-    out, new = tmp_path / "out", tmp_path / "new"
-    new.mkdir()
-    card = ResultCard(
-        "a task", "a protocol", [{"source": "a file", "sha256": "ab"}], {"x": Metric(1.0)}, "a command", {}
-    )
-    card.write(out, "spam")
-    (out / "results" / "mine.json").write_text("[1, 2]")  # no result card
-    (out / "metrics.json").write_text("{}")
-    Run.warn_of_deletions(SimpleNamespace(output_dir=out, training_args=SimpleNamespace(process_index=0)))
-    assert "in its place, metrics.json, results/spam.json will be deleted" in capsys.readouterr().err
-    assert replace_model(new, out) == ["metrics.json", "results/spam.json"]
-    assert [path.name for path in (out / "results").iterdir()] == ["mine.json"]
+def test_a_run_that_replaces_another_removes_its_checkpoints_and_outputs(tmp_path):
+    for name in ("checkpoint-5", "checkpoint-10", "checkpoint-10-copy", "plots"):
+        (tmp_path / name).mkdir()
+    for name in ("config.json", "predictions.csv", "samples.jsonl", "notes.txt"):
+        (tmp_path / name).write_text("{}")
+    Run.remove_earlier_run(SimpleNamespace(output_dir=tmp_path))
+    # The model stays until the new one is whole.
+    left = ["checkpoint-10-copy", "config.json", "notes.txt", "plots"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == left
+
+
+def test_a_record_holds_no_path_of_the_machine(tmp_path, monkeypatch):
+    project = tmp_path / "project"
+    for folder in ("data", "runs/small"):
+        (project / folder).mkdir(parents=True)
+    (project / "data" / "story.txt").write_text("x")
+    monkeypatch.chdir(project)
+    words = ["--data_file", str(project / "data/story.txt"), f"--model_name_or_path={project}/runs/small"]
+    run = Run("pretrain", make_parser(), [*words, "--output_dir", str(project / "runs/new"), "--use_cpu", "true"])
+    facts = run.facts(source=str(project / "data/story.txt"), sha256="ab")
+    assert facts["data"] == {
+        "source": "story.txt", "sha256": "ab", "file": "../../data/story.txt", "dataset": None
+    }  # fmt: skip
+    assert facts["base_model"] == "../small" and str(project) not in str(facts)
+    assert "--data_file data/story.txt --model_name_or_path=runs/small --output_dir runs/new" in facts["command"]
+    assert run.relative("user/base") == "user/base" and run.relative(None) is None
+
+
+def test_a_folder_behind_a_link_finds_its_data(tmp_path, monkeypatch):
+    (tmp_path / "disk" / "deep").mkdir(parents=True)
+    (tmp_path / "runs").symlink_to(tmp_path / "disk" / "deep")
+    (tmp_path / "story.txt").write_text("x")
+    monkeypatch.chdir(tmp_path)
+    run = Run("pretrain", make_parser(), ["--data_file", "story.txt", "--output_dir", "runs/new", "--use_cpu", "true"])
+    (tmp_path / "runs" / "new").mkdir()
+    assert (Path("runs/new") / run.facts(source="story.txt")["data"]["file"]).is_file()
+
+
+def test_a_run_ends_with_what_it_wrote_and_what_comes_next(tmp_path, capsys):
+    Run.say_what_is_there(SimpleNamespace(output_dir=tmp_path / "my run"), ("metrics.json", "plots/"), "chat")
+    wrote, following = capsys.readouterr().out.splitlines()[1:]
+    assert wrote == f"Wrote {tmp_path}/my run (the model, metrics.json, plots/)."
+    assert following == f"Next: hf-gpt-scratch chat '{tmp_path}/my run'"

@@ -29,7 +29,7 @@ def test_what_is_no_card_is_named(tmp_path):
     path = tmp_path / "card.json"
     for text in ("[]", "{}", '{"version": 1, "metrics": {}, "baselines": {}}', "not JSON"):
         path.write_text(text)
-        with pytest.raises(InputError, match="card.json is no result card"):
+        with pytest.raises(InputError, match="card.json is not a result card"):
             read_card(path)
     path.write_text('{"version": 2}')
     with pytest.raises(InputError, match="another version"):

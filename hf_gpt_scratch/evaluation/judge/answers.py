@@ -1,4 +1,4 @@
-"""What comes of a question to the judge: an answer, or why there is none."""
+"""The outcome of a question to the judge: an answer, or why it gave none."""
 
 from dataclasses import dataclass, field
 
@@ -13,7 +13,7 @@ class Answer:
 
 
 def whole_characters(text: str) -> str:
-    """`text` with a replacement character for each half of one (`"\\ud83d"` in JSON), which no file could hold."""
+    """`text` with a replacement character for each half of one (`"\\ud83d"` in JSON), which cannot be written."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
@@ -23,10 +23,10 @@ class NoAnswer(Exception):
 
     Attributes:
         retry: whether asking again may help.
-        fatal: whether every other question will fare the same.
+        fatal: whether every other question will fail too.
         status: of HTTP, where there is one.
         wait: the seconds that the server asks to wait.
-        late: whether the time for an answer was over.
+        late: whether the answer took too long.
     """
 
     def __init__(

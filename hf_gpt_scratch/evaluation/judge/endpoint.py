@@ -1,4 +1,4 @@
-"""A judge behind an OpenAI-compatible endpoint: its requests, what may go wrong with them, and when to give up."""
+"""A judge behind an OpenAI-compatible endpoint: its requests, their failures, and when to give up."""
 
 import json
 import os
@@ -42,7 +42,7 @@ class EndpointJudge:
         workers: requests at a time.
 
     Raises:
-        UsageError: when `base_url` is no address, or the key cannot be one.
+        UsageError: when `base_url` is not an address, or the key cannot be valid.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class EndpointJudge:
 
     def answers(self, tasks: Mapping[str, Task], is_known_to_work: bool) -> Iterator[tuple[str, Answer | NoAnswer]]:
         """
-        Yields the answer to each task, or why there is none, as they come, by the tasks' keys.
+        Yields the answer to each task, or why it has none, as they come, by the tasks' keys.
 
         Args:
             is_known_to_work: whether this judge has answered before; if not, the first failure ends the run.
@@ -174,13 +174,13 @@ class EndpointJudge:
             raise NoAnswer(message, retry=True, late=True) from error
         except httpx2.HTTPError as error:
             reason = self._for_people(one_line(error))
-            raise NoAnswer(f"broke off the connection ({reason})", retry=True) from error
+            raise NoAnswer(f"closed the connection ({reason})", retry=True) from error
 
     def _read(self, response: httpx2.Response) -> tuple[str, dict]:
         """The text of a chat completion, and its details."""
         output = _json(response)
         if not isinstance(output, Mapping):
-            raise _not_openai("answered something that is no JSON object")
+            raise _not_openai("did not answer with a JSON object")
         try:
             choice = output["choices"][0]
             text = _text(choice["message"]["content"])
@@ -195,8 +195,8 @@ class EndpointJudge:
     def _refusal(self, response: httpx2.Response) -> NoAnswer:
         status, said = response.status_code, self._for_people(_error_message(_json(response)))
         remedy = {
-            401: "; put its key into the environment as OPENAI_API_KEY (for Hugging Face's hosts, HF_TOKEN)",
-            403: "; check the key in the environment",
+            401: "; set the environment variable OPENAI_API_KEY (for Hugging Face's hosts HF_TOKEN)",
+            403: "; check the key in OPENAI_API_KEY or HF_TOKEN",
             404: "; check --model and --base-url, which usually ends in /v1",
         }.get(status, "")
         wait = response.headers.get("retry-after", "")
@@ -221,14 +221,14 @@ def _key(name: str) -> str | None:
     key = os.environ.get(name, "").strip()
     if not re.fullmatch("[!-~]*", key):
         raise UsageError(
-            f"The key in the environment's {name} holds a space, a line end or a character that is not ASCII, as no"
-            " key does; set it anew."
+            f"The key in the environment variable {name} contains a space, a line end or a non-ASCII character; set it"
+            " again."
         )
     return key or None
 
 
 def _text(content) -> str:
-    """What stands in a message: a text, or the texts of its parts; nothing where a model thought to the end."""
+    """The content of a message: a text, or the texts of its parts; empty where a model only reasoned."""
     if isinstance(content, list):
         texts = [part.get("text") for part in content if isinstance(part, Mapping)]
         content = "".join(text for text in texts if isinstance(text, str))
@@ -238,7 +238,7 @@ def _text(content) -> str:
 
 
 def _json(response: httpx2.Response):
-    """What a response holds as JSON, `None` where it is none."""
+    """What a response holds as JSON; `None` where it is not JSON."""
     try:
         return response.json()
     except (ValueError, RecursionError):
@@ -261,7 +261,7 @@ def _has_keys_of(text: str, schema: Mapping) -> bool:
 
 
 def _not_openai(what: str) -> NoAnswer:
-    return NoAnswer(f"{what}, so it is no OpenAI-compatible API; check --base-url, which usually ends in /v1")
+    return NoAnswer(f"{what}, so it is not an OpenAI-compatible API; check --base-url, which usually ends in /v1")
 
 
 def public_url(base_url: str) -> str:
@@ -269,7 +269,7 @@ def public_url(base_url: str) -> str:
     The address without a user's name, a password, a query or a fragment, any of which may be secret.
 
     Raises:
-        UsageError: when it is no http address.
+        UsageError: when it is not an http address.
     """
     try:
         parts = urlsplit(base_url)

@@ -1,4 +1,4 @@
-"""A judge in this process: a causal language model of which the probabilities of the answers are read."""
+"""A judge in this process: a causal language model whose probabilities of the possible answers are read."""
 
 import copy
 from collections.abc import Iterator, Mapping
@@ -113,7 +113,9 @@ class ModelJudge:
     def _answer(self, probabilities: list[float], mode: Mode, truncated: bool) -> Answer:
         mass = sum(probabilities)
         if not mass > 0:
-            raise InputError(f"The judge {self.name} gives no answer any probability, so its weights are damaged.")
+            raise InputError(
+                f"The judge {self.name} gives no answer any probability, so its weights are damaged; use another."
+            )
         expectation = sum(p * value for p, value in zip(probabilities, mode.choices.values())) / mass
         likeliest = max(zip(probabilities, mode.choices))[1]
         return Answer(likeliest, expectation, {"probability_mass": mass, "truncated": truncated})
@@ -128,11 +130,12 @@ class ModelJudge:
             )
         except Exception as error:  # a template may raise anything
             raise InputError(
-                f"The chat template of {self.name} takes no question alone ({one_line(error)})."
+                f"The chat template of {self.name} cannot be used with a question alone ({one_line(error)}); use"
+                " another judge."
             ) from None
         before, *after = text.split(PLACE)
         if len(after) != 1:
-            raise InputError(f"The chat template of {self.name} changes a question; take another judge.")
+            raise InputError(f"The chat template of {self.name} changes the question; use another judge.")
         return before, after[0]
 
     def _tokens(self, text: str, split_special_tokens: bool = False) -> list[int]:
@@ -153,13 +156,15 @@ class ModelJudge:
         space = "" if self.tokenizer.chat_template else " "
         rows = [self._tokens(f"{after}{space}{choice}") for choice in mode.choices]
         if any(row[: len(prompt)] != prompt for row in rows):
-            raise InputError(f"The tokenizer of {self.name} joins an answer with the text before it; take another.")
+            raise InputError(
+                f"The tokenizer of {self.name} merges an answer with the text before it; use another judge."
+            )
         shared = len(prompt)
         while all(len(row) > shared + 1 for row in rows) and len({row[shared] for row in rows}) == 1:
             shared += 1
         choices = {choice: tuple(row[shared:]) for choice, row in zip(mode.choices, rows)}
         if len(set(choices.values())) < len(choices):
-            raise InputError(f"The tokenizer of {self.name} writes different numbers alike; take another judge.")
+            raise InputError(f"The tokenizer of {self.name} encodes different numbers alike; use another judge.")
         return rows[0][len(prompt) : shared], choices
 
     def _encode(self, task: Task, before: str, after: str, room: int) -> tuple[list[int], bool]:
@@ -174,8 +179,8 @@ class ModelJudge:
         shortest = encode(task.cut(0))
         if len(shortest) > room:
             raise NoAnswer(
-                f"reads {self.limit} tokens and the question {task.instruction[:60]!r} takes {len(shortest)} before"
-                " any response: take a judge that reads more"
+                f"has a context of {self.limit} tokens, and the question {task.instruction[:60]!r} takes"
+                f" {len(shortest)} without any response; use a judge with a longer context"
             )
         kept, too_many = 0, max(map(len, task.responses))
         while too_many - kept > 1:
@@ -197,16 +202,18 @@ def _load(folder: ModelFolder, name: str) -> PreTrainedModel:
         return load_pretrained(GPTScratchForCausalLM, folder)
     if found := attention_kernels(folder.settings):
         named = ", ".join(sorted(found))
-        raise InputError(f"{name} asks for code of the Hub ({named}), which is never run; take another judge.")
+        raise InputError(f"{name} asks for code from the Hub ({named}), which is never run; use another judge.")
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             folder.path, dtype=torch.float32, local_files_only=True, trust_remote_code=False, output_loading_info=True
         )
     except Exception as error:  # safetensors, torch and transformers each have their own for damaged files
-        raise InputError(f"{name} cannot be loaded as a language model ({one_line(error)}).") from None
+        raise InputError(
+            f"{name} cannot be loaded as a language model ({one_line(error)}); use another judge."
+        ) from None
     if report["missing_keys"]:
         missing = ", ".join(sorted(report["missing_keys"])[:3])
-        raise InputError(f"{name} holds no whole language model: {missing} and perhaps more is missing.")
+        raise InputError(f"{name} is not a complete language model (it lacks {missing}); use another judge.")
     return model
 
 

@@ -1,12 +1,13 @@
 """What a judge's answers come to: items, numbers with intervals, a picture and a result card."""
 
 import os
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ...utils.provenance import ENVIRONMENT, json_sha256
+from ...utils.provenance import ENVIRONMENT, json_sha256, public_name
 from ...utils.result_card import Metric, ResultCard
 from ..intervals import bootstrap_mean, wilson
 from .answers import Answer, NoAnswer
@@ -16,23 +17,23 @@ TASKS = {"scores": "answers scored by a language model", "comparison": "answers 
 EDGES = list(range(0, 101, 10))
 WORST = 10
 SCORING = {
-    "score": "0 to 100; by a judge in process the expectation over the probabilities of 0 to 100 as its answer",
-    "interval": "of the mean, 95 %: percentiles of a bootstrap over the responses; null for fewer than two",
+    "score": "0 to 100; of a judge in process, the expectation over its probabilities of the answers 0 to 100",
+    "interval": "95 % interval of the mean: percentiles of a bootstrap over the responses; null for fewer than two",
     "histogram": "the number of scores from each edge up to the next, the last edge included",
-    "n_unparsed": "responses without a score because the judge's answer is unparsable; it is in items",
-    "n_failed": "responses that the judge gave no answer to",
+    "n_unparsed": "responses without a score because the judge's answer is unparsable; see items",
+    "n_failed": "responses that the judge did not answer",
 }
 COMPARING = {
-    "score": "what A gets for a question, 1, 0.5 for a tie or 0, averaged over both orders; by a judge in process the"
-    " expectation of that over the probabilities of A, B and tie as its answer",
-    "win_rate": "the mean of the scores, that of A; B's is 1 minus it",
-    "interval": "of the win rate, 95 %: Wilson's, wider than need be where there are ties; of a judge in process,"
-    " whose scores are no wins, percentiles of a bootstrap over the questions",
+    "score": "points of A for a question (1, 0.5 for a tie, 0), averaged over both orders; of a judge in process,"
+    " their expectation over its probabilities of the answers A, B and tie",
+    "win_rate": "mean score, that of A; B's is 1 minus it",
+    "interval": "95 % interval of the win rate: Wilson's, wider than necessary with ties; of a judge in process,"
+    " whose scores are not whole wins, percentiles of a bootstrap over the questions",
     "wins": "questions of which A gets more than 0.5 in both orders; losses: less in both; ties: all others",
     "consistency": "share of the questions for which both orders give the same winner, or both a tie",
-    "first_position_rate": "what the response that stands first gets on average; 0.5 for a judge without a bias to it",
-    "n_unparsed": "questions without a score because an answer is unparsable; it is in items",
-    "n_failed": "questions with an order that the judge gave no answer to",
+    "first_position_rate": "average points of the response shown first; 0.5 for a judge without position bias",
+    "n_unparsed": "questions without a score because an answer is unparsable; see items",
+    "n_failed": "questions with an order that the judge did not answer",
 }
 
 
@@ -129,20 +130,27 @@ def plot(result: dict, path: Path) -> None:
     """The histogram of the scores with their mean, or how often A wins, ties and loses."""
     from matplotlib.figure import Figure
 
-    from ..plots import save_figure
+    from ..plots import BLUE, GREY, VERMILION, save_figure
 
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axis = figure.subplots()
+    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    axis, judge = figure.subplots(), textwrap.fill(result.get("judge", {}).get("model") or "the judge", 50)
     if result["task"] == "comparison":
-        axis.bar(["A is better", "tie", "B is better"], [result[name] for name in ("wins", "ties", "losses")])
-        axis.set_ylabel("questions")
+        names = {"A is better": ("wins", BLUE), "tie": ("ties", GREY), "B is better": ("losses", VERMILION)}
+        counts, colours = [result[name] for name, _ in names.values()], [colour for _, colour in names.values()]
+        axis.bar_label(axis.bar(list(names), counts, color=colours))
+        axis.set(xlabel="verdict, the same in both orders of the answers", ylabel="questions")
+        said = "" if result["win_rate"] is None else f"\nwin rate of A {result['win_rate']:.1%}"
+        axis.set_title(f"A against B, judged by {judge}{said}", fontsize=11)
     else:
         edges, counts = result["histogram"]["edges"], result["histogram"]["counts"]
-        axis.bar(edges[:-1], counts, width=np.diff(edges), align="edge", edgecolor="white")
-        axis.set(xlabel="score", ylabel="responses", xlim=(0, 100))
+        axis.bar(edges[:-1], counts, width=np.diff(edges), align="edge", color=BLUE, edgecolor="white")
+        axis.set(xlabel="score (0: wrong, 100: correct and complete)", ylabel="responses", xlim=(0, 100), xticks=edges)
+        title = f"Scores given by {judge}"
         if result["mean"] is not None:
-            axis.axvline(result["mean"], color="tab:red", label=f"mean {result['mean']:.1f}")
-            axis.legend()
+            axis.axvline(result["mean"], color=VERMILION, linestyle="--")
+            title += f"\nmean {result['mean']:.1f} (dashed line)"
+        axis.set_title(title, fontsize=11)
+    axis.margins(y=0.1)
     axis.yaxis.get_major_locator().set_params(integer=True)
     save_figure(figure, path)
 
@@ -163,7 +171,7 @@ def make_card(result: dict, judge: str, folder: Path) -> ResultCard:
     return ResultCard(
         task=TASKS[result["task"]],
         protocol=f"judge {judge}, {'win rate of A, both orders' if is_comparison else 'mean of 0 to 100'}",
-        data=[questions, *({"source": one["file"], "sha256": one["sha256"]} for one in opponents)],
+        data=[questions, *({"source": public_name(one["file"]), "sha256": one["sha256"]} for one in opponents)],
         metrics={
             "win_rate" if is_comparison else "score": score,
             **{name: Metric(count / n, wilson(count, n), False) for name, count in shares.items()},

@@ -1,8 +1,8 @@
 """
-A judgement from beginning to end: where it may be written, the judge's answers to all questions, the files.
+A judgement from start to finish: where it may be written, the judge's answers to all questions, the files.
 
-Answers are kept as they come, in a file of JSON lines beside the output, under a hash of the judge's settings and the
-whole question: a stopped run continues there, and answers of another judge or to other texts are not mixed in.
+Answers are saved as they come, in a file of JSON lines next to the output, under a hash of the judge's settings and
+the whole question: a stopped run continues there, and answers of another judge or to other texts are not mixed in.
 """
 
 import json
@@ -34,14 +34,14 @@ def check_output(files: Sequence[Path], wanted: str | None) -> Path:
     if output.is_symlink():  # else its target would stay as it is, and the link go
         output = Path(os.path.realpath(output))
     if output.suffix != ".json":
-        raise UsageError(f"--output must be a folder or a name that ends in .json, not {output.name}.")
+        raise UsageError(f"--output must be an existing folder or a name that ends in .json, not {output.name}.")
     card, remedy = _card_of(output), "choose another --output"
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         for folder in {output.parent, card.parent if os.path.lexists(card.parent) else output.parent}:
             tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise InputError(f"No files can be made in {output.parent} ({error.strerror}); {remedy}.") from None
+        raise InputError(f"No file can be written in {output.parent} ({error.strerror}); {remedy}.") from None
     is_ours = "n_unparsed" in _read_object(output)
     for path, may_go in {
         output: is_ours,
@@ -49,9 +49,9 @@ def check_output(files: Sequence[Path], wanted: str | None) -> Path:
         card: _read_object(card).get("task") in TASKS.values(),
     }.items():
         if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
-            raise InputError(f"{path} is there already and is no regular file; {remedy}.")
+            raise InputError(f"{path} exists and is not a regular file; {remedy}.")
         if path.exists() and (not may_go or any(path.samefile(file) for file in files)):
-            raise InputError(f"{path} is there already and was not written by this command; {remedy} or delete it.")
+            raise InputError(f"{path} exists and was not written by this command; {remedy} or delete it.")
     return output
 
 
@@ -64,8 +64,8 @@ def check_same_judge(output: Path, judge, task: str) -> None:
     wanted = {**judge.identity, "task": task}
     if differing := [name for name in wanted if name != "max_tokens" and described.get(name) != wanted[name]]:
         raise InputError(
-            f"{output} holds the result of another judge or for another task (another {', '.join(differing)}); choose"
-            " another --output or delete it."
+            f"{output} holds the result of another judge or task (different {', '.join(differing)}); choose another"
+            " --output or delete it."
         )
 
 
@@ -124,7 +124,7 @@ def collect(judge, tasks: list[list[Task]], journal: Path) -> list[list]:
     outcomes = {key: answer for key, answer in _read_journal(journal).items() if key in by_key}
     waiting = {key: task for key, task in by_key.items() if key not in outcomes}
     if outcomes:
-        print(f"{len(outcomes)} of {len(by_key)} answers are there already.", file=sys.stderr)
+        print(f"{len(outcomes)} of {len(by_key)} answers are saved already.", file=sys.stderr)
     answered = len(outcomes)
     try:
         with (
@@ -140,7 +140,7 @@ def collect(judge, tasks: list[list[Task]], journal: Path) -> list[list]:
                     answered += 1
                 progress.update()
     except (InputError, KeyboardInterrupt) as error:
-        kept = f"{answered} of {len(by_key)} answers are kept, and the same command continues from there."
+        kept = f"{answered} of {len(by_key)} answers are saved, and the same command continues from there."
         if isinstance(error, InputError):
             raise InputError(f"{str(error).rstrip('.')}; {kept}" if answered else str(error)) from None
         print(f"\n{kept}", file=sys.stderr)

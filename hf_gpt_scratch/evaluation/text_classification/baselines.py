@@ -1,4 +1,4 @@
-"""The linear models every spam classifier has to be held against."""
+"""The linear models that every spam classifier is compared with."""
 
 from collections.abc import Iterable
 

@@ -1,5 +1,5 @@
 """
-Spam classifiers held against linear models on the same splits, with intervals for everything.
+Spam classifiers compared with linear models on the same splits, with intervals for everything.
 
 Each run is one of the grouped protocol, with a seed of its own; the linear models are trained here, on the same
 splits. The GPT is measured as it was trained: a calibration in its config is ignored, so that the numbers are the same
@@ -27,7 +27,7 @@ from ...classification.calibration import Calibration
 from ...data.sms_spam import leaked_rows, normalize
 from ...utils.errors import InputError, UsageError
 from ...utils.files import write_json, write_whole
-from ...utils.provenance import environment
+from ...utils.provenance import environment, public_name
 from ...utils.result_card import Metric, ResultCard
 from ..intervals import percentiles
 from ..metrics import (
@@ -84,7 +84,7 @@ def evaluate(run: SpamRun, group_numbers: Mapping[str, int]) -> Evaluated:
     probability = as_trained.of_log_odds(torch.from_numpy(log_odds(run.load_classifier(), test["text"]))).numpy()
     outcomes = {OURS: Outcome(probability > as_trained.threshold, probability)}
     for name, (to_fit, scores) in scores_by_model(CLASSIFIERS, train, validation, test).items():
-        # Scores are no probabilities; a logistic curve through the validation set makes them (Platt 1999).
+        # Decision values become probabilities by a logistic curve fitted to the validation set (Platt 1999).
         curve = LogisticRegression(C=1e6).fit(to_fit[:, None], validation["label"])
         outcomes[name] = Outcome(scores > 0, curve.predict_proba(scores[:, None])[:, 1])
     groups = np.array([group_numbers[normalize(text)] for text in test["text"]])
@@ -181,10 +181,13 @@ def open_runs(folders: Sequence[str], messages, protocol: str) -> list[SpamRun]:
     seen = {}
     for run in runs:
         if run.protocol != protocol:
-            raise InputError(f"{run.folder} was trained by the {run.protocol} protocol, not the {protocol} one.")
+            raise InputError(
+                f"{run.folder} was trained with --protocol {run.protocol}, not {protocol}; omit"
+                f" it{', or give it with --book' if protocol == 'grouped' else ''}."
+            )
         if run.split_seed in seen:
             raise InputError(
-                f"{seen[run.split_seed]} and {run.folder} have the same split; train with another --seed."
+                f"{seen[run.split_seed]} and {run.folder} have the same split; train one of them with another --seed."
             )
         seen[run.split_seed] = run.folder
     return runs
@@ -233,17 +236,19 @@ def benchmark(
         data_file, dataset_name: the messages, as for `load_messages`.
 
     Raises:
-        InputError: when there are less than two runs, a folder is none of a spam classifier, runs have the same
-            split or another protocol, or the messages are others than they were trained on.
+        InputError: when there are fewer than two runs, a folder is not that of a spam classifier, runs have the
+            same split or another protocol, or were trained on other messages.
     """
     if len(folders) < 2:
-        raise UsageError("Give at least two runs: one cannot tell how much the numbers depend on the split.")
+        raise UsageError(
+            "Give at least two runs, trained with different --seed: one does not show how much the split matters."
+        )
     messages = load_messages(folders[0], data_file, dataset_name)
     runs = open_runs(folders, messages, "grouped")
     books = open_runs([book], messages, "book") if book else []
     try_folder(output)  # before minutes of work
     background = {
-        "data": [{"source": messages.source, "sha256": messages.sha256}],
+        "data": [{"source": public_name(messages.source), "sha256": messages.sha256}],
         "command": command,
         "environment": environment(),
     }

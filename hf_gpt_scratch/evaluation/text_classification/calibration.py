@@ -3,6 +3,7 @@ Fits the probabilities and the threshold of a spam classifier to its validation 
 where `TextClassifier` finds them.
 """
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -16,10 +17,17 @@ from sklearn.metrics import log_loss
 from ...classification.calibration import Calibration
 from ...utils.errors import InputError, UsageError
 from ...utils.files import read_json_object, write_json
-from ...utils.provenance import environment
+from ...utils.provenance import environment, public_name
 from ...utils.result_card import Metric, ResultCard
 from ..intervals import CONFIDENCE, percentiles, posterior, wilson
-from ..metrics import accuracy_score, expected_calibration_error, f1_score, matthews_correlation, precision_score
+from ..metrics import (
+    BinaryClassification,
+    accuracy_score,
+    expected_calibration_error,
+    f1_score,
+    matthews_correlation,
+    precision_score,
+)
 from .runs import SpamRun, load_messages, log_odds, open_run
 
 BEFORE, AFTER = "as trained", "calibrated"
@@ -42,6 +50,32 @@ def fit_temperature(log_odds: np.ndarray, labels: Sequence[int]) -> float:
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
 
 
+class OutOfReach(InputError):
+    """
+    So few messages cannot promise such a precision.
+
+    Attributes:
+        reach: what they can promise at most, rounded down.
+    """
+
+    def __init__(self, precision: float, spam: int, ham: int, reach: float, needed: int):
+        digits = 100 if reach >= 0.01 else 10_000
+        self.reach = float(np.floor(digits * reach) / digits)
+        super().__init__(
+            f"A precision of {precision:g} cannot be promised from {spam} spam and {ham} ham validation messages, at"
+            f" most {self.reach:g}; it takes about {needed:,} ham messages without a mistake."
+        )
+
+
+def ham_needed(precision: float, caught: float, prevalence: float) -> int:
+    """
+    How many ham messages, none of them taken for spam, promise this precision where the share `caught` of spam is
+    caught: the upper bound of the share mistaken is then 1 - 0.05 ** (1 / n) (Clopper and Pearson 1934).
+    """
+    most_mistaken = min(prevalence * caught * (1 - precision) / (precision * (1 - prevalence)), 1 - 1e-9)
+    return int(np.ceil(np.log(1 - CONFIDENCE) / np.log1p(-most_mistaken)))
+
+
 def threshold_for_precision(
     probabilities: np.ndarray, labels: Sequence[int], precision: float, prevalence: float
 ) -> tuple[float, float]:
@@ -52,7 +86,7 @@ def threshold_for_precision(
     and Pearson 1934): a validation set has few mistakes to count.
 
     Raises:
-        InputError: when no threshold reaches it, saying what is within reach.
+        OutOfReach: when no threshold reaches it.
     """
     order = np.argsort(-probabilities)
     scores, is_spam = probabilities[order], np.asarray(labels, dtype=bool)[order]
@@ -65,10 +99,9 @@ def threshold_for_precision(
     at_least = hits / (hits + (1 - prevalence) * most_mistaken)
     reached = np.flatnonzero(at_least >= precision)
     if not len(reached):
-        raise InputError(
-            f"A precision of {precision:g} cannot be promised from {spam} spam and {ham} ham messages to validate on,"
-            f" at most {np.floor(1000 * at_least.max()) / 1000:g}: ask for less, or hold more messages out."
-        )
+        without_mistake = caught[mistaken == 0].max(initial=0) or caught[at_least.argmax()]
+        needed = ham_needed(precision, without_mistake, prevalence)
+        raise OutOfReach(precision, int(spam), int(ham), float(at_least.max()), needed)
     best = reached[np.argmax(caught[reached])]  # the first of the same recall, so the highest threshold
     row = last[best]
     following = scores[row + 1] if row + 1 < len(scores) else 0.0
@@ -95,13 +128,16 @@ def fit(
 
 
 def metrics_at(
-    threshold: float, probabilities: np.ndarray, labels: Sequence[int], prevalence: float
+    threshold: float, probabilities: np.ndarray, labels: Sequence[int], prevalence: float | None = None
 ) -> dict[str, Metric]:
     """
-    The numbers of a classifier with this threshold where the share `prevalence` of the messages is spam. Intervals
-    are for other messages of which the true shares of spam caught and ham mistaken are drawn.
+    The numbers of a classifier with this threshold: of the messages as they are, with the intervals of
+    `metrics.BinaryClassification` as everywhere; or as if the share `prevalence` of them were spam. Intervals are then
+    of numbers made of the shares of spam caught and ham mistaken, each drawn from its posterior.
     """
     labels = np.asarray(labels)
+    if prevalence is None:
+        return _as_they_are(threshold, probabilities, labels)
     spam, ham = int((labels == 1).sum()), int((labels == 0).sum())
     caught = int((probabilities[labels == 1] > threshold).sum())
     mistaken = int((probabilities[labels == 0] > threshold).sum())
@@ -131,6 +167,18 @@ def metrics_at(
     }
 
 
+def _as_they_are(threshold: float, probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Metric]:
+    said, ham = (probabilities > threshold).astype(int), int((labels == 0).sum())
+    found = BinaryClassification().compute(predictions=said, references=labels)
+    mistaken = found["confusion_matrix"][0][1]
+    names = ("f1", "precision", "recall", "mcc", "accuracy")
+    return {name: Metric(found[name], found["intervals"][name]) for name in names} | {
+        "false_positive_rate": Metric(mistaken / ham, wilson(mistaken, ham), higher_is_better=False),
+        "log_loss": Metric(float(log_loss(labels, probabilities)), higher_is_better=False),
+        "ece": Metric(expected_calibration_error(labels, probabilities), higher_is_better=False),
+    }
+
+
 def write(
     run: SpamRun, card: ResultCard, kept: Mapping, labels: Sequence[int], probabilities: Mapping[str, np.ndarray]
 ) -> None:
@@ -143,7 +191,9 @@ def write(
     config = run.folder / "config.json"
     calibrated = read_json_object(config) | {"calibration": kept}
     (run.folder / "plots").mkdir(exist_ok=True)
-    plot_reliability({name: (labels, p) for name, p in probabilities.items()}, run.folder / "plots/calibration.png")
+    title = f"Calibration on the {len(labels)} test messages"
+    models = {name: (labels, values) for name, values in probabilities.items()}
+    plot_reliability(models, run.folder / "plots/calibration.png", title)
     card.write(run.folder, "calibration")
     write_json(config, calibrated)
 
@@ -157,8 +207,9 @@ class Fitted:
         run: the model's run.
         calibration: as config.json keeps it.
         numbers: those of the test set, as trained and calibrated.
-        prevalence: the share of spam that all of it is for.
+        prevalence: the share of spam that it was fitted for.
         promised: the precision that the threshold keeps by the validation set, where one was asked for.
+        is_weighted: whether the numbers are as if the test set had that share of spam.
     """
 
     run: SpamRun
@@ -166,6 +217,7 @@ class Fitted:
     numbers: Mapping[str, Mapping[str, Metric]]
     prevalence: float
     promised: float | None
+    is_weighted: bool
 
 
 def calibrate(
@@ -183,14 +235,14 @@ def calibrate(
 
     Args:
         command: that does it again, for the card.
-        precision: that the threshold shall keep; without one it is 0.5.
+        precision: that the threshold must keep; without one it is 0.5.
         prevalence: the share of spam where it will be used; by default that of the validation set.
         data_file, dataset_name: the messages, as for `load_messages`.
         placement: that of `pretrained.place`.
 
     Raises:
-        InputError: when the folder is none of a spam classifier, the messages are others than it was trained on, or
-            no threshold has the precision.
+        InputError: when the folder is not that of a spam classifier, it was trained on other messages, or no
+            threshold has the precision.
     """
     if prevalence == 1 or precision == 1:
         raise UsageError("--precision and --prevalence must be below 1.")
@@ -198,9 +250,14 @@ def calibrate(
     run = open_run(folder, messages)
     classifier = run.load_classifier(**placement)
     validation, test = (run.splits[name] for name in ("validation", "test"))
-    prevalence = float(np.mean(validation["label"])) if prevalence is None else prevalence
+    share = float(np.mean(validation["label"])) if prevalence is None else prevalence
     scores = log_odds(classifier, validation["text"])
-    calibration, promised = fit(scores, validation["label"], prevalence, precision)
+    try:
+        calibration, promised = fit(scores, validation["label"], share, precision)
+    except OutOfReach as error:
+        same = "" if prevalence is None else f" --prevalence {prevalence:g}"
+        instead = f"hf-gpt-scratch calibrate {shlex.quote(str(folder))}{same} --precision {error.reach:g}"
+        raise InputError(f"{str(error).rstrip('.')}. Try `{instead}`, or train on more messages.") from None
 
     scores = torch.from_numpy(log_odds(classifier, test["text"]))
     stages = {BEFORE: Calibration(), AFTER: calibration}
@@ -209,10 +266,10 @@ def calibrate(
         name: metrics_at(stage.threshold, probabilities[name], test["label"], prevalence)
         for name, stage in stages.items()
     }
-    data = [{"source": messages.source, "sha256": messages.sha256}]
-    fitted = Fitted(run, calibration, numbers, prevalence, promised)
+    data = [{"source": public_name(messages.source), "sha256": messages.sha256}]
+    fitted = Fitted(run, calibration, numbers, share, promised, is_weighted=prevalence is not None)
     card = make_card(fitted, precision, data=data, command=command, environment=environment())
-    kept = asdict(calibration) | {"prevalence": prevalence, "precision": precision}
+    kept = asdict(calibration) | {"prevalence": share, "precision": precision}
     write(run, card, kept, test["label"], probabilities)
     return fitted
 
@@ -223,12 +280,13 @@ def make_card(fitted: Fitted, precision: float | None, **background) -> ResultCa
     return ResultCard(
         task="SMS spam calibration",
         protocol=f"{run.protocol} split {run.split_seed}, fitted on the {sizes['validation']} messages of the"
-        f" validation set, measured on the {sizes['test']} of the test set, as if {fitted.prevalence:.1%} of them were"
-        f" spam{f'; for a precision of at least {precision:g}' if precision else ''}",
+        f" validation set, measured on the {sizes['test']} of the test set"
+        + (f", as if {fitted.prevalence:.1%} of them were spam" if fitted.is_weighted else "")
+        + (f"; for a precision of at least {precision:g}" if precision else ""),
         metrics=fitted.numbers[AFTER],
         baselines={BEFORE: fitted.numbers[BEFORE]},
         seeds=[run.split_seed],
-        # Those as trained, which the temperature and the shift turn into the calibrated ones.
+        # The probabilities as trained, which temperature and shift turn into the calibrated ones.
         predictions="predictions.csv" if (run.folder / "predictions.csv").is_file() else None,
         **background,
     )

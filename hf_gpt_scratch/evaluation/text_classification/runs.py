@@ -1,6 +1,7 @@
 """Runs of the spam job, opened again: the same split of the same messages, and the model's log-odds."""
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,27 +34,36 @@ class SpamRun:
 
 def load_messages(folder: str | os.PathLike, data_file: str | None, dataset_name: str | None) -> sms_spam.Messages:
     """
-    The messages that are named, or else those that the run in `folder` was trained on: the local file that it read, or
-    the download.
+    The given messages, or else those that the run in `folder` was trained on: the local file that it read, its Hub
+    data set, or the download.
 
     Raises:
         InputError: when there is no such run, or the messages cannot be read.
     """
-    source = read_metrics(folder)["data"].get("source")
-    if not (data_file or dataset_name) and source and Path(source).is_file():
-        data_file = source
+    if not (data_file or dataset_name):
+        metrics = read_metrics(folder)
+        data, typed = metrics["data"], re.search(r" --data[_-]file[ =](\S+)", metrics.get("command") or "")
+        places = [Path(folder) / (data.get("file") or ""), Path(data.get("source") or "")]  # the latter in older runs
+        places += [Path(typed[1])] if typed else []  # where the run was moved, but not its data
+        data_file = next((path for path in places if path.is_file()), None)
+        dataset_name = None if data_file else data.get("dataset")
+        if data.get("file") and not data_file:
+            raise InputError(
+                f"The messages that {folder} was trained on are not at {places[0]} any more; give --data_file."
+            )
     return sms_spam.load_messages(data_file, dataset_name)
 
 
 def read_metrics(folder: str | os.PathLike) -> dict:
-    """What the spam job measured; raises `InputError` when it did not write this folder."""
+    """What the spam job measured; raises `InputError` when another command wrote this folder."""
     require_folder(folder)
     try:
         metrics = read_json_object(Path(folder) / "metrics.json")
-        _ = metrics["protocol"], metrics["data"]["sha256"], metrics["split_seed"]  # no run of that job lacks these
+        _ = metrics["protocol"], metrics["data"]["sha256"], metrics["split_seed"]  # every run of that job has these
     except (InputError, KeyError, TypeError):
         raise InputError(
-            f"{folder} has no metrics.json that tells the split; train it again by `hf-gpt-scratch train spam`."
+            f"{folder} has no metrics.json that says how its messages were split; give an output folder of"
+            " `hf-gpt-scratch train spam`."
         ) from None
     return metrics
 
@@ -63,12 +73,13 @@ def open_run(folder: str | os.PathLike, messages: sms_spam.Messages) -> SpamRun:
     Opens the output folder of the spam job, but not yet its model.
 
     Raises:
-        InputError: when it is none, or the run read other messages: measured on those, the numbers would be of
-            messages that it was trained on.
+        InputError: when it is not one, or was trained on other messages: the test set would hold some of them.
     """
     metrics = read_metrics(folder)
     if metrics["data"]["sha256"] != messages.sha256:
-        raise InputError(f"{folder} was trained on other messages than those of {messages.source}.")
+        raise InputError(
+            f"{folder} was trained on other messages than those of {messages.source}; give them with --data_file."
+        )
     protocol, split_seed = metrics["protocol"], metrics["split_seed"]
     return SpamRun(Path(folder), protocol, split_seed, sms_spam.split(messages, protocol, split_seed))
 

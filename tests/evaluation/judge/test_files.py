@@ -136,11 +136,11 @@ def test_outputs_that_are_no_plain_files(run, responses, tmp_path):
     with judge_server(number_in_response) as server:
         for output in (pipe, loop):
             status, _, err = run(responses, *endpoint(server, "--output", output))
-            assert status == 1 and "no regular file; choose another --output" in one_sentence(err)
+            assert status == 1 and "not a regular file; choose another --output" in one_sentence(err)
         status, _, err = run(responses, *endpoint(server, "--output", responses / "judge.json"))
         assert status == 1 and "choose another --output" in one_sentence(err)
         status, _, err = run(responses, *endpoint(server, "--output", "/proc/judge.json"))
-        assert status == 1 and "No files can be made in /proc" in one_sentence(err) and "another --output" in err
+        assert status == 1 and "No file can be written in /proc" in one_sentence(err) and "another --output" in err
         assert server.requests == []
         link, target = tmp_path / "link.json", tmp_path / "elsewhere" / "target.json"
         link.symlink_to(target)

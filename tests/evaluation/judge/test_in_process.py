@@ -111,7 +111,7 @@ def test_the_command_judges_in_process(run, folder, tmp_path):
     logging.enable_progress_bar()
     status, out, err = run(path, "--judge-model", folder)
     assert (status, err) == (0, "Using cpu, float32.\n") and "Mean score" in out and "1 prompt was too long" in out
-    assert "have a probability of" in out
+    assert "of its probability" in out
     card = read_card(path.parent / "results" / "judge.json")
     assert card.protocol.startswith("judge in process, ") and 0 < card.metrics["probability_mass"].value < 1
     result = result_of(path)
@@ -186,8 +186,8 @@ def test_a_chat_template_that_raises_or_changes_the_question(run, folder, tmp_pa
     path = write(tmp_path / "responses.json", rows(["one"]))
     for template, reason in (
         ("{{ raise_exception('Only with a system message.') }}", "Only with a system message"),
-        ("{{ messages[0]['content'] + 3 }}", "takes no question alone"),
-        ("Hello.", "changes a question"),
+        ("{{ messages[0]['content'] + 3 }}", "cannot be used with a question alone"),
+        ("Hello.", "changes the question"),
     ):
         (folder / "chat_template.jinja").write_text(template)
         status, _, err = run(path, "--judge-model", folder)
@@ -198,14 +198,20 @@ def test_a_question_too_long_for_the_judge(run, tmp_path):
     folder = save_model(tmp_path / "model", positions=64)
     path = write(tmp_path / "responses.json", rows(["one"]))
     status, _, err = run(path, "--judge-model", folder)
-    assert status == 1 and "reads 64 tokens and the question" in err and not (tmp_path / "judge.json").exists()
+    assert (
+        status == 1
+        and "has a context of 64 tokens, and the question" in err
+        and not (tmp_path / "judge.json").exists()
+    )
 
 
 def test_a_question_too_long_among_others_is_counted(run, folder, tmp_path):
     path = write(tmp_path / "responses.json", [*rows(["one", "two"]), {**rows(["three"])[0], "instruction": LONG}])
     status, _, err = run(path, "--judge-model", folder)
     result = json.loads((tmp_path / "judge.json").read_text())
-    assert (result["n_scored"], result["n_failed"]) == (2, 1) and "reads 768 tokens" in result["items"][2]["error"]
+    assert (result["n_scored"], result["n_failed"]) == (2, 1) and "a context of 768 tokens" in result["items"][2][
+        "error"
+    ]
     assert not list(tmp_path.glob("*.partial.jsonl"))
     assert status == 1 and "1 of 3 could not be judged" in err
     card = read_card(tmp_path / "results" / "judge.json")
@@ -227,7 +233,7 @@ def test_what_is_no_judge(run, tmp_path, folder, tiny_config):
     for judge, reason in (
         (tmp_path / "none", "There is no file or folder"),
         (nothing, "no config.json"),
-        (classifier, "GPTScratchForSequenceClassification"),
+        (classifier, "holds a classifier; give --judge-model a language model"),
         (no_tokenizer, "holds no tokenizer"),
         (headless, "lm_head.weight"),
     ):
@@ -265,7 +271,7 @@ def test_a_judge_takes_no_attention_from_the_hub(tmp_path):
     folder = save_model(tmp_path / "model", LlamaForCausalLM)
     settings = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(settings | {"_attn_implementation": "someone/kernel"}))
-    with pytest.raises(InputError, match=r"code of the Hub \(attention someone/kernel\), which is never run"):
+    with pytest.raises(InputError, match=r"code from the Hub \(attention someone/kernel\), which is never run"):
         ModelJudge(str(folder))
 
 

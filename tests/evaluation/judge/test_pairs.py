@@ -68,7 +68,7 @@ def test_comparison(run, two_files):
     assert (first["model_response_a"], first["model_response_b"]) == ("long answer", "short")
     assert [json.loads(order["answer"])["winner"] for order in first["orders"]] == ["A", "B"]
     assert result["worst"][0]["model_response_a"] == "x"
-    assert "A gets 70.0% (" in out and "Wins in both orders: A 3, B 1, neither 1." in out
+    assert "Win rate of A: 70.0% (" in out and "Wins in both orders: A 3, B 1, neither 1." in out
     with Image.open(two_files[0].with_name("judge.png")) as picture:
         assert picture.format == "PNG"
 
@@ -115,9 +115,9 @@ def test_the_result_of_another_judge_stays(run, two_files):
         before = a.with_name("judge.json").read_bytes()
         server.requests.clear()
         for args, difference in (
-            ((a, "--base-url", server.url, "--model", "tiny"), "another model"),
-            ((a, *endpoint(server, "--seed", 1)), "another seed"),
-            ((a, b, *endpoint(server)), "another task"),
+            ((a, "--base-url", server.url, "--model", "tiny"), "different model"),
+            ((a, *endpoint(server, "--seed", 1)), "different seed"),
+            ((a, b, *endpoint(server)), "different task"),
         ):
             status, _, err = run(*args)
             assert status == 1 and difference in one_sentence(err) and "choose another --output" in err

@@ -66,12 +66,12 @@ def test_a_run_whose_server_stops_answering_goes_on_later(run, tmp_path, after):
     options = ("--workers", 1, "--retries", 1)
     with judge_server(behave) as server:
         status, _, err = run(responses, *endpoint(server, *options))
-        assert status == 1 and "4 of 20 answers are kept" in one_sentence(err)
+        assert status == 1 and "4 of 20 answers are saved" in one_sentence(err)
         assert not responses.with_name("judge.json").exists()
         assert len(server.requests) <= 4 + 2 * judges.PATIENCE  # it did not try all others in vain
         server.behave, asked = number_in_response, len(server.requests)
         status, _, err = run(responses, *endpoint(server, *options))
-        assert status == 0 and "4 of 20 answers are there already" in err
+        assert status == 0 and "4 of 20 answers are saved already" in err
         assert len(server.requests) == asked + 16
     assert [item["score"] for item in result_of(responses)["items"]] == list(range(20))
 
@@ -139,10 +139,10 @@ def test_ctrl_c_ends_at_once_and_keeps_the_answers(run, responses):
     with judge_server(behave) as server:
         start = time.monotonic()
         status, _, err = run(responses, *endpoint(server, "--workers", 2))
-        assert status == 1 and "Interrupted" in err and "answers are kept" in err
+        assert status == 1 and "Interrupted" in err and "answers are saved" in err
         assert time.monotonic() - start < 15
         never.set()
-        kept = int(err.split(" of 6 answers are kept")[0].split()[-1])
+        kept = int(err.split(" of 6 answers are saved")[0].split()[-1])
         assert kept >= 2
         server.behave, asked = number_in_response, len(server.requests)
         assert run(responses, *endpoint(server))[0] == 0

@@ -163,16 +163,16 @@ NEVER_WORKS = {
     "500": (lambda body: error(500, "out of memory"), 6, "HTTP status 500 (out of memory)"),
     "overloaded": (lambda body: error(503, "busy", Retry_After="0"), 6, "HTTP status 503 (busy)"),
     "too many": (lambda body: error(429, "slow down"), 5, "HTTP status 429 (slow down)"),
-    "HTML": (lambda body: HTML, 1, "no JSON object, so it is no OpenAI-compatible API; check --base-url"),
+    "HTML": (lambda body: HTML, 1, "JSON object, so it is not an OpenAI-compatible API; check --base-url"),
     "HTML 502": (lambda body: Reply(HTML.body, 502, "text/html"), 6, "HTTP status 502"),
     "no such model": (lambda body: error(404, 'model "llama3" not found'), 2, "check --model and --base-url"),
     "no key": (lambda body: error(401, "no key"), 1, "OPENAI_API_KEY"),
-    "a JSON list": (lambda body: Reply(b"[1, 2]"), 1, "no JSON"),
+    "a JSON list": (lambda body: Reply(b"[1, 2]"), 1, "did not answer with a JSON object"),
     "an error that is a list": (lambda body: Reply(b"[1]", 500), 6, "HTTP status 500"),
-    "a list in a list in a...": (lambda body: Reply(b"[" * 100_000), 1, "no JSON"),
+    "a list in a list in a...": (lambda body: Reply(b"[" * 100_000), 1, "did not answer with a JSON object"),
     "an error that is one": (lambda body: Reply(b"[" * 100_000, 500), 6, "HTTP status 500"),
     "no choices": (lambda body: Reply(b'{"choices": []}'), 1, "JSON without choices"),
-    "a broken connection": (lambda body: Reply(b"", 0), 5, "broke off the connection"),
+    "a broken connection": (lambda body: Reply(b"", 0), 5, "closed the connection"),
 }
 
 

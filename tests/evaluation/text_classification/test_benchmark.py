@@ -230,9 +230,9 @@ def test_runs_that_cannot_be_compared_are_refused(spam_runs, spam_messages, tmp_
         run_command("benchmark", one, *data)
     with pytest.raises(InputError, match="have the same split"):
         run_command("benchmark", one, one, *data)
-    with pytest.raises(InputError, match="by the book protocol, not the grouped one"):
+    with pytest.raises(InputError, match="trained with --protocol book, not grouped"):
         run_command("benchmark", one, book, *data)
-    with pytest.raises(InputError, match="by the grouped protocol, not the book one"):
+    with pytest.raises(InputError, match="trained with --protocol grouped, not book"):
         run_command("benchmark", one, two, "--book", two, *data)
     assert not (tmp_path / "out").exists()
     (tmp_path / "file").touch()

@@ -1,6 +1,8 @@
 """Temperature and threshold, against their definitions, and the command on a model that was trained for it."""
 
 import json
+import re
+import shlex
 import shutil
 
 import numpy as np
@@ -14,10 +16,11 @@ from hf_gpt_scratch import GPTScratchConfig
 from hf_gpt_scratch.classification.calibration import Calibration
 from hf_gpt_scratch.classification.classifier import TextClassifier
 from hf_gpt_scratch.data.sms_spam import LABELS, load_messages, split
+from hf_gpt_scratch.evaluation.metrics import BinaryClassification
 from hf_gpt_scratch.evaluation.text_classification import calibration
 from hf_gpt_scratch.evaluation.text_classification.runs import log_odds
 from hf_gpt_scratch.utils.errors import InputError, UsageError
-from hf_gpt_scratch.utils.result_card import read_card
+from hf_gpt_scratch.utils.result_card import Metric, read_card
 from support.commands import run_command
 
 
@@ -87,6 +90,32 @@ def test_a_promise_that_the_data_cannot_carry_is_refused():
     scores, labels = draw(100, 0.15)
     with pytest.raises(InputError, match=r"0.999 cannot be promised from \d+ spam and \d+ ham .* at most 0\.\d"):
         calibration.threshold_for_precision(expit(scores), labels, 0.999, labels.mean())
+
+
+@pytest.mark.parametrize("precision", [0.8, 0.95, 0.99])
+def test_so_many_ham_messages_promise_a_precision_and_one_fewer_does_not(precision):
+    needed = calibration.ham_needed(precision, caught=0.9, prevalence=0.2)
+
+    def reached(ham: int) -> float:
+        most = binomtest(0, ham, alternative="less").proportion_ci(0.95, "exact").high
+        return 0.2 * 0.9 / (0.2 * 0.9 + 0.8 * most)
+
+    assert reached(needed) >= precision > reached(needed - 1)
+
+
+def test_numbers_of_the_messages_as_they_are_have_the_intervals_of_the_training():
+    """So that a report does not show two intervals for one number."""
+    scores, labels = draw(300, 0.2)
+    probabilities = expit(scores)
+    measured = calibration.metrics_at(0.5, probabilities, labels)
+    expected = BinaryClassification().compute(predictions=probabilities > 0.5, references=labels)
+    for name in ("f1", "precision", "recall", "mcc", "accuracy"):
+        assert measured[name] == Metric(expected[name], expected["intervals"][name]), name
+    weighted = calibration.metrics_at(0.5, probabilities, labels, labels.mean())
+    assert list(weighted) == list(measured)
+    for name, metric in weighted.items():
+        assert measured[name].value == pytest.approx(metric.value), name
+        assert measured[name].higher_is_better == metric.higher_is_better
 
 
 def test_numbers_are_those_of_the_stated_prevalence():
@@ -178,9 +207,30 @@ def test_the_messages_are_those_that_the_run_read(run, spam_messages):
     found = calibrate(str(run), "--precision", "0.6", "--prevalence", "0.2")
     assert found == calibrate(*options(run, spam_messages, "--precision", "0.6", "--prevalence", "0.2"))
     card = read_card(run / "results" / "calibration.json")
-    assert "; for a precision of at least 0.6" in card.protocol and card.data[0]["source"] == str(spam_messages)
+    assert "; for a precision of at least 0.6" in card.protocol and card.data[0]["source"] == spam_messages.name
     with pytest.raises(InputError, match="There is no folder"):
         calibrate(str(run / "none"))
+
+
+def test_the_messages_are_found_again_beside_the_run_or_asked_for(run, spam_messages, tmp_path):
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["data"]["source"] == spam_messages.name and str(tmp_path) not in json.dumps(metrics["data"])
+    older = metrics | {"data": {"source": str(spam_messages), "sha256": metrics["data"]["sha256"]}}
+    (run / "metrics.json").write_text(json.dumps(older))
+    calibrate(str(run))
+    moved = metrics | {"data": metrics["data"] | {"file": "../gone.tsv"}}
+    (run / "metrics.json").write_text(json.dumps(moved | {"command": f"train --data_file {spam_messages}"}))
+    calibrate(str(run))
+    (run / "metrics.json").write_text(json.dumps(moved | {"command": "train cpu_small"}))
+    with pytest.raises(InputError, match="are not at .*gone.tsv any more; give --data_file"):
+        calibrate(str(run))
+
+
+def test_a_language_model_is_sent_to_the_command_that_measures_it(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"architectures": ["GPTScratchForCausalLM"]}))
+    for words in (["calibrate", tmp_path], ["benchmark", tmp_path, tmp_path]):
+        with pytest.raises(InputError, match="holds a language model.* `hf-gpt-scratch evaluate .* --tasks wikitext`"):
+            run_command(*map(str, words))
 
 
 def test_a_promise_for_another_share_of_spam_holds_on_other_messages():
@@ -233,14 +283,19 @@ def test_what_cannot_be_calibrated_is_refused_and_nothing_changed(run, spam_mess
     config = (run / "config.json").read_bytes()
     with pytest.raises(UsageError, match="below 1"):
         calibrate(*options(run, spam_messages, "--precision", "1"))
-    with pytest.raises(InputError, match="cannot be promised"):
-        calibrate(*options(run, spam_messages, "--precision", "0.9999"))
+    with pytest.raises(InputError, match="cannot be promised.*Try `hf-gpt-scratch calibrate ") as refusal:
+        calibrate(*options(run, spam_messages, "--precision", "0.9999", "--prevalence", "0.3"))
+    instead = shlex.split(re.search("`hf-gpt-scratch calibrate (.*)`", str(refusal.value))[1])
+    assert instead[0] == str(run) and instead[1:3] == ["--prevalence", "0.3"]
+    calibrate(*instead, "--data_file", str(spam_messages))  # what is offered can be kept
+    (run / "results" / "calibration.json").unlink()
+    (run / "config.json").write_bytes(config)
     others = tmp_path / "others.tsv"
     others.write_text("\n".join(spam_messages.read_text().splitlines()[1:]) + "\n")
     with pytest.raises(InputError, match="trained on other messages than those of .*others.tsv"):
         calibrate(*options(run, others))
     with pytest.raises(
-        InputError, match="no metrics.json that tells the split; train it again by `hf-gpt-scratch train spam`"
+        InputError, match="no metrics.json that says how .* give an output folder of `hf-gpt-scratch train spam`"
     ):
         calibrate(*options(tmp_path, spam_messages))
     assert (run / "config.json").read_bytes() == config and not (run / "results" / "calibration.json").exists()

@@ -1,0 +1,5 @@
+"""`python -m hf_gpt_scratch`: the command `hf-gpt-scratch`."""
+
+import hf_gpt_scratch_cli
+
+hf_gpt_scratch_cli.run()

@@ -1,0 +1,146 @@
+"""
+The options of a job and its short help, read from the source of its dataclasses: importing them would import torch and
+transformers, which takes seconds.
+"""
+
+import argparse
+import ast
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+# Of TrainingArguments' options, those that are needed most often. Their own help is long, or missing.
+COMMON = {
+    "num_train_epochs": "Passes over the training data.",
+    "max_steps": "Stop after this many optimizer steps, whatever num_train_epochs says.",
+    "learning_rate": "Peak learning rate.",
+    "lr_scheduler_type": "Learning rate schedule: linear, cosine, constant...",
+    "warmup_steps": "Steps of linear warm-up; below 1, a share of all steps.",
+    "per_device_train_batch_size": "Batch size of each device.",
+    "gradient_accumulation_steps": "Batches that make up one optimizer step.",
+    "eval_steps": "Steps between two evaluations, with --eval_strategy steps.",
+    "save_steps": "Steps between two checkpoints, with --save_strategy steps.",
+    "resume_from_checkpoint": "Continue a run that was stopped: true, or the folder of a checkpoint.",
+    "use_cpu": "Train on the CPU even where there is a GPU.",
+    "push_to_hub": "Push the model to the Hub at the end, with its model card.",
+    "hub_model_id": "The repository to push to, such as you/model.",
+    "hub_private_repo": "Make that repository private.",
+}
+
+
+@dataclass(frozen=True)
+class Option:
+    """A field of a dataclass that HfArgumentParser reads."""
+
+    name: str
+    help: str
+    default: Any = None
+
+
+@cache
+def option_names(job: str) -> set[str]:
+    """The options of a job; none where transformers' source is not to be found."""
+    theirs = _training_arguments()
+    if theirs is None:
+        return set()
+    paths = (theirs, HERE / "arguments.py", HERE / f"{job}.py")
+    return {option.name for path in paths for options in _classes(path).values() for option in options}
+
+
+def help_text(job: str, configs: Sequence[str]) -> str:
+    """
+    What `--help` prints: the job's own options, and of TrainingArguments those that are needed most often. `configs`
+    are the names of those that come with the package.
+    """
+    source = ast.parse((HERE / f"{job}.py").read_text(encoding="utf-8"))
+    constants = {
+        node.targets[0].id: _literal(node.value)
+        for node in source.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    }
+    parser = argparse.ArgumentParser(
+        prog=f"hf-gpt-scratch train {job}",
+        usage="%(prog)s [CONFIG] [--key value ...]",
+        description=description(ast.get_docstring(source) or "", configs),
+        epilog=f"Example: {constants['EXAMPLE']}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
+    )
+    shown = set()
+    for title, options in _groups(job).items():
+        group = parser.add_argument_group(title)
+        for option in options:
+            if option.name not in shown:
+                default = constants["DEFAULTS"].get(option.name, option.default)
+                group.add_argument(f"--{option.name}", metavar="X", help=_with_default(option.help, default))
+                shown.add(option.name)
+    rest = len(option_names(job) - shown)
+    group = parser.add_argument_group("help")
+    group.add_argument("-h", "--help", action="help", help="Show this help.")
+    group.add_argument("--help-all", action="help", help=f"Show transformers' other {rest} TrainingArguments too.")
+    return parser.format_help()
+
+
+def description(text: str, configs: Sequence[str]) -> str:
+    """What stands above the options: what the job does, and which configs come with it."""
+    return f"{text.strip()}\n\nCONFIG is a YAML file or one of {', '.join(configs)}."
+
+
+def _groups(job: str) -> dict[str, list[Option]]:
+    [own] = _classes(HERE / f"{job}.py", base="ModelArguments").values()
+    shared = _classes(HERE / "arguments.py")
+    names = {option.name for option in own}
+    model = [option for option in shared["ModelArguments"] if option.name not in names]
+    theirs = _training_arguments()
+    defaults = {option.name: option.default for options in _classes(theirs).values() for option in options}
+    common = [Option(name, help, defaults[name]) for name, help in COMMON.items() if name in defaults]
+    output, ours = shared["ScratchTrainingArguments"][:2], shared["ScratchTrainingArguments"][2:]
+    return {"data and model": [*own, *model], "training": [*output, *common, *ours]}
+
+
+def _training_arguments() -> Path | None:
+    found = importlib.util.find_spec("transformers")
+    path = Path(found.origin).with_name("training_args.py") if found and found.origin else None
+    return path if path and path.is_file() else None
+
+
+@cache
+def _classes(path: Path | None, base: str | None = None) -> dict[str, list[Option]]:
+    """The annotated fields of the classes in a file; with `base`, of those that inherit from it."""
+    body = ast.parse(path.read_text(encoding="utf-8")).body if path else []
+    return {
+        node.name: [_option(field) for field in node.body if isinstance(field, ast.AnnAssign)]
+        for node in body
+        if isinstance(node, ast.ClassDef)
+        and (base is None or base in [parent.id for parent in node.bases if isinstance(parent, ast.Name)])
+    }
+
+
+def _option(node: ast.AnnAssign) -> Option:
+    keywords = {word.arg: word.value for word in getattr(node.value, "keywords", [])}
+    metadata = keywords.get("metadata")
+    texts = {}
+    if isinstance(metadata, ast.Dict):
+        texts = {_literal(key): value for key, value in zip(metadata.keys, metadata.values)}
+    default = keywords.get("default", node.value)
+    return Option(node.target.id, _literal(texts.get("help")) or "", _literal(default))
+
+
+def _literal(node: ast.AST | None):
+    """The value of a literal; `None` for anything else."""
+    try:
+        return ast.literal_eval(node) if node is not None else None
+    except ValueError:
+        return None
+
+
+def _with_default(help: str, default) -> str:
+    text = help.replace("%", "%%")
+    if default in (None, -1) or "default" in help:
+        return text
+    shown = str(default).lower() if isinstance(default, bool) else default
+    return f"{text.rstrip('.')} (default: {shown})."

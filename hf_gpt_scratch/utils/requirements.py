@@ -1,0 +1,42 @@
+"""The packages that only some commands need: whether they are installed, in a version that works."""
+
+from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.util import find_spec
+
+from .errors import InputError
+
+
+def require_package(package: str, extra: str, purpose: str) -> None:
+    """
+    Raises `InputError`, with the command that helps, unless a package of an extra of pyproject.toml is installed.
+
+    Args:
+        package: the name that it is imported by.
+        purpose: the beginning of the sentence, such as `LoRA`.
+    """
+    if find_spec(package) is None:
+        raise InputError(f"{purpose} needs the package {package}: pip install 'hf-gpt-scratch[{extra}]'.")
+    wanted, installed = _specifier(package), _version(package)
+    if installed and not wanted.contains(installed, prereleases=True):
+        raise InputError(
+            f"{purpose} needs {package}{wanted}, but {installed} is installed: pip install -U '{package}{wanted}'."
+        )
+
+
+def _specifier(package: str):
+    """The versions of a package that pyproject.toml admits."""
+    from packaging.requirements import Requirement
+    from packaging.specifiers import SpecifierSet
+
+    try:
+        listed = [Requirement(line) for line in requires("hf-gpt-scratch") or ()]
+    except PackageNotFoundError:  # a copy of the code alone, as in a Space
+        listed = []
+    return next((one.specifier for one in listed if one.name.replace("-", "_") == package), SpecifierSet())
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,48 @@
+"""Loading is silent, and leaves transformers' settings as they were."""
+
+import pytest
+from huggingface_hub.utils import are_progress_bars_disabled
+from transformers.utils import logging
+
+from hf_gpt_scratch import Chat, GPTScratchForSequenceClassification, TextClassifier, load
+from hf_gpt_scratch.model_folder import loading
+from hf_gpt_scratch.prompts import CHAT_TEMPLATE
+from hf_gpt_scratch.utils.errors import InputError
+from support.models import save_model
+
+
+@pytest.fixture
+def talkative(monkeypatch):
+    """transformers as it is for a user: with progress bars and warnings, whatever other tests left."""
+    monkeypatch.setattr(logging, "_tqdm_active", True)
+    before = logging.get_verbosity()
+    logging.set_verbosity_warning()
+    yield
+    logging.set_verbosity(before)
+
+
+def test_the_python_api_loads_silently(tmp_path, talkative, capfd):
+    chat = save_model(tmp_path / "chat", chat=CHAT_TEMPLATE, n_positions=256)
+    spam = save_model(tmp_path / "spam", GPTScratchForSequenceClassification)
+    hub_before = are_progress_bars_disabled()
+    capfd.readouterr()
+    load(chat), Chat.from_pretrained(chat), TextClassifier.from_pretrained(spam)
+    assert capfd.readouterr() == ("", "")
+    assert logging.is_progress_bar_enabled() and logging.get_verbosity() == logging.WARNING
+    assert are_progress_bars_disabled() == hub_before
+
+
+def test_settings_are_restored_after_a_failure(tmp_path, talkative, capfd):
+    folder = save_model(tmp_path / "model")
+    (folder / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(InputError, match="cannot be loaded"):
+        load(folder)
+    assert logging.is_progress_bar_enabled() and logging.get_verbosity() == logging.WARNING
+
+
+def test_a_large_model_shows_its_progress(tmp_path, talkative, capfd, monkeypatch):
+    folder = save_model(tmp_path / "model")
+    monkeypatch.setattr(loading, "SMALL", 10)
+    capfd.readouterr()
+    load(folder)
+    assert "Loading weights" in capfd.readouterr().err

@@ -1,0 +1,48 @@
+"""Packages that only some commands need: one sentence says what is missing or too old, and what to do."""
+
+import pytest
+
+from hf_gpt_scratch.utils import requirements
+from hf_gpt_scratch.utils.errors import InputError
+from hf_gpt_scratch.utils.requirements import require_package
+from support.distributions import make_distribution
+
+
+@pytest.fixture
+def distribution(tmp_path, monkeypatch):
+    """Makes a package where Python looks first."""
+    monkeypatch.syspath_prepend(tmp_path)
+    return lambda *words: make_distribution(tmp_path, *words)
+
+
+def test_a_missing_package_is_named_with_the_command_that_installs_it():
+    expected = r"^The page needs the package no_such_package: pip install 'hf-gpt-scratch\[apps\]'\.$"
+    with pytest.raises(InputError, match=expected):
+        require_package("no_such_package", "apps", "The page")
+
+
+def test_a_package_that_is_too_old_is_named_with_both_versions(distribution):
+    distribution("page-maker", "4.9")
+    distribution("hf-gpt-scratch", "9.0", "torch>=2", 'page-maker>=5.1; extra == "apps"')
+    # A module has an underscore where its distribution may have a hyphen.
+    expected = r"^The page needs page_maker>=5\.1, but 4\.9 is installed: pip install -U 'page_maker>=5\.1'\.$"
+    with pytest.raises(InputError, match=expected):
+        require_package("page_maker", "apps", "The page")
+
+
+@pytest.mark.parametrize("version", ["5.1", "6.0rc1"])
+def test_a_version_that_pyproject_admits_is_enough(version, distribution):
+    distribution("page_maker", version)
+    distribution("hf-gpt-scratch", "9.0", 'page_maker>=5.1; extra == "apps"')
+    require_package("page_maker", "apps", "The page")
+
+
+def test_without_metadata_any_version_is_enough(distribution, monkeypatch):
+    """Such as in a Space, which holds a copy of the code, or with tensorflow-cpu in place of tensorflow."""
+    distribution("page_maker", "0.1")
+
+    def missing(name):
+        raise requirements.PackageNotFoundError(name)
+
+    monkeypatch.setattr(requirements, "requires", missing)
+    require_package("page_maker", "apps", "The page")
