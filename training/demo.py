@@ -42,7 +42,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--output_dir", default="runs/demo", help="replaces the models of an earlier demo there")
     parser.add_argument("--seed", type=int, default=123)
     parser.add_argument("--pretrain_steps", type=int, default=300)
-    parser.add_argument("--instruct_epochs", type=float, default=14)
+    parser.add_argument("--instruct_epochs", type=float, default=13)
     parser.add_argument("--spam_epochs", type=float, default=15)
     return parser
 
