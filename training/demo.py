@@ -41,7 +41,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output_dir", default="runs/demo", help="replaces the models of an earlier demo there")
     parser.add_argument("--seed", type=int, default=123)
-    parser.add_argument("--pretrain_steps", type=int, default=240)
+    parser.add_argument("--pretrain_steps", type=int, default=300)
     parser.add_argument("--instruct_epochs", type=float, default=14)
     parser.add_argument("--spam_epochs", type=float, default=15)
     return parser
@@ -97,7 +97,7 @@ def make_tokenizer(folder: Path, seed: int) -> None:
 
     rows = alpaca.split(alpaca.load_instructions(INSTRUCTIONS).rows, seed)["train"]
     later = [render_prompt(row["instruction"], row["input"]) + row["output"] for row in rows]
-    train_tokenizer([STORY.read_text(encoding="utf-8"), *later], 1600, model_max_length=256).save_pretrained(folder)
+    train_tokenizer([STORY.read_text(encoding="utf-8"), *later], 1600, model_max_length=128).save_pretrained(folder)
 
 
 def train_writer(folder: Path, steps: int, seed: int) -> dict:
@@ -109,13 +109,13 @@ def train_writer(folder: Path, steps: int, seed: int) -> dict:
         data_file=STORY,
         tokenizer_name=tokenizer,
         output_dir=folder,
-        n_positions=256,
+        n_positions=128,
         n_embd=128,
         n_layer=2,
         n_head=4,
         dropout=0.0,
         max_length=128,
-        stride=16,
+        stride=3,
         validation_share=0.05,
         max_steps=steps,
         per_device_train_batch_size=16,
@@ -125,7 +125,7 @@ def train_writer(folder: Path, steps: int, seed: int) -> dict:
         sample_every=steps,
         sample_prompt=PROMPT,
         sample_tokens=60,
-        temperature=0.7,
+        temperature=0.5,
         top_k=20,
         seed=seed,
     )
@@ -148,7 +148,7 @@ def train_follower(folder: Path, writer: Path, epochs: float, seed: int) -> dict
         lr_scheduler_type="cosine",
         warmup_steps=20,
         dropout=0.0,
-        max_new_tokens=40,
+        max_new_tokens=32,
         seed=seed,
         **final_weights(6),
     )
@@ -238,7 +238,7 @@ def use_elsewhere(folder: Path) -> float:
     from hf_gpt_scratch.model_folder.clean_process import run_jobs
 
     probability = next(TextClassifier.from_pretrained(folder / "spam").classify([MESSAGE])).probability
-    generate = {"max_new_tokens": 30, "do_sample": True, "temperature": 0.7, "top_k": 20}
+    generate = {"max_new_tokens": 30, "do_sample": True, "temperature": 0.5, "top_k": 20}
     [written], _ = run_jobs(
         folder / "writer", [{"auto_class": "AutoModelForCausalLM", "text": PROMPT, "generate": generate}]
     )
@@ -380,7 +380,7 @@ def main(argv: list[str] | None = None) -> None:
     follower = train_follower(folder / "follower", folder / "writer", args.instruct_epochs, args.seed)
     show_follower(follower)
 
-    heading("3. Another GPT learns to tell spam from ham, from 2,700 messages")
+    heading("3. Another GPT learns to tell spam from ham")
     classifier = train_classifier(folder / "spam", args.spam_epochs, args.seed)
     obvious = obvious_messages(folder / "spam")
     show_classifier(folder / "spam", obvious)
