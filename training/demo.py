@@ -265,7 +265,7 @@ def show_writer(writer: dict) -> None:
     """What the writer wrote, and what its losses mean."""
     print("\nThese stories are too short to learn English from, but long enough to learn them by heart: the loss")
     print("falls on what it reads and rises on the rest.")
-    show_text("before", writer["before"])
+    show_text("before", textwrap.shorten(writer["before"], WIDTH - 12, placeholder=" ..."))
     show_text("after", writer["after"])
 
 
@@ -275,13 +275,11 @@ def show_follower(follower: dict) -> None:
     for row in follower["questions"]:
         mark = " " if row["is_right"] else "x"
         print(f"{mark} {row['question']:42} {textwrap.shorten(row['answered'], WIDTH - 44, placeholder=' ...')}")
-    counts = follower["held_out"]
+    words, answers = (follower["held_out"][kind] for kind in ("new_words", "new_answer"))
     print(
-        "Of the held-out questions, {right} of {of} that put a learnt fact in new words are right,".format(
-            **counts["new_words"]
-        )
+        f"Of its held-out questions, {words['right']} of {words['of']} that put a known fact in new words are right,"
     )
-    print("and {right} of {of} whose answer was never shown.".format(**counts["new_answer"]))
+    print(f"and {answers['right']} of {answers['of']} whose answer was never shown.")
 
 
 def is_right(label: str, probability: float) -> bool:
