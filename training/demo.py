@@ -43,7 +43,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=123)
     parser.add_argument("--pretrain_steps", type=int, default=300)
     parser.add_argument("--instruct_epochs", type=float, default=14)
-    parser.add_argument("--spam_epochs", type=float, default=15)
+    parser.add_argument("--spam_epochs", type=float, default=9)
     return parser
 
 
@@ -204,15 +204,17 @@ def train_classifier(folder: Path, epochs: float, seed: int) -> dict:
         n_embd=128,
         n_layer=2,
         n_positions=128,
-        dropout=0.3,
+        dropout=0.4,
         word_dropout=0.3,
-        prefix_loss_weight=0.5,
+        weight_decay=1.0,
+        prefix_loss_weight=0.05,
         num_train_epochs=epochs,
         per_device_train_batch_size=64,
         learning_rate=2e-3,
         warmup_steps=20,
+        load_best_model_at_end=False,
         seed=seed,
-        **in_parts(6),
+        **in_parts(3),
     )
 
 
