@@ -78,15 +78,10 @@ def train(job: str, columns: int = WIDTH, **settings) -> dict:
         return import_module(f"hf_gpt_scratch.training.{job}").main([*words, "--use_cpu", "true"])
 
 
-def in_parts(parts: int) -> dict:
-    """Settings that evaluate, and save, after each of so many parts of the run."""
-    points = {f"{name}_steps": 1 / parts for name in ("eval", "save", "logging")}
-    return {"eval_strategy": "steps", "save_strategy": "steps", **points}
-
-
 def final_weights(parts: int) -> dict:
     """Settings that evaluate after each of so many parts of the run, and save the model as it is at the end."""
-    return {**in_parts(parts), "save_strategy": "no", "load_best_model_at_end": False}
+    points = {f"{name}_steps": 1 / parts for name in ("eval", "save", "logging")}
+    return {"eval_strategy": "steps", "save_strategy": "no", "load_best_model_at_end": False, **points}
 
 
 def make_tokenizer(folder: Path, seed: int) -> None:
@@ -212,9 +207,8 @@ def train_classifier(folder: Path, epochs: float, seed: int) -> dict:
         per_device_train_batch_size=64,
         learning_rate=2e-3,
         warmup_steps=20,
-        load_best_model_at_end=False,
+        **final_weights(3),
         seed=seed,
-        **in_parts(3),
     )
 
 
