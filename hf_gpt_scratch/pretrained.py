@@ -204,7 +204,7 @@ def load(
     Raises:
         InputError: when it holds no such model, or no tokenizer, or the device is not available.
 
-    Example:
+    Examples:
         >>> from hf_gpt_scratch import load
         >>> model, tokenizer = load("openai-community/gpt2")  # doctest: +SKIP
     """

@@ -43,7 +43,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=123)
     parser.add_argument("--pretrain_steps", type=int, default=300)
     parser.add_argument("--instruct_epochs", type=float, default=13)
-    parser.add_argument("--spam_epochs", type=float, default=15)
+    parser.add_argument("--spam_epochs", type=float, default=9)
     return parser
 
 
@@ -78,15 +78,10 @@ def train(job: str, columns: int = WIDTH, **settings) -> dict:
         return import_module(f"hf_gpt_scratch.training.{job}").main([*words, "--use_cpu", "true"])
 
 
-def in_parts(parts: int) -> dict:
-    """Settings that evaluate, and save, after each of so many parts of the run."""
-    points = {f"{name}_steps": 1 / parts for name in ("eval", "save", "logging")}
-    return {"eval_strategy": "steps", "save_strategy": "steps", **points}
-
-
 def final_weights(parts: int) -> dict:
     """Settings that evaluate after each of so many parts of the run, and save the model as it is at the end."""
-    return {**in_parts(parts), "save_strategy": "no", "load_best_model_at_end": False}
+    points = {f"{name}_steps": 1 / parts for name in ("eval", "save", "logging")}
+    return {"eval_strategy": "steps", "save_strategy": "no", "load_best_model_at_end": False, **points}
 
 
 def make_tokenizer(folder: Path, seed: int) -> None:
@@ -204,15 +199,16 @@ def train_classifier(folder: Path, epochs: float, seed: int) -> dict:
         n_embd=128,
         n_layer=2,
         n_positions=128,
-        dropout=0.3,
+        dropout=0.4,
         word_dropout=0.3,
-        prefix_loss_weight=0.5,
+        weight_decay=1.0,
+        prefix_loss_weight=0.05,
         num_train_epochs=epochs,
         per_device_train_batch_size=64,
         learning_rate=2e-3,
         warmup_steps=20,
+        **final_weights(3),
         seed=seed,
-        **in_parts(6),
     )
 
 

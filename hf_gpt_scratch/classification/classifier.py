@@ -43,7 +43,7 @@ class TextClassifier:
     Raises:
         InputError: when the model is a language model.
 
-    Example:
+    Examples:
         >>> from hf_gpt_scratch import TextClassifier
         >>> classifier = TextClassifier.from_pretrained("runs/demo/spam")  # doctest: +SKIP
         >>> for prediction in classifier.classify(["You have won a prize", "See you at home"]):  # doctest: +SKIP

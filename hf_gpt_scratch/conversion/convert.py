@@ -63,7 +63,7 @@ def convert(
             naming all of them; or when the proof fails.
         UsageError: for an option that the format does not have.
 
-    Example:
+    Examples:
         >>> from hf_gpt_scratch import convert
         >>> convert("openai-community/gpt2", "runs/gpt2", prove=True).max_logit_difference  # doctest: +SKIP
         6.1e-05

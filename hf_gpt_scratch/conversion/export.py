@@ -28,7 +28,7 @@ def export(src: str | os.PathLike[str], out: str | os.PathLike[str]) -> Path:
     Raises:
         InputError: when `src` is not such a folder, or its keys or shapes are not those its config asks for.
 
-    Example:
+    Examples:
         >>> from hf_gpt_scratch import export
         >>> export("runs/small", "runs/stock")  # doctest: +SKIP
         PosixPath('runs/stock')

@@ -34,7 +34,7 @@ class Chat:
     Raises:
         InputError: when the model is a classifier, the tokenizer has no chat template, or `system` is not UTF-8 text.
 
-    Example:
+    Examples:
         >>> from hf_gpt_scratch import Chat
         >>> chat = Chat.from_pretrained("runs/demo/follower")  # doctest: +SKIP
         >>> for piece in chat.ask("Name a colour."):  # doctest: +SKIP

@@ -40,7 +40,7 @@ def check(folder: str | os.PathLike, trust_remote_code: bool = False, base_model
         InputError: when the folder holds neither.
         UsageError: for a `base_model` of a whole model, or one that is not a repository.
 
-    Example:
+    Examples:
         >>> from hf_gpt_scratch import check
         >>> [finding.name for finding in check("runs/spam") if finding.status == "failed"]  # doctest: +SKIP
         []

@@ -73,7 +73,7 @@ def push(
         InputError: when a check fails, the Hub refuses, or what was pushed is not what was saved.
         UsageError: for a name that no repository can have, or a `base_model` of a whole model.
 
-    Example:
+    Examples:
         >>> from hf_gpt_scratch import push
         >>> push("runs/spam", "you/spam", private=True).url  # doctest: +SKIP
         'https://huggingface.co/you/spam/commit/...'

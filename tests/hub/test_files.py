@@ -8,6 +8,7 @@ from huggingface_hub.utils import filter_repo_objects
 
 from hf_gpt_scratch.hub.files import check_files, uploadable
 from hf_gpt_scratch.hub.findings import CheckFailed
+from hf_gpt_scratch.hub.model_card import is_replaceable
 from hf_gpt_scratch.model_folder import contents
 from hf_gpt_scratch.model_folder.contents import CODE_FILES, ModelFolder
 from support.models import save_model
@@ -106,3 +107,24 @@ def test_uploads_and_downloads_take_the_same_files_of_a_model(tmp_path, monkeypa
     monkeypatch.setattr(contents, "snapshot_download", snapshot_download)
     contents.resolve_source("user/model")
     assert downloaded == uploaded - set(CODE_FILES)
+
+
+@pytest.mark.parametrize(
+    "readme, replaceable",
+    [
+        ("---\nlicense: mit\n---\n", True),
+        ("---\nlicense: mit\n---\n\n# mine", False),
+        ("# mine", False),
+        ("", True),
+        ("# Model Card for Model ID\n" + "[More Information Needed]\n" * 39, True),
+        ("# My model\nIt writes.\n" + "[More Information Needed]\n" * 9, False),
+        (
+            "# Model Card for x\nIt has been trained using [TRL](https://github.com/huggingface/trl).\na time machine",
+            True,
+        ),
+        ("# Model Card for x\nIt has been trained using [TRL](https://github.com/huggingface/trl).\n", False),
+        ("---\nlicense: mit\n---\n<!-- This model card has been generated automatically according", True),
+    ],
+)
+def test_a_readme_that_nobody_wrote_may_be_replaced(readme, replaceable):
+    assert is_replaceable(readme) == replaceable

@@ -19,7 +19,7 @@ from hf_gpt_scratch import (
 )
 from hf_gpt_scratch.cli import main
 from hf_gpt_scratch.data.sms_spam import SHA256
-from hf_gpt_scratch.hub.model_card import is_replaceable, make_card
+from hf_gpt_scratch.hub.model_card import make_card
 from hf_gpt_scratch.prompts import CHAT_TEMPLATE
 from hf_gpt_scratch.tokenizer import load_tokenizer
 from hf_gpt_scratch.utils.errors import InputError
@@ -398,24 +398,3 @@ def test_its_command_lines_run(saved_models, monkeypatch, capsys, name):
     monkeypatch.setattr("sys.stdin", io.StringIO("Name three colours.\n"))
     assert main([str(folder) if word == "user/repo" else word for word in words[0][1:]]) == 0
     assert capsys.readouterr().out.strip()
-
-
-@pytest.mark.parametrize(
-    "readme, replaceable",
-    [
-        ("---\nlicense: mit\n---\n", True),
-        ("---\nlicense: mit\n---\n\n# mine", False),
-        ("# mine", False),
-        ("", True),
-        ("# Model Card for Model ID\n" + "[More Information Needed]\n" * 39, True),
-        ("# My model\nIt writes.\n" + "[More Information Needed]\n" * 9, False),
-        (
-            "# Model Card for x\nIt has been trained using [TRL](https://github.com/huggingface/trl).\na time machine",
-            True,
-        ),
-        ("# Model Card for x\nIt has been trained using [TRL](https://github.com/huggingface/trl).\n", False),
-        ("---\nlicense: mit\n---\n<!-- This model card has been generated automatically according", True),
-    ],
-)
-def test_a_readme_that_nobody_wrote_may_be_replaced(readme, replaceable):
-    assert is_replaceable(readme) == replaceable
