@@ -213,7 +213,7 @@ def test_an_adapter_needs_a_base_that_stops(run, trained, tmp_path):
     shutil.copytree(trained, tmp_path / "base")
     config = json.loads((tmp_path / "base" / "config.json").read_text())
     (tmp_path / "base" / "config.json").write_text(json.dumps({**config, "eos_token_id": 5}))
-    with pytest.raises(InputError, match="has another EOS token than its tokenizer"):
+    with pytest.raises(InputError, match="and its tokenizer have different EOS tokens"):
         run(tmp_path / "out", **FROM_MODEL, model_name_or_path=tmp_path / "base", lora_r=2)
 
 
