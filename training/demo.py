@@ -43,7 +43,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=123)
     parser.add_argument("--pretrain_steps", type=int, default=300)
     parser.add_argument("--instruct_epochs", type=float, default=13)
-    parser.add_argument("--spam_epochs", type=float, default=9)
+    parser.add_argument("--spam_epochs", type=float, default=7)
     return parser
 
 
@@ -78,10 +78,11 @@ def train(job: str, columns: int = WIDTH, **settings) -> dict:
         return import_module(f"hf_gpt_scratch.training.{job}").main([*words, "--use_cpu", "true"])
 
 
-def final_weights(parts: int) -> dict:
-    """Settings that evaluate after each of so many parts of the run, and save the model as it is at the end."""
+def in_parts(parts: int, keep_best: bool) -> dict:
+    """Settings that evaluate after each of so many parts of the run, and save the best model there, or the last."""
     points = {f"{name}_steps": 1 / parts for name in ("eval", "save", "logging")}
-    return {"eval_strategy": "steps", "save_strategy": "no", "load_best_model_at_end": False, **points}
+    saving = {"save_strategy": "steps" if keep_best else "no", "load_best_model_at_end": keep_best}
+    return {"eval_strategy": "steps", **saving, **points}
 
 
 def make_tokenizer(folder: Path, seed: int) -> None:
@@ -116,7 +117,7 @@ def train_writer(folder: Path, steps: int, seed: int) -> dict:
         per_device_train_batch_size=16,
         learning_rate=3e-3,
         warmup_steps=20,
-        **final_weights(6),
+        **in_parts(6, keep_best=False),
         sample_every=steps,
         sample_prompt=PROMPT,
         sample_tokens=60,
@@ -145,7 +146,7 @@ def train_follower(folder: Path, writer: Path, epochs: float, seed: int) -> dict
         dropout=0.0,
         max_new_tokens=32,
         seed=seed,
-        **final_weights(6),
+        **in_parts(6, keep_best=False),
     )
     return {"metrics": metrics, "questions": ask_questions(folder, seed), "held_out": held_out_answers(folder, seed)}
 
@@ -199,15 +200,14 @@ def train_classifier(folder: Path, epochs: float, seed: int) -> dict:
         n_embd=128,
         n_layer=2,
         n_positions=128,
-        dropout=0.4,
+        dropout=0.3,
         word_dropout=0.3,
-        weight_decay=1.0,
-        prefix_loss_weight=0.05,
+        prefix_loss_weight=0.1,
         num_train_epochs=epochs,
         per_device_train_batch_size=64,
         learning_rate=2e-3,
         warmup_steps=20,
-        **final_weights(3),
+        **in_parts(6, keep_best=True),
         seed=seed,
     )
 
