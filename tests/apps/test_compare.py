@@ -90,7 +90,8 @@ def test_results_are_printed_and_written_with_their_provenance(files, tmp_path, 
     card = read_card(tmp_path / "results" / "votes.json")
     assert card.metrics["win_rate"].value == written["win_rate"]
     assert card.metrics["win_rate"].interval == written["win_rate_interval"]
-    assert [data["source"] for data in card.data] == [Path(file).name for file in files] and card.predictions == "votes.json"
+    assert [data["source"] for data in card.data] == [Path(file).name for file in files]
+    assert card.predictions == "votes.json"
     assert card.seeds == [7] and "8 votes of 2 raters on 4 of 4 questions" in card.protocol
     assert written["judge_agreement"] == 0.5
     assert written["seed"] == 7
