@@ -156,7 +156,7 @@ def test_exit_status_and_message_of_the_script(tmp_path):
     assert run.stderr == f"error: {bad}, line 2: there is no tab between label and message.\n"
     usage = subprocess.run([*command[:2], "--no_such_option", "1"], capture_output=True, text=True)
     assert usage.returncode == 2
-    assert usage.stderr == "error: There is no option --no_such_option; --help lists them.\n"
+    assert usage.stderr == "error: There is no option --no_such_option; --help lists the options.\n"
 
 
 def test_a_full_disk_ends_in_one_sentence_and_leaves_no_model(tmp_path):
