@@ -129,7 +129,7 @@ def train_classifier(folder: Path, epochs: float, seed: int) -> dict:
         n_layer=2,
         n_positions=128,
         dropout=0.4,
-        word_dropout=0.3,
+        word_dropout=0.2,
         weight_decay=1.0,
         prefix_loss_weight=0.05,
         num_train_epochs=epochs,
