@@ -25,7 +25,7 @@ PARSER = make_parser()
 load_all(PARSER)
 PARSERS = parsers(PARSER)
 # Modules that import nothing heavy, nor do the `__init__` of their rooms.
-LIGHT = {"conversion.choices", "training.configs"} | {
+LIGHT = {"conversion.choices", "training.configs", "training.job_help"} | {
     f"utils.{name}" for name in ("errors", "files", "terminal", "text")
 }
 PATHS = [path for path in sorted(Path(commands.__file__).parent.glob("*.py")) if path.stem != "__init__"]
