@@ -263,7 +263,7 @@ def test_what_cannot_be_measured_is_told_in_a_sentence(tmp_path, folder, folder_
     told("sums is in two of --tasks", "sums", "quiz", error=UsageError)
     told("animals has no examples besides those it tests", "animals", num_fewshot=1)
     told("no file or folder", "sums", model=tmp_path / "none")
-    told("--output_dir where to write", "sums", model=folder / "config.json", error=UsageError)
+    told("give the folder to write with --output_dir", "sums", model=folder / "config.json", error=UsageError)
     with pytest.raises(SystemExit):
         run(folder, folder_of_tasks, "sums", num_fewshot="two")
     assert "argument --num_fewshot: must be a whole number, not 'two'" in capsys.readouterr().err
