@@ -269,7 +269,7 @@ def test_what_cannot_be_measured_is_told_in_a_sentence(tmp_path, folder, folder_
     assert "argument --num_fewshot: must be a whole number, not 'two'" in capsys.readouterr().err
     told("is a file", "sums", output_dir=folder / "config.json")
     classifier = save_model(tmp_path / "classifier", model_class=GPTScratchForSequenceClassification)
-    told("holds a classifier, not a language model", "sums", model=classifier)
+    told("holds a classifier, and evaluate is for language models", "sums", model=classifier)
     other = save_model(tmp_path / "other", tokens=300)
     load_tokenizer(folder).save_pretrained(other)
     told("tokenizer does not fit", "sums", model=other)
