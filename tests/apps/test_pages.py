@@ -182,6 +182,38 @@ def test_an_answer_that_a_later_question_overtook_stays_away(models, monkeypatch
     assert list(first) == [] and list(second)[-1][0][-1]["content"] == "one two three"
 
 
+def test_a_question_with_an_input_is_read_again_as_it_was_asked(models, monkeypatch):
+    pytest.importorskip("gradio")
+    model, tokenizer = load_pretrained(GPTScratchForCausalLM, models["chat"]), load_tokenizer(str(models["chat"]))
+    read, wish = [], []
+    monkeypatch.setattr(
+        "hf_gpt_scratch.generation.chat.stream_text",
+        lambda model, tokenizer, prompt, *_, **__: read.append(prompt) or iter(["one"]),
+    )
+    for template in (tokenizer.chat_template, "{% for one in messages %}{{ one.content }}|{% endfor %}"):
+        tokenizer.chat_template = template
+        settings = (0, 0, 8, "", True, wish)
+        *_, (history, *_) = chat.answer(model, tokenizer, "Sort <it>", [], *settings, " b & a ", 1, 1)
+        list(chat.answer(model, tokenizer, "Go on", history, *settings, "", 1, 1))
+        *_, (again, *_) = chat.answer_again(model, tokenizer, history, *settings, 1, 1)
+        first, second, third = read[-3:]
+        assert second.startswith(first) and third == first and again[0] == history[0]
+    assert first == "Sort <it>\n\nb & a|" and "### Input:" in read[0]
+
+
+def test_only_a_follower_of_single_instructions_is_said_to_be_one(models):
+    pytest.importorskip("gradio")
+    model, tokenizer = load_pretrained(GPTScratchForCausalLM, models["chat"]), load_tokenizer(str(models["chat"]))
+    assert "to follow single instructions: ask for one thing at a time. It knows" in shown_header(model, tokenizer)
+    tokenizer.chat_template = "{{ messages }}"
+    assert "<p>Ask something. It knows little, so check what it says.</p>" in shown_header(model, tokenizer)
+
+
+def shown_header(model, tokenizer) -> str:
+    [header] = [one for one in chat.make_page(model, tokenizer).blocks.values() if one.elem_id == "header"]
+    return header.value
+
+
 def test_two_ask_at_a_time(slow_chat_page):
     asked = [client(slow_chat_page).submit("hi", [], 0, 0, 8, "", False, api_name="/ask") for _ in range(2)]
     wait_for(lambda: all(len(job.outputs()) > 2 for job in asked))
