@@ -121,7 +121,7 @@ def add_trust(parser: argparse.ArgumentParser, when: str = "") -> None:
 def add_messages(parser: argparse.ArgumentParser, help: str) -> None:
     """The options of the commands that evaluate runs of the spam job."""
     parser.add_argument("--data_file", help=help)
-    parser.add_argument("--dataset_name", help="these messages as a data set on the Hub")
+    parser.add_argument("--dataset_name", help="a Hub data set with the messages")
 
 
 def check_messages(args: argparse.Namespace) -> None:
