@@ -20,10 +20,9 @@ from .model_folder.contents import ADAPTED, AUTO_CLASSES, ModelFolder
 from .model_folder.loading import load_model
 from .modeling_gpt_scratch import GPTScratchPreTrainedModel
 from .tokenizer import load_tokenizer
+from .utils.constants import DTYPES
 from .utils.errors import InputError
 from .utils.files import write_json
-
-DTYPES = ("float32", "bfloat16", "float16")
 
 
 def load_pretrained(

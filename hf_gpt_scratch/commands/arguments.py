@@ -9,6 +9,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from ..utils.constants import DTYPES
 from ..utils.errors import InputError, UsageError
 from ..utils.files import is_missing_folder, read_json_object, require_file, require_folder, require_present
 
@@ -91,7 +92,7 @@ def add_device_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--dtype",
-        choices=["auto", "float32", "bfloat16", "float16"],
+        choices=("auto", *DTYPES),
         default="auto",
         help="data type of the weights (default: auto, float32 on a CPU, elsewhere the one they were saved in, with"
         " float16 for bfloat16 on GPUs that only emulate it)",

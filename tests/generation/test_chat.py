@@ -245,6 +245,28 @@ def test_reset_drops_the_input_and_a_refused_question_keeps_it(folder, read, mon
     assert "The question has" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("options", "idle"),
+    [
+        (["--top-k", "5"], "--top-k has"),
+        (["--top-p", "0.9", "--top-k", "5"], "--top-k and --top-p have"),
+        (["--top-k", "5", "--temperature", "0.8"], ""),
+        (["--top-k", "0", "--top-p", "1"], ""),
+    ],
+)
+def test_what_greedy_decoding_passes_over_is_told(typed_in, options, idle):
+    note = f"note: {idle} no effect at temperature 0; add --temperature 0.8.\n" if idle else ""
+    assert typed_in([], *options) == ("", note)
+
+
+def test_generate_tells_it_of_a_model_that_was_saved_to_be_greedy(folder, tmp_path, capsys):
+    saved = shutil.copytree(folder, tmp_path / "saved")
+    words = ["generate", str(saved), "--prompt", "a", "--max-new-tokens", "1", "--top-k", "5"]
+    assert main(words) == 0 and "no effect" not in capsys.readouterr().err
+    GenerationConfig(do_sample=False).save_pretrained(saved)
+    assert main(words) == 0 and "--top-k has no effect" in capsys.readouterr().err
+
+
 def test_a_python_without_readline_chats(folder, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "readline", None)  # as on Windows
     typed_lines(monkeypatch, ["Say yes."])
