@@ -8,11 +8,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
 
 from . import modeling_gpt_scratch
 from .conversion.tokenizers import copy_tokenizer
-from .model_folder.contents import ADAPTER_CONFIG, AUTO_CLASSES, ModelFolder
+from .model_folder.contents import ADAPTER_CONFIG, AUTO_CLASSES, TOKENIZER_FILES, ModelFolder, resolve_source
 from .model_folder.loading import load_model
 from .utils.errors import InputError, one_line
 from .utils.requirements import require_package
@@ -81,7 +81,8 @@ def add_lora(model: PreTrainedModel, rank: int, alpha: int, dropout: float, acti
 
 def merge_adapter(model: PreTrainedModel, adapter: str | os.PathLike) -> PreTrainedModel:
     """
-    `model` with the weights of the adapter in the folder `adapter` added to its own; it is changed in place.
+    `model` with the weights of the adapter in the folder `adapter` added to its own, and with the generation settings
+    there, if any; it is changed in place.
 
     Raises:
         InputError: when PEFT is missing or does not work, or `adapter` is not a LoRA adapter that fits.
@@ -96,28 +97,40 @@ def merge_adapter(model: PreTrainedModel, adapter: str | os.PathLike) -> PreTrai
         found, wanted = set(load_peft_weights(str(adapter), device="cpu")), set(get_peft_model_state_dict(model))
         if found != wanted:  # PEFT itself passes over them
             raise ValueError(f"keys that are missing or unknown: {', '.join(sorted(found ^ wanted))}")
-        return model.merge_and_unload()
+        model = model.merge_and_unload()
+        if model.can_generate() and (Path(adapter) / "generation_config.json").is_file():
+            model.generation_config = GenerationConfig.from_pretrained(adapter, local_files_only=True)
+        return model
     except Exception as error:  # PEFT's, safetensors' and torch's own
         raise InputError(f"The adapter in {adapter} does not fit {name} ({one_line(error)}).") from None
 
 
 @contextmanager
-def merged_folder(base: str, adapter: str | os.PathLike) -> Iterator[Path]:
+def merged_folder(source: str | os.PathLike, adapter: str | os.PathLike | None = None) -> Iterator[str | os.PathLike]:
     """
-    Yields a temporary folder with `base`, a model of this package, and the weights of `adapter` added to its own.
+    Yields a whole model: a temporary folder with the weights of the adapter added to its base model's, or
+    `source` itself where there is no adapter.
 
     Args:
-        base: a model folder or a Hub repository.
-        adapter: a folder that PEFT's `save_pretrained` wrote.
+        source: a folder or a Hub repository, of a model of this package, or of an adapter, which is merged into its
+            own base model.
+        adapter: the folder or the Hub repository of an adapter, to be merged into the model `source`.
 
     Raises:
-        InputError: when PEFT is missing or does not work, `base` is not a model of this package, or `adapter` is not
-            a LoRA adapter that fits it.
+        InputError: when PEFT is missing or does not work, the base is not a model of this package, or the adapter is
+            not a LoRA adapter that fits it.
     """
+    folder = ModelFolder.resolve(source)
+    if adapter is None:
+        if not folder.is_adapter:
+            yield source
+            return
+        base, adapter, folder = folder.base, folder.path, folder.base_folder
+    else:
+        base, adapter = str(source), resolve_source(adapter)
     if not is_adapter_folder(adapter):
         raise InputError(f"{adapter} is not an adapter folder: it has no {ADAPTER_CONFIG}.")
     require_peft()
-    folder, adapter = ModelFolder.resolve(base), Path(adapter)
     folder.require_native()
     architecture = (folder.architectures or ["GPTScratchModel"])[0]
     if architecture not in AUTO_CLASSES:
@@ -128,5 +141,6 @@ def merged_folder(base: str, adapter: str | os.PathLike) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / folder.path.resolve().name
         merged.save_pretrained(path)
-        copy_tokenizer(folder.path, path)
+        has_tokenizer = any((adapter / name).is_file() for name in TOKENIZER_FILES)
+        copy_tokenizer(adapter if has_tokenizer else folder.path, path)
         yield path

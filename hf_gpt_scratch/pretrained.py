@@ -20,10 +20,9 @@ from .model_folder.contents import ADAPTED, AUTO_CLASSES, ModelFolder
 from .model_folder.loading import load_model
 from .modeling_gpt_scratch import GPTScratchPreTrainedModel
 from .tokenizer import load_tokenizer
+from .utils.constants import DTYPES
 from .utils.errors import InputError
 from .utils.files import write_json
-
-DTYPES = ("float32", "bfloat16", "float16")
 
 
 def load_pretrained(
@@ -87,7 +86,7 @@ def resolve_dtype(dtype: str | torch.dtype, device: torch.device, saved: str | N
     """
     The data type of that name. "auto" is the one in which the model was `saved`, with float16 in place of bfloat16 on
     GPUs that only emulate it (compute capability below 8), and always float32 on the CPU, where half precision is
-    slower.
+    slower; one saved in another type, such as float64, runs in float32.
 
     Raises:
         InputError: when it is unknown.
@@ -96,7 +95,7 @@ def resolve_dtype(dtype: str | torch.dtype, device: torch.device, saved: str | N
         return dtype
     if dtype == "auto" and device.type == "cpu":
         return torch.float32
-    name = (saved or "float32") if dtype == "auto" else dtype
+    name = (saved if saved in DTYPES else "float32") if dtype == "auto" else dtype
     if name not in DTYPES:
         raise InputError(f"Unknown dtype {name!r}; expected auto or one of {', '.join(DTYPES)}.")
     if dtype == "auto" and name == "bfloat16" and device.type == "cuda":

@@ -1,6 +1,7 @@
 """Adapters where a package that they need is missing or too old: one sentence, before the long work begins."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from peft.import_utils import is_torchao_available
+from transformers import GenerationConfig
 
 from hf_gpt_scratch import GPTScratchForCausalLM
 from hf_gpt_scratch.adapters import require_peft
@@ -70,6 +72,16 @@ def no_data(monkeypatch):
 def test_peft_itself_refuses_this_torchao(old_torchao):
     with pytest.raises(ImportError, match="incompatible version of torchao"):
         is_torchao_available()
+
+
+def test_an_adapter_brings_its_own_generation_settings(folders, tmp_path):
+    adapter = shutil.copytree(folders / "adapter", tmp_path / "adapter")
+    assert load(adapter)[0].generation_config.max_new_tokens is None
+    GenerationConfig(max_new_tokens=7).save_pretrained(adapter)
+    assert load(adapter)[0].generation_config.max_new_tokens == 7
+    (adapter / "generation_config.json").write_text("{")
+    with pytest.raises(InputError, match="generation_config.json"):
+        load(adapter)
 
 
 def test_loading_an_adapter_says_that_torchao_is_too_old(folders, old_torchao):

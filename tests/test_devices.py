@@ -84,6 +84,7 @@ def test_a_device_that_is_not_there_is_one_sentence(machine, device, complaint):
         ("auto", "cuda", (7, 5), "float16", "float16"),
         ("auto", "cuda", (7, 5), "float32", "float32"),
         ("auto", "cuda", (7, 5), None, "float32"),
+        ("auto", "cuda", (8, 0), "float64", "float32"),
         ("auto", "mps", None, "bfloat16", "bfloat16"),
         ("auto", "cpu", None, "bfloat16", "float32"),
         ("bfloat16", "cuda", (7, 5), "float32", "bfloat16"),

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from hf_gpt_scratch.utils.constants import REPOSITORY
+
 ROOT = Path(__file__).parents[1]
 DEMO_DATA = ROOT / "training" / "demo_data"
 BUILT_FROM = (
@@ -29,6 +31,11 @@ BUILT_FROM = (
 @pytest.fixture(scope="module")
 def setuptools_table() -> dict:
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+
+
+def test_the_repository_is_the_one_that_pages_and_cards_name():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["urls"]["Repository"] == REPOSITORY
 
 
 def in_wheel(path: Path, table: dict) -> str:

@@ -10,14 +10,13 @@ from ..generation.sampling import sampling_settings
 from ..model_folder.contents import ModelFolder
 from ..modeling_gpt_scratch import GPTScratchForCausalLM
 from ..pretrained import load_with_tokenizer
-from ..prompts import INPUT, PREAMBLE, user_message
+from ..prompts import PREAMBLE
 from . import examples, page
 
 TITLE = "Chat with a GPT"  # also of a Space
-SENTENCE = (
-    "This small model was trained to follow single instructions: ask for one thing at a time{choose}. It knows little,"
-    " so check what it says."
-)
+SINGLE = "This small model was trained to follow single instructions: ask for one thing at a time{choose}."
+ASK = "Ask something{choose}."
+WARNING = "It knows little, so check what it says."
 CHOOSE = ", or choose an example below"
 GREEDY = (
     "Greedy decoding always gives the same answer; raise the sampling temperature in the settings for another one."
@@ -85,7 +84,8 @@ def make_page(
     gr = page.gradio()
     chat = Chat(model, tokenizer)  # a model that cannot chat is found before the page is shown
     with page.blocks(TITLE) as blocks:
-        page.header(TITLE, SENTENCE.format(choose=CHOOSE if shown else ""), page.facts(model, name))
+        ask = (SINGLE if chat.is_alpaca else ASK).format(choose=CHOOSE if shown else "")
+        page.header(TITLE, f"{ask} {WARNING}", page.facts(model, name))
         conversation, note, question, extra = _boxes(chat.is_alpaca if takes_input is None else takes_input)
         go, stop, again, new = _buttons()
         chips = page.example_buttons([_on_button(*one) for one in shown], "Questions that it has answered correctly:")
@@ -238,7 +238,7 @@ def answer_again(model, tokenizer, history, temperature, *settings):
     questions = [i for i, one in enumerate(history) if one["role"] == "user"]
     if not questions:
         return
-    text, _, input = _text(history[questions[-1]]["content"]).partition(INPUT)
+    text, input = _question(history[questions[-1]]["content"])
     history = history[: questions[-1]]
     for shown, question, note, *others in answer_example(
         model, tokenizer, text, input, history, temperature, *settings
@@ -250,7 +250,7 @@ def _chat(model, tokenizer, history: list[dict], system: str | None, remember: b
     """The conversation of the page."""
     system = (system or "").strip()
     chat = Chat(model, tokenizer, system if system != _preamble(tokenizer) else None, history=remember)
-    chat.messages = [{"role": one["role"], "content": _text(one["content"])} for one in history]
+    chat.messages = [{"role": one["role"], "content": chat.question(*_question(one["content"]))} for one in history]
     return chat
 
 
@@ -265,9 +265,12 @@ def _preamble(tokenizer) -> str:
     return PREAMBLE if PREAMBLE in tokenizer.chat_template else ""
 
 
-def _text(content) -> str:
-    """The text of a message, which Gradio sends back as a list of parts; the page shows it as HTML, so escaped."""
+def _question(content) -> tuple[str, str]:
+    """
+    The text of a message and its input, "" where it has none; Gradio sends it back as a list of parts, and the page
+    shows it as HTML, so escaped.
+    """
     parts = [content] if isinstance(content, str) else content
     text = "".join(part if isinstance(part, str) else part.get("text", "") for part in parts)
-    question, shown, input = text.partition(INPUT_SHOWN)
-    return user_message(html.unescape(question), html.unescape(input)) if shown else html.unescape(text)
+    question, _, input = text.partition(INPUT_SHOWN)
+    return html.unescape(question), html.unescape(input)

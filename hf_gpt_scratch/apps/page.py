@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+from ..utils.constants import REPOSITORY
 from ..utils.errors import InputError
 from ..utils.requirements import require_package
 from . import style
 
-REPOSITORY = "https://github.com/hf-gpt-scratch/hf_gpt_scratch"
 NOT_SHARED = (
     "note: Gradio's server gave no public address (is it reachable from here?); the page is shown locally only."
 )

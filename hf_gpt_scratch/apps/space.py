@@ -11,6 +11,7 @@ from types import ModuleType
 from ..hub.check import check
 from ..hub.files import uploadable
 from ..hub.findings import require, table
+from ..model_folder.contents import ModelFolder, is_hub_id
 from ..utils.errors import InputError
 from ..utils.files import atomic_folder
 from .examples import FILE
@@ -61,24 +62,42 @@ def export_space(
 
     Raises:
         InputError: when `source` holds no model, one that the page cannot show or that is not fit to share, after the
-            checks' table was reported, or when `out` is there already.
+            checks' table was reported, or an adapter that is not on the Hub with its base; or when `out` is there
+            already.
     """
-    is_local = Path(source).is_dir()
-    if is_local and not (Path(source) / "config.json").is_file():
-        raise InputError(f"{source} is not a model folder: it has no config.json (merge an adapter first).")
+    is_local, folder = Path(source).is_dir(), ModelFolder.resolve(source)
+    if folder.is_adapter:
+        _require_on_hub(folder, source, is_local)
     with atomic_folder(out) as partial:
         if is_local:
             findings = check(source, trust_remote_code)
             report(table(findings))
             require(findings, source)
-        page.load(source)
-        _write_files(partial, page, "model" if is_local else str(source), model_name(source))
+        page.load(folder, model_name(source))
+        _write_files(partial, page, "model" if is_local else str(source), model_name(source), folder.is_adapter)
         return _copy_model(Path(source), partial / "model", page) if is_local else 0
 
 
-def _write_files(partial: Path, page: ModuleType, source: str, name: str) -> None:
+def _require_on_hub(adapter: ModelFolder, source: str | os.PathLike, is_local: bool) -> None:
+    """Raises `InputError` unless a Space can load the adapter and its base model from the Hub."""
+    if is_local:
+        raise InputError(
+            f"{source} holds an adapter, and a Space loads an adapter from the Hub: push it with `hf-gpt-scratch push`"
+            " and give its repository."
+        )
+    if not is_hub_id(adapter.base):
+        raise InputError(
+            f"The base model of the adapter {source}, {adapter.base}, is not a Hub repository, so a Space cannot load"
+            " it: push the base model first, then the adapter again with --base-model."
+        )
+
+
+def _write_files(partial: Path, page: ModuleType, source: str, name: str, is_adapter: bool) -> None:
     """app.py, README.md, requirements.txt and this package."""
-    needed = [line for line in requires("hf-gpt-scratch") or () if "extra ==" not in line]
+    listed = requires("hf-gpt-scratch") or ()
+    needed = [line for line in listed if "extra ==" not in line]
+    if is_adapter:
+        needed += sorted({line.partition(";")[0].strip() for line in listed if line.startswith("peft")})
     python = f"{sys.version_info.major}.{sys.version_info.minor}"  # a Space's own default is too old for us
     app = {"title": page.TITLE, "app": page.__name__.rpartition(".")[2], "source": source, "name": name}
     held = "`model/`" if source == "model" else f"`{source}`"

@@ -1,6 +1,7 @@
 """What the commands of the pages share: their arguments, and serving a page or writing it as a Space."""
 
 import argparse
+import shlex
 
 from ..utils.errors import UsageError
 from ..utils.files import require_new
@@ -66,6 +67,7 @@ def serve_or_export(args: argparse.Namespace, page) -> None:
             " before you publish the page."
         )
     print(
-        f"{out} holds the page. To start it: cd {out}; pip install -r requirements.txt; python app.py. To publish it:"
-        f" hf upload you/your-space {out} --repo-type space."
+        f"{out} holds the page. To publish it:\n\n"
+        f"    hf upload you/your-space {shlex.quote(out)} --repo-type space\n\n"
+        f"To start it here:\n\n    cd {shlex.quote(out)}\n    pip install -r requirements.txt\n    python app.py"
     )

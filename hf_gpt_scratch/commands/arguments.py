@@ -9,6 +9,7 @@ import shlex
 import sys
 from pathlib import Path
 
+from ..utils.constants import DTYPES
 from ..utils.errors import InputError, UsageError
 from ..utils.files import is_missing_folder, read_json_object, require_file, require_folder, require_present
 
@@ -91,7 +92,7 @@ def add_device_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--dtype",
-        choices=["auto", "float32", "bfloat16", "float16"],
+        choices=("auto", *DTYPES),
         default="auto",
         help="data type of the weights (default: auto, float32 on a CPU, elsewhere the one they were saved in, with"
         " float16 for bfloat16 on GPUs that only emulate it)",
@@ -121,7 +122,7 @@ def add_trust(parser: argparse.ArgumentParser, when: str = "") -> None:
 def add_messages(parser: argparse.ArgumentParser, help: str) -> None:
     """The options of the commands that evaluate runs of the spam job."""
     parser.add_argument("--data_file", help=help)
-    parser.add_argument("--dataset_name", help="these messages as a data set on the Hub")
+    parser.add_argument("--dataset_name", help="a Hub data set with the messages")
 
 
 def check_messages(args: argparse.Namespace) -> None:

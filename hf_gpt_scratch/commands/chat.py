@@ -3,6 +3,7 @@
 import argparse
 import re
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ..utils.errors import InputError
@@ -19,8 +20,7 @@ HELP = """\
 /quit        end (also: exit, quit or Ctrl-D)
 Ctrl-C       stop an answer"""
 START = "Type a question. /help lists the commands; /quit or Ctrl-D ends."
-# What ends a conversation, and what starts a new one
-ENDS, RESETS = ("/quit", "/exit", "quit", "exit"), ("/reset", "/new")
+ENDS = ("/quit", "/exit", "quit", "exit")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,7 +71,8 @@ def converse(chat: "Chat", **sampling) -> None:
     """
     typed = sys.stdin.isatty()
     if typed:
-        import readline  # noqa: F401 (gives input() its line editing)
+        with suppress(ImportError):  # Windows has none
+            import readline  # noqa: F401 (gives input() its line editing)
 
         print(START, file=sys.stderr)
     pending = ""  # the input of the next question
@@ -93,8 +94,8 @@ def converse(chat: "Chat", **sampling) -> None:
             _tell("The next question is about this text." if pending else "The next question has no input.", typed)
         elif re.fullmatch("/[a-z]+", command):
             _run_command(chat, command, typed)
-        elif line:
-            _show_answer(chat, line, pending, sampling, typed)
+            pending = "" if command == "/reset" else pending
+        elif line and _show_answer(chat, line, pending, sampling, typed):
             pending = ""
     if typed:
         print()
@@ -102,7 +103,7 @@ def converse(chat: "Chat", **sampling) -> None:
 
 def _run_command(chat: "Chat", command: str, typed: bool) -> None:
     """`/reset` and `/help`; anything else is answered with a hint."""
-    if command in RESETS:
+    if command == "/reset":
         chat.reset()
         _tell("A new conversation.", typed)
     elif command == "/help":
@@ -116,7 +117,8 @@ def _tell(sentence: str, typed: bool) -> None:
         print(sentence, file=sys.stderr)
 
 
-def _show_answer(chat: "Chat", text: str, input: str, sampling: dict, typed: bool) -> None:
+def _show_answer(chat: "Chat", text: str, input: str, sampling: dict, typed: bool) -> bool:
+    """Whether the question was asked; one that is refused was not."""
     try:
         before = chat.forgotten
         answer = chat.ask(text, input=input, **sampling)
@@ -131,6 +133,7 @@ def _show_answer(chat: "Chat", text: str, input: str, sampling: dict, typed: boo
         if not typed:
             raise
         print(f"error: {error}", file=sys.stderr)
-        return
+        return False
     if chat.finish_reason == "length":
         print("note: the answer was cut at --max-new-tokens, or at the model's maximum length.", file=sys.stderr)
+    return True

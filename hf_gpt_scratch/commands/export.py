@@ -1,12 +1,12 @@
 """`hf-gpt-scratch export`: a model of this package in another format."""
 
 import argparse
-from contextlib import nullcontext
 
 from ..conversion.choices import GGUF_DTYPES, TARGETS
 from ..utils.errors import UsageError
-from ..utils.files import require_file, require_folder, require_new, require_present
+from ..utils.files import require_file, require_new, require_present
 from ..utils.terminal import quieten_transformers
+from .arguments import require_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,14 +15,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " llama.cpp and Ollama. What was written is read back and compared with the model."
     )
     parser.epilog = "Example: hf-gpt-scratch export runs/demo/writer runs/stock-gpt2 --to hf-gpt2"
-    parser.add_argument("dir", metavar="DIR", help="a model folder or a Hub repository")
+    parser.add_argument("dir", metavar="DIR", help="a folder or Hub repository of a model or a LoRA adapter")
     parser.add_argument("out", metavar="OUT", help="the folder to write")
     parser.add_argument("--to", required=True, choices=TARGETS, help="the format")
     parser.add_argument("--dtype", choices=GGUF_DTYPES, help="for gguf: the type of the matrices (default: f32)")
     parser.add_argument(
         "--perplexity-text", metavar="FILE", help="for gguf: measure the perplexity on this text, before and after"
     )
-    parser.add_argument("--adapter", metavar="DIR", help="merge the LoRA adapter in this folder into the model first")
+    parser.add_argument(
+        "--adapter", metavar="DIR", help="merge the LoRA adapter of this folder or Hub repository into the model first"
+    )
 
 
 def check(args: argparse.Namespace) -> None:
@@ -31,7 +33,7 @@ def check(args: argparse.Namespace) -> None:
         raise UsageError("--dtype and --perplexity-text only go with --to gguf.")
     require_present(args.dir)
     if args.adapter:
-        require_folder(args.adapter, "adapter folder")
+        require_model(args.adapter)
     if args.perplexity_text:
         require_file(args.perplexity_text)
     require_new(args.out)
@@ -44,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
     from ..conversion.gguf import export_gguf
 
     quieten_transformers()
-    with merged_folder(args.dir, args.adapter) if args.adapter else nullcontext(args.dir) as src:
+    with merged_folder(args.dir, args.adapter) as src:
         if args.to == "hf-gpt2":
             done = None
             export(str(src), args.out)

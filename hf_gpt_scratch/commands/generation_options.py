@@ -1,11 +1,12 @@
 """What the commands that write text share: how tokens are chosen, and the model that writes them."""
 
 import argparse
+import sys
 
+from ..utils.constants import SAMPLING_SETTINGS
 from ..utils.terminal import quieten_transformers
 from .arguments import above_0, add_device_options, at_least_0, count, placement, positive, probability
 
-SETTINGS = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty")
 SAVED = "default: the model's saved setting"
 
 
@@ -43,12 +44,14 @@ def add_sampling(parser: argparse.ArgumentParser, max_new_tokens: int, temperatu
     )
     parser.add_argument("--seed", type=int, help="random seed; the same seed gives the same text")
     add_device_options(parser)
+    parser.set_defaults(default_temperature=temperature)
 
 
 def language_model(args: argparse.Namespace) -> tuple:
     """The model and the tokenizer of `args.dir`, and the settings of `add_sampling` that are given; sets the seed."""
     import torch
 
+    from ..generation.sampling import sampling_settings
     from ..modeling_gpt_scratch import GPTScratchForCausalLM
     from ..pretrained import load_with_tokenizer
 
@@ -56,5 +59,9 @@ def language_model(args: argparse.Namespace) -> tuple:
     model, tokenizer = load_with_tokenizer(GPTScratchForCausalLM, args.dir, **placement(args))
     if args.seed is not None:
         torch.manual_seed(args.seed)
-    given = {name: getattr(args, name) for name in SETTINGS}
+    given = {name: getattr(args, name) for name in SAMPLING_SETTINGS}
+    idle = [option for option, acts in (("--top-k", args.top_k), ("--top-p", (args.top_p or 1) < 1)) if acts]
+    if idle and sampling_settings(model, given, temperature=args.default_temperature)["temperature"] == 0:
+        verb = "has" if len(idle) == 1 else "have"
+        print(f"note: {' and '.join(idle)} {verb} no effect at temperature 0; add --temperature 0.8.", file=sys.stderr)
     return model, tokenizer, {name: value for name, value in given.items() if value is not None}

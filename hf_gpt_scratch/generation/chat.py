@@ -50,8 +50,8 @@ class Chat:
     ):
         if not model.can_generate():
             raise InputError(
-                f"A {type(model).__name__} does not write text, so it cannot chat: a classifier is for"
-                " `hf-gpt-scratch classify`, in Python for `TextClassifier`."
+                f"A {type(model).__name__} does not write text, so it cannot chat: use"
+                " `hf-gpt-scratch classify`, or `TextClassifier` in Python."
             )
         if tokenizer.chat_template is None:
             raise InputError(
@@ -116,7 +116,7 @@ class Chat:
         wanted, limit = settings.pop("max_new_tokens"), self.model.config.n_positions
         room = min(wanted, limit // 4)
         earlier = self.messages if self.history else []
-        messages, forgotten = [*earlier, {"role": "user", "content": self._question(text, input.strip())}], 0
+        messages, forgotten = [*earlier, {"role": "user", "content": self.question(text, input)}], 0
         while len(messages) > 1 and self._length(messages) + room > limit:
             messages, forgotten = messages[2:], forgotten + 1
         length = self._length(messages)
@@ -132,7 +132,9 @@ class Chat:
         """Starts a new conversation."""
         self.messages, self.forgotten = [], 0
 
-    def _question(self, text: str, input: str) -> str:
+    def question(self, text: str, input: str = "") -> str:
+        """A question and its input as one message: in the Alpaca form if the model has it, else as two paragraphs."""
+        input = input.strip()
         if input and not self.is_alpaca:
             return f"{text}\n\n{input}"
         return user_message(text, input)

@@ -6,10 +6,9 @@ import torch
 from tokenizers.decoders import DecodeStream
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from ..utils.constants import SAMPLING_SETTINGS
 from ..utils.errors import InputError
 from ..utils.text import has_lone_surrogates
-
-SAVED_SETTINGS = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty")
 
 
 def choose_tokens(
@@ -78,7 +77,7 @@ def sampling_settings(model: PreTrainedModel, given: Mapping, **defaults) -> dic
         defaults: those that are neither given nor saved with the model, in its generation_config.json.
     """
     saved = model.generation_config.to_diff_dict()
-    kept = {name: saved[name] for name in SAVED_SETTINGS if saved.get(name) is not None}
+    kept = {name: saved[name] for name in SAMPLING_SETTINGS if saved.get(name) is not None}
     if saved.get("do_sample") is False:
         kept["temperature"] = 0.0
     elif saved.get("do_sample"):

@@ -16,6 +16,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from ..classification.calibration import Calibration
 from ..model_folder.contents import ModelFolder, is_hub_id
 from ..prompts import CHAT_TEMPLATE
+from ..utils.constants import REPOSITORY
 from ..utils.errors import InputError
 from ..utils.files import read_json_object
 from ..utils.markdown import escape
@@ -25,7 +26,6 @@ from .card_examples import SHOWN, answers, example_answer, label_examples, sampl
 from .card_facts import CALIBRATION, metric_name, name_of_row, read_results, render, result_facts
 from .secrets import public_source
 
-REPOSITORY = "https://github.com/hf-gpt-scratch/hf_gpt_scratch"
 MARKER = "<!-- Written by hf-gpt-scratch from the files beside it. Without this line it is never overwritten. -->"
 OF_TRL = ("# Model Card for ", "It has been trained using [TRL](https://github.com/huggingface/trl).", "time machine")
 PIPELINES = {  # by the class of the model

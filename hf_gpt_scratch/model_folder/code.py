@@ -38,15 +38,15 @@ def require_own_code(model: ModelFolder, trust_remote_code: bool = False, shown:
         What passed only for being trusted, each with its SHA-256.
 
     Raises:
-        InputError: when some of it is neither of a release of this package nor trusted, or lies in a repository of
+        InputError: when some of it is neither of a release of this package nor trusted, or is in a repository of
             the Hub, from where it is never run.
     """
     folder, shown = model.path, shown or model.path
     local, elsewhere = named_code(model)
     if elsewhere:
         raise InputError(
-            f"{shown} names code that lies elsewhere ({', '.join(sorted(elsewhere))}), which is never run: save the"
-            " model again, or copy that code beside it."
+            f"{shown} names code that is not in the folder ({', '.join(sorted(elsewhere))}), which is never run: save"
+            " the model again, or copy that code beside it."
         )
     own = {*RELEASED, *(sha256(package_code(name)) for name in CODE_FILES)}
     foreign = [name for name in sorted(local) if (folder / name).is_file() and sha256(folder / name) not in own]

@@ -141,10 +141,9 @@ def resume_checkpoint(args: TrainingArguments) -> str | None:
     The checkpoint given with `--resume_from_checkpoint`; for `true`, the last complete one in `output_dir`.
 
     Raises:
-        InputError: when there is none, or as `configs.require_free` does.
+        InputError: when there is none.
     """
     wanted = args.resume_from_checkpoint
-    configs.require_free(args.output_dir, args.overwrite_output_dir, wanted)
     if not configs.is_resumed(wanted):
         return None
     folders = complete_checkpoints(args.output_dir) if wanted.lower() == "true" else [Path(wanted)]

@@ -129,6 +129,8 @@ class ScratchTrainer(Trainer):
             if is_main:
                 Path(partial, "model", "training_args.bin").unlink()
                 Path(partial, "model", "README.md").unlink(missing_ok=True)  # PEFT's, of empty headings
+                if Path(partial, "model", ADAPTER_CONFIG).is_file():  # PEFT leaves them out
+                    self.model.generation_config.save_pretrained(f"{partial}/model")
                 make_base_absolute(Path(partial, "model"))
                 finish(Path(partial, "model"))
                 replace_model(Path(partial, "model"), output_dir)

@@ -5,6 +5,7 @@ import html
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,9 @@ import pytest
 from hf_gpt_scratch import GPTScratchForCausalLM
 from hf_gpt_scratch.apps import chat, page
 from hf_gpt_scratch.apps import classify as spam
+from hf_gpt_scratch.apps.space import export_space
 from hf_gpt_scratch.cli import main
+from hf_gpt_scratch.model_folder import contents
 from hf_gpt_scratch.pretrained import load_pretrained
 from hf_gpt_scratch.prompts import PREAMBLE
 from hf_gpt_scratch.tokenizer import load_tokenizer
@@ -182,6 +185,38 @@ def test_an_answer_that_a_later_question_overtook_stays_away(models, monkeypatch
     assert list(first) == [] and list(second)[-1][0][-1]["content"] == "one two three"
 
 
+def test_a_question_with_an_input_is_read_again_as_it_was_asked(models, monkeypatch):
+    pytest.importorskip("gradio")
+    model, tokenizer = load_pretrained(GPTScratchForCausalLM, models["chat"]), load_tokenizer(str(models["chat"]))
+    read, wish = [], []
+    monkeypatch.setattr(
+        "hf_gpt_scratch.generation.chat.stream_text",
+        lambda model, tokenizer, prompt, *_, **__: read.append(prompt) or iter(["one"]),
+    )
+    for template in (tokenizer.chat_template, "{% for one in messages %}{{ one.content }}|{% endfor %}"):
+        tokenizer.chat_template = template
+        settings = (0, 0, 8, "", True, wish)
+        *_, (history, *_) = chat.answer(model, tokenizer, "Sort <it>", [], *settings, " b & a ", 1, 1)
+        list(chat.answer(model, tokenizer, "Go on", history, *settings, "", 1, 1))
+        *_, (again, *_) = chat.answer_again(model, tokenizer, history, *settings, 1, 1)
+        first, second, third = read[-3:]
+        assert second.startswith(first) and third == first and again[0] == history[0]
+    assert first == "Sort <it>\n\nb & a|" and "### Input:" in read[0]
+
+
+def test_only_a_follower_of_single_instructions_is_said_to_be_one(models):
+    pytest.importorskip("gradio")
+    model, tokenizer = load_pretrained(GPTScratchForCausalLM, models["chat"]), load_tokenizer(str(models["chat"]))
+    assert "to follow single instructions: ask for one thing at a time. It knows" in shown_header(model, tokenizer)
+    tokenizer.chat_template = "{{ messages }}"
+    assert "<p>Ask something. It knows little, so check what it says.</p>" in shown_header(model, tokenizer)
+
+
+def shown_header(model, tokenizer) -> str:
+    [header] = [one for one in chat.make_page(model, tokenizer).blocks.values() if one.elem_id == "header"]
+    return header.value
+
+
 def test_two_ask_at_a_time(slow_chat_page):
     asked = [client(slow_chat_page).submit("hi", [], 0, 0, 8, "", False, api_name="/ask") for _ in range(2)]
     wait_for(lambda: all(len(job.outputs()) > 2 for job in asked))
@@ -259,12 +294,38 @@ def test_a_repository_is_shown_under_its_name(offline_hub):
 
 def test_a_space_of_a_repository_loads_it_from_the_hub(offline_hub, tmp_path):
     pytest.importorskip("gradio")
-    out = tmp_path / "space"
+    out = tmp_path / "my space"
     command = program("spam", "you/spam", "--export-space", out)
     done = subprocess.run(command, env=offline_hub, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    commands = [line.strip() for line in done.stdout.splitlines() if line.startswith("    ")]
+    assert [shlex.split(line)[-1] for line in commands] == ["space", str(out), "requirements.txt", "app.py"]
+    assert f"hf upload you/your-space '{out}' --repo-type space" in commands
+    assert "peft" not in (out / "requirements.txt").read_text()
     assert "serve('you/spam', \"0.0.0.0\", 7860, name='you/spam')" in (out / "app.py").read_text()
     assert not (out / "model").exists() and "`you/spam`" in (out / "README.md").read_text()
+
+
+def test_a_space_of_an_adapter_installs_peft_and_loads_all_from_the_hub(models, tmp_path, monkeypatch):
+    pytest.importorskip("gradio")
+    peft = pytest.importorskip("peft")
+    adapted = peft.get_peft_model(
+        load_pretrained(GPTScratchForCausalLM, models["chat"]),
+        peft.LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear"),
+    )
+    adapted.save_pretrained(tmp_path / "adapter")
+    load_tokenizer(models["chat"]).save_pretrained(tmp_path / "adapter")
+    places = {"you/lora": tmp_path / "adapter", "you/base": models["chat"]}
+    monkeypatch.setattr(contents, "resolve_source", lambda name: places.get(str(name), Path(name)))
+    with pytest.raises(InputError, match="holds an adapter, and a Space loads an adapter from the Hub"):
+        export_space(tmp_path / "adapter", tmp_path / "space", chat)
+    with pytest.raises(InputError, match="base model of the adapter you/lora, .* is not a Hub repository"):
+        export_space("you/lora", tmp_path / "space", chat)
+    settings = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    settings["base_model_name_or_path"] = "you/base"
+    (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps(settings))
+    assert export_space("you/lora", tmp_path / "space", chat) == 0
+    assert re.search(r"^peft\b[^;]*$", (tmp_path / "space" / "requirements.txt").read_text(), re.MULTILINE)
 
 
 def test_what_is_neither_a_folder_nor_a_repository_is_refused(capsys):

@@ -122,10 +122,14 @@ def test_export_of_a_merged_adapter(run):
     model = get_peft_model(GPTScratchForCausalLM.from_pretrained("lm"), LoraConfig(target_modules=["q_proj"]))
     torch.nn.init.normal_(model.base_model.model.transformer.h[0].attn.q_proj.lora_B["default"].weight)
     model.save_pretrained("adapter")
-    assert run("export", "lm", "merged", "--to", "hf-gpt2", "--adapter", "adapter")[0] == 0
+    AutoTokenizer.from_pretrained("lm").save_pretrained("adapter")
+    GenerationConfig(max_new_tokens=7).save_pretrained("adapter")
     ids = torch.tensor([[5, 6, 7]])
-    merged = GPT2LMHeadModel.from_pretrained("merged").eval()
-    torch.testing.assert_close(merged(ids).logits, model.eval()(ids).logits, atol=1e-5, rtol=1e-4)
+    for out, words in {"merged": ["lm", "--adapter", "adapter"], "from-adapter": ["adapter"]}.items():
+        assert run("export", words[0], out, "--to", "hf-gpt2", *words[1:])[0] == 0
+        merged = GPT2LMHeadModel.from_pretrained(out).eval()
+        torch.testing.assert_close(merged(ids).logits, model.eval()(ids).logits, atol=1e-5, rtol=1e-4)
+        assert merged.generation_config.max_new_tokens == 7 and Path(out, "tokenizer.json").is_file()
 
 
 @pytest.mark.parametrize("folder", ["lm", "stock-with-tokenizer"])

@@ -155,6 +155,8 @@ def test_lora_saves_an_adapter_that_loads_and_merges(run, trained, tmp_path, cap
     metrics = run(tmp_path / "adapter", **changes)
     names = {path.name for path in (tmp_path / "adapter").iterdir()}
     assert {"adapter_config.json", "adapter_model.safetensors", "chat_template.jinja", "metrics.json"} <= names
+    settings = json.loads((tmp_path / "adapter" / "generation_config.json").read_text())
+    assert settings["max_new_tokens"] == 20
     assert not names & {"config.json", "model.safetensors", "README.md"}
     adapter = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
     assert metrics["method"] == "LoRA tuning" and "peft" in metrics["versions"]

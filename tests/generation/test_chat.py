@@ -15,6 +15,7 @@ from transformers import AutoTokenizer, GenerationConfig, pipeline, set_seed
 
 from hf_gpt_scratch import GPTScratchConfig, GPTScratchForCausalLM, GPTScratchForSequenceClassification, load
 from hf_gpt_scratch.cli import main
+from hf_gpt_scratch.commands.chat import converse
 from hf_gpt_scratch.generation.chat import Chat
 from hf_gpt_scratch.prompts import CHAT_TEMPLATE, OLLAMA_TEMPLATE, render_prompt, user_message
 from hf_gpt_scratch.tokenizer import train_tokenizer
@@ -185,7 +186,7 @@ COMMAND = [sys.executable, "-c", "from hf_gpt_scratch_cli import run; run()", "c
 
 
 def test_command_answers_lines_from_a_pipe(folder):
-    lines = "Say yes.\n\n/new\n/nonsense\nSay no.\n" + "word " * 300 + "\n"
+    lines = "Say yes.\n\n/reset\n/nonsense\nSay no.\n" + "word " * 300 + "\n"
     done = subprocess.run([*COMMAND, folder], input=lines, capture_output=True, text=True)
     assert done.stdout.splitlines()[0] == "Yes, of course." and len(done.stdout.splitlines()) == 2
     assert done.returncode == 1
@@ -237,6 +238,56 @@ def test_the_input_belongs_to_the_next_question_alone(typed_in, read):
     assert read == [render_prompt("Sort.", "the lamp, the boat"), render_prompt("Count."), render_prompt("Sort.")]
 
 
+def test_reset_drops_the_input_and_a_refused_question_keeps_it(folder, read, monkeypatch, capsys):
+    typed_lines(monkeypatch, ["/input x", "/reset", "Sort.", "/input x", "word " * 300, "/help", "Sort."])
+    converse(Chat.from_pretrained(folder))
+    assert read == [render_prompt("Sort."), render_prompt("Sort.", "x")]
+    assert "The question has" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "idle"),
+    [
+        (["--top-k", "5"], "--top-k has"),
+        (["--top-p", "0.9", "--top-k", "5"], "--top-k and --top-p have"),
+        (["--top-k", "5", "--temperature", "0.8"], ""),
+        (["--top-k", "0", "--top-p", "1"], ""),
+    ],
+)
+def test_what_greedy_decoding_passes_over_is_told(typed_in, options, idle):
+    note = f"note: {idle} no effect at temperature 0; add --temperature 0.8.\n" if idle else ""
+    assert typed_in([], *options) == ("", note)
+
+
+def test_generate_tells_it_of_a_model_that_was_saved_to_be_greedy(folder, tmp_path, capsys):
+    saved = shutil.copytree(folder, tmp_path / "saved")
+    words = ["generate", str(saved), "--prompt", "a", "--max-new-tokens", "1", "--top-k", "5"]
+    assert main(words) == 0 and "no effect" not in capsys.readouterr().err
+    GenerationConfig(do_sample=False).save_pretrained(saved)
+    assert main(words) == 0 and "--top-k has no effect" in capsys.readouterr().err
+
+
+def test_a_python_without_readline_chats(folder, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "readline", None)  # as on Windows
+    typed_lines(monkeypatch, ["Say yes."])
+    converse(Chat.from_pretrained(folder))
+    assert "Yes, of course." in capsys.readouterr().out
+
+
+def typed_lines(monkeypatch, lines: list[str]) -> None:
+    """The lines come as if typed at a terminal."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    waiting = iter(lines)
+
+    def read(prompt: str) -> str:
+        for line in waiting:
+            return line
+        raise EOFError
+
+    monkeypatch.setattr("builtins.input", read)
+
+
 def test_input_of_a_model_with_another_template(folder, read):
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.chat_template = "{% for one in messages %}{{ one.role }}: {{ one.content }}\n{% endfor %}"
@@ -258,9 +309,7 @@ def test_history_is_an_option_and_reset_ends_it(typed_in, read):
 
 def test_a_classifier_cannot_chat(tmp_path):
     model, tokenizer = load(save_model(tmp_path / "spam", GPTScratchForSequenceClassification))
-    with pytest.raises(
-        InputError, match="classifier is for `hf-gpt-scratch classify`, in Python for `TextClassifier`"
-    ):
+    with pytest.raises(InputError, match="cannot chat: use `hf-gpt-scratch classify`, or `TextClassifier` in Python"):
         Chat(model, tokenizer)
 
 
@@ -330,7 +379,7 @@ def test_terminal_survives_ctrl_c(folder):
         read_until("one two")
         process.send_signal(signal.SIGINT)  # within an answer
         read_until("> ")
-        os.write(ours, b"/new\nSay yes.\n")
+        os.write(ours, b"/reset\nSay yes.\n")
         read_until("Yes, of course.")
         read_until("> ")
         os.write(ours, b"\x04")

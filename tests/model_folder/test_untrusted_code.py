@@ -269,7 +269,7 @@ def test_the_code_of_an_adapters_base_is_not_run(adapter, trace, capsys):
     assert not trace.exists()
     found = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     assert found["weights"].split()[1] == "ok"
-    assert found["loads"].split()[1] == "failed" and "code that lies elsewhere" in found["loads"]
+    assert found["loads"].split()[1] == "failed" and "code that is not in the folder" in found["loads"]
     edit(base / "config.json", auto_map=dict(GPTScratchConfig().auto_map))
     main(["check", adapter])
     assert not trace.exists()

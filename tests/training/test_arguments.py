@@ -3,6 +3,8 @@ import torch
 from transformers import HfArgumentParser, TrainerState, TrainingArguments
 
 from hf_gpt_scratch.training.arguments import ScratchTrainingArguments, parse_yaml_and_args, resume_checkpoint
+from hf_gpt_scratch.training.pretrain import make_parser
+from hf_gpt_scratch.training.run_record import Run
 from hf_gpt_scratch.utils.errors import InputError, UsageError
 
 
@@ -137,7 +139,8 @@ def resume(output_dir, wanted: str | None) -> str | None:
 def test_run_starts_afresh_unless_told_otherwise_but_not_among_old_checkpoints(output_dir, tmp_path, wanted):
     assert resume(tmp_path / "new", wanted) is None
     with pytest.raises(InputError, match="checkpoints of an earlier run"):
-        resume(output_dir, wanted)
+        words = ["--data_file", "story.txt", "--output_dir", str(output_dir), "--use_cpu", "true"]
+        Run("pretrain", make_parser(), [*words, *(["--resume_from_checkpoint", wanted] if wanted else [])])
 
 
 @pytest.mark.parametrize("wanted", ["true", "True"])

@@ -1,0 +1,6 @@
+"""Names that several rooms share."""
+
+REPOSITORY = "https://github.com/hf-gpt-scratch/hf_gpt_scratch"  # as in pyproject.toml
+DTYPES = ("float32", "bfloat16", "float16")  # that a model runs in
+# Those of generation_config.json, and the options of the commands that write text
+SAMPLING_SETTINGS = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty")
