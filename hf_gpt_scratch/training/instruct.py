@@ -113,9 +113,9 @@ def check(args: InstructArguments, training_args: ScratchTrainingArguments) -> N
         raise UsageError("--merge_adapter true pushes the whole model: omit --hub_strategy.")
     if args.lora_r and not args.merge_adapter and training_args.push_to_hub and Path(args.model_name_or_path).is_dir():
         raise UsageError(
-            f"An adapter of the local folder {args.model_name_or_path} would not load elsewhere: omit --push_to_hub,"
-            " push that folder and then the adapter with `hf-gpt-scratch push --base-model`, or add --merge_adapter"
-            " true."
+            f"An adapter of the local folder {args.model_name_or_path} would not load elsewhere: train without"
+            " --push_to_hub, push that folder and then the adapter with `hf-gpt-scratch push --base-model`; or add"
+            " --merge_adapter true to push the whole model."
         )
     if not args.repetition_penalty > 0:
         raise UsageError(f"repetition_penalty must be above 0, not {args.repetition_penalty}.")

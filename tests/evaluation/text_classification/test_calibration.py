@@ -240,6 +240,13 @@ def test_a_language_model_is_sent_to_the_command_that_measures_it(tmp_path):
             run_command(*map(str, words))
 
 
+def test_a_repository_is_not_enough():
+    for words in (["calibrate", "user/spam"], ["benchmark", "user/spam-1", "user/spam-2"]):
+        reason = f"{words[0]} needs a local folder, since it needs metrics.json, which is never pushed"
+        with pytest.raises(InputError, match=reason):
+            run_command(*words)
+
+
 def test_a_promise_for_another_share_of_spam_holds_on_other_messages():
     rng, broken = np.random.default_rng(0), 0
 
