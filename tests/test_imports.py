@@ -3,6 +3,8 @@ The plan of the house, as imports: each room imports only rooms below it, at the
 """
 
 import ast
+import re
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -77,6 +79,15 @@ def test_arrows_only_go_down():
         if room(target) not in allowed[room(name)] and (name, target) != ("cli", PACKAGE.name)
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_the_page_draws_the_same_floors():
+    page = (PACKAGE.parent / "docs" / "design.md").read_text(encoding="utf-8").partition("## The rooms")[2]
+    rooms, drawing = set().union(*FLOORS), page.split("```\n")[1]
+    assert [set(takewhile(rooms.__contains__, line.split())) for line in drawing.splitlines()] == FLOORS[::-1]
+    [sentence] = re.findall(r"`generation` imports only .*?\.", page)
+    named = set(re.findall(r"`(\w+)`", sentence)) | (MODEL if "the model" in sentence else set())
+    assert named - {"generation"} == NARROWER["generation"]
 
 
 def test_no_circle():

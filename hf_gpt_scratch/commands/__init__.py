@@ -21,7 +21,7 @@ COMMANDS: dict[str, tuple[str, str | dict]] = {
     "chat": ("talk with an instruction-tuned model", "commands.chat"),
     "classify": ("tell spam from ham: each message's label and its probability of being spam", "commands.classify"),
     "judge": ("let a larger language model score the answers of a model", "commands.judge"),
-    "evaluate": ("measure a language model by MMLU or other tasks of lm-evaluation-harness", "commands.evaluate"),
+    "evaluate": ("measure a language model on MMLU or other tasks of lm-evaluation-harness", "commands.evaluate"),
     "calibrate": ("fit a spam classifier's probabilities and threshold to its validation set", "commands.calibrate"),
     "benchmark": ("compare spam classifiers with linear models on the same splits", "commands.benchmark"),
     "report": ("compare runs that were evaluated, in tables and pictures", "commands.report"),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..utils.errors import UsageError
-from .arguments import add_messages, check_messages, require_spam_run
+from .arguments import add_messages, check_messages, require_local, require_spam_run
 
 if TYPE_CHECKING:
     from ..utils.result_card import Metric
@@ -35,6 +35,7 @@ def check(args: argparse.Namespace) -> None:
             "Give at least two runs, trained with different --seed: one does not show how much the split matters."
         )
     for folder in (*args.dirs, *([args.book] if args.book else [])):
+        require_local(folder, "benchmark", "since it needs metrics.json, which is never pushed")
         require_spam_run(folder, "benchmark")
     check_messages(args)
 

@@ -40,7 +40,7 @@ def check(args: argparse.Namespace) -> None:
     """What can be seen before torch is imported."""
     if args.prevalence == 1 or args.precision == 1:
         raise UsageError("--precision and --prevalence must be below 1.")
-    require_local(args.dir, "calibrate", "as it reads metrics.json, which is never pushed, and writes into it")
+    require_local(args.dir, "calibrate", "since it needs metrics.json, which is never pushed")
     require_spam_run(args.dir, "calibrate")
     check_messages(args)
 

@@ -57,16 +57,15 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         InputError: when the folder holds no model, or, after the table was printed, a check failed.
     """
-    from ..hub.check import check, local_folder
+    from ..hub.check import check_source
     from ..hub.findings import require, table
     from ..pretrained import record_reference_logits
 
     quieten_transformers()
     if args.record:
         record_reference_logits(args.dir)
-    with local_folder(args.dir) as folder:
-        findings = check(folder, args.trust_remote_code, args.base_model)
+    findings = check_source(args.dir, args.trust_remote_code, args.base_model)
     print(table(findings))
     require(findings, args.dir)
-    if folder == Path(args.dir):
+    if Path(args.dir).exists():
         print(f"{args.dir} can be shared: `hf-gpt-scratch push {args.dir} OWNER/NAME`.")

@@ -2,13 +2,11 @@
 
 import argparse
 
-from ..conversion.choices import ACTIVATIONS, FORMATS, OPENAI_SIZES
+from ..conversion.choices import ACTIVATIONS, FORMATS, OPENAI_SIZES, assuming
 from ..utils.errors import UsageError
 from ..utils.files import require_new, require_present
 from ..utils.terminal import quieten_transformers
 from .arguments import positive
-
-ASSUMED = {"n_head": "{} attention heads", "lora_scale": "a LoRA scale of {}", "activation": "the activation {}"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,13 +77,5 @@ def run(args: argparse.Namespace) -> None:
     options = {name: getattr(args, name) for name in names}
     done = convert(args.src, args.out, args.format, args.tokenizer, prove=True, **options)
     print(f"Converted {args.src} ({done.format}) into {done.folder}.")
-    print(f"Its logits differ by at most {done.max_logit_difference:.1e} from the original's{assuming(done.assumed)}.")
-
-
-def assuming(assumed: dict) -> str:
-    """The end of the sentence about the proof: what it assumed, and with which options to change that."""
-    if not assumed:
-        return ""
-    what = " and ".join(ASSUMED[name].format(value) for name, value in assumed.items())
-    options = " or ".join(f"--{name.replace('_', '-')}" for name in assumed)
-    return f", assuming {what}, which the file does not hold (to change it: {options})"
+    end = assuming(done.assumed, with_options=True)
+    print(f"Its logits differ by at most {done.max_logit_difference:.1e} from the original's{end}.")

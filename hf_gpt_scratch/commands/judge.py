@@ -41,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--base-url", metavar="URL", help="the endpoint's address, such as http://localhost:11434/v1")
     parser.add_argument("--model", metavar="NAME", help="the endpoint's model, such as llama3")
     parser.add_argument(
-        "--judge-model", metavar="DIR", help="judge with the language model in this folder, without a server"
+        "--judge-model",
+        metavar="DIR",
+        help="judge with the language model in a folder or Hub repository, without a server",
     )
     parser.add_argument(
         "--output", metavar="FILE", help="the file to write (default: judge.json next to the first file)"

@@ -103,7 +103,7 @@ def load_language_model(name_or_path: str, batch_size: int = 8, **placement):
             for text, context, continuation in requests:
                 if None in context or max(context + continuation) >= model.config.vocab_size:
                     raise InputError(
-                        "The tokenizer does not fit the model: it has tokens that the model has not; use the model's"
+                        "The tokenizer does not fit the model: it has tokens that the model lacks; use the model's"
                         " own."
                     )
                 if not 0 < len(continuation) <= self.max_length:

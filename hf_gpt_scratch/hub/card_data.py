@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from ..data import alpaca, sms_spam, text
 from ..model_folder.contents import is_hub_id
-from .secrets import command_words, public_source
+from ..utils.provenance import option
+from .secrets import public_source
 
 SMS_SPAM = """@inproceedings{almeida2011sms,
   title = {Contributions to the Study of {SMS} Spam Filtering: New Collection and Results},
@@ -56,14 +57,6 @@ class DataSet:
             hub=name if is_hub else None,
             url=f"https://huggingface.co/datasets/{name}" if is_hub else None,
         )
-
-
-def option(command: str | None, name: str) -> str | None:
-    """The value that a recorded command gives to `--name`, if it does."""
-    words = command_words(command)
-    values = [after for before, after in zip(words, words[1:]) if before == f"--{name}"]
-    values += [word.partition("=")[2] for word in words if word.startswith(f"--{name}=")]
-    return values[-1] if values else None
 
 
 def _known_data() -> dict[str, DataSet]:

@@ -10,11 +10,13 @@ from types import SimpleNamespace
 from safetensors import SafetensorError, safe_open
 
 from ..classification.calibration import Calibration
+from ..conversion.choices import assuming
 from ..model_folder.contents import ModelFolder
 from ..utils.errors import InputError
 from ..utils.markdown import escape, markdown_table
+from ..utils.provenance import command_words
 from ..utils.result_card import FOLDER, ResultCard, identity, read_cards
-from .secrets import command_words, public_command, public_source, public_text
+from .secrets import public_command, public_source, public_text
 
 CLASSIFICATION, CALIBRATION = "SMS spam classification", "SMS spam calibration"  # tasks of cards
 # Beside the package where it is installed, beside its folder in a checkout.
@@ -92,6 +94,7 @@ def conversion_facts(conversion: Mapping) -> dict | None:
         "source": public_source(str(conversion["source"])),
         "format": conversion["format"],
         "difference": f"{conversion['max_logit_difference']:.1e}",
+        "assuming": assuming(conversion.get("assumed") or {}),
         "files": conversion.get("sha256", {}),
     }
 

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
@@ -48,16 +49,29 @@ def check(folder: str | os.PathLike, trust_remote_code: bool = False, base_model
     return check_model(open_folder(folder, base_model), trust_remote_code)
 
 
-@contextmanager
-def local_folder(source: str | os.PathLike) -> Iterator[Path]:
-    """Yields the folder `source`, or else a copy of the Hub repository of that name, its code included."""
-    if not is_hub_id(str(source)):
-        yield Path(source)
-        return
-    with tempfile.TemporaryDirectory() as scratch:
-        copy, patterns = Path(scratch, str(source).split("/")[1]), [*MODEL_FILES, *DOCUMENTS, "*.py"]
+def check_source(source: str, trust_remote_code: bool = False, base_model: str | None = None) -> list[Finding]:
+    """What `check` returns, of a folder or else of a Hub repository; no message has the name of the latter's copy."""
+    if not is_hub_id(source):
+        return check(source, trust_remote_code, base_model)
+    with copy_of_repository(source) as copy:
         try:
-            snapshot_download(str(source), local_dir=copy, allow_patterns=patterns)
+            findings = check_model(open_folder(copy, base_model), trust_remote_code, repository=source)
+        except InputError as error:
+            raise type(error)(str(error).replace(str(copy), source)) from None
+        return [replace(one, detail=one.detail.replace(str(copy), source)) for one in findings]
+
+
+@contextmanager
+def copy_of_repository(source: str) -> Iterator[Path]:
+    """Yields a copy of the Hub repository, its code included."""
+    with tempfile.TemporaryDirectory() as scratch:
+        copy, patterns = Path(scratch, source.split("/")[1]), [*MODEL_FILES, *DOCUMENTS, "*.py"]
+        try:
+            # A * also matches the / of a folder, such as checkpoint-9/: those of `patterns` are of the top folder.
+            in_folders = [pattern for pattern in patterns if "/" in pattern]
+            at_the_top = [pattern for pattern in patterns if "/" not in pattern]
+            snapshot_download(source, local_dir=copy, allow_patterns=at_the_top, ignore_patterns=["*/*"])
+            snapshot_download(source, local_dir=copy, allow_patterns=in_folders)
         except Exception as error:  # of the Hub, of its HTTP client, of the disk
             raise InputError(
                 f"{source} is neither a folder nor a Hub repository that can be read ({one_line(error)})."
@@ -89,25 +103,34 @@ def open_folder(folder: str | os.PathLike, base_model: str | None = None) -> Mod
 
 
 def check_model(
-    model: ModelFolder, trust_remote_code: bool = False, reference: Mapping | None = None
+    model: ModelFolder,
+    trust_remote_code: bool = False,
+    reference: Mapping | None = None,
+    repository: str | None = None,
 ) -> list[Finding]:
-    """What `check` returns; `reference` is its record of `reference_logits` where the folder itself has none."""
-    findings = look_at_files(model, trust_remote_code)
+    """
+    What `check` returns.
+
+    Args:
+        reference: the record of `reference_logits` where the folder itself has none.
+        repository: the one on the Hub that the folder is a copy of, which the advice then is for.
+    """
+    findings = look_at_files(model, trust_remote_code, repository)
     failed = {finding.name for finding in findings if finding.status == "failed"}
     for needed in ("weights", "code"):
         if needed in failed:
             return [*findings, Finding("loads", "skipped", f"not tried, as the {needed} check failed")]
-    return findings + check_loading(model, trust_remote_code, reference, "tokenizer" not in failed)
+    return findings + check_loading(model, trust_remote_code, reference, "tokenizer" not in failed, repository)
 
 
-def look_at_files(model: ModelFolder, trust_remote_code: bool = False) -> list[Finding]:
+def look_at_files(model: ModelFolder, trust_remote_code: bool = False, repository: str | None = None) -> list[Finding]:
     """The findings that need nothing loaded but the tokenizer."""
     config = None if model.is_adapter else model.config
     findings = [
         find("weights", lambda: check_weights(model)),
         find("files", lambda: check_files(model)),
         find("secrets and paths", lambda: check_texts(model)),
-        find("tokenizer", lambda: check_tokenizer(model.path, config)),
+        find("tokenizer", lambda: check_tokenizer(model.path, config, repository)),
         find("code", lambda: check_code(model, trust_remote_code)),
     ]
     if any("Classification" in name for name in model.architectures):
@@ -165,9 +188,14 @@ def _numbers_in(path: Path) -> int:
     return count
 
 
-def check_tokenizer(folder: Path, config: GPTScratchConfig | None) -> str:
+def check_tokenizer(folder: Path, config: GPTScratchConfig | None, repository: str | None = None) -> str:
     """It loads, decodes what it encodes, and has the vocabulary and special tokens of the model, if that is known."""
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        if repository:
+            raise CheckFailed(
+                "there is none in the repository: save it in the model's folder with tokenizer.save_pretrained, then"
+                f" `hf-gpt-scratch push FOLDER {repository}`"
+            )
         raise CheckFailed(
             f"there is none in the folder: save it there with tokenizer.save_pretrained({str(folder)!r}), or give"
             " Trainer processing_class=tokenizer, with which it saves the tokenizer too"

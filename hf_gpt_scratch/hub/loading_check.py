@@ -1,5 +1,6 @@
 """Whether a model's folder loads in a clean process with every Auto class, and answers as when it was saved."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,7 @@ def check_loading(
     trust_remote_code: bool = False,
     reference: Mapping | None = None,
     has_tokenizer: bool = True,
+    repository: str | None = None,
 ) -> list[Finding]:
     """
     A finding for each Auto class that loads the folder where this package is not installed, and for its logits.
@@ -49,6 +51,7 @@ def check_loading(
     Args:
         reference: the record of logits to compare with where the folder itself has none.
         has_tokenizer: whether the tokenizer loads here, so that loading it elsewhere can be tried.
+        repository: the one on the Hub that the folder is a copy of.
     """
     loading = _loading_of_adapter(model) if model.is_adapter else _loading_of_model(model)
     if not loading.classes:
@@ -75,9 +78,11 @@ def check_loading(
     if problem:
         return [*findings, Finding("logits", "failed", problem)]
     if reference is None:
-        detail = f"none were recorded; `hf-gpt-scratch check {model} --record` records them, as a push does by itself"
-        return [*findings, Finding("logits", "skipped", detail)]
-    unchanged = find("weights as saved", lambda: _unchanged(model, reference["weights"]))
+        record = f"`hf-gpt-scratch check {shlex.quote(str(model))} --record` records them, as a push does by itself"
+        if repository:
+            record = f"`hf-gpt-scratch push FOLDER {repository}` records them"
+        return [*findings, Finding("logits", "skipped", f"none were recorded; {record}")]
+    unchanged = find("weights as saved", lambda: _unchanged(model, reference["weights"], repository))
     return [*findings, unchanged, compare_logits(logits, reference["logits"])]
 
 
@@ -104,13 +109,15 @@ def load_elsewhere(
     return {job["auto_class"]: result for job, result in zip(jobs, results, strict=True)}, logits
 
 
-def _unchanged(model: ModelFolder, recorded: Mapping) -> str:
+def _unchanged(model: ModelFolder, recorded: Mapping, repository: str | None = None) -> str:
     """Whether the weights are those that the logits were recorded with."""
     shards = [name for name in model.weight_files if name.endswith(".safetensors")]
     if changed := sorted(name for name in shards if sha256(model.path / name) != recorded.get(name)):
+        again = f"`hf-gpt-scratch check {'FOLDER' if repository else shlex.quote(str(model))} --record`"
+        then = f" and `hf-gpt-scratch push FOLDER {repository}`" if repository else ""
         raise CheckFailed(
             f"{', '.join(changed)} has changed since the logits were recorded; if you meant to change it, record them"
-            f" again with `hf-gpt-scratch check {model} --record`"
+            f" again with {again}{then}"
         )
     return "unchanged since the logits were recorded"
 

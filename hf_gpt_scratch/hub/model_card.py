@@ -20,8 +20,9 @@ from ..utils.constants import REPOSITORY
 from ..utils.errors import InputError
 from ..utils.files import read_json_object
 from ..utils.markdown import escape
+from ..utils.provenance import option
 from . import card_facts
-from .card_data import DataSet, option
+from .card_data import DataSet
 from .card_examples import SHOWN, answers, example_answer, label_examples, sample
 from .card_facts import CALIBRATION, metric_name, name_of_row, read_results, render, result_facts
 from .secrets import public_source

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from safetensors import SafetensorError, safe_open
 
-from ..utils.errors import InputError
+from ..utils.provenance import command_words
 
 SECRETS = {
     "a Hugging Face token": r"(?<![A-Za-z0-9])hf_[A-Za-z0-9]{20,}",
@@ -165,14 +165,6 @@ def _public_part(part: str) -> str:
         address = urlsplit(part)
         return address._replace(netloc=address.netloc.rpartition("@")[2]).geturl()
     return part
-
-
-def command_words(command: str | None) -> list[str]:
-    """The words of a recorded command; raises `InputError` where it cannot be read."""
-    try:
-        return shlex.split(command or "")
-    except ValueError as error:
-        raise InputError(f"A recorded command cannot be parsed ({error}): {command!r}.") from None
 
 
 def public_command(command: str | None) -> str | None:

@@ -189,7 +189,7 @@ class ModelArguments:
     individual_digits: bool = field(
         default=False, metadata={"help": "Make every digit a token of its own in that tokenizer."}
     )
-    lowercase: bool = field(default=False, metadata={"help": "Ignore upper case, in that tokenizer: for classifiers."})
+    lowercase: bool = field(default=False, metadata={"help": "Train a lowercase tokenizer; for classifiers."})
     n_positions: int = field(default=256, metadata={"help": "Context length in tokens, for random weights."})
     n_embd: int = field(default=128, metadata={"help": "Embedding size, for random weights."})
     n_layer: int = field(default=4, metadata={"help": "Transformer blocks, for random weights."})

@@ -8,7 +8,6 @@ with the training prompt as chat template, `responses.json`, `metrics.json`, `re
 `plots/training.png`.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -16,27 +15,21 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset, DatasetDict
-from tqdm import tqdm
 from transformers import GenerationConfig, HfArgumentParser, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from ..adapters import add_lora, four_bit, merge_adapter, require_bitsandbytes, require_peft
 from ..data import alpaca
-from ..data.losses import mean_loss, perplexities, row_losses
+from ..data.losses import mean_loss, row_losses
 from ..data.packing import LanguageModelCollator, pack
-from ..evaluation.instruction import DEFINITIONS, repetition_rate
-from ..evaluation.intervals import wilson
-from ..evaluation.plots import Saved, plot_training
-from ..generation.batch import complete_prompts
+from ..evaluation.instruction import DEFINITIONS
 from ..model_folder.contents import ADAPTER_CONFIG, ModelFolder
 from ..modeling_gpt_scratch import GPTScratchForCausalLM
-from ..pretrained import load_pretrained
 from ..prompts import CHAT_TEMPLATE, render_prompt
 from ..tokenizer import fingerprint
 from ..utils.errors import InputError, UsageError
-from ..utils.files import write_json
-from ..utils.result_card import Metric, rounded
 from . import arguments
 from .arguments import ModelArguments, ScratchTrainingArguments
+from .instruct_results import measure_both, write_responses, write_results
 from .run_record import Run
 from .samplers import LengthGroupedTrainer
 from .trainer import early_stopping, saved_weights
@@ -120,8 +113,9 @@ def check(args: InstructArguments, training_args: ScratchTrainingArguments) -> N
         raise UsageError("--merge_adapter true pushes the whole model: omit --hub_strategy.")
     if args.lora_r and not args.merge_adapter and training_args.push_to_hub and Path(args.model_name_or_path).is_dir():
         raise UsageError(
-            f"Nobody else could load an adapter of the local folder {args.model_name_or_path}: push that folder first"
-            " and give its repository with --model_name_or_path, or add --merge_adapter true."
+            f"An adapter of the local folder {args.model_name_or_path} would not load elsewhere: train without"
+            " --push_to_hub, push that folder and then the adapter with `hf-gpt-scratch push --base-model`; or add"
+            " --merge_adapter true to push the whole model."
         )
     if not args.repetition_penalty > 0:
         raise UsageError(f"repetition_penalty must be above 0, not {args.repetition_penalty}.")
@@ -189,46 +183,6 @@ def merge(folder: Path, args: InstructArguments, tokenizer) -> None:
     merge_adapter(make_model(args, tokenizer), folder).save_pretrained(folder)
     for path in (folder / ADAPTER_CONFIG, *folder.glob("adapter_model.*")):
         path.unlink()
-
-
-def measure(model, tokenizer, rows, args: InstructArguments, quiet: bool) -> tuple[dict, list]:
-    """The numbers of `evaluation.instruction.DEFINITIONS` on encoded rows, and the answers."""
-    rows = list(rows)
-    answered = rows[: args.answered_rows]
-    result = perplexities(model, rows, tokenizer.pad_token_id)
-    start = time.perf_counter()
-    prompts = [row["input_ids"][: row["prompt_length"]] for row in answered]
-    with tqdm(total=len(prompts), desc="Answering", disable=True if quiet else None) as bar:
-        answers = complete_prompts(
-            model,
-            prompts,
-            args.max_new_tokens,
-            args.generation_batch_size,
-            repetition_penalty=args.repetition_penalty,
-            progress=bar.update,
-        )
-    seconds = time.perf_counter() - start
-    stopped = sum(answer.finish_reason == "stop" for answer in answers)
-    return {
-        **result,
-        "stop_rate": stopped / len(answers),
-        "repetition_rate": repetition_rate(answer.token_ids for answer in answers),
-        "tokens_per_second": rounded((sum(len(answer.token_ids) for answer in answers) + stopped) / seconds),
-    }, answers
-
-
-def measure_both(args: InstructArguments, training_args, tokenizer, encoded) -> tuple[dict, dict, list]:
-    """The numbers of what was saved, and of the base model, which the same seed makes again; the former's answers."""
-    print("\nAnswering the test instructions with the trained model and the base model.")
-    device, quiet = training_args.device, training_args.disable_tqdm
-    model = load_pretrained(GPTScratchForCausalLM, training_args.output_dir).to(device)
-    trained, answers = measure(model, tokenizer, encoded["test"], args, quiet)
-    trained["validation"] = perplexities(model, list(encoded["validation"]), tokenizer.pad_token_id)
-    model = None  # one at a time, for a GPU that holds no more
-    torch.cuda.empty_cache()
-    set_seed(training_args.seed)
-    base, _ = measure(make_model(args, tokenizer).to(device), tokenizer, encoded["test"], args, quiet)
-    return trained, base, answers
 
 
 def check_lengths(splits: DatasetDict, tokenizer: PreTrainedTokenizerBase, max_length: int, limit: int) -> None:
@@ -308,7 +262,7 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
     accelerator, repo_id = trainer.accelerator, trainer.hub_model_id
     trainer = model = None  # the optimizer goes with it
     accelerator.free_memory()
-    trained, base, answers = measure_both(args, training_args, tokenizer, encoded)
+    trained, base, answers = measure_both(args, training_args, tokenizer, encoded, lambda: make_model(args, tokenizer))
     metrics = {
         "task": "instruction following",
         "measured_on": "test",
@@ -349,55 +303,3 @@ def adapter_versions(args: InstructArguments) -> dict[str, str]:
     """Those of the packages that an adapter takes, besides those of every run."""
     packages = ("peft", "bitsandbytes")[: 2 if args.qlora else 1 if args.lora_r else 0]
     return {package: version(package) for package in packages}
-
-
-def write_responses(output_dir: Path, rows: Dataset, answers: list, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Writes responses.json: the test rows and the model's answers to them."""
-    responses = [
-        {
-            **{name: row[name] for name in alpaca.FIELDS},
-            "model_response": tokenizer.decode(
-                answer.token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
-            ),
-            "finish_reason": answer.finish_reason,
-        }
-        for row, answer in zip(rows, answers)
-    ]
-    write_json(output_dir / "responses.json", responses)
-
-
-def card_numbers(row: dict, answered: int) -> dict[str, Metric]:
-    """What the result card has of a model, of which so many answers were looked at."""
-    return {
-        "response_perplexity": Metric(row["response_perplexity"], higher_is_better=False),
-        "perplexity": Metric(row["perplexity"], higher_is_better=False),
-        "stop_rate": Metric(row["stop_rate"], wilson(round(row["stop_rate"] * answered), answered)),
-        "repetition_rate": Metric(row["repetition_rate"], higher_is_better=False),
-    }
-
-
-def write_results(run: Run, metrics: dict, log_history: list[dict], saved: Saved) -> None:
-    """Writes the numbers, the card and the picture, and prints a table of the numbers before and after."""
-    answered, rows = metrics["answered_rows"], metrics["sizes"]["test"]
-    run.write(
-        "instructions",
-        metrics,
-        card_numbers(metrics, answered),
-        protocol=f"split {metrics['split_seed']}: {rows} test rows, {answered} of them answered, greedily, with a"
-        f" repetition penalty of {metrics['repetition_penalty']:g}; perplexity per token of the tokenizer"
-        f" {metrics['tokenizer']}",
-        baselines={"before tuning": card_numbers(metrics["base"], answered)},
-        predictions="responses.json",
-    )
-    plot_training(log_history, run.picture("training"), "perplexity", saved, unit="nats per token")
-    print(f"\n{'':22}{'before':>10}{'trained':>10}")
-    for key, meaning in {
-        "response_perplexity": f"of the {rows} test responses",
-        "perplexity": "prompts included"
-        + (", which mask_prompt keeps out of training" if metrics["mask_prompt"] else ""),
-        "stop_rate": f"share of {answered} answers that end in the EOS token",
-        "repetition_rate": "share of repeated 4-grams in the answers",
-    }.items():
-        print(f"{key:22}{metrics['base'][key]:>10.4g}{metrics[key]:>10.4g}   {meaning}")
-    files = ("responses.json", "metrics.json", "results/instructions.json", "plots/")
-    run.say_what_is_there(files, "chat")

@@ -77,7 +77,7 @@ def make_parser() -> HfArgumentParser:
 def check(args: SpamArguments, training_args: ScratchTrainingArguments) -> None:
     """Raises `UsageError` for settings that contradict each other."""
     if args.prefix_loss_weight and training_args.label_smoothing_factor:
-        raise UsageError("label_smoothing_factor works without a prefix_loss_weight only; omit one of them.")
+        raise UsageError("label_smoothing_factor cannot be combined with prefix_loss_weight; omit one of them.")
     if not 0 <= args.word_dropout < 1:
         raise UsageError(f"word_dropout must be at least 0 and below 1, not {args.word_dropout:g}.")
 

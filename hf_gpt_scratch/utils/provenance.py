@@ -9,6 +9,8 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+from .errors import InputError
+
 PACKAGES = ("hf-gpt-scratch", "torch", "transformers", "tokenizers", "datasets", "accelerate", "scikit-learn")
 ENVIRONMENT = ("python", "versions", "hardware", "torch_threads")  # the keys of `environment()`
 
@@ -70,6 +72,25 @@ def command_line(program: str, argv: list[str]) -> str:
     argv = [shown_path(word) for word in argv]
     words = ["python", program] if program.endswith(".py") or program == "-m" else program.split()
     return shlex.join([*([f"OMP_NUM_THREADS={threads}"] if threads else []), *words, *argv])
+
+
+def command_words(command: str | None) -> list[str]:
+    """The words of a recorded command; raises `InputError` where it cannot be read."""
+    try:
+        return shlex.split(command or "")
+    except ValueError as error:
+        raise InputError(f"A recorded command cannot be parsed ({error}): {command!r}.") from None
+
+
+def option(command: str | None, name: str) -> str | None:
+    """The last value that a recorded command gives to `--name`, which may have hyphens for `_`, if it does."""
+    value, names = None, {f"--{name}", f"--{name.replace('_', '-')}"}
+    words = command_words(command)
+    for word, following in zip(words, [*words[1:], None]):
+        given, equals, after = word.partition("=")
+        if given in names:
+            value = after if equals else value if following is None else following
+    return value
 
 
 def own_command(argv: list[str]) -> str:

@@ -21,7 +21,7 @@ from hf_gpt_scratch.prompts import CHAT_TEMPLATE, render_prompt, user_message
 from hf_gpt_scratch.tokenizer import load_tokenizer, train_tokenizer
 from hf_gpt_scratch.training import configs, instruct
 from hf_gpt_scratch.training.arguments import parse_yaml_and_args
-from hf_gpt_scratch.utils.errors import InputError
+from hf_gpt_scratch.utils.errors import InputError, UsageError
 
 TRAINING = Path(__file__).parents[2] / "training"
 COLOURS = ("red", "blue", "green", "black", "white", "grey")
@@ -293,6 +293,17 @@ def test_wrong_settings_end_in_one_sentence_and_write_no_model(run, changes, rea
         run(tmp_path, **changes)
     assert reason in str(error.value) and "\n" not in str(error.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_adapter_of_a_local_folder_is_pushed_by_hand(tmp_path, monkeypatch):
+    monkeypatch.setattr(instruct, "require_peft", lambda: None)
+    words = ["--model_name_or_path", str(tmp_path), "--lora_r", "2", "--push_to_hub", "true"]
+    words += ["--output_dir", str(tmp_path / "out")]
+    args, training_args = parse_yaml_and_args(instruct.make_parser(), words, "instruct")
+    with pytest.raises(UsageError, match=f"{tmp_path} would not load elsewhere.*`hf-gpt-scratch push --base-model`"):
+        instruct.check(args, training_args)
+    args.merge_adapter, training_args.hub_strategy = True, "end"
+    instruct.check(args, training_args)
 
 
 def test_the_configs_name_options_that_exist(tmp_path):

@@ -136,7 +136,7 @@ def test_the_book_protocol_states_its_leak(shared_data, tmp_path):
         ({"model_name_or_path": "./nowhere", "train_tokenizer": None}, "nowhere"),
         ({"model_name_or_path": "./nowhere"}, "omit one of them"),
         ({"resume_from_checkpoint": "true"}, "no complete checkpoint"),
-        ({"prefix_loss_weight": 0.5, "label_smoothing_factor": 0.1}, "works without a prefix_loss_weight only"),
+        ({"prefix_loss_weight": 0.5, "label_smoothing_factor": 0.1}, "cannot be combined with prefix_loss_weight"),
         ({"n_head": 5}, "n_embd (32) must be divisible by n_head (5)"),
     ],
 )

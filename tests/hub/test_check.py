@@ -3,10 +3,12 @@
 import json
 import re
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub.utils import filter_repo_objects
 from safetensors.torch import load_file, save_file
 
 from hf_gpt_scratch import GPTScratchForSequenceClassification
@@ -51,6 +53,54 @@ def test_a_classifier_passes(tmp_path):
     found = statuses(save_model(tmp_path / "model", GPTScratchForSequenceClassification, **names))
     assert found["label names"] == "ok" and found["logits"] == "ok" and "generation config" not in found
     assert "failed" not in found.values()
+
+
+@pytest.fixture
+def repository(folder, monkeypatch) -> str:
+    """The Hub repository user/model, with the files of `folder`."""
+
+    def snapshot_download(name: str, local_dir: Path, **patterns) -> None:
+        names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+        for one in filter_repo_objects(names, **patterns):
+            (local_dir / one).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(folder / one, local_dir / one)
+
+    monkeypatch.setattr(checks, "snapshot_download", snapshot_download)
+    return "user/model"
+
+
+def test_of_a_repository_only_the_files_of_the_model_are_downloaded(folder, repository):
+    for name in ("checkpoint-9", "plots"):
+        (folder / name).mkdir()
+    for name in ("checkpoint-9/model.safetensors", "checkpoint-9/evil.py", "plots/training.png", "metrics.json"):
+        (folder / name).touch()
+    with checks.copy_of_repository(repository) as copy:
+        found = {path.relative_to(copy).as_posix() for path in copy.rglob("*") if path.is_file()}
+    assert {"config.json", "model.safetensors", "modeling_gpt_scratch.py", "plots/training.png"} <= found
+    assert not {"metrics.json"} & found and not any("checkpoint" in name for name in found)
+
+
+def test_the_advice_for_a_repository_is_to_push_and_names_no_copy(folder, repository, monkeypatch, capsys):
+    def advice(name: str) -> str:
+        found = checks.check_source(repository)
+        assert not any(tempfile.gettempdir() in one.detail for one in found)
+        [finding] = [one for one in found if one.name == name and one.status != "ok"]
+        return finding.detail
+
+    record = folder / "reference_logits.json"
+    recorded = json.loads(record.read_text())
+    edit(record, weights=dict.fromkeys(recorded["weights"], "0" * 64))
+    again = "record them again with `hf-gpt-scratch check FOLDER --record` and `hf-gpt-scratch push FOLDER user/model`"
+    assert again in advice("weights as saved")
+    record.unlink()
+    assert advice("logits") == "none were recorded; `hf-gpt-scratch push FOLDER user/model` records them"
+    monkeypatch.setattr(checks, "check_loading", lambda *_: [])
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+    assert advice("tokenizer").endswith("then `hf-gpt-scratch push FOLDER user/model`")
+    (folder / "config.json").unlink()
+    with pytest.raises(InputError, match="^user/model is not the folder of a model"):
+        checks.check_source(repository)
 
 
 def test_other_weights_are_noticed_by_their_logits(folder, capsys):

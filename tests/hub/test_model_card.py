@@ -179,6 +179,21 @@ def test_what_was_not_measured_is_one_line(tmp_path):
     assert ModelCard(text).data.base_model == "openai-community/gpt2"
 
 
+@pytest.mark.parametrize(
+    ("assumed", "end"),
+    [
+        ({}, "."),
+        ({"n_head": 3}, ", assuming 3 attention heads, which the file does not hold."),
+        ({"activation": "gelu_new"}, ", assuming the activation gelu_new, which the file does not hold."),
+    ],
+)
+def test_a_conversion_says_what_its_proof_assumed(tmp_path, assumed, end):
+    folder = make_base(tmp_path / "model")
+    record = json.loads((folder / "conversion.json").read_text())
+    (folder / "conversion.json").write_text(json.dumps(record | ({"assumed": assumed} if assumed else {})))
+    assert f"those of the original differ by at most 1.5e-05{end}\n" in str(make_card(folder, "user/base"))
+
+
 def test_every_number_is_from_a_file_of_the_folder(tmp_path):
     folder = make_spam(tmp_path / "model")
     text = str(make_card(folder, "user/spam")).split("\n# spam")[1]

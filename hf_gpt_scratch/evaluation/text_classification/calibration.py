@@ -255,8 +255,9 @@ def calibrate(
     try:
         calibration, promised = fit(scores, validation["label"], share, precision)
     except OutOfReach as error:
-        same = "" if prevalence is None else f" --prevalence {prevalence:g}"
-        instead = f"hf-gpt-scratch calibrate {shlex.quote(str(folder))}{same} --precision {error.reach:g}"
+        given = {"data_file": data_file, "dataset_name": dataset_name, "prevalence": prevalence}
+        same = [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
+        instead = shlex.join(["hf-gpt-scratch", "calibrate", str(folder), *same, "--precision", f"{error.reach:g}"])
         raise InputError(f"{str(error).rstrip('.')}. Try `{instead}`, or train on more messages.") from None
 
     scores = torch.from_numpy(log_odds(classifier, test["text"]))

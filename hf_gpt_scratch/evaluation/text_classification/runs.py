@@ -1,7 +1,6 @@
 """Runs of the spam job, opened again: the same split of the same messages, and the model's log-odds."""
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from ...classification.classifier import TextClassifier
 from ...data import sms_spam
 from ...utils.errors import InputError
 from ...utils.files import read_json_object, require_folder
+from ...utils.provenance import option
 from ...utils.terminal import quieten_transformers
 
 
@@ -42,9 +42,9 @@ def load_messages(folder: str | os.PathLike, data_file: str | None, dataset_name
     """
     if not (data_file or dataset_name):
         metrics = read_metrics(folder)
-        data, typed = metrics["data"], re.search(r" --data[_-]file[ =](\S+)", metrics.get("command") or "")
+        data, typed = metrics["data"], option(metrics.get("command"), "data_file")
         places = [Path(folder) / (data.get("file") or ""), Path(data.get("source") or "")]  # the latter in older runs
-        places += [Path(typed[1])] if typed else []  # where the run was moved, but not its data
+        places += [Path(typed)] if typed else []  # where the run was moved, but not its data
         data_file = next((path for path in places if path.is_file()), None)
         dataset_name = None if data_file else data.get("dataset")
         if data.get("file") and not data_file:

@@ -219,8 +219,15 @@ def test_the_messages_are_found_again_beside_the_run_or_asked_for(run, spam_mess
     (run / "metrics.json").write_text(json.dumps(older))
     calibrate(str(run))
     moved = metrics | {"data": metrics["data"] | {"file": "../gone.tsv"}}
-    (run / "metrics.json").write_text(json.dumps(moved | {"command": f"train --data_file {spam_messages}"}))
-    calibrate(str(run))
+    quoted = tmp_path / "my messages.tsv"
+    shutil.copy(spam_messages, quoted)
+    for typed in (
+        f"--data_file {spam_messages}",
+        f"--data-file={spam_messages}",
+        f"--data_file {shlex.quote(str(quoted))}",
+    ):
+        (run / "metrics.json").write_text(json.dumps(moved | {"command": f"train {typed}"}))
+        calibrate(str(run))
     (run / "metrics.json").write_text(json.dumps(moved | {"command": "train cpu_small"}))
     with pytest.raises(InputError, match="are not at .*gone.tsv any more; give --data_file"):
         calibrate(str(run))
@@ -231,6 +238,13 @@ def test_a_language_model_is_sent_to_the_command_that_measures_it(tmp_path):
     for words in (["calibrate", tmp_path], ["benchmark", tmp_path, tmp_path]):
         with pytest.raises(InputError, match="holds a language model.* `hf-gpt-scratch evaluate .* --tasks wikitext`"):
             run_command(*map(str, words))
+
+
+def test_a_repository_is_not_enough():
+    for words in (["calibrate", "user/spam"], ["benchmark", "user/spam-1", "user/spam-2"]):
+        reason = f"{words[0]} needs a local folder, since it needs metrics.json, which is never pushed"
+        with pytest.raises(InputError, match=reason):
+            run_command(*words)
 
 
 def test_a_promise_for_another_share_of_spam_holds_on_other_messages():
@@ -286,8 +300,8 @@ def test_what_cannot_be_calibrated_is_refused_and_nothing_changed(run, spam_mess
     with pytest.raises(InputError, match="cannot be promised.*Try `hf-gpt-scratch calibrate ") as refusal:
         calibrate(*options(run, spam_messages, "--precision", "0.9999", "--prevalence", "0.3"))
     instead = shlex.split(re.search("`hf-gpt-scratch calibrate (.*)`", str(refusal.value))[1])
-    assert instead[0] == str(run) and instead[1:3] == ["--prevalence", "0.3"]
-    calibrate(*instead, "--data_file", str(spam_messages))  # what is offered can be kept
+    assert instead[:5] == [*options(run, spam_messages), "--prevalence", "0.3"]
+    calibrate(*instead)  # what is offered can be kept
     (run / "results" / "calibration.json").unlink()
     (run / "config.json").write_bytes(config)
     others = tmp_path / "others.tsv"
