@@ -134,7 +134,7 @@ def test_every_cell_runs_and_the_model_is_pushed(path, checkpoint, hub, tmp_path
         for tag in cell.metadata.get("tags", [])
         if cell.cell_type == "code"
     }
-    assert "Loaded back from there by AutoModel" in said["push"]
+    assert "Loaded back from there with AutoModel" in said["push"]
     assert "Open http://127.0.0.1" in said.get("app", "Open http://127.0.0.1")
     repo = hub.repos[REPO_ID]
     pushed = repo.commits[repo.refs["main"]]
