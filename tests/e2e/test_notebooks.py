@@ -19,6 +19,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 import hf_gpt_scratch
 from hf_gpt_scratch.tokenizer import train_tokenizer
 from hf_gpt_scratch.training import configs
+from hf_gpt_scratch.utils.errors import InputError
+from hf_gpt_scratch.utils.files import require_new
 from support.stand_in import USER, Hub, hub_stand_in
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +34,16 @@ SMALL = {
     "gradient_accumulation_steps": 1,
     "dataloader_num_workers": 0,
 }
+
+OLD_PHRASES = (
+    "would be new",
+    "stays here",
+    "stays on",
+    "stay at home",
+    "to the bit",
+    "could not be had",
+    "come back whole",
+)
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +134,7 @@ def test_every_cell_runs_and_the_model_is_pushed(path, checkpoint, hub, tmp_path
         for tag in cell.metadata.get("tags", [])
         if cell.cell_type == "code"
     }
-    assert "Loaded back from there by AutoModel" in said["push"]
+    assert "Loaded back from there with AutoModel" in said["push"]
     assert "Open http://127.0.0.1" in said.get("app", "Open http://127.0.0.1")
     repo = hub.repos[REPO_ID]
     pushed = repo.commits[repo.refs["main"]]
@@ -192,6 +204,46 @@ def test_the_settings_are_options_of_the_job(path, has_gpu):
     assert (words == ["colab_t4"]) == has_gpu
 
 
+@pytest.mark.parametrize("number, job", list(enumerate(["pretrain", "spam", "instruct"])))
+def test_the_training_cell_can_be_run_again(number, job, tmp_path, monkeypatch):
+    words, path = [], NOTEBOOKS[number]
+    monkeypatch.setattr(f"hf_gpt_scratch.training.{job}.main", words.extend)
+    names = {"has_gpu": False}
+    exec(source("parameters", path), names)
+    exec(source("train", path), names | {"OUTPUT_DIR": str(tmp_path)})
+    (tmp_path / "metrics.json").write_text("{}")
+    configs.check_words(words, job)
+    at = words.index("--overwrite_output_dir")
+    with pytest.raises(InputError, match="already holds a run"):
+        configs.check_words(words[:at] + words[at + 2 :], job)
+    words[at] = "--resume_from_checkpoint"  # as the notebook says
+    configs.check_words(words, job)
+
+
+def test_every_training_replaces_an_earlier_run():
+    calls = re.compile(r"\b(?:pretrain|spam|instruct)\.main\((.*)\)")
+    texts = [cell.source for path in NOTEBOOKS for cell in nbformat.read(path, as_version=4).cells]
+    trainings = [words for text in texts for words in calls.findall(text)]
+    assert len(trainings) == 3 and all('"--overwrite_output_dir", "true"' in words for words in trainings)
+
+
+def test_the_conversion_can_be_run_again_and_deletes_nothing_else(tmp_path, monkeypatch):
+    def convert(words: list[str]) -> int:
+        require_new(words[2])
+        Path(words[2]).mkdir()
+        Path(words[2], "conversion.json").write_text("{}")
+        return 0
+
+    monkeypatch.setattr("hf_gpt_scratch.cli.main", convert)
+    names = {"SOURCE": "gpt2", "OPTIONS": [], "OUTPUT_DIR": str(tmp_path / "out")}
+    for _ in range(2):
+        exec(source("convert", NOTEBOOKS[3]), names)
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(InputError, match="already exists"):
+        exec(source("convert", NOTEBOOKS[3]), names | {"OUTPUT_DIR": str(tmp_path)})
+    assert (tmp_path / "thesis.txt").is_file()
+
+
 class Colab:
     """Colab's module, with a secret or without."""
 
@@ -236,8 +288,9 @@ def test_the_model_goes_to_the_drive_only_where_that_is_wanted(drive, forms, mon
     monkeypatch.setitem(sys.modules, "google.colab", colab)
     exec(source("login"), names)
     assert colab.mounted == ["/content/drive"] * drive
+    exec(source("login"), names)  # again
     assert names["OUTPUT_DIR"] == ("/content/drive/MyDrive/" if drive else "") + "runs/it"
-    assert "no secret HF_TOKEN" in capsys.readouterr().out
+    assert "No secret HF_TOKEN was found; add it" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -289,6 +342,16 @@ def test_the_stored_outputs_are_small_and_hold_nothing_of_a_machine(path):
     assert len(content) < 200_000
     assert not re.search(r"/(tmp|home|root|work|Users)/|\\u001b|Warning|Traceback", content)
     assert not any(output.get("name") == "stderr" for cell in code for output in cell.outputs)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_stored_outputs_hold_no_absolute_path_and_no_old_message(path):
+    outputs = [output for cell in nbformat.read(path, as_version=4).cells for output in cell.get("outputs", [])]
+    texts = [output.get("text", "") for output in outputs]
+    texts += [text for output in outputs for kind, text in output.get("data", {}).items() if kind != "image/png"]
+    shown = "\n".join(texts)
+    assert [phrase for phrase in OLD_PHRASES if phrase in shown] == []
+    assert re.findall(r"(?<![\w:/.<])/\w+|\b[A-Z]:\\", shown) == []
 
 
 def test_there_are_four():
