@@ -141,7 +141,14 @@ def test_the_wheel_holds_every_module_and_all_data(wheel, setuptools_table):
 def test_the_installed_wheel_trains_classifies_checks_and_would_push(run):
     code = "import hf_gpt_scratch; print(hf_gpt_scratch.__file__)"
     assert Path(run("-c", code, program="python").strip()).is_relative_to(run.environment)
-    options = ["--data_file", str(DEMO_DATA / "messages.tsv"), "--output_dir", "spam", "--max_steps", "4"]
+    options = [
+        "--data_file",
+        str(ROOT / "tests" / "support" / "messages.tsv"),
+        "--output_dir",
+        "spam",
+        "--max_steps",
+        "4",
+    ]
     options += ["--train_tokenizer", "500", "--n_embd", "32", "--n_layer", "2", "--use_cpu", "true"]
     run("train", "spam", "--config", "cpu_small", *options)
     config = json.loads((run.folder / "spam" / "config.json").read_text())

@@ -56,7 +56,7 @@ def data(tmp_path_factory):
     (folder / "hub" / "train.jsonl").write_text("\n".join(lines))
     return {
         "pretrain": {"data_file": TRAINING / "demo_data" / "story.txt", "dataset_name": folder / "hub"},
-        "spam": {"data_file": TRAINING / "demo_data" / "messages.tsv"},
+        "spam": {"data_file": Path(__file__).parents[1] / "support" / "messages.tsv"},
         "instruct": {"data_file": folder / "rows.json"},
     }
 

@@ -74,7 +74,7 @@ def settings(name: str, checkpoint: Path, folder: Path) -> dict:
     """What replaces a notebook's parameters."""
     rows = [{"instruction": f"Count to {n}.", "input": "", "output": " ".join(map(str, range(n)))} for n in range(40)]
     (folder / "rows.json").write_text(json.dumps(rows[1:]))
-    story, messages = TRAINING / "demo_data" / "story.txt", TRAINING / "demo_data" / "messages.tsv"
+    story, messages = TRAINING / "demo_data" / "story.txt", ROOT / "tests" / "support" / "messages.tsv"
     tuned = {
         "model_name_or_path": checkpoint,
         "max_steps": 4,

@@ -12,7 +12,7 @@ from hf_gpt_scratch.utils.errors import run_reporting_errors
 from support.judge_server import SCORES, rows, write
 
 TRAINING = Path(__file__).parents[2] / "training"
-MESSAGES = TRAINING / "demo_data" / "messages.tsv"
+MESSAGES = Path(__file__).parents[1] / "support" / "messages.tsv"
 SETTINGS = {
     "data_file": MESSAGES,
     "train_tokenizer": 500,
@@ -20,7 +20,7 @@ SETTINGS = {
     "n_layer": 1,
     "n_head": 2,
     "n_positions": 128,
-    "num_train_epochs": 1,
+    "num_train_epochs": 6,
     "per_device_train_batch_size": 16,
     "learning_rate": 3e-3,
     "word_dropout": 0.1,

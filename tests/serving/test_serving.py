@@ -34,7 +34,7 @@ def story() -> str:
 
 @pytest.fixture(scope="module")
 def messages() -> list[str]:
-    with open(DEMO_DATA / "messages.tsv", encoding="utf-8", newline="") as file:
+    with open(Path(__file__).parents[1] / "support" / "messages.tsv", encoding="utf-8", newline="") as file:
         texts = [row[-1] for row in csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)]
     return texts[:20]
 

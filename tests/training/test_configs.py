@@ -17,7 +17,7 @@ from support.commands import run_command
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "training" / "configs"
-MESSAGES = ROOT / "training" / "demo_data" / "messages.tsv"
+MESSAGES = ROOT / "tests" / "support" / "messages.tsv"
 
 
 def parse(job: str, *words: str):

@@ -59,7 +59,7 @@ def check(out: str, folder: Path, lines: int) -> None:
 
 
 def test_a_run_prints_no_line_of_a_library_and_replaces_another_only_when_told(tmp_path, capfd):
-    argv = words(tmp_path, "--data_file", DATA / "messages.tsv")
+    argv = words(tmp_path, "--data_file", ROOT / "tests" / "support" / "messages.tsv")
     command = [sys.executable, "-m", "hf_gpt_scratch_cli", "train", "spam", *argv]
     run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert run.returncode == 0 and run.stderr == "", run.stderr
