@@ -13,7 +13,7 @@ from .utils.errors import run_reporting_errors
 
 EXAMPLES = """\
 Examples, with the models that the demo (training/demo.py) makes:
-  hf-gpt-scratch generate runs/demo/writer --prompt 'Once upon a time'
+  hf-gpt-scratch generate runs/demo/writer --prompt 'Tilly looked at'
   hf-gpt-scratch chat runs/demo/follower
   hf-gpt-scratch classify runs/demo/spam 'You have won a free prize' --stream
 

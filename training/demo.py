@@ -258,9 +258,8 @@ def show_text(name: str, text: str) -> None:
 
 
 def show_writer(writer: dict) -> None:
-    """What the writer wrote, and what its losses mean."""
-    print("\nThese stories are too short to learn English from, but long enough to learn them by heart: the loss")
-    print("falls on what it reads and rises on the rest.")
+    """What the writer wrote, before and after."""
+    print()
     show_text("before", textwrap.shorten(writer["before"], WIDTH - 12, placeholder=" ..."))
     show_text("after", writer["after"])
 
@@ -354,7 +353,7 @@ def show_summary(folder: Path, lines: dict[str, str], seconds: float) -> None:
     for name, command in next_commands(folder):
         print(f"{name:16} {command}")
     if not importlib.util.find_spec("gradio"):
-        print("* first: pip install gradio")
+        print("* first: pip install -c constraints.txt gradio")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -366,20 +365,23 @@ def main(argv: list[str] | None = None) -> None:
     for part in ("tokenizer", "writer", "follower", "spam"):
         shutil.rmtree(folder / part, ignore_errors=True)
 
-    heading(f"1. A GPT learns to write from {len(STORY.read_text(encoding='utf-8').split()):,} words of stories")
+    words = len(STORY.read_text(encoding="utf-8").split())
+    heading(f"1 of 4: A GPT learns to write from {words:,} words of stories, in {args.pretrain_steps} steps")
+    print("They are too few to learn English from, but enough to learn them by heart: the loss falls on what it reads")
+    print("and rises on the rest.\n")
     writer = train_writer(folder / "writer", args.pretrain_steps, args.seed)
     show_writer(writer)
 
-    heading(f"2. It learns to answer, from {len(training_rows(args.seed)):,} questions")
+    heading(f"2 of 4: It learns to answer, from {len(training_rows(args.seed)):,} questions")
     follower = train_follower(folder / "follower", folder / "writer", args.instruct_epochs, args.seed)
     show_follower(follower)
 
-    heading("3. Another GPT learns to tell spam from ham")
+    heading("3 of 4: Another GPT learns to tell spam from ham")
     classifier = train_classifier(folder / "spam", args.spam_epochs, args.seed)
     obvious = obvious_messages(folder / "spam")
     show_classifier(folder / "spam", obvious)
 
-    heading("4. The models work in a process that cannot import this package")
+    heading("4 of 4: The models work in a process that cannot import this package")
     difference = use_elsewhere(folder)
 
     seconds, lines = time.perf_counter() - start, results(writer, follower, classifier, obvious, difference)

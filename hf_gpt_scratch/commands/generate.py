@@ -10,7 +10,7 @@ from .generation_options import add_sampling, language_model
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
-        "Examples:\n  hf-gpt-scratch generate runs/demo/writer --prompt 'Once upon a time'\n"
+        "Examples:\n  hf-gpt-scratch generate runs/demo/writer --prompt 'Tilly looked at'\n"
         "  hf-gpt-scratch generate openai-community/gpt2 --prompt 'Every effort moves you' --top-k 20"
     )
     parser.add_argument(

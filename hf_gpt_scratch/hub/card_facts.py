@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -65,7 +65,20 @@ def metric_name(name: str) -> str:
 
 def read_results(folder: Path) -> list[ResultCard]:
     """The result cards of a folder, none where it has none."""
-    return list(read_cards(folder).values()) if any((folder / FOLDER).glob("*.json")) else []
+    cards = list(read_cards(folder).values()) if any((folder / FOLDER).glob("*.json")) else []
+    return [_of_responses(card) for card in cards]
+
+
+def _of_responses(card: ResultCard) -> ResultCard:
+    """The card without the perplexity of prompts and responses together: with masked prompts it says nothing."""
+    if "response_perplexity" not in card.metrics:
+        return card
+
+    def kept(metrics: Mapping) -> dict:
+        return {name: metric for name, metric in metrics.items() if name != "perplexity"}
+
+    baselines = {name: kept(metrics) for name, metrics in card.baselines.items()}
+    return replace(card, metrics=kept(card.metrics), baselines=baselines)
 
 
 def training_facts(metrics: Mapping) -> dict[str, str]:

@@ -39,7 +39,7 @@ TAGS = {"spam": ["spam-detection"], "instruct": ["instruction-following"]}  # by
 EXPECTED = {
     "base": ("perplexity",),
     "spam": ("f1", "precision", "recall", "mcc", "accuracy"),
-    "instruct": ("response_perplexity", "perplexity", "stop_rate"),
+    "instruct": ("response_perplexity", "stop_rate"),
     "other": (),
 }
 # What the Hub calls the metrics that it knows; the others are in the card's tables only.

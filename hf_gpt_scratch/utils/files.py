@@ -79,7 +79,8 @@ def require_file(path: str | os.PathLike, what: str = "file") -> None:
 def require_present(name_or_path: str | os.PathLike) -> None:
     """Raises `InputError` for what cannot be a Hub repository and does not exist here either."""
     if is_missing_folder(name_or_path):
-        raise InputError(f"There is no file or folder {name_or_path}.")
+        hint = "; python training/demo.py makes the models of runs/demo" if "demo" in Path(name_or_path).parts else ""
+        raise InputError(f"There is no file or folder {name_or_path}{hint}.")
 
 
 def is_missing_folder(name_or_path: str | os.PathLike) -> bool:

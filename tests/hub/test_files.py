@@ -94,7 +94,7 @@ def test_uploads_and_downloads_take_the_same_files_of_a_model(tmp_path, monkeypa
     uploaded = {path.name for path in uploadable(folder)}
     assert {"chat_template.jinja", "reference_logits.json", "merges.txt"} <= uploaded
 
-    def snapshot_download(name, **patterns):
+    def snapshot_download(name, local_files_only=False, **patterns):
         downloaded.update(filter_repo_objects(names, **patterns))
         return folder
 
