@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from huggingface_hub.utils import filter_repo_objects
@@ -94,7 +95,7 @@ def test_uploads_and_downloads_take_the_same_files_of_a_model(tmp_path, monkeypa
     uploaded = {path.name for path in uploadable(folder)}
     assert {"chat_template.jinja", "reference_logits.json", "merges.txt"} <= uploaded
 
-    def snapshot_download(name, local_files_only=False, **patterns):
+    def snapshot_download(name, **patterns):
         downloaded.update(filter_repo_objects(names, **patterns))
         return folder
 
@@ -103,7 +104,8 @@ def test_uploads_and_downloads_take_the_same_files_of_a_model(tmp_path, monkeypa
         set(),
     )
     monkeypatch.setattr(contents.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(contents.HfApi, "list_repo_files", lambda self, name: names)
+    info = SimpleNamespace(siblings=[SimpleNamespace(rfilename=name) for name in names])
+    monkeypatch.setattr(contents.HfApi, "model_info", lambda self, name, timeout: info)
     monkeypatch.setattr(contents, "snapshot_download", snapshot_download)
     contents.resolve_source("user/model")
     assert downloaded == uploaded - set(CODE_FILES)
