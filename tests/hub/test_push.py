@@ -280,7 +280,7 @@ def test_an_adapter_of_a_script_has_a_repository_of_its_own(hub, elsewhere, tmp_
     files = [files for files in hub.repos["user/tuned"].commits.values() if "adapter_config.json" in files]
     assert len(files) > 1 and "model.safetensors" not in files[-1]
     card = files[-1]["README.md"].decode()
-    assert "LoRA tuning" in card and "They need the package `peft`." in card
+    assert "LoRA tuning" in card and "Adapters need the package `peft`" in card
     assert "holds an adapter" in sentence(elsewhere("push", str(base), "user/tuned", checked=False))
 
 
