@@ -1,6 +1,6 @@
 """
-Three small GPTs in about three minutes on a laptop's CPU, without a download: one writes stories, one answers questions,
-one tells spam from ham. At the end they work in a process that cannot import this package.
+Three small GPTs in about three minutes on a laptop's CPU, without a download: one writes stories, one answers
+questions, one tells spam from ham. At the end they work in a process that cannot import this package.
 
     python training/demo.py
 

@@ -27,7 +27,7 @@ def script():
         ("  0%|\r 50%|\r100%| done\nnext", "100%| done\nnext"),
         ("saved in /tmp/x_1/runs/spam, read /home/me/data.tsv", "saved in spam, read data.tsv"),
         ("Open http://127.0.0.1:7860 or https://huggingface.co/home/x", None),
-        ("a ratio of 1/2, runs/spam/work/it", None),
+        ("a ratio of 1/2, runs/spam/part/it", None),
         ("Note: you may need to restart the kernel to use updated packages.\nChanged", "Changed"),
     ],
 )
