@@ -2,4 +2,5 @@
 
 import hf_gpt_scratch_cli
 
-hf_gpt_scratch_cli.run()
+if __name__ == "__main__":
+    hf_gpt_scratch_cli.run()
