@@ -69,4 +69,4 @@ def _tokenizer_of(folder: Path) -> PreTrainedTokenizerBase | None:
     try:
         return gpt2_tokenizer(*files)
     except Exception as error:  # a damaged file raises nearly anything
-        raise InputError(f"The tokenizer in {folder} cannot be read ({one_line(error)}).") from None
+        raise InputError(f"{folder} holds no tokenizer that can be read ({one_line(error)}).") from None
