@@ -20,6 +20,14 @@ Examples, with the models that the demo (training/demo.py) makes:
 The options of a command: hf-gpt-scratch COMMAND --help"""
 
 
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Wraps a description like the rest of the help; examples, which have lines of their own, stay as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        wrap = argparse.HelpFormatter._fill_text
+        return super()._fill_text(text, width, indent) if "Example" in text else wrap(self, text, width, indent)
+
+
 class CommandParser(argparse.ArgumentParser):
     """
     The parser of one command. Its module is imported when the command is given, and its options may stand anywhere:
@@ -61,6 +69,13 @@ class CommandParser(argparse.ArgumentParser):
         near = difflib.get_close_matches(word.partition("=")[0], self._option_string_actions, 1)
         return f" (did you mean {near[0]}?)" if near and word.startswith("-") else ""
 
+    def _check_value(self, action, value):
+        """As argparse's, with the command that was perhaps meant."""
+        if isinstance(action, argparse._SubParsersAction) and value not in action.choices:
+            if near := difflib.get_close_matches(value, action.choices, 1):
+                self.error(f"There is no {action.metavar.lower()} {value!r} (did you mean {near[0]}?).")
+        super()._check_value(action, value)
+
     def _require_choice(self, words: Sequence[str]) -> None:
         """Without any words, says which commands there are to choose from."""
         for action in self._actions:
@@ -91,7 +106,7 @@ def load_all(parser: argparse.ArgumentParser) -> None:
 def make_parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="hf-gpt-scratch",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
         description="A GPT written from scratch, for Hugging Face: train it, use it, share it.",
         epilog=EXAMPLES,
     )
@@ -110,11 +125,10 @@ def add_commands(parser: argparse.ArgumentParser, dest: str, metavar: str, table
     """A command for each row of `table`, as in `COMMANDS`."""
     subparsers = parser.add_subparsers(dest=dest, required=True, metavar=metavar, parser_class=CommandParser)
     for name, (help, module) in table.items():
-        command = subparsers.add_parser(
-            name, help=help, description=help, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
+        sentence = f"{help[0].upper()}{help[1:]}."
+        command = subparsers.add_parser(name, help=help, description=sentence, formatter_class=HelpFormatter)
         if isinstance(module, dict):
-            metavar, command.description = GROUPS[name]
+            metavar, command.description, command.epilog = GROUPS[name]
             add_commands(command, name, metavar, module)
         else:
             command.module = module

@@ -51,7 +51,7 @@ def heading(text: str) -> None:
     print(f"\n=== {text}", flush=True)
 
 
-class LossTable(io.TextIOBase):
+class TableFilter(io.TextIOBase):
     """
     Passes a job's table of losses on to `out`, and nothing else that the job prints.
 
@@ -74,7 +74,7 @@ class LossTable(io.TextIOBase):
 def train(job: str, columns: int = WIDTH, **settings) -> dict:
     """Runs a job, as `hf-gpt-scratch train JOB` would, shows its losses and returns its metrics."""
     words = [word for key, value in settings.items() for word in (f"--{key}", str(value))]
-    with contextlib.redirect_stdout(LossTable(sys.stdout, columns)):
+    with contextlib.redirect_stdout(TableFilter(sys.stdout, columns)):
         return import_module(f"hf_gpt_scratch.training.{job}").main([*words, "--use_cpu", "true"])
 
 

@@ -38,15 +38,19 @@ COMMANDS: dict[str, tuple[str, str | dict]] = {
     "push": ("a model's folder, with its card, to the Hub", "commands.push"),
 }
 
-# Of each command that has commands of its own: what usage calls them, and its description.
+# Of each command that has commands of its own: what usage calls them, its description, and its examples.
 GROUPS = {
     "train": (
         "JOB",
         "Trains a model with transformers' Trainer. A config and --key value options follow the JOB; `hf-gpt-scratch"
         " train JOB --help` lists them.",
+        "Examples:\n  hf-gpt-scratch train spam cpu_small --output_dir runs/spam\n"
+        "  hf-gpt-scratch train pretrain cpu_small --data_file book.txt --output_dir runs/book",
     ),
     "app": (
         "APP",
         "Shows a page in the browser. Its arguments follow the APP; `hf-gpt-scratch app APP --help` lists them.",
+        "Examples, with the models that the demo (training/demo.py) makes:\n"
+        "  hf-gpt-scratch app classify runs/demo/spam\n  hf-gpt-scratch app chat runs/demo/follower",
     ),
 }

@@ -45,7 +45,9 @@ def run(args: argparse.Namespace) -> None:
         "base_model": args.base_model,
     }
     if not args.dry_run:
-        push(args.dir, args.repo_id, args.private, args.revision, args.create_pr, report=print, **options)
+        pushed = push(args.dir, args.repo_id, args.private, args.revision, args.create_pr, report=print, **options)
+        if not args.revision and not args.create_pr:  # it is what the repository's name loads
+            _print_next(args, pushed.auto_class)
         return
     files = checked_files(args.dir, args.repo_id, report=print, **options)
     for name, content in files.items():
@@ -55,3 +57,13 @@ def run(args: argparse.Namespace) -> None:
     card = files["README.md"]
     print(card.read_text(encoding="utf-8") if isinstance(card, Path) else card.decode())
     print(f"A dry run: these {len(files)} files would be pushed to {args.repo_id}; nothing was pushed.")
+
+
+def _print_next(args: argparse.Namespace, auto_class: str) -> None:
+    """Prints the command that uses the pushed model, where there is one for its kind."""
+    from ..hub.model_card import chat_template
+
+    if auto_class.endswith("ForCausalLM"):
+        print(f"Next: hf-gpt-scratch {'chat' if chat_template(Path(args.dir)) else 'generate'} {args.repo_id}")
+    elif auto_class.endswith("Classification"):
+        print(f"Next: hf-gpt-scratch classify {args.repo_id} 'A message to classify'")

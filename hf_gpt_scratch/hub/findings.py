@@ -45,6 +45,14 @@ def table(findings: list[Finding]) -> str:
     return "\n".join(lines)
 
 
+def summary(findings: list[Finding], folder: Path) -> str:
+    """How many checks passed, after a line for each one that did not, or that left files out."""
+    passed = sum(finding.status == "ok" for finding in findings)
+    line = f"{passed} of {len(findings)} checks passed (`hf-gpt-scratch check {folder}` lists them)."
+    shown = [finding for finding in findings if finding.status != "ok" or "not uploaded" in finding.detail]
+    return f"{table(shown)}\n{line}" if shown else line
+
+
 def require(findings: list[Finding], folder: Path, are_shown: bool = True) -> None:
     """Raises `InputError` when a check failed; it says what failed, unless the findings `are_shown` already."""
     failed = [finding for finding in findings if finding.status == "failed"]

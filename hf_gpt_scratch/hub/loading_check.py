@@ -188,7 +188,7 @@ def _loaded(answer: dict, is_own: bool) -> str:
     missing, other = answer.get("missing", []), answer.get("unexpected", []) + answer.get("mismatched", [])
     if is_own and (missing or other):
         raise CheckFailed(f"the weights do not fit: {', '.join((missing + other)[:5])}; save the model again")
-    return f"loads; {', '.join(missing[:3])} would be randomly initialised" if missing else "loads"
+    return f"loads, with a new {' and '.join(missing[:3])} to be trained" if missing else "loads"
 
 
 def tokenizer_loaded(folder: Path, answer: dict) -> str:
@@ -213,5 +213,6 @@ def compare_logits(found: list | None, expected: list) -> Finding:
         )
     difference = (logits - recorded).abs().max().item()
     is_close = difference <= reference_logits.TOLERANCE * max(1.0, recorded.abs().max().item())  # NaN is not
-    detail = f"they differ by at most {difference:.1e} from those recorded when the model was saved"
+    how = f"differ by at most {difference:.1e} from" if difference else "are the same as"
+    detail = f"they {how} those recorded when the model was saved"
     return Finding("logits", "ok" if is_close else "failed", detail, difference)

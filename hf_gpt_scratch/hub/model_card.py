@@ -250,7 +250,7 @@ class _Model:
     def template(self) -> str:
         """The template of model_cards/ that fits."""
         if self.contents.architecture == "GPTScratchForCausalLM":
-            if self.metrics.get("task") == "instruction following" or _chat_template(self.folder) == CHAT_TEMPLATE:
+            if self.metrics.get("task") == "instruction following" or chat_template(self.folder) == CHAT_TEMPLATE:
                 return "instruct"
             return "other" if self.is_adapter else "base"
         is_spam = self.contents.architecture == "GPTScratchForSequenceClassification"
@@ -349,7 +349,8 @@ class _Model:
         return []
 
 
-def _chat_template(folder: Path) -> str | None:
+def chat_template(folder: Path) -> str | None:
+    """The chat template in a folder, as a file or among the tokenizer's settings."""
     path = folder / "chat_template.jinja"
     if path.is_file():
         return path.read_text(encoding="utf-8")

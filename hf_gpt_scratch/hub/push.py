@@ -18,7 +18,7 @@ from ..utils.errors import InputError, UsageError, one_line
 from ..utils.files import read_json
 from .check import check_model, open_folder
 from .files import require_no_secrets, upload_files
-from .findings import CheckFailed, find, require, table
+from .findings import CheckFailed, find, require, summary
 from .loading_check import compare_logits, load_elsewhere, tokenizer_loaded
 from .model_card import is_replaceable, make_card
 
@@ -65,7 +65,7 @@ def push(
         trust_remote_code: run the folder's code even where it is not this package's own.
         license: of the weights; by default that of the card in the repository.
         language: of the texts; by default that of the training data, where it is known.
-        report: called with each message on the way, such as `print`: the table of checks, the commit's address.
+        report: called with each message on the way, such as `print`: what the checks found, the commit's address.
         base_model: for an adapter that was trained on a folder, the Hub repository of that model, which the uploaded
             copy of adapter_config.json names.
 
@@ -94,11 +94,12 @@ def push(
                 say("note: the README.md in the repository was written by hand and is kept.")
             files["README.md"] = card
         url, revision = upload(files, there, repo_id, branch, create_pr)
-    say(f"Pushed to {url}.")
+    say(f"Pushed to {url if create_pr else url.partition('/commit/')[0]} (commit {revision[:7]}).")
     auto_class, difference = load_back(model, repo_id, revision, _record_in(files), trust_remote_code)
     logits = "no logits were recorded to compare with"
     if difference is not None:
-        logits = f"its logits differ by at most {difference:.1e} from those recorded before"
+        how = f"differ by at most {difference:.1e} from" if difference else "are the same as"
+        logits = f"its logits {how} those recorded before"
     say(f"Loaded back from there with {auto_class}: {logits}.")
     return Pushed(url, revision, auto_class, difference)
 
@@ -121,7 +122,7 @@ def checked_files(
     The files of a push by name, after the checks.
 
     Args:
-        report: called with the table of checks, and notes.
+        report: called with what the checks found, and notes.
         terms: `license` and `language` of `make_card`.
 
     Raises:
@@ -141,7 +142,7 @@ def checked_files(
     if files:  # the card quotes files that are not uploaded, and so were not checked
         findings.append(find("model card", lambda: _check_card(files, model.path)))
     if report:
-        report(table(findings))
+        report(summary(findings, model.path))
     require(findings, model.path, are_shown=report is not None)
     if recorded:
         files[reference_logits.FILE] = (json.dumps(recorded, indent=2) + "\n").encode()

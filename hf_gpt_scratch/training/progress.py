@@ -41,7 +41,7 @@ class LossTable(TrainerCallback):
     def __init__(self, metric: str | None = None, bar: bool = True):
         self.metric, self.bar_is_wanted = metric, bar
         self.bar = self.row = None
-        self.next_step = 0
+        self.next_step, self.row_is_due = 0, False
 
     def on_train_begin(self, args, state, control, **kwargs):
         if not state.is_world_process_zero:
@@ -51,6 +51,9 @@ class LossTable(TrainerCallback):
         columns = f"{'step':>7}{'epoch':>8}{'loss':>10}{'validation loss':>18}"
         print_line(columns + (f"{self.metric:>12}" if self.metric else ""))
 
+    def on_step_begin(self, args, state, control, **kwargs):
+        self._print_row(state)  # after the evaluation that may have followed the last step
+
     def on_step_end(self, args, state, control, **kwargs):
         if self.bar is not None:
             self.bar.update(state.global_step - self.bar.n)
@@ -59,25 +62,29 @@ class LossTable(TrainerCallback):
         if self.bar is None:  # another process, or after the training
             return
         if self.row is None or self.row.step != state.global_step:
+            self._print_row(state)
             self.row = Row(state.global_step, state.epoch or 0)
         if "loss" in logs:
             self.row.loss = logs["loss"]
-            is_due = state.global_step >= self.next_step or state.global_step == state.max_steps
-            if not control.should_evaluate and is_due:  # else the evaluation, which comes next, prints it
-                self._print_row(state)
+            self.row_is_due |= state.global_step >= self.next_step or state.global_step == state.max_steps
         elif "eval_loss" in logs:
             self.row.measured = logs
-            self._print_row(state)
+            self.row_is_due = True
 
     def on_train_end(self, args, state, control, **kwargs):
         if self.bar is not None:
+            self._print_row(state)
             self.bar.close()
             self.bar = None
 
     def _print_row(self, state) -> None:
+        if not self.row_is_due:
+            return
+        self.row_is_due = False
         row, measured = self.row, self.row.measured or {}
         self.next_step = row.step + state.max_steps / ROWS
-        cells = [f"{row.step:>7}{row.epoch:>8.2f}", _number(row.loss, 10), _number(measured.get("eval_loss"), 18)]
+        loss = f"{'-':>10}" if measured and row.loss is None else _number(row.loss, 10)  # between two logged steps
+        cells = [f"{row.step:>7}{row.epoch:>8.2f}", loss, _number(measured.get("eval_loss"), 18)]
         if self.metric:
             cells.append(_number(measured.get(f"eval_{self.metric}"), 12))
         print_line("".join(cells).rstrip())

@@ -161,13 +161,25 @@ def test_contradicting_options_are_told_before_anything_heavy_is_imported(words)
         ([], "COMMAND is missing; choose one of train, convert, "),
         (["train"], "JOB is missing; choose one of pretrain, spam, instruct."),
         (["app"], "APP is missing; choose one of chat, classify, "),
+        (["genrate", "runs/x"], "There is no command 'genrate' (did you mean generate?)."),
+        (["train", "spm"], "There is no job 'spm' (did you mean spam?)."),
+        (["nothing-like-it"], "argument COMMAND: invalid choice: 'nothing-like-it' (choose from "),
     ],
-    ids=["alone", "train", "app"],
+    ids=" ".join,
 )
 def test_what_there_is_to_choose_from_is_told(words, said):
     status, _, error, imported, _ = answer(*words)
     assert (status, imported) == (2, [])
-    assert error.splitlines()[-1].startswith(f"{' '.join(['hf-gpt-scratch', *words])}: error: {said}")
+    assert f": error: {said}" in error.splitlines()[-1]
+
+
+@pytest.mark.parametrize("words", [["train"], ["app"], ["generate"], ["chat"], ["classify"], ["check"], ["push"]])
+def test_help_is_wrapped_begins_with_a_sentence_and_ends_with_an_example(words):
+    status, printed, _, imported, _ = answer(*words, "--help")
+    _, description, *others = printed.split("\n\n")
+    assert (status, imported) == (0, []) and description[0].isupper() and description[-1] == "."
+    assert max(map(len, description.splitlines())) <= 80
+    assert others[-1].startswith("Example") and f"hf-gpt-scratch {words[0]} " in others[-1]
 
 
 def test_trust_of_a_page_is_for_its_export():

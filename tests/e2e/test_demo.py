@@ -75,7 +75,7 @@ def test_what_the_follower_says_that_it_knows_is_in_the_data(rows, questions):
 
 def test_only_the_table_of_losses_is_passed_on(demo):
     out = io.StringIO()
-    table = demo.LossTable(out, columns=43)
+    table = demo.TableFilter(out, columns=43)
     header = "   step   epoch      loss   validation loss  perplexity\n"
     table.write("      0  sample: Tilly 12 3.4\n" + header + "    100    7.14    4.65")
     table.write("56            4.8178      1.8358\n\n   train_loss\n        1.54\nThe model is in runs.\n")

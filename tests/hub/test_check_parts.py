@@ -208,7 +208,7 @@ def test_code_that_is_not_the_folders_own_fails():
     answer["code"] = "transformers_modules.model.modeling_gpt_scratch"
     assert (
         loading_check._loaded(answer | {"missing": ["score.weight"]}, False)
-        == "loads; score.weight would be randomly initialised"
+        == "loads, with a new score.weight to be trained"
     )
     for kind in ("missing", "unexpected", "mismatched"):
         assert "do not fit: h.0.x" in failure(

@@ -38,7 +38,7 @@ def test_a_folder_that_a_plain_trainer_wrote_is_pushed_in_one_command(hub, elsew
     assert pushed.returncode == 0, pushed.stdout + pushed.stderr
     assert "not uploaded: checkpoint-1/, checkpoint-2/, training_args.bin" in pushed.stdout
     assert "note: out has no reference_logits.json; its logits were recorded now" in pushed.stdout
-    assert "AutoModelForCausalLM: its logits differ by at most 0.0e+00" in pushed.stdout
+    assert "AutoModelForCausalLM: its logits are the same as" in pushed.stdout
     files = hub.repos["user/plain"].commits[hub.repos["user/plain"].refs["main"]]
     assert "reference_logits.json" in files and not {"training_args.bin"} & files.keys()
     assert before == {path.name for path in out.iterdir()}
@@ -78,7 +78,7 @@ def test_an_adapter_of_a_local_base_is_pushed_with_the_repository_of_that(hub, e
     assert checked.returncode == 0, checked.stdout + checked.stderr
     pushed = elsewhere("push", "adapter", "user/tuned", "--base-model", "user/base")
     assert pushed.returncode == 0, pushed.stdout + pushed.stderr
-    assert "Loaded back from there with AutoPeftModelForCausalLM: its logits differ by at most" in pushed.stdout
+    assert "Loaded back from there with AutoPeftModelForCausalLM: its logits " in pushed.stdout
     assert contents == {path.name: path.read_bytes() for path in (tmp_path / "adapter").iterdir()}
     files = hub.repos["user/tuned"].commits[hub.repos["user/tuned"].refs["main"]]
     assert json.loads(files["adapter_config.json"])["base_model_name_or_path"] == "user/base"

@@ -18,21 +18,29 @@ RUN = "--max_steps 3 --save_strategy no --eval_strategy steps --eval_steps 3 --l
 RUN += " --load_best_model_at_end false --config"
 
 
-def shown(capsys, *logs: tuple[int, dict], max_steps: int = 100, evaluate: bool = False) -> list[list[str]]:
+def shown(capsys, *logs: tuple[int, dict], max_steps: int = 100) -> list[list[str]]:
     """The words of the lines that are printed for these logs."""
     table, state = LossTable("f1"), TrainerState(max_steps=max_steps, is_world_process_zero=True)
     table.on_train_begin(None, state, TrainerControl())
     for step, values in logs:
+        if step > state.global_step:
+            table.on_step_begin(None, state, TrainerControl())
         state.global_step, state.epoch = step, step / 10
-        table.on_log(None, state, TrainerControl(should_evaluate=evaluate), logs=values)
+        table.on_log(None, state, TrainerControl(), logs=values)
     table.on_train_end(None, state, TrainerControl())
     return [line.split() for line in capsys.readouterr().out.splitlines()]
 
 
 def test_an_evaluation_and_the_loss_of_its_step_are_one_row(capsys):
-    header, row = shown(capsys, (10, {"loss": 2.0}), (10, {"eval_loss": 1.5, "eval_f1": 0.25}), evaluate=True)
+    header, row = shown(capsys, (10, {"loss": 2.0}), (10, {"eval_loss": 1.5, "eval_f1": 0.25}))
     assert header == ["step", "epoch", "loss", "validation", "loss", "f1"]
     assert row == ["10", "1.00", "2.0000", "1.5000", "0.2500"]
+
+
+def test_the_last_step_is_one_row_too_and_a_loss_that_was_not_logged_is_a_dash(capsys):
+    logs = [(50, {"eval_loss": 2.5}), (100, {"loss": 1.0}), (100, {"eval_loss": 1.5})]
+    rows = shown(capsys, *logs)[1:]
+    assert rows == [["50", "5.00", "-", "2.5000"], ["100", "10.00", "1.0000", "1.5000"]]
 
 
 def test_of_many_losses_every_twentieth_part_of_the_run_is_shown_and_the_last(capsys):
