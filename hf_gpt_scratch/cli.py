@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
@@ -21,11 +22,13 @@ The options of a command: hf-gpt-scratch COMMAND --help"""
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Wraps a description like the rest of the help; examples, which have lines of their own, stay as they are."""
+    """Wraps a description's paragraphs, but for lists and examples, whose lines are to stay as they are."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
-        wrap = argparse.HelpFormatter._fill_text
-        return super()._fill_text(text, width, indent) if "Example" in text else wrap(self, text, width, indent)
+        return "\n\n".join(
+            part if "\n" in part or part.startswith("Example") else textwrap.fill(part, width)
+            for part in text.split("\n\n")
+        )
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -71,9 +74,9 @@ class CommandParser(argparse.ArgumentParser):
 
     def _check_value(self, action, value):
         """As argparse's, with the command that was perhaps meant."""
-        if isinstance(action, argparse._SubParsersAction) and value not in action.choices:
-            if near := difflib.get_close_matches(value, action.choices, 1):
-                self.error(f"There is no {action.metavar.lower()} {value!r} (did you mean {near[0]}?).")
+        is_unknown = isinstance(action, argparse._SubParsersAction) and value not in action.choices
+        if is_unknown and (near := difflib.get_close_matches(value, action.choices, 1)):
+            self.error(f"There is no {action.metavar.lower()} {value!r} (did you mean {near[0]}?).")
         super()._check_value(action, value)
 
     def _require_choice(self, words: Sequence[str]) -> None:
