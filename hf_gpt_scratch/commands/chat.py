@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..generation.chat import Chat
 
 HELP = """\
-/input TEXT  the text that the next question is about, for models trained with an input
+/input TEXT  the text that the next question is about (the input of Alpaca data)
 /reset       start a new conversation
 /help        show this list
 /quit        end (also: exit, quit or Ctrl-D)
