@@ -177,7 +177,7 @@ def test_what_there_is_to_choose_from_is_told(words, said):
 def test_help_is_wrapped_begins_with_a_sentence_and_ends_with_an_example(words):
     status, printed, _, imported, _ = answer(*words, "--help")
     _, description, *others = printed.split("\n\n")
-    assert (status, imported) == (0, []) and description[0].isupper() and description[-1] == "."
+    assert (status, imported) == (0, []) and description[0].isupper() and description[-1] in ".:"
     assert max(map(len, description.splitlines())) <= 80
     assert words != ["chat"] or "\n/quit        end (also: exit, quit or Ctrl-D)\n" in printed
     assert others[-1].startswith("Example") and f"hf-gpt-scratch {words[0]} " in others[-1]
