@@ -5,42 +5,14 @@ import math
 import subprocess
 import sys
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from hf_gpt_scratch.evaluation import report
 from hf_gpt_scratch.evaluation.report import read_groups, short_names
 from hf_gpt_scratch.utils.errors import InputError, run_reporting_errors
 from hf_gpt_scratch.utils.markdown import markdown_table
-from hf_gpt_scratch.utils.result_card import Metric, ResultCard
+from hf_gpt_scratch.utils.result_card import Metric
 from support.commands import run_command
-
-ENVIRONMENT = {
-    "python": "3.12.1",
-    "versions": {"torch": "2.9.0", "transformers": "5.23.0"},
-    "hardware": {"machine": "x86_64", "cpu": "A CPU", "cores": 2},
-}
-LINEAR = {"f1": Metric(0.9559, [0.93, 0.97]), "perplexity": Metric(663.0, higher_is_better=False)}
-
-
-def write_card(run, name="test", **changes) -> None:
-    values = {
-        "task": "SMS spam classification",
-        "protocol": "grouped split",
-        "data": [{"source": "sms.zip", "sha256": "0123456789abcdef" * 4}],
-        "metrics": {"f1": Metric(0.9424, [0.912, 0.968])},
-        "command": "python train.py",
-        "environment": ENVIRONMENT,
-        "seeds": [1],
-    }
-    ResultCard(**values | changes).write(run, name)
-
-
-def compare(*runs, out) -> tuple[str, dict]:
-    """The text of report.md and the content of report.json."""
-    run_command("report", *runs, "--output_dir", out)
-    return (out / "report.md").read_text(encoding="utf-8"), json.loads((out / "report.json").read_text())
+from support.reports import ENVIRONMENT, LINEAR, compare, write_card
 
 
 def table_of(text: str) -> list[str]:
@@ -209,22 +181,6 @@ def test_the_difference_from_a_reference_is_not_ranked_among_its_own():
     assert "| lora | **0.0100** |" in two and "| linear | – |" in two
 
 
-def test_pictures_of_an_earlier_report_are_replaced_and_other_files_stay(tmp_path):
-    for name, task in {"a": "One task", "b": "Another task"}.items():
-        write_card(tmp_path / name, task=task)
-    out = tmp_path / "report"
-    compare(tmp_path / "a", tmp_path / "b", out=out)
-    (out / "mine.png").write_bytes(b"mine")
-    compare(tmp_path / "b", out=out)
-    assert sorted(path.name for path in out.iterdir()) == ["another-task.png", "mine.png", "report.json", "report.md"]
-    values = json.loads((out / "report.json").read_text())
-    values["groups"][0]["picture"] = "../mine.png"  # no name that a report gives
-    (tmp_path / "mine.png").write_bytes(b"mine")
-    (out / "report.json").write_text(json.dumps(values))
-    compare(tmp_path / "a", out=out)
-    assert (tmp_path / "mine.png").exists() and (out / "mine.png").exists()
-
-
 @pytest.mark.parametrize(
     "values, texts",
     [
@@ -275,66 +231,6 @@ def test_marks_of_markdown_are_escaped(tmp_path):
     ):
         assert f"\n{line}" in text
     assert f"\n`````sh\n# a|`b`\n{changes['command']}\n`````\n" in text
-
-
-def test_picture_shows_runs_and_baselines(tmp_path):
-    def colours(path) -> set:
-        with Image.open(path) as image:
-            assert image.format == "PNG"
-            pixels = np.asarray(image.convert("RGB")).reshape(-1, 3)
-        return {tuple(colour) for colour in pixels.tolist()}
-
-    blue, orange = (0, 114, 178), (213, 94, 0)
-    write_card(tmp_path / "alone")
-    compare(tmp_path / "alone", out=tmp_path / "report")
-    picture = tmp_path / "report" / "sms-spam-classification.png"
-    assert blue in colours(picture) and orange not in colours(picture)
-    write_card(tmp_path / "alone", baselines={"linear $x_": LINEAR})
-    compare(tmp_path / "alone", out=tmp_path / "report")
-    assert {blue, orange} <= colours(picture)
-
-
-def panels_of(group, path, monkeypatch) -> list:
-    """The axes of the picture of `group`."""
-    from matplotlib import figure
-
-    kept = []
-    savefig = figure.Figure.savefig
-    monkeypatch.setattr(
-        figure.Figure, "savefig", lambda self, *args, **kw: (kept.append(self), savefig(self, *args, **kw))
-    )
-    report.plot_group(group, path)
-    return kept[0].axes
-
-
-@pytest.mark.filterwarnings("error::UserWarning")
-def test_picture_holds_the_numbers_without_overlap(tmp_path, monkeypatch):
-    names = ["perplexity", "f1", "accuracy", "cost", "fifth"]
-    metrics = {name: Metric(0.9, [0.85, 0.925]) for name in names[1:]}
-    lower = {"higher_is_better": False}
-    baselines = {
-        "uniform": {"perplexity": Metric(50257.0, **lower), "f1": Metric(math.nan)},
-        "a name so long $\\frac$ that it needs more than a single line of text": {
-            "perplexity": Metric(663.0, **lower)
-        },
-    }
-    for run, perplexity in {"a": 32.2, "b": 34.5}.items():
-        both = {"perplexity": Metric(perplexity, [30, 36.0], **lower), **metrics}
-        write_card(tmp_path / run, metrics=both, baselines=baselines)
-    panels = panels_of(*read_groups([tmp_path / "a", tmp_path / "b"]), tmp_path / "x.png", monkeypatch)
-    titles = [panel.get_title() for panel in panels]
-    assert titles == ["perplexity\n(lower is better)", *(f"{name}\n(higher is better)" for name in names[1:4])]
-    assert [panel.get_xscale() for panel in panels] == ["log", "linear", "linear", "linear"]
-    lines = [(line.get_xdata(), line.get_ydata()) for line in panels[0].lines]
-    points = [(x[0], y[0]) for x, y in lines if len(x) == 1]
-    assert points == [(32.2, 0), (34.5, 1), (50257.0, 2), (663.0, 3)]
-    assert [(list(x), list(y)) for x, y in lines if len(x) == 2] == [([30, 36.0], [0, 0]), ([30, 36.0], [1, 1])]
-    assert [text.get_text() for text in panels[1].texts] == ["nan", "not measured"]
-    for labels in (panels[0].get_yticklabels(), *(panel.get_xticklabels() for panel in panels)):
-        boxes = [label.get_window_extent() for label in labels if label.get_text()]
-        assert len(boxes) > 1
-        assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
-    assert panels[0].get_yticklabels()[3].get_text().count("\n") == 1
 
 
 def damage(path, **changes) -> None:

@@ -4,6 +4,8 @@ import argparse
 
 from hf_gpt_scratch.cli import make_parser
 
+USING = "Using cpu, float32.\n"  # on stderr, once a model is loaded
+
 
 def run_command(*words) -> int | None:
     """What `hf-gpt-scratch` does with the words, but that errors are raised and not printed."""

@@ -1,4 +1,4 @@
-"""Pages served by a process of their own, and looked at in headless Chromium."""
+"""Pages served by a process of their own, asked by Gradio's client or looked at in headless Chromium."""
 
 import base64
 import os
@@ -9,6 +9,8 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 UNTRUSTED = "<script>window.hacked = 1</script> <img src=x onerror='window.hacked = 2'> **bold** &lt;b&gt;"
 # Two models' answers to four questions, for raters to compare
@@ -39,6 +41,11 @@ def program(*words, before: str = "") -> list[str]:
     """The command that shows a page, after some Python that changes the server."""
     code = f"{before}\nfrom hf_gpt_scratch_cli import run; run()"
     return [sys.executable, "-W", "ignore", "-c", code, "app", *map(str, words)]
+
+
+def client(address: str):
+    """Gradio's client of the page at an address."""
+    return pytest.importorskip("gradio_client").Client(address, verbose=False)
 
 
 def resize(browser, width: int, height: int):
