@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
-from ..configuration_gpt_scratch import GPTScratchConfig
-from ..model_folder.contents import read_config
 from ..utils.errors import InputError, UsageError
 from . import hf_gpt2, llms_from_scratch, nanogpt, openai_tf
 from .choices import FORMATS
 from .source import Source
 from .torch_file import load_torch
+
+# Each format's module: `accepts(path, content)` tells whether a file or folder is in it, and `open_source(path,
+# content, **options)` opens it; `content` is what a file of torch.save holds, and `None` of a folder.
+MODULES = {"hf-gpt2": hf_gpt2, "openai-tf": openai_tf, "nanogpt": nanogpt, "llms-from-scratch": llms_from_scratch}
 
 
 def open_source(path: Path, format: str = "auto", **options) -> Source:
@@ -31,13 +33,7 @@ def open_source(path: Path, format: str = "auto", **options) -> Source:
     options = {name: value for name, value in options.items() if value is not None}
     for name in options.keys() - FORMATS[found]:
         raise UsageError(f"--{name.replace('_', '-')} does not apply to a {found} checkpoint, which {path} is.")
-    if found == "nanogpt":
-        return nanogpt.open_source(path, content, **options)
-    if found == "llms-from-scratch":
-        return llms_from_scratch.open_source(path, content, **options)
-    if found == "openai-tf":
-        return openai_tf.open_source(path)
-    return hf_gpt2.open_source(path)
+    return MODULES[found].open_source(path, content, **options)
 
 
 def detect(path: Path, content: object) -> str:
@@ -47,20 +43,11 @@ def detect(path: Path, content: object) -> str:
     Raises:
         InputError: when it is in none of `FORMATS`, or already a model of this package.
     """
+    for name, module in MODULES.items():
+        if module.accepts(path, content):
+            return name
     if path.is_dir():
-        if (path / "config.json").exists():
-            if read_config(path).get("model_type") == GPTScratchConfig.model_type:
-                raise InputError(f"{path} is already a model of this package, and needs no conversion.")
-            return "hf-gpt2"
-        if (path / "hparams.json").exists():
-            return "openai-tf"
         raise InputError(
             f"{path} is not a model folder: it has neither config.json (Hugging Face) nor hparams.json (OpenAI)."
         )
-    if isinstance(content, dict):
-        if "model" in content and "model_args" in content:
-            return "nanogpt"
-        weights = content.get("model_state_dict", content)
-        if isinstance(weights, dict) and any(isinstance(key, str) and "tok_emb." in key for key in weights):
-            return "llms-from-scratch"
     raise InputError(f"{path} is not a checkpoint in one of the formats {', '.join(FORMATS)}.")

@@ -84,7 +84,21 @@ SHARED_SETTINGS = (
 )
 
 
-def open_source(folder: Path) -> Source:
+def accepts(path: Path, content: object) -> bool:
+    """
+    Whether it is a model folder of transformers.
+
+    Raises:
+        InputError: when it is already one of this package.
+    """
+    if not (path / "config.json").is_file():
+        return False
+    if read_config(path).get("model_type") == GPTScratchConfig.model_type:
+        raise InputError(f"{path} is already a model of this package, and needs no conversion.")
+    return True
+
+
+def open_source(folder: Path, content: None = None) -> Source:
     """
     Opens a model folder of stock GPT-2.
 

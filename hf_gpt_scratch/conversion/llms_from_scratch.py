@@ -61,6 +61,12 @@ MASK = re.compile(r"trf_blocks\.\d+\.att\.mask")
 HEAD_DIM = 64  # of every GPT-2, and of the book's models
 
 
+def accepts(path: Path, content: object) -> bool:
+    """Whether the file holds the book's token embeddings."""
+    weights = content.get("model_state_dict", content) if isinstance(content, dict) else None
+    return isinstance(weights, dict) and any(isinstance(key, str) and "tok_emb." in key for key in weights)
+
+
 def open_source(
     path: Path,
     content: dict,

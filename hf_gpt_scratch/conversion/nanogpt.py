@@ -31,6 +31,11 @@ ARITHMETIC = replace(hf_gpt2.ARITHMETIC.with_prefix("transformer."), in_out=Fals
 MASK = re.compile(r"transformer\.h\.\d+\.attn\.bias")  # saved where flash attention was missing
 
 
+def accepts(path: Path, content: object) -> bool:
+    """Whether the file holds weights and `model_args`."""
+    return isinstance(content, dict) and "model" in content and "model_args" in content
+
+
 def open_source(path: Path, content: dict, vocab_size: int | None = None, activation: str = "gelu") -> Source:
     """
     Opens a checkpoint, given what its file holds.

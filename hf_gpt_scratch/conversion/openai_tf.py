@@ -69,7 +69,12 @@ ARITHMETIC = Arithmetic(
 )
 
 
-def open_source(folder: Path) -> Source:
+def accepts(path: Path, content: object) -> bool:
+    """Whether it is a folder with `hparams.json`."""
+    return (path / "hparams.json").is_file()
+
+
+def open_source(folder: Path, content: None = None) -> Source:
     """
     Opens a folder of OpenAI's files. Those that hold neither sizes nor weights may be missing.
 
