@@ -73,7 +73,7 @@ def test_tokenizer_is_the_folders_own(tmp_path, shared_data):
     with pytest.raises(InputError, match="holds no tokenizer that can be read"):
         convert(str(folder), tmp_path / "other")
     (folder / "encoder.json").unlink()
-    with pytest.raises(InputError, match="give a folder that holds one by --tokenizer"):  # no network in tests
+    with pytest.raises(InputError, match="pass a folder that holds one as --tokenizer"):  # no network in tests
         convert(str(folder), tmp_path / "other")
 
 
