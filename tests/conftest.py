@@ -11,9 +11,24 @@ from pathlib import Path  # noqa: E402
 import pytest  # noqa: E402
 
 from hf_gpt_scratch import GPTScratchConfig  # noqa: E402
+from hf_gpt_scratch.model_folder import clean_process  # noqa: E402
+from support.preloaded import Preloaded  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def preloaded_processes():
+    """Clean processes are forks of one that is ready, where the system can fork."""
+    if not hasattr(os, "fork"):
+        yield
+        return
+    preloaded = Preloaded()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clean_process, "subprocess", preloaded)
+        yield
+    preloaded.stop()
 
 
 @pytest.fixture(scope="session")
