@@ -138,7 +138,7 @@ def test_a_card_that_nobody_wrote_is_replaced_and_its_licence_kept(hub, elsewher
     for words in ((), ("--license", "mit")):
         assert elsewhere("push", str(folder), "user/repo", *words, checked=False).returncode == 0
         card = repo.commits[repo.refs["main"]]["README.md"].decode()
-        assert f"license: {words[-1] if words else 'apache-2.0'}" in card and "## How to load" in card
+        assert f"license: {words[-1] if words else 'apache-2.0'}" in card and "## How to use" in card
 
 
 def test_a_secret_that_only_the_card_would_tell_is_found(hub, elsewhere, tmp_path):
