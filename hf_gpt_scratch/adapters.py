@@ -1,6 +1,7 @@
 """LoRA adapters (PEFT): added to a model for training, and merged into the model they were trained on."""
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,9 @@ from .model_folder.contents import ADAPTER_CONFIG, AUTO_CLASSES, TOKENIZER_FILES
 from .model_folder.loading import load_model
 from .utils.errors import InputError, one_line
 from .utils.requirements import require_package
+
+# Keys of an adapter whose merging adds to the embeddings or the head, and so to both where they are one matrix
+CHANGES_TIED = re.compile(r"\b(wte|lm_head)\.lora_")
 
 
 def require_peft() -> None:
@@ -82,10 +86,12 @@ def add_lora(model: PreTrainedModel, rank: int, alpha: int, dropout: float, acti
 def merge_adapter(model: PreTrainedModel, adapter: str | os.PathLike) -> PreTrainedModel:
     """
     `model` with the weights of the adapter in the folder `adapter` added to its own, and with the generation settings
-    there, if any; it is changed in place.
+    there, if any; it is changed in place. Where the adapter changes only one of the two uses of a tied matrix, as the
+    embeddings or as the output head, they are separate afterwards.
 
     Raises:
-        InputError: when PEFT is missing or does not work, or `adapter` is not a LoRA adapter that fits.
+        InputError: when PEFT is missing or does not work, or `adapter` is not a LoRA adapter that fits; or the merged
+            model would not give the answers of the model with the adapter.
     """
     require_peft()
     from peft import PeftModel, get_peft_model_state_dict
@@ -97,12 +103,47 @@ def merge_adapter(model: PreTrainedModel, adapter: str | os.PathLike) -> PreTrai
         found, wanted = set(load_peft_weights(str(adapter), device="cpu")), set(get_peft_model_state_dict(model))
         if found != wanted:  # PEFT itself passes over them
             raise ValueError(f"keys that are missing or unknown: {', '.join(sorted(found ^ wanted))}")
+        expected = _answer(model)
+        if _is_tied(model.get_base_model()) and any(CHANGES_TIED.search(key) for key in found):
+            base = model.unload()
+            untie(base)
+            model = PeftModel.from_pretrained(base, str(adapter))
         model = model.merge_and_unload()
+        if _is_tied(model) and not torch.equal(model.lm_head.weight, model.get_input_embeddings().weight):
+            untie(model)  # one of the two was saved with the adapter
+        if not getattr(model, "is_quantized", False):  # whose merged weights are rounded again
+            _require_same(_answer(model), expected)
         if model.can_generate() and (Path(adapter) / "generation_config.json").is_file():
             model.generation_config = GenerationConfig.from_pretrained(adapter, local_files_only=True)
         return model
     except Exception as error:  # PEFT's, safetensors' and torch's own
         raise InputError(f"The adapter in {adapter} does not fit {name} ({one_line(error)}).") from None
+
+
+def _is_tied(model: PreTrainedModel) -> bool:
+    return model.config.tie_word_embeddings and model.get_output_embeddings() is not None
+
+
+def untie(model: PreTrainedModel) -> None:
+    """Gives the output head a matrix of its own, with the values that it has, where it shared the embeddings'."""
+    model.config.tie_word_embeddings = False
+    model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
+    model.all_tied_weights_keys = model.get_expanded_tied_weights_keys(all_submodels=False)
+
+
+@torch.no_grad()
+def _answer(model: torch.nn.Module) -> torch.Tensor:
+    """The model's first output for some fixed tokens: of every part of its vocabulary, and its last positions too."""
+    config = model.config
+    length = min(config.n_positions, 64)
+    ids = torch.linspace(0, config.vocab_size - 1, length, device=model.device).long()[None]
+    return model.eval()(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)[0]
+
+
+def _require_same(found: torch.Tensor, expected: torch.Tensor) -> None:
+    difference = (found - expected).abs().max().item()
+    if not difference <= 1e-4 * max(1.0, expected.abs().max().item()):
+        raise ValueError(f"merged, it would change the model's logits by {difference:.1e}; use it unmerged, with PEFT")
 
 
 @contextmanager
@@ -142,5 +183,5 @@ def merged_folder(source: str | os.PathLike, adapter: str | os.PathLike | None =
         path = Path(scratch) / folder.path.resolve().name
         merged.save_pretrained(path)
         has_tokenizer = any((adapter / name).is_file() for name in TOKENIZER_FILES)
-        copy_tokenizer(adapter if has_tokenizer else folder.path, path)
+        copy_tokenizer(adapter if has_tokenizer else folder.path, path, model.config.n_positions)
         yield path

@@ -42,22 +42,40 @@ def load_tokenizer(name_or_path: str | os.PathLike) -> PreTrainedTokenizerBase:
     folder = resolve_source(name_or_path, weights=False)
     if folder.is_dir() and not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise InputError(
-            f"{name_or_path} holds no tokenizer: neither tokenizer.json nor vocab.json with merges.txt is there."
+            f"{name_or_path} holds no tokenizer: neither tokenizer.json nor a vocabulary, such as vocab.json with"
+            " merges.txt, is there."
         )
     try:
-        if folder.is_dir() and not (folder / "tokenizer.json").is_file() and not (folder / "config.json").is_file():
-            return gpt2_tokenizer(folder / "vocab.json", folder / "merges.txt")  # the two files alone
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        tokenizer = _read_tokenizer(folder)
     except InputError:
         raise
     except Exception as error:  # a damaged tokenizer.json raises nearly anything
         raise InputError(f"{name_or_path} holds no tokenizer that can be read ({one_line(error)}).") from None
     if len(tokenizer) < 2:  # transformers makes an empty one for a GPT-2 without tokenizer files
-        raise InputError(f"{name_or_path} holds no tokenizer that can be read (its vocabulary is empty).")
+        raise InputError(
+            f"{name_or_path} holds no tokenizer that can be read (its vocabulary is empty): if its files are not those of"
+            " GPT-2's, name their class as tokenizer_class in tokenizer_config.json."
+        )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     for how_it_was_loaded in ("is_local", "local_files_only"):  # transformers would save these with it
         tokenizer.init_kwargs.pop(how_it_was_loaded, None)
+    return tokenizer
+
+
+def _read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """What AutoTokenizer loads; without any file that names a class, GPT-2's."""
+    held = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if not held & {"tokenizer.json", "config.json", "tokenizer_config.json"} and "vocab.json" in held:
+        if not held & {"special_tokens_map.json", "added_tokens.json"}:
+            return gpt2_tokenizer(folder / "vocab.json", folder / "merges.txt")  # the two files alone
+        return GPT2Tokenizer.from_pretrained(folder)
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+
+
+def fit_length(tokenizer: PreTrainedTokenizerBase, n_positions: int) -> PreTrainedTokenizerBase:
+    """The tokenizer, which now cuts with `truncation=True` at what a model of so many positions can read."""
+    tokenizer.model_max_length = min(tokenizer.model_max_length, n_positions)
     return tokenizer
 
 

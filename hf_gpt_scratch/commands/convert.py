@@ -2,7 +2,7 @@
 
 import argparse
 
-from ..conversion.choices import ACTIVATIONS, FORMATS, OPENAI_SIZES, assuming
+from ..conversion.choices import ACTIVATIONS, AS, FORMATS, OPENAI_SIZES, assuming
 from ..utils.errors import UsageError
 from ..utils.files import require_new, require_present
 from ..utils.terminal import quieten_transformers
@@ -21,6 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", metavar="OUT", help="the model folder to write")
     formats = ["auto", *FORMATS]
     parser.add_argument("--from", dest="format", choices=formats, default="auto", help="SRC's format (default: auto)")
+    parser.add_argument(
+        "--file", metavar="NAME", help="of a folder or repository with several models: the file of weights to convert"
+    )
+    parser.add_argument(
+        "--as", dest="as_", choices=AS, help="for hf-gpt2: the model to take it for, whatever its config.json says"
+    )
     parser.add_argument(
         "--tokenizer",
         metavar="DIR",
@@ -73,9 +79,11 @@ def run(args: argparse.Namespace) -> None:
         require_package("tensorflow", "convert", "Reading OpenAI's files")
         download_openai(args.size, args.src)  # while progress bars are still shown
     quieten_transformers()
-    names = ("n_head", "lora_scale", "labels", "vocab_size", "activation")
+    names = ("as_", "n_head", "lora_scale", "labels", "vocab_size", "activation")
     options = {name: getattr(args, name) for name in names}
-    done = convert(args.src, args.out, args.format, args.tokenizer, prove=True, **options)
+    done = convert(args.src, args.out, args.format, args.tokenizer, prove=True, file=args.file, **options)
     print(f"Converted {args.src} ({done.format}) into {done.folder}.")
     end = assuming(done.assumed, with_options=True)
     print(f"Its logits differ by at most {done.max_logit_difference:.1e} from the original's{end}.")
+    for note in done.notes:
+        print(f"Note: {note}")

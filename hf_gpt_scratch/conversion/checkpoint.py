@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
+from ..model_folder.weight_files import INDEX, first_weights, named_weights, shards_of, unread_weights
 from ..utils.errors import InputError
-from ..utils.files import read_json_object
 from .safetensors_file import DTYPES
 from .torch_file import TorchTensors, load_torch
 
@@ -16,7 +16,11 @@ from .torch_file import TorchTensors, load_torch
 class Checkpoint:
     """
     The tensors of a Hugging Face model folder by name: `model.safetensors`, `pytorch_model.bin` or the shards of
-    either. Nothing is unpickled but tensors.
+    either, whichever transformers would read. Nothing is unpickled but tensors.
+
+    Attributes:
+        files: the files read.
+        unread: the names of those beside them that hold weights too, and are not read.
 
     Raises:
         InputError: when there is no such file, a shard is missing or in another folder, or a file is damaged.
@@ -24,19 +28,14 @@ class Checkpoint:
 
     def __init__(self, folder: str | os.PathLike):
         self.folder = Path(folder)
-        for name, is_index in (
-            ("model.safetensors.index.json", True),
-            ("model.safetensors", False),
-            ("pytorch_model.bin.index.json", True),
-            ("pytorch_model.bin", False),
-        ):
-            if (self.folder / name).is_file():
-                files = self._files_of_index(name) if is_index else [name]
-                break
-        else:
+        names = {path.name for path in self.folder.iterdir() if path.is_file()}
+        first = first_weights(names, named_weights(self.folder))
+        if first is None:
             raise InputError(
                 f"{self.folder} holds no weights: expected model.safetensors or pytorch_model.bin, whole or in shards."
             )
+        files = self._files_of_index(first) if first.endswith(INDEX) else [first]
+        self.unread = unread_weights(self.folder, {first, *files})
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.dtypes: dict[str, torch.dtype | None] = {}
         self._file_of: dict[str, str] = {}
@@ -56,13 +55,8 @@ class Checkpoint:
             return tensors.get_tensor(key)
 
     def _files_of_index(self, name: str) -> list[str]:
-        weight_map = read_json_object(self.folder / name, object_pairs_hook=_without_twins).get("weight_map")
-        if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
-            raise InputError(f"{self.folder / name} is not an index of shards: its weight_map must hold file names.")
-        files = sorted(set(weight_map.values()))
+        files = shards_of(self.folder / name, _without_twins)
         for file in files:
-            if Path(file).name != file:
-                raise InputError(f"{self.folder / name} points outside its folder, to {file}.")
             if not (self.folder / file).is_file():
                 raise InputError(f"{self.folder} lacks the shard {file} listed in {name}.")
         return files

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 
 # Each format to convert from, and the options it has.
 FORMATS = {
-    "hf-gpt2": frozenset(),
+    "hf-gpt2": frozenset({"as_"}),
     "nanogpt": frozenset({"vocab_size", "activation"}),
     "llms-from-scratch": frozenset({"n_head", "lora_scale", "labels"}),
     "openai-tf": frozenset(),
 }
+AS = ("causal-lm",)  # what to take a stock GPT-2 for, whatever its config.json says
 ACTIVATIONS = ("gelu", "gelu_new")  # nanoGPT's: the exact GELU and, before July 2023, its tanh form
 TARGETS = ("hf-gpt2", "gguf")  # to export to
 GGUF_DTYPES = ("f32", "f16", "q8_0")

@@ -9,17 +9,18 @@ from typing import Any
 
 import torch
 
-from ..model_folder.contents import resolve_source
 from ..model_folder.saving import save_config_and_code
+from ..tokenizer import fit_length
 from ..utils.files import atomic_folder, write_json
 from ..utils.provenance import environment, recorded_source, sha256
 from . import proof
+from .chosen_file import chosen
 from .formats import open_source
 from .key_map import KeyMapping
 from .native import check_dtypes, check_finite, check_keys, generation_config, native_shapes
 from .safetensors_file import write_safetensors
 from .source import Source
-from .tokenizers import tokenizer_for
+from .tokenizers import WITHOUT_TOKENIZER, tokenizer_for
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,14 @@ class Conversion:
     The folder a checkpoint became, its format, and how far the logits are apart, where that was measured.
 
     `assumed` has the settings that the checkpoint does not hold and the difference therefore cannot test, such as the
-    number of attention heads of the book's files.
+    number of attention heads of the book's files. `notes` has sentences on what else to know of the result.
     """
 
     folder: Path
     format: str
     max_logit_difference: float | None
     assumed: dict[str, int | float | str]
+    notes: tuple[str, ...] = ()
 
 
 def convert(
@@ -43,6 +45,7 @@ def convert(
     format: str = "auto",
     tokenizer: str | None = None,
     prove: bool = False,
+    file: str | None = None,
     **options: Any,
 ) -> Conversion:
     """
@@ -56,6 +59,7 @@ def convert(
             source's own, or GPT-2's.
         prove: compare the result's logits, computed where this package is not installed, with the source's own
             arithmetic, and record the difference in `conversion.json`.
+        file: the weights to convert, by their name in the folder or repository `src`, where it holds several.
         options: the format's own, see `open_source`.
 
     Raises:
@@ -70,8 +74,14 @@ def convert(
         >>> convert("model.pth", "runs/mine", n_head=12).format  # doctest: +SKIP
         'LLMs-from-scratch state dict'
     """
-    source = open_source(resolve_source(str(src)), format, **options)
-    layout, read = _plan(source, str(src))
+    with chosen(str(src), file) as path:
+        return _convert(open_source(path, format, **options), str(src), out, tokenizer, prove, file)
+
+
+def _convert(
+    source: Source, src: str, out: str | os.PathLike[str], tokenizer: str | None, prove: bool, file: str | None
+) -> Conversion:
+    layout, read = _plan(source, src)
     carried = tokenizer_for(source, tokenizer)
     if carried is not None and source.folder is None:  # the format does not say where a text ends
         source.config.bos_token_id, source.config.eos_token_id = carried.bos_token_id, carried.eos_token_id
@@ -82,14 +92,16 @@ def convert(
         if source.architecture == "GPTScratchForCausalLM":
             generation_config(source.folder, source.config).save_pretrained(partial)
         if carried is not None:
-            carried.save_pretrained(partial)
+            fit_length(carried, source.config.n_positions).save_pretrained(partial)
         if prove:
             difference = proof.prove(source, partial)
-            hashes = {file.name: sha256(file) for file in source.files}
-            record = {"source": recorded_source(str(src)), "format": source.format, "sha256": hashes}
+            hashes = {path.name: sha256(path) for path in source.files}
+            record = {"source": recorded_source(src), "format": source.format, "sha256": hashes}
+            record |= {"file": file} if file else {}
             record["assumed"] = source.assumed
             write_json(partial / "conversion.json", {**record, "max_logit_difference": difference, **environment()})
-    return Conversion(Path(out), source.format, difference, source.assumed)
+    notes = source.notes if carried or tokenizer == "none" else (*source.notes, WITHOUT_TOKENIZER)
+    return Conversion(Path(out), source.format, difference, source.assumed, notes)
 
 
 def _plan(source: Source, name: str) -> tuple[dict[str, torch.Tensor], Callable[[str], torch.Tensor]]:

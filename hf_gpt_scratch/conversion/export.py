@@ -51,7 +51,7 @@ def export(src: str | os.PathLike[str], out: str | os.PathLike[str]) -> Path:
         _check_way_back(partial, tensors)
         if architecture == "GPT2LMHeadModel":
             generation_config(folder, native.config).save_pretrained(partial)
-        copy_tokenizer(folder, partial)
+        copy_tokenizer(folder, partial, native.config.n_positions)
     return Path(out)
 
 

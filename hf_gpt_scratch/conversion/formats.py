@@ -19,7 +19,7 @@ def open_source(path: Path, format: str = "auto", **options) -> Source:
 
     Args:
         format: one of `FORMATS`, or "auto" to find it out.
-        options: `vocab_size` and `activation` for nanogpt; `n_head`, `lora_scale` and `labels` for
+        options: `as_` for hf-gpt2; `vocab_size` and `activation` for nanogpt; `n_head`, `lora_scale` and `labels` for
             llms-from-scratch. `None` is ignored.
 
     Raises:
@@ -32,7 +32,9 @@ def open_source(path: Path, format: str = "auto", **options) -> Source:
         raise InputError(f"{path} is not a {format} checkpoint; it looks like {found}.")
     options = {name: value for name, value in options.items() if value is not None}
     for name in options.keys() - FORMATS[found]:
-        raise UsageError(f"--{name.replace('_', '-')} does not apply to a {found} checkpoint, which {path} is.")
+        raise UsageError(
+            f"--{name.strip('_').replace('_', '-')} does not apply to a {found} checkpoint, which {path} is."
+        )
     return MODULES[found].open_source(path, content, **options)
 
 

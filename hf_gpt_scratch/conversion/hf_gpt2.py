@@ -73,6 +73,9 @@ ARCHITECTURES = {
     "GPT2ForTokenClassification": "GPTScratchForTokenClassification",
 }
 
+# By what the user wants, whatever config.json says
+AS = {"causal-lm": "GPT2LMHeadModel"}
+
 # Causal-mask buffers that old versions of transformers saved among the weights.
 IGNORED = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")
 
@@ -98,16 +101,16 @@ def accepts(path: Path, content: object) -> bool:
     return True
 
 
-def open_source(folder: Path, content: None = None) -> Source:
+def open_source(folder: Path, content: None = None, as_: str | None = None) -> Source:
     """
-    Opens a model folder of stock GPT-2.
+    Opens a model folder of stock GPT-2, with `as_` (one of `AS`) as the class of that name.
 
     Raises:
         InputError: when it is not one, or a variant that computes something this package's model does not.
     """
     settings = read_config(folder, "gpt2")
     checkpoint = Checkpoint(folder)
-    architecture = find_architecture(settings.get("architectures"), set(checkpoint.shapes))
+    architecture = AS[as_] if as_ else find_architecture(settings.get("architectures"), set(checkpoint.shapes))
     config = config_from_stock(settings)
     check_depth(folder, config.n_layer, checkpoint)
     key_of = key_of_names(checkpoint.shapes, lambda key: normalize_key(key, architecture))
@@ -118,6 +121,11 @@ def open_source(folder: Path, content: None = None) -> Source:
         raise InputError(
             "lm_head.weight differs from wte.weight although config.json ties them: set tie_word_embeddings to false"
             " there."
+        )
+    if architecture == "GPT2Model" and "lm_head.weight" in key_of:
+        raise InputError(
+            f"config.json in {folder} names a GPT2Model, which has no head, but there is an lm_head.weight: to convert"
+            " the language model, add --as causal-lm."
         )
     head = next((row.theirs for row in HEADS[architecture]), None)
     head = embeddings if head == "lm_head.weight" and config.tie_word_embeddings else head
@@ -130,7 +138,22 @@ def open_source(folder: Path, content: None = None) -> Source:
         arithmetic=replace(ARITHMETIC.with_prefix(prefix), head=head, activation=ACT2FN[config.activation_function]),
         files=checkpoint.files,
         folder=folder,
+        notes=_notes(architecture, checkpoint),
+        stock=folder,
     )
+
+
+def _notes(architecture: str, checkpoint: Checkpoint) -> tuple[str, ...]:
+    notes = []
+    if checkpoint.unread:
+        notes.append(
+            f"ignored, as transformers does, beside {checkpoint.files[0].name}: {', '.join(checkpoint.unread)}."
+        )
+    if architecture == "GPT2Model":
+        notes.append(
+            "config.json names a GPT2Model, which has no head; if it is a language model, add --as causal-lm."
+        )
+    return tuple(notes)
 
 
 def key_map(architecture: str, n_layer: int, tied: bool) -> list[KeyMapping]:

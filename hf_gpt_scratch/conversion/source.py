@@ -52,6 +52,8 @@ class Source:
         folder: where a tokenizer and a generation config may be found beside them.
         assumed: the settings that the files do not hold, by name: given by the user, or a default. The proof computes
             with them too, so that it cannot tell a wrong one.
+        notes: sentences on what the user should know of the result.
+        stock: the folder, where transformers has a class of its own that loads it: the proof then asks that class.
     """
 
     format: str
@@ -65,6 +67,8 @@ class Source:
     folder: Path | None = None
     originals: Tensors | None = None
     assumed: dict[str, int | float | str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    stock: Path | None = None
 
 
 def key_of_names(keys, normalize) -> dict[str, str]:

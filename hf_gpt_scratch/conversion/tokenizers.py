@@ -4,12 +4,13 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from ..tokenizer import TOKENIZER_FILES, gpt2_tokenizer, load_tokenizer
+from ..tokenizer import TOKENIZER_FILES, fit_length, gpt2_tokenizer, load_tokenizer
 from ..utils.errors import InputError, one_line
 from . import openai_tf
 from .source import Source
 
 GPT2_REPOSITORY = "openai-community/gpt2"
+WITHOUT_TOKENIZER = "there is no tokenizer beside the weights, so the model has none; add one with --tokenizer DIR."
 
 
 def tokenizer_for(source: Source, wanted: str | None = None) -> PreTrainedTokenizerBase | None:
@@ -53,11 +54,14 @@ def tokenizer_for(source: Source, wanted: str | None = None) -> PreTrainedTokeni
     return tokenizer
 
 
-def copy_tokenizer(source: Path, target: Path) -> None:
-    """Copies the tokenizer, where the source folder has one, in the form the Auto classes load."""
+def copy_tokenizer(source: Path, target: Path, n_positions: int) -> None:
+    """
+    Copies the tokenizer, where the source folder has one, in the form the Auto classes load, beside a model of so many
+    positions.
+    """
     tokenizer = _tokenizer_of(source)
     if tokenizer is not None:
-        tokenizer.save_pretrained(target)
+        fit_length(tokenizer, n_positions).save_pretrained(target)
 
 
 def _tokenizer_of(folder: Path) -> PreTrainedTokenizerBase | None:

@@ -167,7 +167,9 @@ def check_weights(model: ModelFolder) -> str:
     shards = sorted(name for name in expected if name.endswith(".safetensors"))
     count = sum(_numbers_in(folder / name) for name in shards)
     files = "1 file" if len(shards) == 1 else f"{len(shards)} files"
-    return f"{count:,} parameters in {files}, all finite"
+    unread = model.unread_weights
+    note = f"; ignored, as loaders do, and not uploaded: {', '.join(unread)}" if unread else ""
+    return f"{count:,} parameters in {files}, all finite{note}"
 
 
 def _numbers_in(path: Path) -> int:

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file
 
 from ..utils.errors import InputError
-from ..utils.files import write_json
+from ..utils.files import link_file, write_json
 from .code import custom_generate_files, package_code, require_own_code
 from .contents import ADAPTED, ADAPTER_CONFIG, AUTO_CLASSES, CODE_FILES, ModelFolder
 
@@ -130,7 +130,4 @@ def _copy(folder: Path, target: Path) -> None:
         if path.suffix in (".py", ".json"):
             shutil.copyfile(path, target / path.name)
             continue
-        try:
-            (target / path.name).symlink_to(path.resolve())
-        except OSError:  # Windows lets only administrators link
-            shutil.copyfile(path, target / path.name)
+        link_file(path, target / path.name)

@@ -4,6 +4,7 @@ What `clean_process.py` runs, in a process that cannot import this package: mode
 Reads from standard input a JSON object: `jobs` and `exchange`, the safetensors file for tensors. Prints as its last
 line a list of results, one for each job. A job has a `folder` and an `auto_class`, and maybe
 - `texts` for AutoTokenizer, whose token ids are the result's `ids`;
+- `key_mapping`, that of `from_pretrained`;
 - `input_ids` or `text` for a model, whose first output is the tensor `answer.N` of job N in the exchange;
 - `text` and `generate`, the arguments of `generate`, whose decoded output is the result's `text`.
 The result of a model also has `code`, the module of its class, and the `missing`, `unexpected` and `mismatched` keys;
@@ -24,7 +25,7 @@ def load_tokenizer(folder):
     return transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
 
 
-def load_model(folder: str, auto_class: str, scratch: str):
+def load_model(folder: str, auto_class: str, scratch: str, key_mapping: dict | None):
     """The model in fp32, the module that its class is of, and transformers' report."""
     if auto_class.startswith("AutoPeft"):
         import peft
@@ -40,6 +41,7 @@ def load_model(folder: str, auto_class: str, scratch: str):
         device_map="auto",
         max_memory={"cpu": 10**9},
         offload_folder=scratch,
+        key_mapping=key_mapping,
     )
     return model, type(model).__module__, report
 
@@ -52,7 +54,7 @@ def do(job: dict, number: int, tensors: dict, scratch: str) -> dict:
     if auto_class == "AutoTokenizer":
         tokenizer = load_tokenizer(folder)
         return {"ids": [tokenizer(text)["input_ids"] for text in job["texts"]]}
-    model, code, report = load_model(folder, auto_class, scratch)
+    model, code, report = load_model(folder, auto_class, scratch, job.get("key_mapping"))
     model.eval()
     result = {"code": code, **{kind: sorted(map(str, report.get(f"{kind}_keys", ()))) for kind in REPORT}}
     ids = job.get("input_ids")

@@ -3,8 +3,10 @@ What a model's folder is. `ModelFolder` reads its settings once; all other code 
 `MODEL_FILES` says which files make up a model: for uploads, downloads and checks.
 """
 
+import glob
 import os
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,18 +24,38 @@ from huggingface_hub.utils import validate_repo_id
 from ..configuration_gpt_scratch import GPTScratchConfig
 from ..utils.errors import InputError, one_line
 from ..utils.files import is_missing_folder, read_json, read_json_object, require_folder, require_present
+from .weight_files import (
+    INDEX,
+    USUAL,
+    first_weights,
+    only_weights,
+    require_weights,
+    shards_of,
+    unread_weights,
+    weights_among,
+)
 
 # The code that travels with every model; the second imports the first.
 CODE_FILES = ("configuration_gpt_scratch.py", "modeling_gpt_scratch.py")
 ADAPTER_CONFIG = "adapter_config.json"
 SECONDS_TO_ANSWER = 10  # for the Hub
-TOKENIZER_FILES = ("tokenizer.json", "vocab.json")  # one of them, in whatever form a tokenizer is saved
-# All that makes up a model or an adapter, but its code, which `ModelFolder.code_files` knows.
-MODEL_FILES = (
-    *("config.json", "generation_config.json", ADAPTER_CONFIG, "*.safetensors", "*.safetensors.index.json"),
-    *(*TOKENIZER_FILES, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt"),
-    *("chat_template.jinja", "reference_logits.json"),
+# A tokenizer's vocabulary: one of them, in whatever form it is saved (`vocab_files_names` of transformers' tokenizers)
+TOKENIZER_FILES = (
+    *("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "tiktoken.model", "spiece.model", "spm.model"),
+    *("sentencepiece.model", "sentencepiece.bpe.model", "spm_char.model"),
 )
+# What may lie beside the vocabulary
+TOKENIZER_PARTS = (
+    *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt", "bpe.codes"),
+    *("emoji.json", "normalizer.json", "chat_template.jinja"),
+)
+# All that makes up a model or an adapter, but its code, which `ModelFolder.code_files` knows; first without weights
+SMALL_FILES = (
+    *("config.json", "generation_config.json", ADAPTER_CONFIG, "reference_logits.json"),
+    *(*TOKENIZER_FILES, *TOKENIZER_PARTS),
+)
+MODEL_FILES = (*SMALL_FILES, "*.safetensors", "*.safetensors.index.json")
+COMPANIONS = (*SMALL_FILES, "meta.pkl")  # what may lie beside a file of weights: nanoGPT keeps its characters there
 DOCUMENTS = ("README.md", "LICENSE", "plots/*.png")  # which go to the Hub with it
 # Of these, the names that only a model of this package has: they go when another model takes the folder.
 OF_THE_MODEL = (
@@ -181,17 +203,23 @@ class ModelFolder:
     @property
     def weight_files(self) -> set[str]:
         """The names of the files that `from_pretrained` would read; raises `InputError` for a damaged index."""
-        stem = "adapter_model" if self.is_adapter else "model"
-        index = self.path / f"{stem}.safetensors.index.json"
-        if (self.path / f"{stem}.safetensors").is_file() or not index.is_file():
-            return {f"{stem}.safetensors"}
+        whole = "adapter_model.safetensors" if self.is_adapter else "model.safetensors"
+        names = {path.name for path in self.path.iterdir()}
+        first = first_weights(names, self.settings.get("transformers_weights"), (whole, whole + INDEX)) or whole
+        if not first.endswith(INDEX):
+            return {first}
         try:
-            shards = read_json_object(index)["weight_map"]
-            if not all(name.endswith(".safetensors") and Path(name).name == name for name in shards.values()):
-                raise ValueError("a shard is not beside the index")
-        except (ValueError, LookupError, TypeError, AttributeError):
-            raise InputError(f"{index.name} is damaged: save the model again.") from None
-        return {index.name, *shards.values()}
+            shards = shards_of(self.path / first)
+        except InputError:
+            shards = [""]
+        if not all(name.endswith(".safetensors") for name in shards):
+            raise InputError(f"{first} is damaged: save the model again.")
+        return {first, *shards}
+
+    @property
+    def unread_weights(self) -> list[str]:
+        """The names of weights in the folder that `from_pretrained` would pass over; raises as `weight_files`."""
+        return unread_weights(self.path, self.weight_files)
 
     @property
     def auto_map(self) -> dict:
@@ -234,27 +262,27 @@ def is_hub_id(name: str | None) -> bool:
     return True
 
 
-def resolve_source(src: str | os.PathLike, weights: bool = True) -> Path:
+def resolve_source(src: str | os.PathLike, weights: bool = True, file: str | None = None) -> Path:
     """
     The local file or folder `src`; or the Hub repository `src`, its weights, configuration and tokenizer downloaded,
-    but none of its code. Without a network, the copy of an earlier download is taken.
+    but none of its code. Of several sets of weights only the one that transformers reads is downloaded. Without a
+    network, the copy of an earlier download is taken.
 
     Args:
         weights: whether they are downloaded too.
+        file: the repository's file of weights, or their index, to download with what lies beside it; by default the
+            one with the usual name, or the only one.
 
     Raises:
-        InputError: when there is neither.
+        InputError: when there is neither; when a repository has no such file, or several and none of the usual name.
     """
     if Path(src).exists():
         return Path(src)
     require_present(src)
-    # Only the top folder: repositories keep conversions for other frameworks in sub-folders.
-    unwanted = ["*/*"] if weights else ["*/*", "*.safetensors", "pytorch_model*"]
-    patterns = {"allow_patterns": [*MODEL_FILES], "ignore_patterns": unwanted}
-    src = str(src)
+    src, patterns = str(src), [*MODEL_FILES] if weights else [*SMALL_FILES]
     try:
         if constants.HF_HUB_OFFLINE:
-            return Path(snapshot_download(src, local_files_only=True, **patterns))
+            return Path(snapshot_download(src, local_files_only=True, allow_patterns=patterns))
         try:  # one request: the client repeats others, such as that for a list of files, for half a minute
             names = [file.rfilename for file in HfApi().model_info(src, timeout=SECONDS_TO_ANSWER).siblings]
         except HfHubHTTPError:
@@ -263,17 +291,37 @@ def resolve_source(src: str | os.PathLike, weights: bool = True) -> Path:
             if downloaded := _downloaded(src, patterns):
                 return downloaded
             raise
-        if not any(name.endswith(".safetensors") for name in names):
-            patterns["allow_patterns"].append("pytorch_model*")
-        return Path(snapshot_download(src, **patterns))
+        if weights:
+            patterns = _files_to_download(src, names, file)
+        return Path(snapshot_download(src, allow_patterns=patterns))
+    except InputError:
+        raise
     except Exception as error:  # of the Hub, of its HTTP client, of the disk
         raise InputError(_why_not(src, error)) from None
 
 
-def _downloaded(name: str, patterns: dict) -> Path | None:
+def _files_to_download(src: str, names: Collection[str], file: str | None) -> list[str]:
+    """The patterns of those of a repository's files that make up one model; raises as `resolve_source`."""
+    held = weights_among(names)
+    if file is not None:
+        require_weights(file, held, src)
+    wanted = file or first_weights(names, order=USUAL) or only_weights(held, src)
+    patterns = [*SMALL_FILES, "adapter_model*.safetensors*"]
+    if wanted is None:
+        return patterns
+    beside = wanted.rpartition("/")[0]
+    small = (name for name in names if name.rpartition("/")[0] == beside and Path(name).name in COMPANIONS)
+    patterns += [glob.escape(name) for name in (wanted, *small)]
+    if wanted.endswith(INDEX):
+        index = Path(snapshot_download(src, allow_patterns=[glob.escape(wanted)]), wanted)
+        patterns += [glob.escape(f"{beside}/{shard}".lstrip("/")) for shard in shards_of(index)]
+    return patterns
+
+
+def _downloaded(name: str, patterns: list[str]) -> Path | None:
     """The copy of a repository that an earlier download of those files left."""
     try:
-        return Path(snapshot_download(name, local_files_only=True, **patterns))
+        return Path(snapshot_download(name, local_files_only=True, allow_patterns=patterns))
     except (LocalEntryNotFoundError, HFValidationError):
         return None
 

@@ -70,7 +70,8 @@ def _quietly(folder: ModelFolder) -> Iterator[None]:
     Without transformers' progress bar, where the weights are small, and without its report on weights that do not fit,
     which `_require_fit` gives in one sentence. Afterwards its settings are as before.
     """
-    sizes = (path.stat().st_size for path in folder.path.glob("*.safetensors"))
+    paths = (folder.path / name for name in folder.weight_files)
+    sizes = (path.stat().st_size for path in paths if path.is_file())
     verbosity, has_bar = logging.get_verbosity(), logging._tqdm_active
     logging.set_verbosity_error()
     # Not by `disable_progress_bar`, which changes huggingface_hub's bars too, and does not tell what they were.

@@ -10,6 +10,7 @@ import torch
 from ..utils.errors import InputError
 from ..utils.files import read_json_object, write_json
 from ..utils.provenance import sha256
+from .contents import ModelFolder
 
 FILE = "reference_logits.json"
 TOKENS = 32
@@ -35,7 +36,8 @@ def record(folder: Path, auto_class: str, input_ids: torch.Tensor, answer: torch
     last = answer[:, -1] if answer.ndim == 3 else answer
     columns = torch.linspace(0, last.shape[1] - 1, min(COLUMNS, last.shape[1])).long()
     values = {"input_ids": input_ids.tolist(), "columns": columns.tolist(), "logits": last[:, columns].tolist()}
-    weights = {path.name: sha256(path) for path in sorted(folder.glob("*.safetensors"))}
+    files = sorted(name for name in ModelFolder.read(folder).weight_files if name.endswith(".safetensors"))
+    weights = {name: sha256(folder / name) for name in files if (folder / name).is_file()}
     return {"auto_class": auto_class, "weights": weights, **values}
 
 

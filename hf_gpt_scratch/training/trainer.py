@@ -52,6 +52,8 @@ class ScratchTrainer(Trainer):
 
     def __init__(self, *args, shown_metric: str | None = None, **kwargs):
         super().__init__(*args, **kwargs)
+        if self.processing_class is not None:  # which is saved with the model
+            self.processing_class.model_max_length = self.model.config.n_positions
         if not self.args.verbose:
             use_table(self, shown_metric)
 
@@ -121,7 +123,6 @@ class ScratchTrainer(Trainer):
             finish: called by the main process with the folder that was saved, to change it before it takes its place.
         """
         output_dir = Path(self.args.output_dir)
-        self.processing_class.model_max_length = self.model.config.n_positions
         self.model.config.use_cache = True  # Trainer turned it off; who loads the model wants to generate
         is_main = self.is_world_process_zero()
         with tempfile.TemporaryDirectory(dir=output_dir if is_main else None, prefix=".model.") as partial:

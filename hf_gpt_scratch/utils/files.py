@@ -47,6 +47,14 @@ def write_whole(path: str | os.PathLike, content: str | bytes) -> None:
         partial.unlink(missing_ok=True)
 
 
+def link_file(path: Path, link: Path) -> None:
+    """Makes `link` a symbolic link to the file, or a copy of it where the system allows no links."""
+    try:
+        link.symlink_to(path.resolve())
+    except OSError:  # Windows lets only administrators link
+        shutil.copyfile(path, link)
+
+
 def require_new(out: str | os.PathLike) -> None:
     """Raises `InputError` when `out` is there already and is not an empty folder."""
     out = Path(out).absolute()
