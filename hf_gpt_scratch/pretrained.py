@@ -23,6 +23,7 @@ from .tokenizer import load_tokenizer
 from .utils.constants import DTYPES
 from .utils.errors import InputError
 from .utils.files import write_json
+from .utils.special_tokens import learn_to_end
 
 
 def load_pretrained(
@@ -52,6 +53,8 @@ def load_pretrained(
         with tempfile.TemporaryDirectory() as converted:
             ours = convert(str(folder), Path(converted) / "model", tokenizer="none").folder
             model = load_model(model_class, ours, **arguments)
+        # As its own file says: the conversion made it agree with the generation config, before a tokenizer was known.
+        model.config.eos_token_id = folder.settings.get("eos_token_id", model.config.eos_token_id)
     model.name_or_path = str(name_or_path)
     return model
 
@@ -148,6 +151,7 @@ def load_with_tokenizer(
             f"{name_or_path} holds a classifier, not a language model: use `hf-gpt-scratch classify {name_or_path}`."
         )
     model, tokenizer = load_pretrained(model_class, folder), load_tokenizer(folder.path)
+    learn_to_end(model, tokenizer)
     model.name_or_path = str(name_or_path)
     return place(model, folder, **placement), tokenizer
 
@@ -220,4 +224,7 @@ def load(
             )
     model = _load_as(architecture, folder, folder.is_adapter)
     model.name_or_path = str(name_or_path)
-    return place(model, folder, device, dtype), load_tokenizer(folder.path)
+    tokenizer = load_tokenizer(folder.path)
+    if model.can_generate():
+        learn_to_end(model, tokenizer)
+    return place(model, folder, device, dtype), tokenizer

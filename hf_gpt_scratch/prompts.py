@@ -25,6 +25,11 @@ def is_alpaca(chat_template: str | None) -> bool:
     return PREAMBLE in (chat_template or "")
 
 
+def is_our_template(chat_template: str | None) -> bool:
+    """Whether a chat template is, to the letter, one that `train instruct` gives its tokenizers."""
+    return chat_template in (CHAT_TEMPLATE, CHAT_TEMPLATE_WITH_BOS)
+
+
 def _jinja(text: str) -> str:
     return "{{ '" + text.replace("\n", "\\n") + "' }}"
 
@@ -42,6 +47,9 @@ CHAT_TEMPLATE = (
     "{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}" + _jinja(RESPONSE) + "{% endif %}"
 )
+
+# For a tokenizer that puts the BOS token before every text: a chat template writes it itself.
+CHAT_TEMPLATE_WITH_BOS = "{{ bos_token }}" + CHAT_TEMPLATE
 
 OLLAMA_TEMPLATE = (
     "{{ if .System }}{{ .System }}{{ else }}" + PREAMBLE + "{{ end }}"

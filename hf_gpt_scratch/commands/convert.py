@@ -1,6 +1,7 @@
 """`hf-gpt-scratch convert`: a model of this package from another GPT-2."""
 
 import argparse
+import sys
 
 from ..conversion.choices import ACTIVATIONS, AS, FORMATS, OPENAI_SIZES, assuming
 from ..utils.errors import UsageError
@@ -86,4 +87,4 @@ def run(args: argparse.Namespace) -> None:
     end = assuming(done.assumed, with_options=True)
     print(f"Its logits differ by at most {done.max_logit_difference:.1e} from the original's{end}.")
     for note in done.notes:
-        print(f"Note: {note}")
+        print(f"note: {note}", file=sys.stderr)

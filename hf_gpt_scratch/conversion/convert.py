@@ -16,8 +16,9 @@ from ..utils.provenance import environment, recorded_source, sha256
 from . import proof
 from .chosen_file import chosen
 from .formats import open_source
+from .generation_settings import generation_config, settle
 from .key_map import KeyMapping
-from .native import check_dtypes, check_finite, check_keys, generation_config, native_shapes
+from .native import check_dtypes, check_finite, check_keys, native_shapes
 from .safetensors_file import write_safetensors
 from .source import Source
 from .tokenizers import WITHOUT_TOKENIZER, tokenizer_for
@@ -29,7 +30,8 @@ class Conversion:
     The folder a checkpoint became, its format, and how far the logits are apart, where that was measured.
 
     `assumed` has the settings that the checkpoint does not hold and the difference therefore cannot test, such as the
-    number of attention heads of the book's files. `notes` has sentences on what else to know of the result.
+    number of attention heads of the book's files. `notes` are sentences on what else to know of the result, such as
+    what was filled in or contradicted itself.
     """
 
     folder: Path
@@ -83,14 +85,16 @@ def _convert(
 ) -> Conversion:
     layout, read = _plan(source, src)
     carried = tokenizer_for(source, tokenizer)
-    if carried is not None and source.folder is None:  # the format does not say where a text ends
-        source.config.bos_token_id, source.config.eos_token_id = carried.bos_token_id, carried.eos_token_id
+    writes = source.architecture == "GPTScratchForCausalLM"
+    generation = generation_config(source.folder if writes else None, source.config)
+    is_stated = source.folder is not None and (source.folder / "config.json").is_file()
+    notes = settle(source.config, generation, carried, is_stated)
     difference = None
     with atomic_folder(out) as partial:
         write_safetensors(partial, layout, read)
         save_config_and_code(source.config, source.architecture, partial)
-        if source.architecture == "GPTScratchForCausalLM":
-            generation_config(source.folder, source.config).save_pretrained(partial)
+        if writes:
+            generation.save_pretrained(partial)
         if carried is not None:
             fit_length(carried, source.config.n_positions).save_pretrained(partial)
         if prove:
@@ -100,7 +104,7 @@ def _convert(
             record |= {"file": file} if file else {}
             record["assumed"] = source.assumed
             write_json(partial / "conversion.json", {**record, "max_logit_difference": difference, **environment()})
-    notes = source.notes if carried or tokenizer == "none" else (*source.notes, WITHOUT_TOKENIZER)
+    notes = (*source.notes, *notes, *([] if carried is not None or tokenizer == "none" else [WITHOUT_TOKENIZER]))
     return Conversion(Path(out), source.format, difference, source.assumed, notes)
 
 

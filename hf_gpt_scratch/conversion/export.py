@@ -11,8 +11,9 @@ from ..utils.errors import InputError
 from ..utils.files import atomic_folder
 from . import hf_gpt2
 from .checkpoint import Checkpoint
+from .generation_settings import generation_config
 from .key_map import KeyMapping
-from .native import NativeModel, check_finite, generation_config, open_native
+from .native import NativeModel, check_finite, open_native
 from .safetensors_file import write_safetensors
 from .tokenizers import copy_tokenizer
 

@@ -22,13 +22,15 @@ from ..data.losses import token_losses
 from ..model_folder.contents import resolve_source
 from ..model_folder.loading import load_model
 from ..modeling_gpt_scratch import GPTScratchForCausalLM
-from ..prompts import CHAT_TEMPLATE, OLLAMA_TEMPLATE
+from ..prompts import OLLAMA_TEMPLATE, is_our_template
 from ..tokenizer import load_tokenizer
 from ..utils.errors import InputError
 from ..utils.files import atomic_folder, write_json
 from ..utils.provenance import environment, recorded_source, sha256
 from ..utils.requirements import require_package
+from ..utils.special_tokens import end_token_ids
 from .checkpoint import Checkpoint
+from .generation_settings import generation_config
 from .key_map import QKV, KeyMapping, expand
 from .native import NativeModel, open_native
 
@@ -99,11 +101,12 @@ def export_gguf(
     _check_settings(folder, native.config, dtype)
     tokenizer = load_tokenizer(folder)
     entries = _tokenizer_entries(tokenizer, native.config.vocab_size)
+    ends = end_token_ids(native.config, generation_config(folder, native.config), tokenizer)
     content, ids = _read_text(text, tokenizer)
     expected, before = _measure(load_model(GPTScratchForCausalLM, folder), ids)
     with atomic_folder(out) as partial:
-        _write_file(partial / FILE, Path(src).resolve().name, native, tokenizer, entries, dtype)
-        _write_modelfile(partial, native.config, tokenizer)
+        _write_file(partial / FILE, Path(src).resolve().name, native, tokenizer, entries, dtype, ends)
+        _write_modelfile(partial, native.config, tokenizer, ends)
         _check_tokenizer(partial, tokenizer, content)
         answer, after = _measure(_read_back(partial, native.config), ids)
         difference = (answer - expected).abs().max().item()
@@ -149,12 +152,16 @@ def _read_text(path: str | os.PathLike[str] | None, tokenizer: PreTrainedTokeniz
     return content, ids
 
 
-def _write_modelfile(folder: Path, config: GPTScratchConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+def _write_modelfile(
+    folder: Path, config: GPTScratchConfig, tokenizer: PreTrainedTokenizerBase, ends: list[int]
+) -> None:
     # Ollama has a template language of its own: a chat template other than ours is not translated.
-    template = OLLAMA_TEMPLATE if tokenizer.chat_template == CHAT_TEMPLATE else "{{ .Prompt }}"
+    template = OLLAMA_TEMPLATE if is_our_template(tokenizer.chat_template) else "{{ .Prompt }}"
+    stops = "".join(
+        f"PARAMETER stop {json.dumps(tokenizer.decode([token]))}\n" for token in ends if tokenizer.decode([token])
+    )
     (folder / "Modelfile").write_text(
-        f'FROM ./{FILE}\nTEMPLATE """{template}"""\n'
-        f"PARAMETER stop {json.dumps(tokenizer.eos_token)}\nPARAMETER num_ctx {config.n_positions}\n",
+        f'FROM ./{FILE}\nTEMPLATE """{template}"""\n{stops}PARAMETER num_ctx {config.n_positions}\n',
         encoding="utf-8",
     )
 
@@ -209,6 +216,7 @@ def _write_file(
     tokenizer: PreTrainedTokenizerBase,
     entries: tuple[list, list, list],
     dtype: str,
+    ends: list[int],
 ) -> None:
     import gguf
 
@@ -219,6 +227,9 @@ def _write_file(
         writer.add_file_type(gguf.LlamaFileType[file_type])
         writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
         _add_settings(writer, native.config, tokenizer, *entries)
+        # Besides the EOS token, the format has room for one more that ends a text; Ollama reads all in the Modelfile.
+        for token in [token for token in ends if token != tokenizer.eos_token_id][:1]:
+            writer.add_eot_token_id(token)
         key_map = expand(TABLE, native.config.n_layer)
         if not native.config.tie_word_embeddings:
             key_map.append(KeyMapping("output.weight", ("lm_head.weight",)))

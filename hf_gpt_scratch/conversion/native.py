@@ -5,12 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import GenerationConfig
 
 from .. import modeling_gpt_scratch
 from ..configuration_gpt_scratch import GPTScratchConfig
 from ..model_folder.contents import read_config
-from ..utils.errors import InputError, one_line
+from ..utils.errors import InputError
 from .checkpoint import Checkpoint
 from .safetensors_file import DTYPES
 
@@ -94,15 +93,3 @@ def check_finite(tensor: torch.Tensor, name: str) -> torch.Tensor:
     if not is_finite and not tensor.isfinite().all():
         raise InputError(f"{name} has NaN or infinite values.")
     return tensor
-
-
-def generation_config(folder: Path | None, config: GPTScratchConfig) -> GenerationConfig:
-    """That of the folder, where it has one; or else one of the configuration's special tokens."""
-    if folder is not None and (folder / "generation_config.json").is_file():
-        try:
-            return GenerationConfig.from_pretrained(folder, local_files_only=True)
-        except Exception as error:  # a damaged file raises nearly anything
-            raise InputError(f"{folder / 'generation_config.json'} cannot be read ({one_line(error)}).") from None
-    return GenerationConfig(
-        bos_token_id=config.bos_token_id, eos_token_id=config.eos_token_id, pad_token_id=config.pad_token_id
-    )

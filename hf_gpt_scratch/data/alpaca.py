@@ -22,6 +22,7 @@ from transformers import PreTrainedTokenizerBase
 from ..prompts import render_prompt
 from ..utils.errors import InputError, UsageError, one_line
 from ..utils.provenance import sha256
+from ..utils.special_tokens import text_ids
 from ..utils.text import has_lone_surrogates
 from .download import download, rows_from_hub
 from .packing import IGNORED
@@ -157,12 +158,12 @@ def encode_prompt(
     """
     limit = max_length - max_length // 4
     text = row["input"]
-    ids = _tokens(tokenizer, render_prompt(row["instruction"], text))
+    ids = _prompt_tokens(tokenizer, row["instruction"], text)
     while len(ids) > limit and text:
         starts = tokenizer(text, return_offsets_mapping=True, add_special_tokens=False, verbose=False)
         offsets = [start for start, _ in starts["offset_mapping"][len(ids) - limit :] if start > 0]
         text = text[offsets[0] :].lstrip() if offsets else ""
-        ids = _tokens(tokenizer, render_prompt(row["instruction"], text))
+        ids = _prompt_tokens(tokenizer, row["instruction"], text)
     if len(ids) > limit:
         raise InputError(
             f"The prompt of {row['instruction'][:60]!r} takes {len(ids)} tokens, and at most {limit} of the"
@@ -173,7 +174,7 @@ def encode_prompt(
 
 def is_too_long(tokenizer: PreTrainedTokenizerBase, instruction: str, max_length: int) -> bool:
     """Whether `encode_prompt` refuses a row of this instruction, whatever its input."""
-    return len(_tokens(tokenizer, render_prompt(instruction))) > max_length - max_length // 4
+    return len(_prompt_tokens(tokenizer, instruction)) > max_length - max_length // 4
 
 
 def encode(
@@ -199,6 +200,10 @@ def encode(
         "cut_prompt": cut_prompt,
         "cut_response": len(prompt) + len(response) > max_length,
     }
+
+
+def _prompt_tokens(tokenizer: PreTrainedTokenizerBase, instruction: str, input: str = "") -> list[int]:
+    return text_ids(tokenizer, render_prompt(instruction, input), split_special_tokens=True)
 
 
 def _tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

@@ -22,6 +22,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..tokenizer import END_TOKEN
 from ..utils.errors import InputError, UsageError, one_line
+from ..utils.special_tokens import beginning
 from .download import download
 
 VERDICT_URL = (
@@ -267,17 +268,21 @@ def split(
 
 def tokenize(part: Part, tokenizer: PreTrainedTokenizerBase, shard: int = 0, shards: int = 1) -> Iterator[np.ndarray]:
     """
-    The token ids of a part, with the EOS token after each document, in blocks `(N,)` of int32; of every `shards`
-    blocks only the one numbered `shard`. A block ends with a document where documents are not enormous.
+    The token ids of a part, with the EOS token after each document, and the BOS token before it where the tokenizer
+    puts one there, in blocks `(N,)` of int32; of every `shards` blocks only the one numbered `shard`. A block ends
+    with a document where documents are not enormous.
     """
+    bos, begins = beginning(tokenizer), True  # whether the next piece is the first of its document
     for number, block in enumerate(_blocks(part.pieces())):
         if number % shards == shard:
             texts = [text for text, _ in block]
             encoded = tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)
             ids = []
             for row, (_, ends) in zip(encoded["input_ids"], block):
-                ids += [*row, tokenizer.eos_token_id] if ends else row
+                ids += [*(bos if begins else ()), *row, *([tokenizer.eos_token_id] if ends else ())]
+                begins = ends
             yield np.array(ids, dtype=np.int32)
+        begins = block[-1][1]
 
 
 def _blocks(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:

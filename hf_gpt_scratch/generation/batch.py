@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from transformers import DynamicCache, PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
-from .sampling import choose_tokens, eos_token_ids, penalize_repetition
+from ..utils.special_tokens import end_token_ids
+from .sampling import choose_tokens, penalize_repetition
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ def complete_prompts(
     repetition_penalty: float = 1.0,
     seed: int = 0,
     progress: Callable[[int], object] = lambda answered: None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> list[Completion]:
     """
     What the model writes after each prompt, in order: up to `max_new_tokens` tokens, the EOS token, or `n_positions`.
@@ -44,6 +46,7 @@ def complete_prompts(
         repetition_penalty: as for `sampling.penalize_repetition`.
         seed: plus the prompt's number, the seed of that prompt's generator.
         progress: called after each batch with the number of its prompts.
+        tokenizer: of the model, whose EOS token ends an answer too.
 
     Raises:
         ValueError: for a prompt that is empty or leaves no room in `n_positions`, or less than one token to generate.
@@ -57,6 +60,7 @@ def complete_prompts(
         logits = penalize_repetition(logits, seen, repetition_penalty)
         return choose_tokens(logits, **settings, generators=[row.generator for row in rows])
 
+    ends = end_token_ids(model.config, model.generation_config, tokenizer)
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     completions: list[Completion | None] = [None] * len(prompts)
     was_training = model.training
@@ -68,7 +72,7 @@ def complete_prompts(
                 _Row(i, min(max_new_tokens, limit - len(prompts[i])), torch.Generator().manual_seed(seed + i))
                 for i in numbers
             ]
-            _complete(model, [prompts[i] for i in numbers], rows, choose)
+            _complete(model, [prompts[i] for i in numbers], rows, choose, ends)
             for row in rows:
                 completions[row.number] = Completion(row.token_ids, row.finish_reason)
             progress(len(numbers))
@@ -93,7 +97,7 @@ class _Row:
         self.token_ids: list[int] = []
         self.finish_reason = "length"
 
-    def take(self, token: int, ends: Sequence[int | None]) -> bool:
+    def take(self, token: int, ends: Sequence[int]) -> bool:
         """Adds a token and says whether the answer continues."""
         if token in ends:
             self.finish_reason = "stop"
@@ -103,8 +107,9 @@ class _Row:
 
 
 @torch.inference_mode()
-def _complete(model: PreTrainedModel, prompts: list[Sequence[int]], rows: list[_Row], choose: Callable) -> None:
-    ends = eos_token_ids(model)
+def _complete(
+    model: PreTrainedModel, prompts: list[Sequence[int]], rows: list[_Row], choose: Callable, ends: Sequence[int]
+) -> None:
     longest = max(map(len, prompts))
     # (B, T); the padding's token ids do not matter, as the mask hides them
     input_ids = torch.tensor([[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts])

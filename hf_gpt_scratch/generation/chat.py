@@ -142,7 +142,8 @@ class Chat:
     def _answer(self, prompt: str, max_new_tokens: int, sampling: dict) -> Iterator[str]:
         pieces, self.finish_reason = [], "interrupted"
         try:
-            for piece in stream_text(self.model, self.tokenizer, prompt, max_new_tokens, **sampling):
+            options = {"add_special_tokens": False, **sampling}  # as apply_chat_template reads what it rendered
+            for piece in stream_text(self.model, self.tokenizer, prompt, max_new_tokens, **options):
                 pieces.append(piece)
                 yield piece
             self.finish_reason = "length" if len(pieces) == max_new_tokens else "stop"
@@ -153,4 +154,4 @@ class Chat:
         return self.tokenizer.apply_chat_template(self.system + messages, tokenize=False, add_generation_prompt=True)
 
     def _length(self, messages: list[dict[str, str]]) -> int:
-        return len(self.tokenizer(self._render(messages), verbose=False)["input_ids"])
+        return len(self.tokenizer(self._render(messages), add_special_tokens=False, verbose=False)["input_ids"])

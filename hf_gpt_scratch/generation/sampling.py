@@ -8,6 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..utils.constants import SAMPLING_SETTINGS
 from ..utils.errors import InputError
+from ..utils.special_tokens import end_token_ids, text_ids
 from ..utils.text import has_lone_surrogates
 
 
@@ -61,13 +62,6 @@ def penalize_repetition(logits: torch.Tensor, seen: Iterable[Sequence[int]], pen
     return logits
 
 
-def eos_token_ids(model: PreTrainedModel) -> list[int | None]:
-    """The EOS tokens, one or several: those of the generation settings, or else of the configuration."""
-    ids = model.generation_config.eos_token_id
-    ids = model.config.eos_token_id if ids is None else ids
-    return ids if isinstance(ids, list) else [ids]
-
-
 def sampling_settings(model: PreTrainedModel, given: Mapping, **defaults) -> dict:
     """
     How the model writes: `max_new_tokens` and the settings of `sample`.
@@ -92,18 +86,20 @@ def sample(
     max_new_tokens: int,
     generator: torch.Generator | None = None,
     repetition_penalty: float = 1.0,
+    tokenizer: PreTrainedTokenizerBase | None = None,
     **choice,
 ) -> Iterator[int]:
     """
-    Yields new tokens one by one until the EOS token, the sampling loop that `generate` hides.
+    Yields new tokens one by one until one that ends a text, the sampling loop that `generate` hides.
 
     Args:
         input_ids: the prompt, `(1, T)`.
         generator: torch's global one by default.
         repetition_penalty: as for `penalize_repetition`.
+        tokenizer: of the model, whose EOS token ends the text too.
         choice: `temperature`, `top_k` and `top_p`, as for `choose_tokens`.
     """
-    ends, seen = eos_token_ids(model), input_ids[0].tolist()
+    ends, seen = end_token_ids(model.config, model.generation_config, tokenizer), input_ids[0].tolist()
     was_training, past_key_values = model.training, None
     model.eval()
     try:
@@ -123,15 +119,22 @@ def sample(
 
 
 def stream_text(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: str, max_new_tokens: int | None = None, **given
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: str,
+    max_new_tokens: int | None = None,
+    add_special_tokens: bool = True,
+    **given,
 ) -> Iterator[str]:
     """
     Yields what the model writes after `prompt`, piece by piece, each as soon as its characters are complete. Ends with
-    the EOS token, after `max_new_tokens`, or where the prompt and the text fill `n_positions` tokens.
+    an EOS token, after `max_new_tokens`, or where the prompt and the text fill `n_positions` tokens.
 
     Args:
         prompt: what to continue; when empty, the text begins as a document does.
         max_new_tokens: by default what the model was saved with, or else 100.
+        add_special_tokens: put the BOS token before the prompt, where the tokenizer does so by itself; not for a
+            rendered chat template, which has it if it is wanted.
         given: the settings of `sample`; those that are omitted or `None` are what the model was saved with.
 
     Raises:
@@ -141,7 +144,10 @@ def stream_text(
     limit = model.config.n_positions
     if has_lone_surrogates(prompt):
         raise InputError("The prompt is not UTF-8 text.")
-    ids = tokenizer(prompt, verbose=False)["input_ids"] or [tokenizer.bos_token_id]
+    if add_special_tokens:
+        ids = text_ids(tokenizer, prompt) or [tokenizer.bos_token_id]
+    else:
+        ids = tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"]
     if None in ids or max(ids) >= model.config.vocab_size:
         raise InputError("The tokenizer does not fit the model: some of its tokens are not in the model's vocabulary.")
     if len(ids) >= limit:
@@ -149,5 +155,5 @@ def stream_text(
     input_ids = torch.tensor([ids], device=model.device)
     room = min(settings.pop("max_new_tokens"), limit - len(ids))
     decoder = DecodeStream(skip_special_tokens=True)
-    for token in sample(model, input_ids, room, **settings):
+    for token in sample(model, input_ids, room, tokenizer=tokenizer, **settings):
         yield decoder.step(tokenizer.backend_tokenizer, token) or ""

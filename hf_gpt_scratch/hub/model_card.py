@@ -15,7 +15,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ..classification.calibration import Calibration
 from ..model_folder.contents import ModelFolder, is_hub_id
-from ..prompts import CHAT_TEMPLATE
+from ..prompts import is_our_template
 from ..utils.constants import REPOSITORY
 from ..utils.errors import InputError
 from ..utils.files import read_json_object
@@ -250,7 +250,7 @@ class _Model:
     def template(self) -> str:
         """The template of model_cards/ that fits."""
         if self.contents.architecture == "GPTScratchForCausalLM":
-            if self.metrics.get("task") == "instruction following" or chat_template(self.folder) == CHAT_TEMPLATE:
+            if self.metrics.get("task") == "instruction following" or is_our_template(chat_template(self.folder)):
                 return "instruct"
             return "other" if self.is_adapter else "base"
         is_spam = self.contents.architecture == "GPTScratchForSequenceClassification"

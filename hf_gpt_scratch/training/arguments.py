@@ -16,6 +16,7 @@ from ..pretrained import load_pretrained
 from ..tokenizer import load_tokenizer, train_tokenizer
 from ..utils.errors import InputError, UsageError, one_line
 from ..utils.files import is_missing_folder
+from ..utils.special_tokens import learn_to_end
 from . import configs, job_help
 
 
@@ -251,6 +252,10 @@ class ModelArguments:
                     f"The tokenizer has {len(tokenizer)} tokens, more than the model ({model.config.vocab_size});"
                     " omit --tokenizer_name."
                 )
+            if model.can_generate():
+                if self.tokenizer_name:  # the ends of the model's own tokenizer may be any tokens of this one
+                    model.config.eos_token_id = model.generation_config.eos_token_id = None
+                learn_to_end(model, tokenizer)
             return model
         shape = {name: getattr(self, name) for name in ("n_positions", "n_embd", "n_layer", "n_head")}
         ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}

@@ -18,15 +18,17 @@ from datasets import Dataset, DatasetDict
 from transformers import GenerationConfig, HfArgumentParser, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from ..adapters import add_lora, four_bit, merge_adapter, require_bitsandbytes, require_peft
+from ..conversion.generation_settings import generation_config
 from ..data import alpaca
 from ..data.losses import mean_loss, row_losses
 from ..data.packing import LanguageModelCollator, pack
 from ..evaluation.instruction import DEFINITIONS
 from ..model_folder.contents import ADAPTER_CONFIG, ModelFolder
 from ..modeling_gpt_scratch import GPTScratchForCausalLM
-from ..prompts import CHAT_TEMPLATE, render_prompt
+from ..prompts import CHAT_TEMPLATE, CHAT_TEMPLATE_WITH_BOS, render_prompt
 from ..tokenizer import fingerprint
 from ..utils.errors import InputError, UsageError
+from ..utils.special_tokens import beginning, end_token_ids
 from . import arguments
 from .arguments import ModelArguments, ScratchTrainingArguments
 from .instruct_results import measure_both, write_responses, write_results
@@ -127,14 +129,15 @@ def check(args: InstructArguments, training_args: ScratchTrainingArguments) -> N
 def make_tokenizer(args: InstructArguments, rows: Dataset) -> PreTrainedTokenizerBase:
     """The tokenizer, trained on the rows or loaded, with the prompt as its chat template."""
     tokenizer = args.make_tokenizer(render_prompt(row["instruction"], row["input"]) + row["output"] for row in rows)
-    tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer.chat_template = CHAT_TEMPLATE_WITH_BOS if beginning(tokenizer) else CHAT_TEMPLATE
     return tokenizer
 
 
 def make_model(args: InstructArguments, tokenizer, quantization=None):
-    """The language model before training, from pretrained or random weights, that stops at the EOS token."""
-    special = {f"{kind}_token_id": getattr(tokenizer, f"{kind}_token_id") for kind in ("bos", "eos", "pad")}
+    """The language model before training, from pretrained or random weights, that stops at the EOS tokens."""
+    special = {f"{kind}_token_id": getattr(tokenizer, f"{kind}_token_id") for kind in ("bos", "pad")}
     model = args.make_model(GPTScratchForCausalLM, tokenizer, quantization=quantization, **special)
+    special["eos_token_id"] = model.config.eos_token_id
     # A quarter of the context is what every prompt leaves free (data.alpaca.encode_prompt).
     room = min(args.max_new_tokens, model.config.n_positions // 4)
     penalty = {"repetition_penalty": args.repetition_penalty} if args.repetition_penalty != 1 else {}
@@ -171,7 +174,7 @@ def check_base(name_or_path: str, tokenizer: PreTrainedTokenizerBase) -> None:
             f"{name_or_path} is not in this package's format, so others could not load an adapter of it: convert it"
             " first with `hf-gpt-scratch convert`, or add --merge_adapter true."
         )
-    if base.settings.get("eos_token_id") != tokenizer.eos_token_id:
+    if tokenizer.eos_token_id not in end_token_ids(base.config, generation_config(base.path, base.config)):
         raise UsageError(
             f"{name_or_path} and its tokenizer have different EOS tokens, so an adapter alone would not stop: add"
             " --merge_adapter true."

@@ -40,6 +40,7 @@ def measure(model, tokenizer, rows, args, quiet: bool) -> tuple[dict, list]:
             args.generation_batch_size,
             repetition_penalty=args.repetition_penalty,
             progress=bar.update,
+            tokenizer=tokenizer,
         )
     seconds = time.perf_counter() - start
     stopped = sum(answer.finish_reason == "stop" for answer in answers)

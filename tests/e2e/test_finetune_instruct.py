@@ -213,8 +213,9 @@ def test_a_stock_gpt2_takes_an_adapter_only_to_be_merged(run, tmp_path):
 
 def test_an_adapter_needs_a_base_that_stops(run, trained, tmp_path):
     shutil.copytree(trained, tmp_path / "base")
-    config = json.loads((tmp_path / "base" / "config.json").read_text())
-    (tmp_path / "base" / "config.json").write_text(json.dumps({**config, "eos_token_id": 5}))
+    for name in ("config.json", "generation_config.json"):
+        settings = json.loads((tmp_path / "base" / name).read_text())
+        (tmp_path / "base" / name).write_text(json.dumps({**settings, "eos_token_id": 5}))
     with pytest.raises(InputError, match="and its tokenizer have different EOS tokens"):
         run(tmp_path / "out", **FROM_MODEL, model_name_or_path=tmp_path / "base", lora_r=2)
 

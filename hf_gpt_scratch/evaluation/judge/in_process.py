@@ -14,6 +14,7 @@ from ...pretrained import load_pretrained, place, resolve_device
 from ...tokenizer import load_tokenizer
 from ...utils.errors import InputError, one_line
 from ...utils.provenance import sha256
+from ...utils.special_tokens import beginning
 from .answers import Answer, NoAnswer
 from .prompts import Mode, Task
 
@@ -56,8 +57,7 @@ class ModelJudge:
         self.name = str(name_or_path)
         self.model = place(_load(folder, self.name).eval(), folder, **placement)
         self.tokenizer = load_tokenizer(folder.path)
-        begins = self.tokenizer("")["input_ids"][:1]
-        self.beginning = begins if begins == [self.tokenizer.bos_token_id] else []
+        self.beginning = beginning(self.tokenizer)
         self.special = [token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special]
         self.limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 2**31
         self.files = _hashes(folder.path)
