@@ -24,6 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--language", help="of the texts, such as en (default: that of the data, where it is known)")
     add_base_model(parser)
+    parser.add_argument(
+        "--with-twin",
+        action="store_true",
+        help="also push the model as stock GPT-2 to the branch gpt2, which loads without trust_remote_code",
+    )
     parser.add_argument("--dry-run", action="store_true", help="only check, list the files and print the model card")
     add_trust(parser)
 
@@ -35,7 +40,9 @@ def check(args: argparse.Namespace) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """The command: prints the checks, the address of the commit, and how it loads from there."""
+    from ..hub.check import open_folder
     from ..hub.push import checked_files, push
+    from ..hub.twin import BRANCH, made_twin, require_possible
 
     quieten_transformers()
     options = {
@@ -45,10 +52,13 @@ def run(args: argparse.Namespace) -> None:
         "base_model": args.base_model,
     }
     if not args.dry_run:
+        options["with_twin"] = args.with_twin
         pushed = push(args.dir, args.repo_id, args.private, args.revision, args.create_pr, report=print, **options)
         if not args.revision and not args.create_pr:  # it is what the repository's name loads
             _print_next(args, pushed.auto_class)
         return
+    if args.with_twin:
+        require_possible(open_folder(args.dir, args.base_model), args.revision, args.create_pr)
     files = checked_files(args.dir, args.repo_id, report=print, **options)
     for name, content in files.items():
         size = content.stat().st_size if isinstance(content, Path) else len(content)
@@ -56,6 +66,10 @@ def run(args: argparse.Namespace) -> None:
     print("\nThe model card, README.md:\n")
     card = files["README.md"]
     print(card.read_text(encoding="utf-8") if isinstance(card, Path) else card.decode())
+    if args.with_twin:
+        with made_twin(open_folder(args.dir), args.trust_remote_code) as twin:
+            names = ", ".join(sorted({*twin.files(), "README.md"}))
+        print(f"Its twin as stock GPT-2, for the branch {BRANCH}: {names}.")
     print(f"A dry run: these {len(files)} files would be pushed to {args.repo_id}; nothing was pushed.")
 
 

@@ -5,6 +5,7 @@ Checkpoints of the GPT-2 family, into this package's model and out of it, tensor
     hf_gpt2, nanogpt, llms_from_scratch, openai_tf       a format each: its table, its settings, its quirks
     source, formats      an opened checkpoint of any of them, and finding out which it is
     convert, proof       in: the model's folder, proven by independent_forward, the format's own computation
+    generation_settings  what ends a text there, on which all files agree
     export, gguf         out: native (a folder of ours, opened) as stock GPT-2, or as llama.cpp's GGUF
     checkpoint, torch_file, safetensors_file             tensors in files from anyone, one at a time in memory
     tokenizers, download, choices                        what goes beside, OpenAI's files, the names to choose from

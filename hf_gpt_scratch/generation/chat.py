@@ -142,8 +142,8 @@ class Chat:
     def _answer(self, prompt: str, max_new_tokens: int, sampling: dict) -> Iterator[str]:
         pieces, self.finish_reason = [], "interrupted"
         try:
-            options = {"add_special_tokens": False, **sampling}  # as apply_chat_template reads what it rendered
-            for piece in stream_text(self.model, self.tokenizer, prompt, max_new_tokens, **options):
+            # Without special tokens, as `apply_chat_template` reads what it rendered
+            for piece in stream_text(self.model, self.tokenizer, prompt, max_new_tokens, False, **sampling):
                 pieces.append(piece)
                 yield piece
             self.finish_reason = "length" if len(pieces) == max_new_tokens else "stop"

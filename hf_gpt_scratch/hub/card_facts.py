@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -33,6 +33,31 @@ PLOTS = {
     "precision_recall": "Precision and recall on the test set",
     "calibration": "Calibration on the test set",
 }
+
+
+@dataclass(frozen=True)
+class Forms:
+    """
+    The two forms of a model in one repository: with its own code on `main`, and its twin as stock GPT-2 on `gpt2`.
+
+    Attributes:
+        revision: the commit on `main` that holds the weights and the code; a card cannot name the one that adds it.
+        twin_revision: the commit on `gpt2`; `None` for the twin's own card.
+        code: the SHA-256 of the files of code, by name.
+        difference: the greatest between the logits of the two.
+        has_moved_bias: whether the twin's final LayerNorm has taken in the bias of a classifier.
+    """
+
+    revision: str
+    twin_revision: str | None
+    code: Mapping[str, str]
+    difference: float
+    has_moved_bias: bool
+
+    @property
+    def is_twins(self) -> bool:
+        """Whether the card is the twin's own."""
+        return self.twin_revision is None
 
 
 def render(template: str, **variables) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ..classification.calibration import Calibration
+from ..conversion.hf_gpt2 import ARCHITECTURES
 from ..model_folder.contents import ModelFolder, is_hub_id
 from ..prompts import is_our_template
 from ..utils.constants import REPOSITORY
@@ -62,7 +63,11 @@ def is_replaceable(readme: str) -> bool:
 
 
 def make_card(
-    folder: str | os.PathLike, repo_id: str, license: str | None = None, language: str | None = None
+    folder: str | os.PathLike,
+    repo_id: str,
+    license: str | None = None,
+    language: str | None = None,
+    forms: card_facts.Forms | None = None,
 ) -> ModelCard:
     """
     The card of a model's or an adapter's folder, from its config.json or adapter_config.json, metrics.json,
@@ -73,6 +78,7 @@ def make_card(
         repo_id: the repository of the Hub that the folder is for, which the code in the card loads.
         license: of the weights; by default "not recorded".
         language: of the texts it is for; by default that of the training data, where it is known.
+        forms: the two forms in a repository that holds the model's twin too.
 
     Returns:
         A `huggingface_hub.ModelCard`.
@@ -84,7 +90,7 @@ def make_card(
 
     model = _Model.read(ModelFolder.read(folder))
     try:
-        return ModelCard(_text(model, repo_id, license, language))
+        return ModelCard(_text(model, repo_id, license, language, forms))
     except (LookupError, TypeError, AttributeError, ValueError, jinja2.UndefinedError) as error:
         if isinstance(error, InputError):
             raise
@@ -94,7 +100,7 @@ def make_card(
         ) from None
 
 
-def _text(model: "_Model", repo_id: str, license: str | None, language: str | None) -> str:
+def _text(model: "_Model", repo_id: str, license: str | None, language: str | None, forms) -> str:
     cards, metrics, settings = read_results(model.folder), model.metrics, model.contents.settings
     data = DataSet.of(metrics.get("data"), metrics.get("command"))
     language = language or (data.language if data else None)
@@ -106,16 +112,24 @@ def _text(model: "_Model", repo_id: str, license: str | None, language: str | No
         "the licence of the training data": data is None or data.licence,
         "the training command": recorded_commands,
     }
+    is_twin = forms is not None and forms.is_twins
+    architecture = card_facts.architecture_facts(model.contents, model.parameters)
+    if is_twin:
+        stock = {ours: theirs for theirs, ours in ARCHITECTURES.items()}
+        architecture["Class"] = f"{stock[model.contents.architecture]} of transformers"
     return render(
         f"{model.template}.md",
-        metadata=_metadata(model, repo_id, cards, data, license, language).to_yaml(),
+        metadata=_metadata(model, repo_id, cards, data, license, language, is_twin).to_yaml(),
+        forms=forms,
+        is_twin=is_twin,
+        auto_class=model.contents.auto_class,
         marker=MARKER,
         repository=REPOSITORY,
         name=repo_id.split("/")[-1],
         repo_id=repo_id,
         license=license,
         language=language,
-        code=loading_code(repo_id, model.template, model.contents.auto_class, **model.example),
+        code=loading_code(repo_id, model.template, model.contents.auto_class, is_twin, **model.example),
         example=model.example,
         data=data,
         adapter=model.is_adapter,
@@ -129,7 +143,7 @@ def _text(model: "_Model", repo_id: str, license: str | None, language: str | No
         parameters=model.parameters and f"{model.parameters:,}",
         positions=settings.get("n_positions"),
         training=card_facts.training_facts(metrics),
-        architecture=card_facts.architecture_facts(model.contents, model.parameters),
+        architecture=architecture,
         versions=card_facts.versions(metrics, settings),
         plots=card_facts.plots(model.folder),
         calibration=card_facts.calibration_facts(settings),
@@ -157,12 +171,12 @@ def _how_it_was_made(model: "_Model", data: DataSet | None) -> str:
     return f" {model.origin}{', trained' if model.is_adapter and how else ''}{how}."
 
 
-def _metadata(model: "_Model", repo_id: str, cards, data: DataSet | None, license, language) -> ModelCardData:
+def _metadata(model: "_Model", repo_id: str, cards, data: DataSet | None, license, language, is_twin) -> ModelCardData:
     """The YAML at the top of the card, which the Hub reads."""
     is_calibrated = CALIBRATION in [card.task for card in cards]
     in_use = [card for card in cards if name_of_row(card, is_calibrated) == "this model"]
     results = [result for card in in_use for result in eval_results(card, model.pipeline, data)]
-    tags = ["gpt", "gpt-from-scratch", "custom_code", *TAGS.get(model.template, [])]
+    tags = ["gpt", "gpt-from-scratch", *([] if is_twin else ["custom_code"]), *TAGS.get(model.template, [])]
     more = {"base_model_relation": model.relation, "widget": model.widget or None}
     return ModelCardData(
         language=language,
@@ -199,17 +213,21 @@ def eval_results(card, pipeline: str, trained_on: DataSet | None) -> list[EvalRe
     ]
 
 
-def loading_code(folder_or_repo: str | os.PathLike, template: str, auto_class: str, **example) -> list[str]:
+def loading_code(
+    folder_or_repo: str | os.PathLike, template: str, auto_class: str, is_twin: bool = False, **example
+) -> list[str]:
     """
     Pieces of Python, the first of which loads a model and uses it, where this package need not be installed.
 
     Args:
+        is_twin: load the twin, on its branch of the repository, without code to trust.
         example: `text` to give to the model, its `answer` where it is known, and `tokens` to generate.
     """
     name, example = _quoted(str(folder_or_repo)), {"text": "", "answer": None, "tokens": 32, **example}
     variables = {
         "kind": template,
         "name": name,
+        "how": 'revision="gpt2"' if is_twin else "trust_remote_code=True",
         "auto_class": auto_class,
         "is_adapter": auto_class.startswith("AutoPeft"),
         "text": _quoted(example["text"]),
@@ -217,7 +235,8 @@ def loading_code(folder_or_repo: str | os.PathLike, template: str, auto_class: s
         "tokens": example["tokens"],
     }
     pieces = render("code.md", **variables).split("\n# ---\n")
-    return [piece.strip("\n") for piece in pieces if piece.strip()]
+    pieces = [piece.strip("\n") for piece in pieces if piece.strip()]
+    return pieces[:1] if is_twin else pieces  # the others use what only this package's own code does
 
 
 def _quoted(text: str) -> str:

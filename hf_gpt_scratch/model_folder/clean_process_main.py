@@ -6,7 +6,8 @@ line a list of results, one for each job. A job has a `folder` and an `auto_clas
 - `texts` for AutoTokenizer, whose token ids are the result's `ids`;
 - `key_mapping`, that of `from_pretrained`;
 - `input_ids` or `text` for a model, whose first output is the tensor `answer.N` of job N in the exchange;
-- `text` and `generate`, the arguments of `generate`, whose decoded output is the result's `text`.
+- `text` and `generate`, the arguments of `generate`, whose decoded output is the result's `text`;
+- `trust_remote_code`, which is true unless the job says otherwise.
 The result of a model also has `code`, the module of its class, and the `missing`, `unexpected` and `mismatched` keys;
 that of a job that failed has `error` alone.
 """
@@ -21,20 +22,20 @@ from safetensors.torch import save_file
 REPORT = ("missing", "unexpected", "mismatched")
 
 
-def load_tokenizer(folder):
-    return transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
+def load_tokenizer(folder: str, trust: bool):
+    return transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=trust)
 
 
-def load_model(folder: str, auto_class: str, scratch: str, key_mapping: dict | None):
+def load_model(folder: str, auto_class: str, scratch: str, trust: bool, key_mapping: dict | None):
     """The model in fp32, the module that its class is of, and transformers' report."""
     if auto_class.startswith("AutoPeft"):
         import peft
 
-        model = getattr(peft, auto_class).from_pretrained(folder, trust_remote_code=True)
+        model = getattr(peft, auto_class).from_pretrained(folder, trust_remote_code=trust)
         return model.float(), type(model.get_base_model()).__module__, {}
     model, report = getattr(transformers, auto_class).from_pretrained(
         folder,
-        trust_remote_code=True,
+        trust_remote_code=trust,
         output_loading_info=True,
         dtype=torch.float32,
         # Weights beyond 1 GB stay on disk until their turn comes.
@@ -47,19 +48,19 @@ def load_model(folder: str, auto_class: str, scratch: str, key_mapping: dict | N
 
 
 def do(job: dict, number: int, tensors: dict, scratch: str) -> dict:
-    folder, auto_class = job["folder"], job["auto_class"]
+    folder, auto_class, trust = job["folder"], job["auto_class"], job.get("trust_remote_code", True)
     if auto_class == "AutoConfig":
-        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=True)
+        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=trust)
         return {"code": type(config).__module__}
     if auto_class == "AutoTokenizer":
-        tokenizer = load_tokenizer(folder)
+        tokenizer = load_tokenizer(folder, trust)
         return {"ids": [tokenizer(text)["input_ids"] for text in job["texts"]]}
-    model, code, report = load_model(folder, auto_class, scratch, job.get("key_mapping"))
+    model, code, report = load_model(folder, auto_class, scratch, trust, job.get("key_mapping"))
     model.eval()
     result = {"code": code, **{kind: sorted(map(str, report.get(f"{kind}_keys", ()))) for kind in REPORT}}
     ids = job.get("input_ids")
     if "text" in job:
-        tokenizer = load_tokenizer(folder)
+        tokenizer = load_tokenizer(folder, trust)
         ids = [tokenizer(job["text"])["input_ids"]]
     if ids is None:
         return result

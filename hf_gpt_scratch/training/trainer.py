@@ -15,7 +15,7 @@ from transformers.utils import PushInProgress
 from ..evaluation.plots import Saved
 from ..hub.files import check_texts, uploadable
 from ..hub.findings import CheckFailed
-from ..hub.push import hub_errors, prepare
+from ..hub.repository import hub_errors, prepare
 from ..model_folder.code import package_code
 from ..model_folder.contents import ADAPTER_CONFIG, CODE_FILES
 from ..model_folder.saving import replace_model

@@ -5,6 +5,7 @@ What every other part uses, and what uses none of them:
     files          writing files and folders completely or not at all; reading JSON
     constants      names that several rooms share
     text           characters that are not text
+    special_tokens which tokens end a text, and which one begins it
     terminal       silencing libraries
     provenance     hashes, versions, hardware and commands, for every number
     result_card    the one form of every evaluation's numbers
