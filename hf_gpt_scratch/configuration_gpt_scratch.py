@@ -38,6 +38,10 @@ class GPTScratchConfig(PreTrainedConfig):
         loss_chunk_size: while training with labels, the language-model head and its loss run over this many tokens at
             a time, so that the `(B, T, vocab_size)` logits never exist at once; the output then has `logits=None`.
             0 computes them whole and returns them.
+        sliding_window: how many tokens back a token may look in the blocks with a window, itself included; `None` for
+            all of them, as in GPT-2.
+        layer_types: with a `sliding_window`, "sliding_attention" or "full_attention" for each block, under
+            transformers' own name for it; all are the former when not given.
         prefix_loss_weight: in sequence classification, the share (0 to 1) of the loss that is taken over every prefix
             of a message instead of over the whole message, so that the scores after each word mean something.
 
@@ -92,6 +96,7 @@ class GPTScratchConfig(PreTrainedConfig):
     layer_norm_epsilon: float = 1e-5
     initializer_range: float = 0.02
     qkv_bias: bool = True
+    sliding_window: int | None = None
     tie_word_embeddings: bool = True
     use_cache: bool = True
     loss_chunk_size: int = 192
@@ -100,9 +105,12 @@ class GPTScratchConfig(PreTrainedConfig):
     eos_token_id: int | list[int] | None = 50256
     pad_token_id: int | None = None
 
-    def __post_init__(self, **kwargs):
+    def __post_init__(self, layer_types=None, **kwargs):
         super().__post_init__(**kwargs)
         self.auto_map = dict(AUTO_MAP)
+        if self.sliding_window is not None or layer_types is not None:
+            # Not a field: where it exists, serving engines expect a list
+            self.layer_types = ["sliding_attention"] * self.n_layer if layer_types is None else layer_types
         self.validate_architecture()
 
     def to_dict(self):
@@ -111,9 +119,9 @@ class GPTScratchConfig(PreTrainedConfig):
 
     def validate_architecture(self):
         """Raises `ValueError` for settings no model can be built from."""
-        for name in ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head", "n_inner"):
+        for name in ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head", "n_inner", "sliding_window"):
             value = getattr(self, name)
-            if name == "n_inner" and value is None:
+            if name in ("n_inner", "sliding_window") and value is None:
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}.")
@@ -121,6 +129,7 @@ class GPTScratchConfig(PreTrainedConfig):
             raise ValueError(
                 f"n_embd ({self.n_embd}) must be divisible by n_head ({self.n_head}): the heads share it evenly."
             )
+        self._validate_layer_types()
         for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop", "classifier_dropout", "prefix_loss_weight"):
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or not 0 <= value <= 1:
@@ -137,6 +146,18 @@ class GPTScratchConfig(PreTrainedConfig):
             raise ValueError(
                 f"loss_chunk_size must be a number of tokens, or 0 for none, not {self.loss_chunk_size!r}."
             )
+
+    def _validate_layer_types(self):
+        """Raises `ValueError` unless there is one of the two types for each block, and a window where one needs it."""
+        types = getattr(self, "layer_types", None)
+        if types is None:
+            return
+        if not isinstance(types, list) or not set(types) <= {"full_attention", "sliding_attention"}:
+            raise ValueError(f"layer_types must be a list of 'full_attention' and 'sliding_attention', not {types!r}.")
+        if len(types) != self.n_layer:
+            raise ValueError(f"layer_types has {len(types)} entries, but there are {self.n_layer} blocks (n_layer).")
+        if "sliding_attention" in types and self.sliding_window is None:
+            raise ValueError("layer_types has 'sliding_attention', which needs a sliding_window.")
 
 
 GPTScratchConfig.register_for_auto_class()

@@ -29,7 +29,7 @@ from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.generation import GenerationMixin
-from transformers.masking_utils import create_causal_mask
+from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import (
     BaseModelOutputWithPast,
@@ -78,6 +78,8 @@ class GPTScratchAttention(nn.Module):
         self.head_dim = config.n_embd // config.n_head
         self.scaling = self.head_dim**-0.5
         self.is_causal = True  # transformers' attention functions ask for it
+        # For attention functions that make their own mask (flash attention); the others are given one
+        self.sliding_window = config.sliding_window if _layer_type(config, layer_idx) == "sliding_attention" else None
         self.q_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.qkv_bias)
         self.k_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.qkv_bias)
         self.v_proj = nn.Linear(config.n_embd, config.n_embd, bias=config.qkv_bias)
@@ -109,7 +111,15 @@ class GPTScratchAttention(nn.Module):
         )
         dropout = self.config.attn_pdrop if self.training else 0.0
         attn_output, attn_weights = attention_interface(
-            self, query, key, value, attention_mask, dropout=dropout, scaling=self.scaling, **kwargs
+            self,
+            query,
+            key,
+            value,
+            attention_mask,
+            dropout=dropout,
+            scaling=self.scaling,
+            sliding_window=self.sliding_window,
+            **kwargs,
         )
         # (B, T, n_head, head_dim) -> (B, T, C): the heads' results side by side
         attn_output = attn_output.reshape(*input_shape, -1).contiguous()
@@ -207,7 +217,7 @@ class GPTScratchModel(GPTScratchPreTrainedModel):
         Args:
             input_ids: `(B, T)` token ids; or `inputs_embeds`, `(B, T, C)`, in their place.
             attention_mask: `(B, S)`, 1 for real tokens and 0 for padding on either side, past tokens included; or a
-                ready `(B, 1, T, S)` mask. Without one, every token is real.
+                ready `(B, 1, T, S)` mask, or one by the type of block. Without one, every token is real.
             position_ids: `(B, T)`, counted over the real tokens when not given. Where they start again from 0 within a
                 row, a new document begins; packed documents do not see each other (see `_packed_documents`).
             past_key_values: keys and values of past tokens; filled and returned when `use_cache`.
@@ -222,14 +232,14 @@ class GPTScratchModel(GPTScratchPreTrainedModel):
             inputs_embeds = self.wte(input_ids)  # (B, T) -> (B, T, C)
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)
-        position_ids, mask = self._positions_and_mask(inputs_embeds, attention_mask, position_ids, past_key_values)
+        position_ids, masks = self._positions_and_masks(inputs_embeds, attention_mask, position_ids, past_key_values)
 
         hidden_states = inputs_embeds + self.wpe(position_ids)  # (B, T, C)
         hidden_states = self.drop(hidden_states)
-        for block in self.h:
+        for i, block in enumerate(self.h):
             hidden_states = block(
                 hidden_states,
-                attention_mask=mask,
+                attention_mask=masks[_layer_type(self.config, i)],
                 past_key_values=past_key_values,
                 position_ids=position_ids,
                 use_cache=use_cache,
@@ -238,10 +248,10 @@ class GPTScratchModel(GPTScratchPreTrainedModel):
         hidden_states = self.ln_f(hidden_states)
         return BaseModelOutputWithPast(hidden_states, past_key_values if use_cache else None)
 
-    def _positions_and_mask(self, inputs_embeds, attention_mask, position_ids, past_key_values):
+    def _positions_and_masks(self, inputs_embeds, attention_mask, position_ids, past_key_values):
         """
-        Each token's place in its text, `(B, T)` or `(1, T)`, and the mask of the tokens that it may look at, in the
-        form that the attention implementation wants, such as `(B, 1, T, S)`.
+        Each token's place in its text, `(B, T)` or `(1, T)`, and by the type of block the mask of the tokens that it
+        may look at, in the form that the attention implementation wants, such as `(B, 1, T, S)`.
         """
         length = inputs_embeds.shape[1]
         past_length = past_key_values.get_seq_length() if past_key_values is not None else 0
@@ -250,7 +260,7 @@ class GPTScratchModel(GPTScratchPreTrainedModel):
             # With neither cache nor mask, create_causal_mask finds packed documents by itself.
             if past_key_values is not None or attention_mask is not None:
                 documents = _packed_documents(position_ids, attention_mask, past_length)
-        elif attention_mask is not None and attention_mask.ndim == 2:
+        elif isinstance(attention_mask, torch.Tensor) and attention_mask.ndim == 2:
             # Only real tokens count, so that left padding changes nothing: (B, S) -> (B, T)
             position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)[:, -length:]
         else:
@@ -263,14 +273,21 @@ class GPTScratchModel(GPTScratchPreTrainedModel):
                     f"The sequence has {longest} tokens, but the model reads at most n_positions ="
                     f" {self.config.n_positions}; truncate it."
                 )
-        return position_ids, create_causal_mask(
-            config=self.config,
-            inputs_embeds=inputs_embeds,
-            attention_mask=attention_mask,
-            past_key_values=past_key_values,
-            position_ids=position_ids,
-            and_mask_function=documents,
-        )
+        if isinstance(attention_mask, dict):  # ready, by `generate` for a cache of fixed size
+            return position_ids, attention_mask
+        makers = {"full_attention": create_causal_mask, "sliding_attention": create_sliding_window_causal_mask}
+        masks = {
+            layer_type: makers[layer_type](
+                config=self.config,
+                inputs_embeds=inputs_embeds,
+                attention_mask=attention_mask,
+                past_key_values=past_key_values,
+                position_ids=position_ids,
+                and_mask_function=documents,
+            )
+            for layer_type in {_layer_type(self.config, i) for i in range(len(self.h))}
+        }
+        return position_ids, masks
 
 
 class GPTScratchForCausalLM(GPTScratchPreTrainedModel, GenerationMixin):
@@ -474,6 +491,12 @@ class ByteMaskDropout(nn.Dropout):
 
     def forward(self, hidden_states):
         return torch.native_dropout(hidden_states, self.p, self.training)[0]
+
+
+def _layer_type(config, layer_idx):
+    """Whether a block has "full_attention", as in GPT-2, or "sliding_attention", which looks only so far back."""
+    layer_types = getattr(config, "layer_types", None)
+    return layer_types[layer_idx] if layer_types else "full_attention"
 
 
 def _packed_documents(position_ids, attention_mask, past_length):

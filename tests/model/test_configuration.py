@@ -20,6 +20,10 @@ from hf_gpt_scratch import GPTScratchConfig
         ({"layer_norm_epsilon": 0}, "layer_norm_epsilon"),
         ({"activation_function": "gelu_knew"}, "gelu_knew"),
         ({"loss_chunk_size": -1}, "loss_chunk_size"),
+        ({"sliding_window": 0}, "sliding_window must be a whole number of at least 1, not 0"),
+        ({"sliding_window": 4, "layer_types": ["local"] * 12}, "layer_types must be a list of 'full_attention' and"),
+        ({"sliding_window": 4, "layer_types": ["full_attention"]}, "1 entries, but there are 12 blocks"),
+        ({"layer_types": ["sliding_attention"] * 12}, "which needs a sliding_window"),
     ],
 )
 def test_impossible_settings_are_refused_with_the_reason(settings, reason):
@@ -44,6 +48,14 @@ def test_saving_and_loading_keeps_every_setting(tmp_path):
     config.save_pretrained(tmp_path)
     loaded = GPTScratchConfig.from_pretrained(tmp_path)
     assert loaded.to_diff_dict() == config.to_diff_dict()
+
+
+def test_every_block_has_the_window_unless_its_type_says_otherwise(tmp_path):
+    assert GPTScratchConfig(n_layer=2, sliding_window=4).layer_types == ["sliding_attention"] * 2
+    config = GPTScratchConfig(n_layer=2, sliding_window=4, layer_types=["sliding_attention", "full_attention"])
+    config.save_pretrained(tmp_path)
+    assert GPTScratchConfig.from_pretrained(tmp_path).layer_types == ["sliding_attention", "full_attention"]
+    assert not hasattr(GPTScratchConfig(), "layer_types")  # vLLM indexes it where it exists
 
 
 def test_auto_map_of_another_repository_is_not_kept():

@@ -5,6 +5,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from hf_gpt_scratch import (
+    GPTScratchConfig,
     GPTScratchForCausalLM,
     GPTScratchForSequenceClassification,
     GPTScratchForTokenClassification,
@@ -12,6 +13,12 @@ from hf_gpt_scratch import (
 )
 
 IMPLEMENTATIONS = ["eager", "sdpa"]
+# What blocks may look back at: everything, as in GPT-2; three tokens; three tokens in the first block alone
+WINDOWS = {
+    "": {},
+    " window": {"sliding_window": 3},
+    " mixed": {"sliding_window": 3, "layer_types": ["sliding_attention", "full_attention"]},
+}
 
 
 def random_ids(*shape: int) -> torch.Tensor:
@@ -28,11 +35,12 @@ def padded(rows: list[torch.Tensor], side: str, pad: int = 0) -> tuple[torch.Ten
     return ids, mask
 
 
-@pytest.fixture(params=IMPLEMENTATIONS)
+@pytest.fixture(params=[implementation + window for implementation in IMPLEMENTATIONS for window in WINDOWS])
 def lm(request, tiny_config):
     torch.manual_seed(0)
-    tiny_config._attn_implementation = request.param
-    return GPTScratchForCausalLM(tiny_config).eval()
+    implementation, _, window = request.param.partition(" ")
+    settings = {**tiny_config.to_dict(), **WINDOWS[window and f" {window}"]}
+    return GPTScratchForCausalLM(GPTScratchConfig(**settings, attn_implementation=implementation)).eval()
 
 
 def test_a_token_does_not_see_the_future(lm):
