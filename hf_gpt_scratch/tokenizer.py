@@ -53,8 +53,8 @@ def load_tokenizer(name_or_path: str | os.PathLike) -> PreTrainedTokenizerBase:
         raise InputError(f"{name_or_path} holds no tokenizer that can be read ({one_line(error)}).") from None
     if len(tokenizer) < 2:  # transformers makes an empty one for a GPT-2 without tokenizer files
         raise InputError(
-            f"{name_or_path} holds no tokenizer that can be read (its vocabulary is empty): if its files are not those of"
-            " GPT-2's, name their class as tokenizer_class in tokenizer_config.json."
+            f"{name_or_path} holds no tokenizer that can be read (its vocabulary is empty): if its files are not those"
+            " of GPT-2's, name their class as tokenizer_class in tokenizer_config.json."
         )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token

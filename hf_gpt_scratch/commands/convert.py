@@ -3,11 +3,11 @@
 import argparse
 import sys
 
-from ..conversion.choices import ACTIVATIONS, AS, FORMATS, OPENAI_SIZES, assuming
+from ..conversion.choices import ACTIVATIONS, AS, FORMATS, OPENAI_SIZES, assuming, guess_warning
 from ..utils.errors import UsageError
-from ..utils.files import require_new, require_present
+from ..utils.files import require_file, require_new, require_present
 from ..utils.terminal import quieten_transformers
-from .arguments import positive
+from .arguments import count, positive
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,6 +53,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--vocab-size", type=positive, help="for nanogpt: cut a padded vocabulary to this many tokens, such as 50257"
     )
+    parser.add_argument(
+        "--window",
+        type=count,
+        metavar="N",
+        help="for llms-from-scratch with sliding-window attention: how many tokens a token looks at, itself included"
+        " (default: 0, all of them)",
+    )
+    parser.add_argument(
+        "--window-stride",
+        type=int,
+        metavar="K",
+        help="with --window: so many blocks with the window are followed by one without it, -1 for all with it, as in"
+        " the book (default: 2)",
+    )
+    parser.add_argument(
+        "--calibration-text",
+        metavar="FILE",
+        help="a text that the model should predict well: of the options above that SRC does not tell and you do not"
+        " give, take the values of the best perplexity on it, if they are clearly better",
+    )
     parser.add_argument("--size", choices=OPENAI_SIZES, help="first download OpenAI's GPT-2 of this size into SRC")
 
 
@@ -62,6 +82,12 @@ def check(args: argparse.Namespace) -> None:
         raise UsageError(
             f"--size downloads a checkpoint in the format openai-tf; it does not go with --from {args.format}."
         )
+    if args.window_stride is not None and not args.window:
+        raise UsageError("--window-stride only goes with --window.")
+    if args.calibration_text:
+        require_file(args.calibration_text)
+        if args.tokenizer == "none":
+            raise UsageError("--calibration-text needs a tokenizer to read the text with; it does not go with none.")
     if not args.size:
         require_present(args.src)
     if args.tokenizer:
@@ -80,11 +106,14 @@ def run(args: argparse.Namespace) -> None:
         require_package("tensorflow", "convert", "Reading OpenAI's files")
         download_openai(args.size, args.src)  # while progress bars are still shown
     quieten_transformers()
-    names = ("as_", "n_head", "lora_scale", "labels", "vocab_size", "activation")
+    names = ("as_", "n_head", "lora_scale", "labels", "vocab_size", "activation", "window", "window_stride")
     options = {name: getattr(args, name) for name in names}
+    options |= {"calibration_text": args.calibration_text, "report": lambda line: print(line, file=sys.stderr)}
     done = convert(args.src, args.out, args.format, args.tokenizer, prove=True, file=args.file, **options)
     print(f"Converted {args.src} ({done.format}) into {done.folder}.")
     end = assuming(done.assumed, with_options=True)
     print(f"Its logits differ by at most {done.max_logit_difference:.1e} from the original's{end}.")
     for note in done.notes:
         print(f"note: {note}", file=sys.stderr)
+    if done.guessed:
+        print(f"warning: {guess_warning(done.guessed)}", file=sys.stderr)

@@ -3,13 +3,13 @@ The names that a user chooses from, of formats, types and sizes, and what a conv
 by the command line before torch is there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 # Each format to convert from, and the options it has.
 FORMATS = {
     "hf-gpt2": frozenset({"as_"}),
     "nanogpt": frozenset({"vocab_size", "activation"}),
-    "llms-from-scratch": frozenset({"n_head", "lora_scale", "labels"}),
+    "llms-from-scratch": frozenset({"n_head", "lora_scale", "labels", "window", "window_stride"}),
     "openai-tf": frozenset(),
 }
 AS = ("causal-lm",)  # what to take a stock GPT-2 for, whatever its config.json says
@@ -18,14 +18,42 @@ TARGETS = ("hf-gpt2", "gguf")  # to export to
 GGUF_DTYPES = ("f32", "f16", "q8_0")
 OPENAI_SIZES = ("124M", "355M", "774M", "1558M")
 # The settings that a checkpoint's files may not hold, as told in a sentence
-ASSUMED = {"n_head": "{} attention heads", "lora_scale": "a LoRA scale of {}", "activation": "the activation {}"}
+ASSUMED = {
+    "n_head": "{} attention heads",
+    "lora_scale": "a LoRA scale of {}",
+    "activation": "the activation {}",
+    "window": "a sliding window of {} tokens",
+    "window_stride": "a window stride of {}",
+}
 
 
 def assuming(assumed: Mapping, with_options: bool = False) -> str:
     """The end of the sentence about the proof: what it assumed, and with which options to change that."""
     if not assumed:
         return ""
-    what = " and ".join(ASSUMED[name].format(value) for name, value in assumed.items())
-    options = " or ".join(f"--{name.replace('_', '-')}" for name in assumed)
-    change = f" (to change it: {options})" if with_options else ""
-    return f", assuming {what}, which the file does not hold{change}"
+    change = f" (to change it: {options_of(assumed)})" if with_options else ""
+    return f", assuming {_described(assumed)}, which the file does not hold{change}"
+
+
+def guess_warning(guessed: Mapping) -> str:
+    """The sentence about settings that were assumed though neither the user gave them nor a text told them."""
+    verb, pronoun = ("are guesses", "them") if len(guessed) > 1 else ("is a guess", "it")
+    return (
+        f"{_described(guessed)} {verb}: the file does not hold {pronoun}, and a wrong one goes unnoticed, as both"
+        f" sides of the comparison use it; give {options_of(guessed)}, or --calibration-text FILE, a text that the"
+        " model should predict well."
+    )
+
+
+def options_of(settings: Iterable[str]) -> str:
+    """The options that give these settings, for a sentence."""
+    return " or ".join(map(option, settings))
+
+
+def option(setting: str) -> str:
+    return f"--{setting.replace('_', '-')}"
+
+
+def _described(settings: Mapping) -> str:
+    phrases = {**ASSUMED, **({"window": "attention without a window"} if settings.get("window") == 0 else {})}
+    return " and ".join(phrases[name].format(value) for name, value in settings.items())

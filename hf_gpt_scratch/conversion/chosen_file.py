@@ -24,8 +24,8 @@ from ..utils.files import link_file, read_json_object
 def chosen(src: str, file: str | None = None) -> Iterator[Path]:
     """
     Yields the file or folder to open: of `src`, a local path or a Hub repository, the weights named `file`, or the
-    only ones there; where they have their usual name, `src` as it is. A model folder of transformers whose weights have
-    another name is yielded as a temporary one, in which they have the usual name.
+    only ones there; where they have their usual name, `src` as it is. A model folder of transformers whose weights
+    have another name is yielded as a temporary one, in which they have the usual name.
 
     Raises:
         InputError: when there is no such file; or several, and none is named.

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from ..model_folder.saving import save_config_and_code
 from ..tokenizer import fit_length
 from ..utils.files import atomic_folder, write_json
 from ..utils.provenance import environment, recorded_source, sha256
-from . import proof
+from . import evidence, proof
 from .chosen_file import chosen
 from .formats import open_source
 from .generation_settings import generation_config, settle
@@ -30,14 +31,15 @@ class Conversion:
     The folder a checkpoint became, its format, and how far the logits are apart, where that was measured.
 
     `assumed` has the settings that the checkpoint does not hold and the difference therefore cannot test, such as the
-    number of attention heads of the book's files. `notes` are sentences on what else to know of the result, such as
-    what was filled in or contradicted itself.
+    number of attention heads of the book's files; `guessed` has those of them that neither the caller gave nor a text
+    told. `notes` are sentences on what else to know of the result, such as what was filled in or contradicted itself.
     """
 
     folder: Path
     format: str
     max_logit_difference: float | None
     assumed: dict[str, int | float | str]
+    guessed: dict[str, int | float | str]
     notes: tuple[str, ...] = ()
 
 
@@ -48,6 +50,8 @@ def convert(
     tokenizer: str | None = None,
     prove: bool = False,
     file: str | None = None,
+    calibration_text: str | os.PathLike[str] | None = None,
+    report: Callable[[str], object] = lambda line: None,
     **options: Any,
 ) -> Conversion:
     """
@@ -62,6 +66,9 @@ def convert(
         prove: compare the result's logits, computed where this package is not installed, with the source's own
             arithmetic, and record the difference in `conversion.json`.
         file: the weights to convert, by their name in the folder or repository `src`, where it holds several.
+        calibration_text: a file whose text the model should predict well, to tell the settings by that the checkpoint
+            does not hold and `options` do not give (see `evidence`).
+        report: is called with each line about what that text tells.
         options: the format's own, see `open_source`.
 
     Raises:
@@ -77,35 +84,49 @@ def convert(
         'LLMs-from-scratch state dict'
     """
     with chosen(str(src), file) as path:
-        return _convert(open_source(path, format, **options), str(src), out, tokenizer, prove, file)
+        if calibration_text is None:
+            source, told = open_source(path, format, **options), None
+            carried = tokenizer_for(source, tokenizer)
+        else:
+            source, carried, told = evidence.settle(path, format, options, tokenizer, Path(calibration_text), report)
+        record = {"source": recorded_source(str(src)), "format": source.format}
+        record |= {"file": file} if file else {}
+        record |= {"calibration": told.record()} if told else {}
+        difference, notes = _write(source, carried, str(src), out, record if prove else None)
+    notes = [*source.notes, *notes, *([] if carried is not None or tokenizer == "none" else [WITHOUT_TOKENIZER])]
+    guessed = {name: value for name, value in source.assumed.items() if not told and options.get(name) is None}
+    return Conversion(Path(out), source.format, difference, source.assumed, guessed, tuple(notes))
 
 
-def _convert(
-    source: Source, src: str, out: str | os.PathLike[str], tokenizer: str | None, prove: bool, file: str | None
-) -> Conversion:
-    layout, read = _plan(source, src)
-    carried = tokenizer_for(source, tokenizer)
+def _write(
+    source: Source,
+    tokenizer: PreTrainedTokenizerBase | None,
+    name: str,
+    out: str | os.PathLike[str],
+    record: dict | None,
+) -> tuple[float | None, list[str]]:
+    """
+    Writes the folder; with a `record` for conversion.json, proves it too. Returns the difference that the proof found,
+    and what is to be known of the model's special tokens; `name` is the source's, for messages.
+    """
+    layout, read = _plan(source, name)
     writes = source.architecture == "GPTScratchForCausalLM"
     generation = generation_config(source.folder if writes else None, source.config)
     is_stated = source.folder is not None and (source.folder / "config.json").is_file()
-    notes = settle(source.config, generation, carried, is_stated)
-    difference = None
+    notes, difference = settle(source.config, generation, tokenizer, is_stated), None
     with atomic_folder(out) as partial:
         write_safetensors(partial, layout, read)
         save_config_and_code(source.config, source.architecture, partial)
         if writes:
             generation.save_pretrained(partial)
-        if carried is not None:
-            fit_length(carried, source.config.n_positions).save_pretrained(partial)
-        if prove:
+        if tokenizer is not None:
+            fit_length(tokenizer, source.config.n_positions).save_pretrained(partial)
+        if record is not None:
             difference = proof.prove(source, partial)
             hashes = {path.name: sha256(path) for path in source.files}
-            record = {"source": recorded_source(src), "format": source.format, "sha256": hashes}
-            record |= {"file": file} if file else {}
-            record["assumed"] = source.assumed
-            write_json(partial / "conversion.json", {**record, "max_logit_difference": difference, **environment()})
-    notes = (*source.notes, *notes, *([] if carried is not None or tokenizer == "none" else [WITHOUT_TOKENIZER]))
-    return Conversion(Path(out), source.format, difference, source.assumed, notes)
+            record |= {"sha256": hashes, "assumed": source.assumed, "max_logit_difference": difference}
+            write_json(partial / "conversion.json", {**record, **environment()})
+    return difference, notes
 
 
 def _plan(source: Source, name: str) -> tuple[dict[str, torch.Tensor], Callable[[str], torch.Tensor]]:

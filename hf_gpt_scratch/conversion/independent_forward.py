@@ -21,6 +21,8 @@ class Arithmetic:
         in_out: its matrices are `(in, out)` and multiply from the right, `x @ W`; else `(out, in)`.
         norm, linear: the names of a LayerNorm's and a linear layer's two tensors after their prefix.
         lora_scale: what the product of LoRA's two matrices, beside a linear layer, is multiplied by.
+        window: how many tokens a token looks at, itself included, in the blocks that have a window; 0 for all of them.
+        window_stride: so many blocks with a window are followed by one without; all have it where it is negative.
         head: the name of the output matrix, always `(out, in)`, or `None` for the base model's hidden states.
     """
 
@@ -36,6 +38,8 @@ class Arithmetic:
     head: str | None
     in_out: bool = False
     lora_scale: float | None = None
+    window: int = 0
+    window_stride: int = -1
     norm: tuple[str, str] = ("weight", "bias")
     linear: tuple[str, str] = ("weight", "bias")
     activation: Callable = lambda x: F.gelu(x, approximate="tanh")
@@ -45,6 +49,12 @@ class Arithmetic:
         parts = ("token_embedding", "position_embedding", "attention_norm", "attention_output", "mlp_norm")
         names = {part: prefix + getattr(self, part) for part in (*parts, "mlp_in", "mlp_out", "final_norm")}
         return replace(self, **names, query_key_value=tuple(prefix + name for name in self.query_key_value))
+
+    def hidden(self, i: int, length: int) -> torch.Tensor:
+        """The pairs of tokens `(T, T)` of which the first does not look at the second in block `i`."""
+        ahead = torch.arange(length) - torch.arange(length)[:, None]
+        sees_all = self.window == 0 or (self.window_stride >= 0 and i % (self.window_stride + 1) == self.window_stride)
+        return ahead > 0 if sees_all else (ahead > 0) | (ahead <= -self.window)
 
 
 @torch.no_grad()
@@ -67,7 +77,6 @@ def logits(tensors, arithmetic: Arithmetic, n_layer: int, n_head: int, epsilon: 
         return y
 
     length = ids.shape[1]
-    future = torch.ones(length, length, dtype=torch.bool).triu(1)
     x = get(arithmetic.token_embedding)[ids] + get(arithmetic.position_embedding)[:length]
     for i in range(n_layer):
         y = normalize(x, arithmetic.attention_norm.format(i=i))
@@ -75,7 +84,8 @@ def logits(tensors, arithmetic: Arithmetic, n_layer: int, n_head: int, epsilon: 
         query, key, value = (  # (B, T, C) -> (B, n_head, T, head_dim)
             part.unflatten(-1, (n_head, -1)).transpose(1, 2) for part in joined.chunk(3, dim=-1)
         )
-        scores = (query @ key.transpose(2, 3) / query.shape[-1] ** 0.5).masked_fill(future, -torch.inf)
+        scores = query @ key.transpose(2, 3) / query.shape[-1] ** 0.5
+        scores = scores.masked_fill(arithmetic.hidden(i, length), -torch.inf)
         attended = (scores.softmax(-1) @ value).transpose(1, 2).flatten(2)
         x = x + linear(attended, arithmetic.attention_output.format(i=i))
         y = normalize(x, arithmetic.mlp_norm.format(i=i))

@@ -3,7 +3,9 @@ The `.pth` files of "Build a Large Language Model (From Scratch)": a bare state 
 
 Source: LLMs-from-scratch, chapters 4 to 7 and appendix E. Separate query, key and value matrices, with or without a
 bias; an output head of its own, which chapter 6 replaces by one of two classes, with a bias; linear layers that
-appendix E wraps for LoRA, as `linear` plus a multiple of `lora.A @ lora.B`.
+appendix E wraps for LoRA, as `linear` plus a multiple of `lora.A @ lora.B`. Chapter 4's variant with sliding-window
+attention (ch04/06_swa) has the same keys and shapes as those whose causal mask is not saved: only a saved mask tells
+that there is no window.
 """
 
 import re
@@ -16,7 +18,17 @@ from ..configuration_gpt_scratch import GPTScratchConfig
 from ..utils.errors import InputError, UsageError
 from .independent_forward import Arithmetic
 from .key_map import KeyMapping, expand
-from .source import Renamed, Source, Tensors, check_depth, key_of_names, make_config, weight_name
+from .source import (
+    MissingOption,
+    Renamed,
+    Source,
+    Tensors,
+    check_depth,
+    key_of_names,
+    make_config,
+    strip_wrappers,
+    weight_name,
+)
 from .torch_file import TorchTensors
 
 NAME = "LLMs-from-scratch state dict"
@@ -59,6 +71,7 @@ ARITHMETIC = {
 LORA = re.compile(r"\.lora\.[AB]$")
 MASK = re.compile(r"trf_blocks\.\d+\.att\.mask")
 HEAD_DIM = 64  # of every GPT-2, and of the book's models
+WINDOW_STRIDE = 2  # of ch04/06_swa: two blocks with a window, then one without
 
 
 def accepts(path: Path, content: object) -> bool:
@@ -73,6 +86,8 @@ def open_source(
     n_head: int | None = None,
     lora_scale: float | None = None,
     labels: str | None = None,
+    window: int | None = None,
+    window_stride: int | None = None,
 ) -> Source:
     """
     Opens a checkpoint, given what its file holds.
@@ -82,12 +97,17 @@ def open_source(
         lora_scale: what LoRA's `A @ B` is multiplied by, which it does not hold either: alpha in the book's first
             editions, alpha / rank in later code.
         labels: the classes of a classifier, in order, with commas between them.
+        window: how many tokens a token looks at, itself included, in the blocks with sliding-window attention; 0 for
+            all, which is assumed.
+        window_stride: so many blocks with a window are followed by one without; 0 for none with it, and a negative
+            number for all, as in the book. By default the book's own, 2.
 
     Raises:
         UsageError: when one of the first two is needed and missing, or one is given that the file has no use for.
         InputError: when the tensors do not belong to one GPT.
     """
     tensors: Tensors = TorchTensors(path, content.get("model_state_dict", content))
+    has_masks = any(MASK.fullmatch(strip_wrappers(key)) for key in tensors.shapes)
     tensors = Renamed(tensors, key_of_names(tensors.shapes, partial(weight_name, mask=MASK)))
     merged = _merge_lora(path, tensors, lora_scale)
     tensors = merged or tensors
@@ -95,6 +115,9 @@ def open_source(
     n_labels = tensors.shapes["out_head.weight"][0]
     is_classifier = n_labels != config.vocab_size
     assumed = {"n_head": config.n_head} | ({} if lora_scale is None else {"lora_scale": lora_scale})
+    attention = _attention(path, has_masks, window, window_stride)
+    _add_windows(config, **attention)
+    assumed |= attention
     if is_classifier:
         _add_labels(config, path, n_labels, labels)
         config.classifier_bias = "out_head.bias" in tensors.shapes
@@ -113,7 +136,7 @@ def open_source(
         tensors=tensors,
         originals=merged and merged.apart,
         arithmetic=Arithmetic(
-            **ARITHMETIC, head="tok_emb.weight" if tied else "out_head.weight", lora_scale=lora_scale
+            **ARITHMETIC, head="tok_emb.weight" if tied else "out_head.weight", lora_scale=lora_scale, **attention
         ),
         files=[path],
         assumed=assumed,
@@ -135,9 +158,10 @@ def _merge_lora(path: Path, tensors: Tensors, scale: float | None) -> "MergedLor
     """The tensors with LoRA's added to those of their layers, or `None` where there are none of LoRA."""
     if any(LORA.search(name) for name in tensors.shapes):
         if scale is None:
-            raise UsageError(
+            raise MissingOption(
+                "lora_scale",
                 f"{path} has LoRA layers: pass --lora-scale, what their A @ B is multiplied by (alpha in the book,"
-                " such as 16; alpha / rank in later code)."
+                " such as 16; alpha / rank in later code).",
             )
         return MergedLora(path, tensors, scale)
     if scale is not None:
@@ -154,9 +178,10 @@ def _config(path: Path, tensors: Tensors, n_head: int | None) -> GPTScratchConfi
     vocab_size, n_embd = shapes["tok_emb.weight"]
     if n_head is None:
         if n_embd % HEAD_DIM:
-            raise UsageError(
+            raise MissingOption(
+                "n_head",
                 f"{path} does not hold the number of attention heads, and its width of {n_embd} is not a multiple of"
-                f" {HEAD_DIM}: pass --n-head, the n_heads it was trained with."
+                f" {HEAD_DIM}: pass --n-head, the n_heads it was trained with.",
             )
         n_head = n_embd // HEAD_DIM
     n_layer = 1 + max(int(found[1]) for name in shapes if (found := re.match(r"trf_blocks\.(\d{1,6})\.", name)))
@@ -172,6 +197,25 @@ def _config(path: Path, tensors: Tensors, n_head: int | None) -> GPTScratchConfi
         qkv_bias="trf_blocks.0.att.W_query.bias" in shapes,
         tie_word_embeddings=False,
     )
+
+
+def _attention(path: Path, has_masks: bool, window: int | None, stride: int | None) -> dict[str, int]:
+    """The two settings of sliding-window attention as far as they matter; none where the file's masks rule it out."""
+    if has_masks and window:
+        raise UsageError(f"--window does not apply to {path}, which holds the masks of attention without a window.")
+    if has_masks:
+        return {}
+    return (
+        {"window": window, "window_stride": WINDOW_STRIDE if stride is None else stride} if window else {"window": 0}
+    )
+
+
+def _add_windows(config: GPTScratchConfig, window: int = 0, window_stride: int = 0) -> None:
+    """Tells the configuration which blocks have a window: `window_stride` of them, then one without, and so on."""
+    if window:
+        without = range(window_stride, config.n_layer, window_stride + 1) if window_stride >= 0 else ()
+        config.sliding_window = window
+        config.layer_types = [f"{'full' if i in without else 'sliding'}_attention" for i in range(config.n_layer)]
 
 
 def _add_labels(config: GPTScratchConfig, path: Path, n_labels: int, labels: str | None) -> None:

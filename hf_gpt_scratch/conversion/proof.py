@@ -36,7 +36,8 @@ def prove(source: Source, folder: Path) -> float:
     """
     config = source.config
     generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(config.vocab_size, (2, min(32, config.n_positions)), generator=generator)
+    length = min(max(32, 2 * source.arithmetic.window), config.n_positions)  # beyond a window, where there is one
+    ids = torch.randint(config.vocab_size, (2, length), generator=generator)
     ids[0, 0] = config.vocab_size - 1
     job = {"auto_class": AUTO_CLASSES[source.architecture], "input_ids": ids.tolist()}
     with _without_code(source.stock) as stock:

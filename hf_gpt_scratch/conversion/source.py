@@ -8,9 +8,17 @@ from typing import Protocol
 import torch
 
 from ..configuration_gpt_scratch import GPTScratchConfig
-from ..utils.errors import InputError
+from ..utils.errors import InputError, UsageError
 from .independent_forward import Arithmetic
 from .key_map import KeyMapping
+
+
+class MissingOption(UsageError):
+    """An option that a format needs and cannot guess; a calibration text may tell its value (see `evidence`)."""
+
+    def __init__(self, name: str, message: str):
+        super().__init__(message)
+        self.name = name
 
 
 class Tensors(Protocol):
