@@ -77,7 +77,7 @@ def test_the_command_says_what_it_resolved(source, tmp_path, capsys):
     folder = source({}, {"eos_token_id": [0, EXTRA]})
     assert main(["convert", str(folder), str(tmp_path / "ours")]) == 0
     line = f"note: eos_token_id was 0 in config.json; it is [0, {EXTRA}] now, in all files."
-    assert line in capsys.readouterr().out.splitlines()
+    assert line in capsys.readouterr().err.splitlines()
 
 
 def test_settings_of_older_folders_are_carried_over(source, tmp_path):
