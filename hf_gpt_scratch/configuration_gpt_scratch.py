@@ -33,6 +33,11 @@ class GPTScratchConfig(PreTrainedConfig):
         layer_norm_epsilon: added to the variance inside LayerNorm.
         initializer_range: standard deviation of the random initial weights.
         qkv_bias: whether the query, key and value projections have a bias (GPT-2's do).
+        scale_attn_weights: whether attention scores are divided by the square root of a head's width (GPT-2's are).
+        scale_attn_by_inverse_layer_idx: whether those of the layer of index i are also divided by i + 1, as in the
+            models of Mistral (stanford-crfm) and codeparrot.
+        reorder_and_upcast_attn: how stock GPT-2 orders the same sum in half precision; it changes nothing here, and is
+            kept for the way back.
         tie_word_embeddings: whether the output head shares its weights with the token embeddings.
         use_cache: whether the model keeps the keys and values of past tokens for generation.
         loss_chunk_size: while training with labels, the language-model head and its loss run over this many tokens at
@@ -97,6 +102,9 @@ class GPTScratchConfig(PreTrainedConfig):
     initializer_range: float = 0.02
     qkv_bias: bool = True
     sliding_window: int | None = None
+    scale_attn_weights: bool = True
+    scale_attn_by_inverse_layer_idx: bool = False
+    reorder_and_upcast_attn: bool = False
     tie_word_embeddings: bool = True
     use_cache: bool = True
     loss_chunk_size: int = 192

@@ -76,7 +76,9 @@ class GPTScratchAttention(nn.Module):
         self.config = config
         self.layer_idx = layer_idx
         self.head_dim = config.n_embd // config.n_head
-        self.scaling = self.head_dim**-0.5
+        self.scaling = self.head_dim**-0.5 if config.scale_attn_weights else 1.0
+        if config.scale_attn_by_inverse_layer_idx:
+            self.scaling /= layer_idx + 1
         self.is_causal = True  # transformers' attention functions ask for it
         # For attention functions that make their own mask (flash attention); the others are given one
         self.sliding_window = config.sliding_window if _layer_type(config, layer_idx) == "sliding_attention" else None

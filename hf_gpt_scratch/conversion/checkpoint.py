@@ -1,15 +1,13 @@
 """Reading the tensors of a model folder one at a time, so that no model is whole in memory."""
 
-import json
 import os
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 
 from ..model_folder.weight_files import INDEX, first_weights, named_weights, shards_of, unread_weights
 from ..utils.errors import InputError
-from .safetensors_file import DTYPES
+from .safetensors_reader import SafetensorsFile, without_twins
 from .torch_file import TorchTensors, load_torch
 
 
@@ -39,55 +37,28 @@ class Checkpoint:
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.dtypes: dict[str, torch.dtype | None] = {}
         self._file_of: dict[str, str] = {}
-        self._loaded: tuple[str, TorchTensors] | None = None
+        self._opened: tuple[str, SafetensorsFile | TorchTensors] | None = None
         self.files = [self.folder / file for file in files]
         for file in files:
-            for key, (shape, dtype) in self._read_header(file).items():
+            tensors = self._open(file)
+            for key, shape in tensors.shapes.items():
                 if key in self.shapes:
                     raise InputError(f"{key} is in both {self._file_of[key]} and {file}; the checkpoint is damaged.")
-                self.shapes[key], self.dtypes[key], self._file_of[key] = shape, dtype, file
+                self.shapes[key], self.dtypes[key], self._file_of[key] = shape, tensors.dtypes[key], file
 
     def __getitem__(self, key: str) -> torch.Tensor:
-        file = self._file_of[key]
-        if file.endswith(".bin"):
-            return self._load_bin(file)[key]
-        with safe_open(self.folder / file, framework="pt") as tensors:
-            return tensors.get_tensor(key)
+        return self._open(self._file_of[key])[key]
 
     def _files_of_index(self, name: str) -> list[str]:
-        files = shards_of(self.folder / name, _without_twins)
+        files = shards_of(self.folder / name, without_twins)
         for file in files:
             if not (self.folder / file).is_file():
                 raise InputError(f"{self.folder} lacks the shard {file} listed in {name}.")
         return files
 
-    def _read_header(self, file: str) -> dict[str, tuple[tuple[int, ...], torch.dtype | None]]:
-        if file.endswith(".bin"):
-            tensors = self._load_bin(file)
-            return {key: (shape, tensors.dtypes[key]) for key, shape in tensors.shapes.items()}
-        try:
-            with safe_open(self.folder / file, framework="pt") as tensors:  # which bounds the header's length
-                _check_header(self.folder / file)
-                slices = {key: tensors.get_slice(key) for key in tensors.keys()}  # noqa: SIM118 (not a dict)
-                return {key: (tuple(part.get_shape()), DTYPES.get(part.get_dtype())) for key, part in slices.items()}
-        except (SafetensorError, ValueError) as error:
-            raise InputError(f"{self.folder / file} is damaged or cut short ({error}).") from None
-
-    def _load_bin(self, file: str) -> TorchTensors:
-        if self._loaded is None or self._loaded[0] != file:
-            self._loaded = file, TorchTensors(self.folder / file, load_torch(self.folder / file))
-        return self._loaded[1]
-
-
-def _check_header(path: Path) -> None:
-    # The library takes the last of several entries for a key, other readers the first.
-    with open(path, "rb") as file:
-        json.loads(file.read(int.from_bytes(file.read(8), "little")), object_pairs_hook=_without_twins)
-
-
-def _without_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    entries = dict(pairs)
-    if len(entries) < len(pairs):
-        key = next(key for number, (key, _) in enumerate(pairs) if key in dict(pairs[:number]))
-        raise ValueError(f"{key} occurs twice")
-    return entries
+    def _open(self, file: str) -> SafetensorsFile | TorchTensors:
+        if self._opened is None or self._opened[0] != file:
+            path = self.folder / file
+            is_pickle = file.endswith(".bin")
+            self._opened = file, TorchTensors(path, load_torch(path)) if is_pickle else SafetensorsFile(path)
+        return self._opened[1]

@@ -10,6 +10,9 @@ FORMATS = {
     "hf-gpt2": frozenset({"as_"}),
     "nanogpt": frozenset({"vocab_size", "activation"}),
     "llms-from-scratch": frozenset({"n_head", "lora_scale", "labels", "window", "window_stride"}),
+    "gpt2-state-dict": frozenset({"n_head", "activation", "vocab_size"}),
+    "peft-adapter": frozenset(),
+    "hub-mixin": frozenset({"n_head", "activation", "vocab_size", "lora_scale", "labels", "window", "window_stride"}),
     "openai-tf": frozenset(),
 }
 AS = ("causal-lm",)  # what to take a stock GPT-2 for, whatever its config.json says

@@ -3,14 +3,22 @@
 from pathlib import Path
 
 from ..utils.errors import InputError, UsageError
-from . import hf_gpt2, llms_from_scratch, nanogpt, openai_tf
+from . import gpt2_state_dict, hf_gpt2, hub_mixin, llms_from_scratch, nanogpt, openai_tf, peft_adapter
 from .choices import FORMATS
 from .source import Source
-from .torch_file import load_torch
+from .state_dict import load_weights
 
 # Each format's module: `accepts(path, content)` tells whether a file or folder is in it, and `open_source(path,
-# content, **options)` opens it; `content` is what a file of torch.save holds, and `None` of a folder.
-MODULES = {"hf-gpt2": hf_gpt2, "openai-tf": openai_tf, "nanogpt": nanogpt, "llms-from-scratch": llms_from_scratch}
+# content, **options)` opens it; `content` is what a file of weights holds, and `None` of a folder.
+MODULES = {
+    "peft-adapter": peft_adapter,
+    "hub-mixin": hub_mixin,
+    "hf-gpt2": hf_gpt2,
+    "openai-tf": openai_tf,
+    "nanogpt": nanogpt,
+    "llms-from-scratch": llms_from_scratch,
+    "gpt2-state-dict": gpt2_state_dict,
+}
 
 
 def open_source(path: Path, format: str = "auto", **options) -> Source:
@@ -19,14 +27,13 @@ def open_source(path: Path, format: str = "auto", **options) -> Source:
 
     Args:
         format: one of `FORMATS`, or "auto" to find it out.
-        options: `as_` for hf-gpt2; `vocab_size` and `activation` for nanogpt; `n_head`, `lora_scale` and `labels` for
-            llms-from-scratch. `None` is ignored.
+        options: those of the format in `FORMATS`. `None` is ignored.
 
     Raises:
         InputError: when it is in none of the formats, in another than asked, or damaged.
         UsageError: for an option that the format does not have, or a missing one that it needs.
     """
-    content = load_torch(path) if path.is_file() else None
+    content = load_weights(path) if path.is_file() else None
     found = detect(path, content)
     if format not in ("auto", found):
         raise InputError(f"{path} is not a {format} checkpoint; it looks like {found}.")

@@ -133,6 +133,11 @@ def _check_settings(folder: Path, config: GPTScratchConfig, dtype: str) -> None:
             f"{folder} uses the activation {config.activation_function}, but GGUF's gpt2 only has the tanh GELU,"
             " gelu_new."
         )
+    if not config.scale_attn_weights or config.scale_attn_by_inverse_layer_idx:
+        raise InputError(
+            f"{folder} scales attention in another way (scale_attn_weights, scale_attn_by_inverse_layer_idx), which"
+            " GGUF's gpt2 cannot express: export it with --to hf-gpt2."
+        )
     if dtype == "q8_0" and (config.n_embd % 32 or (config.n_inner or 0) % 32):
         raise InputError(
             f"q8_0 needs rows of a multiple of 32 weights, but n_embd is {config.n_embd} and n_inner"

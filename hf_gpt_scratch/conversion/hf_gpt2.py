@@ -9,7 +9,6 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from transformers import GPT2Config
 from transformers.activations import ACT2FN
 
@@ -20,6 +19,7 @@ from .checkpoint import Checkpoint
 from .independent_forward import Arithmetic
 from .key_map import QKV, KeyMapping, expand
 from .source import Renamed, Source, check_depth, key_of_names, strip_wrappers
+from .state_dict import tie_head
 
 NAME = "stock transformers GPT-2"
 
@@ -84,6 +84,7 @@ SHARED_SETTINGS = (
     *("vocab_size", "n_positions", "n_embd", "n_layer", "n_head", "n_inner", "activation_function"),
     *("resid_pdrop", "embd_pdrop", "attn_pdrop", "layer_norm_epsilon", "initializer_range", "tie_word_embeddings"),
     *("use_cache", "bos_token_id", "eos_token_id", "pad_token_id", "id2label", "label2id", "problem_type", "dtype"),
+    *("scale_attn_weights", "scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn"),
 )
 
 
@@ -116,8 +117,7 @@ def open_source(folder: Path, content: None = None, as_: str | None = None) -> S
     key_of = key_of_names(checkpoint.shapes, lambda key: normalize_key(key, architecture))
     prefix = "" if architecture == "GPT2Model" else "transformer."
     embeddings = f"{prefix}wte.weight"
-    tied_head = key_of.pop("lm_head.weight", None) if config.tie_word_embeddings else None
-    if tied_head and embeddings in key_of and not torch.equal(checkpoint[tied_head], checkpoint[key_of[embeddings]]):
+    if config.tie_word_embeddings and not tie_head(checkpoint, key_of, embeddings):
         raise InputError(
             "lm_head.weight differs from wte.weight although config.json ties them: set tie_word_embeddings to false"
             " there."
@@ -135,7 +135,13 @@ def open_source(folder: Path, content: None = None, as_: str | None = None) -> S
         architecture=ARCHITECTURES[architecture],
         key_map=key_map(architecture, config.n_layer, config.tie_word_embeddings),
         tensors=Renamed(checkpoint, key_of),
-        arithmetic=replace(ARITHMETIC.with_prefix(prefix), head=head, activation=ACT2FN[config.activation_function]),
+        arithmetic=replace(
+            ARITHMETIC.with_prefix(prefix),
+            head=head,
+            activation=ACT2FN[config.activation_function],
+            divides_by_root=config.scale_attn_weights,
+            divides_by_layer=config.scale_attn_by_inverse_layer_idx,
+        ),
         files=checkpoint.files,
         folder=folder,
         notes=_notes(architecture, checkpoint),
@@ -198,17 +204,10 @@ def config_from_stock(settings: dict) -> GPTScratchConfig:
         stock = GPT2Config.from_dict(settings)
     except Exception as error:  # huggingface_hub's strict dataclasses raise types of their own
         raise InputError(f"config.json does not describe a GPT-2: {one_line(error)}.") from None
-    unsupported = [
-        name
-        for name, supported in (
-            ("scale_attn_weights", True),
-            ("scale_attn_by_inverse_layer_idx", False),
-            ("add_cross_attention", False),
+    if stock.add_cross_attention:
+        raise InputError(
+            "This GPT-2 variant has cross-attention (add_cross_attention), which this package does not have."
         )
-        if getattr(stock, name) != supported
-    ]
-    if unsupported:
-        raise InputError(f"This GPT-2 variant changes {', '.join(unsupported)}, which this package does not support.")
     try:
         config = GPTScratchConfig(**{name: getattr(stock, name) for name in SHARED_SETTINGS})
     except ValueError as error:

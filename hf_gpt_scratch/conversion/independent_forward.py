@@ -23,6 +23,8 @@ class Arithmetic:
         lora_scale: what the product of LoRA's two matrices, beside a linear layer, is multiplied by.
         window: how many tokens a token looks at, itself included, in the blocks that have a window; 0 for all of them.
         window_stride: so many blocks with a window are followed by one without; all have it where it is negative.
+        divides_by_root, divides_by_layer: whether attention scores are divided by the square root of a head's width,
+            and by the number of the block, from 1.
         head: the name of the output matrix, always `(out, in)`, or `None` for the base model's hidden states.
     """
 
@@ -42,6 +44,8 @@ class Arithmetic:
     window_stride: int = -1
     norm: tuple[str, str] = ("weight", "bias")
     linear: tuple[str, str] = ("weight", "bias")
+    divides_by_root: bool = True
+    divides_by_layer: bool = False
     activation: Callable = lambda x: F.gelu(x, approximate="tanh")
 
     def with_prefix(self, prefix: str) -> "Arithmetic":
@@ -84,8 +88,9 @@ def logits(tensors, arithmetic: Arithmetic, n_layer: int, n_head: int, epsilon: 
         query, key, value = (  # (B, T, C) -> (B, n_head, T, head_dim)
             part.unflatten(-1, (n_head, -1)).transpose(1, 2) for part in joined.chunk(3, dim=-1)
         )
-        scores = query @ key.transpose(2, 3) / query.shape[-1] ** 0.5
-        scores = scores.masked_fill(arithmetic.hidden(i, length), -torch.inf)
+        divisor = query.shape[-1] ** 0.5 if arithmetic.divides_by_root else 1.0
+        divisor *= i + 1 if arithmetic.divides_by_layer else 1
+        scores = (query @ key.transpose(2, 3) / divisor).masked_fill(arithmetic.hidden(i, length), -torch.inf)
         attended = (scores.softmax(-1) @ value).transpose(1, 2).flatten(2)
         x = x + linear(attended, arithmetic.attention_output.format(i=i))
         y = normalize(x, arithmetic.mlp_norm.format(i=i))

@@ -1,15 +1,15 @@
 """
-The `.pth` files of "Build a Large Language Model (From Scratch)": a bare state dict, or one under `model_state_dict`.
+The weights of "Build a Large Language Model (From Scratch)": a bare state dict, or one under `model_state_dict`.
 
 Source: LLMs-from-scratch, chapters 4 to 7 and appendix E. Separate query, key and value matrices, with or without a
 bias; an output head of its own, which chapter 6 replaces by one of two classes, with a bias; linear layers that
-appendix E wraps for LoRA, as `linear` plus a multiple of `lora.A @ lora.B`. Chapter 4's variant with sliding-window
-attention (ch04/06_swa) has the same keys and shapes as those whose causal mask is not saved: only a saved mask tells
-that there is no window.
+appendix E wraps for LoRA, as `linear` plus a multiple of `lora.A @ lora.B`. Its faster variants (`GPTModelFast`) join
+query, key and value in one matrix, `qkv`, call the projection after it `proj`, and take torch's LayerNorm, with
+`weight` and `bias` for `scale` and `shift`. Chapter 4's variant with sliding-window attention (ch04/06_swa) has the
+same keys and shapes as those whose causal mask is not saved: only a saved mask tells that there is no window.
 """
 
 import re
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,7 +17,7 @@ import torch
 from ..configuration_gpt_scratch import GPTScratchConfig
 from ..utils.errors import InputError, UsageError
 from .independent_forward import Arithmetic
-from .key_map import KeyMapping, expand
+from .key_map import QKV, KeyMapping, expand
 from .source import (
     MissingOption,
     Renamed,
@@ -29,22 +29,23 @@ from .source import (
     strip_wrappers,
     weight_name,
 )
-from .torch_file import TorchTensors
+from .state_dict import find_weights, names_in, number_of_heads, open_weights
 
 NAME = "LLMs-from-scratch state dict"
 
 QKV_NAMES = {"W_query": "q_proj", "W_key": "k_proj", "W_value": "v_proj"}
 LINEARS = {
-    **{f"att.{theirs}": f"attn.{ours}" for theirs, ours in QKV_NAMES.items()},
-    "att.out_proj": "attn.o_proj",
-    "ff.layers.0": "mlp.fc_in",
-    "ff.layers.2": "mlp.fc_out",
+    **{f"att.{theirs}": (f"attn.{ours}",) for theirs, ours in QKV_NAMES.items()},
+    "att.qkv": tuple(f"attn.{ours}" for ours in QKV),
+    "att.out_proj": ("attn.o_proj",),
+    "ff.layers.0": ("mlp.fc_in",),
+    "ff.layers.2": ("mlp.fc_out",),
 }
 TABLE = (
     KeyMapping("tok_emb.weight", ("transformer.wte.weight",)),
     KeyMapping("pos_emb.weight", ("transformer.wpe.weight",)),
     *(
-        KeyMapping(f"trf_blocks.{{i}}.{theirs}.{part}", (f"transformer.h.{{i}}.{ours}.{part}",))
+        KeyMapping(f"trf_blocks.{{i}}.{theirs}.{part}", tuple(f"transformer.h.{{i}}.{name}.{part}" for name in ours))
         for theirs, ours in LINEARS.items()
         for part in ("weight", "bias")
     ),
@@ -60,7 +61,6 @@ ARITHMETIC = {
     "token_embedding": "tok_emb.weight",
     "position_embedding": "pos_emb.weight",
     "attention_norm": "trf_blocks.{i}.norm1",
-    "query_key_value": tuple(f"trf_blocks.{{i}}.att.{name}" for name in QKV_NAMES),
     "attention_output": "trf_blocks.{i}.att.out_proj",
     "mlp_norm": "trf_blocks.{i}.norm2",
     "mlp_in": "trf_blocks.{i}.ff.layers.0",
@@ -70,14 +70,19 @@ ARITHMETIC = {
 }
 LORA = re.compile(r"\.lora\.[AB]$")
 MASK = re.compile(r"trf_blocks\.\d+\.att\.mask")
-HEAD_DIM = 64  # of every GPT-2, and of the book's models
 WINDOW_STRIDE = 2  # of ch04/06_swa: two blocks with a window, then one without
+FUSED = "trf_blocks.0.att.qkv.weight"
+# The names of the faster variants that differ from the others', by what they end in
+FAST = (
+    (re.compile(r"(trf_blocks\.\d+\.norm[12]|final_norm)\.weight$"), r"\1.scale"),
+    (re.compile(r"(trf_blocks\.\d+\.norm[12]|final_norm)\.bias$"), r"\1.shift"),
+    (re.compile(r"(trf_blocks\.\d+\.att)\.proj\."), r"\1.out_proj."),
+)
 
 
 def accepts(path: Path, content: object) -> bool:
     """Whether the file holds the book's token embeddings."""
-    weights = content.get("model_state_dict", content) if isinstance(content, dict) else None
-    return isinstance(weights, dict) and any(isinstance(key, str) and "tok_emb." in key for key in weights)
+    return any("tok_emb." in name for name in names_in(content))
 
 
 def open_source(
@@ -106,11 +111,11 @@ def open_source(
         UsageError: when one of the first two is needed and missing, or one is given that the file has no use for.
         InputError: when the tensors do not belong to one GPT.
     """
-    tensors: Tensors = TorchTensors(path, content.get("model_state_dict", content))
+    tensors: Tensors = open_weights(path, find_weights(content))
     has_masks = any(MASK.fullmatch(strip_wrappers(key)) for key in tensors.shapes)
-    tensors = Renamed(tensors, key_of_names(tensors.shapes, partial(weight_name, mask=MASK)))
+    tensors = Renamed(tensors, key_of_names(tensors.shapes, _table_name))
     merged = _merge_lora(path, tensors, lora_scale)
-    tensors = merged or tensors
+    tensors = merged or _with_both_ends(tensors)
     config = _config(path, tensors, n_head)
     n_labels = tensors.shapes["out_head.weight"][0]
     is_classifier = n_labels != config.vocab_size
@@ -126,28 +131,52 @@ def open_source(
     else:
         config.tie_word_embeddings = torch.equal(tensors["out_head.weight"], tensors["tok_emb.weight"])
     tied = config.tie_word_embeddings
+    is_fused = FUSED in tensors.shapes
+    projections = ("qkv",) if is_fused else tuple(QKV_NAMES)
     if tied:
         tensors = Renamed(tensors, {name: name for name in tensors.shapes if name != "out_head.weight"})
     return Source(
         format=NAME,
         config=config,
         architecture="GPTScratchForSequenceClassification" if is_classifier else "GPTScratchForCausalLM",
-        key_map=key_map(config, is_classifier),
+        key_map=key_map(config, is_classifier, is_fused),
         tensors=tensors,
         originals=merged and merged.apart,
         arithmetic=Arithmetic(
-            **ARITHMETIC, head="tok_emb.weight" if tied else "out_head.weight", lora_scale=lora_scale, **attention
+            **ARITHMETIC,
+            **attention,
+            query_key_value=tuple(f"trf_blocks.{{i}}.att.{name}" for name in projections),
+            head="tok_emb.weight" if tied else "out_head.weight",
+            lora_scale=lora_scale,
         ),
         files=[path],
         assumed=assumed,
     )
 
 
-def key_map(config: GPTScratchConfig, is_classifier: bool) -> list[KeyMapping]:
+def _table_name(key: str) -> str | None:
+    """A key as the table spells it, or `None` for a mask."""
+    name = weight_name(key, MASK)
+    for pattern, replacement in FAST:
+        name = name and pattern.sub(replacement, name)
+    return name
+
+
+def _with_both_ends(tensors: Tensors) -> Tensors:
+    """The same; where a tied matrix was saved once, as what saves safetensors leaves it, by both of its names."""
+    ends = ("tok_emb.weight", "out_head.weight")
+    there = [name for name in ends if name in tensors.shapes]
+    if len(there) != 1:
+        return tensors
+    return Renamed(tensors, {**{name: name for name in tensors.shapes}, **dict.fromkeys(ends, there[0])})
+
+
+def key_map(config: GPTScratchConfig, is_classifier: bool, is_fused: bool = False) -> list[KeyMapping]:
     """The table for a model of this configuration; a tied output head is no tensor of its own."""
-    rows = expand(TABLE, config.n_layer)
+    other = ".att.W_" if is_fused else ".att.qkv."  # which of the two ways it does not have
+    rows = [row for row in expand(TABLE, config.n_layer) if other not in row.theirs]
     if not config.qkv_bias:
-        rows = [row for row in rows if not re.search(r"att\.W_\w+\.bias", row.theirs)]
+        rows = [row for row in rows if not re.search(r"att\.(W_\w+|qkv)\.bias", row.theirs)]
     if is_classifier:
         parts = ("weight", "bias") if config.classifier_bias else ("weight",)
         return rows + [KeyMapping(f"out_head.{part}", (f"score.{part}",)) for part in parts]
@@ -176,14 +205,6 @@ def _config(path: Path, tensors: Tensors, n_head: int | None) -> GPTScratchConfi
         if len(shapes.get(name, ())) != 2:
             raise InputError(f"{path} lacks the matrix {name}, which every GPT of the book has.")
     vocab_size, n_embd = shapes["tok_emb.weight"]
-    if n_head is None:
-        if n_embd % HEAD_DIM:
-            raise MissingOption(
-                "n_head",
-                f"{path} does not hold the number of attention heads, and its width of {n_embd} is not a multiple of"
-                f" {HEAD_DIM}: pass --n-head, the n_heads it was trained with.",
-            )
-        n_head = n_embd // HEAD_DIM
     n_layer = 1 + max(int(found[1]) for name in shapes if (found := re.match(r"trf_blocks\.(\d{1,6})\.", name)))
     check_depth(path, n_layer, tensors)
     return make_config(
@@ -192,9 +213,9 @@ def _config(path: Path, tensors: Tensors, n_head: int | None) -> GPTScratchConfi
         n_positions=shapes["pos_emb.weight"][0],
         n_embd=n_embd,
         n_layer=n_layer,
-        n_head=n_head,
+        n_head=number_of_heads(path, n_embd, n_head),
         n_inner=shapes["trf_blocks.0.ff.layers.0.weight"][0],
-        qkv_bias="trf_blocks.0.att.W_query.bias" in shapes,
+        qkv_bias="trf_blocks.0.att.W_query.bias" in shapes or "trf_blocks.0.att.qkv.bias" in shapes,
         tie_word_embeddings=False,
     )
 

@@ -1,5 +1,6 @@
 """
-nanoGPT's `ckpt.pt`: weights under `model`, the shape of the model under `model_args`.
+nanoGPT's `ckpt.pt`: weights under `model`, the shape of the model under `model_args`. build-nanogpt's checkpoints are
+the same but for `config`, an object of its class GPTConfig, in the place of `model_args`, and the tanh GELU.
 
 Source: nanoGPT's `model.py` and `train.py`. Its linear layers are nn.Linear's; query, key and value are one matrix;
 the output head is the token embeddings; the GELU is the exact one, before July 2023 the tanh form. With `bias=False`
@@ -18,8 +19,11 @@ from transformers.activations import ACT2FN
 from ..configuration_gpt_scratch import GPTScratchConfig
 from ..utils.errors import InputError
 from . import hf_gpt2
+from .characters import characters_beside
+from .inert_pickle import Record
 from .key_map import expand
 from .source import Renamed, Source, Tensors, check_depth, key_of_names, make_config, weight_name
+from .state_dict import HEAD, tie_head
 from .torch_file import TorchTensors
 
 NAME = "nanoGPT checkpoint"
@@ -32,53 +36,61 @@ MASK = re.compile(r"transformer\.h\.\d+\.attn\.bias")  # saved where flash atten
 
 
 def accepts(path: Path, content: object) -> bool:
-    """Whether the file holds weights and `model_args`."""
-    return isinstance(content, dict) and "model" in content and "model_args" in content
+    """Whether the file holds weights and `model_args`, or an object with the configuration."""
+    has_settings = isinstance(content, dict) and ("model_args" in content or _has_object(content))
+    return has_settings and "model" in content
 
 
-def open_source(path: Path, content: dict, vocab_size: int | None = None, activation: str = "gelu") -> Source:
+def _has_object(content: dict) -> bool:
+    return isinstance(content.get("config"), Record)
+
+
+def open_source(path: Path, content: dict, vocab_size: int | None = None, activation: str | None = None) -> Source:
     """
     Opens a checkpoint, given what its file holds.
 
     Args:
         vocab_size: cuts a vocabulary that was rounded up.
-        activation: "gelu", or "gelu_new" for files of nanoGPT before July 2023, which look the same.
+        activation: "gelu", or "gelu_new" for files of nanoGPT before July 2023, which look the same; by default
+            "gelu" of nanoGPT's, "gelu_new" of build-nanogpt's.
 
     Raises:
         InputError: when the settings are missing, or the vocabulary is smaller than `vocab_size`.
     """
-    config = _config(path, content["model_args"], activation)
+    is_nanogpt = "model_args" in content
+    activation = activation or ("gelu" if is_nanogpt else "gelu_new")
+    config = _config(path, content, activation)
     tensors = TorchTensors(path, content["model"])
     check_depth(path, config.n_layer, tensors)
     key_of = key_of_names(tensors.shapes, partial(weight_name, mask=MASK))
-    head = key_of.pop("lm_head.weight", None)
-    if head and EMBEDDINGS in key_of and not tensors[head].equal(tensors[key_of[EMBEDDINGS]]):
+    if not tie_head(tensors, key_of, EMBEDDINGS):
         raise InputError(f"lm_head.weight and {EMBEDDINGS} differ in {path}, but nanoGPT ties them.")
-    named = Renamed(tensors, key_of)
+    named: Tensors = Renamed(tensors, key_of)
     if vocab_size is not None:
-        if vocab_size > config.vocab_size:
-            raise InputError(f"{path} has a vocabulary of {config.vocab_size}, which cannot be cut to {vocab_size}.")
-        named, config.vocab_size = CutVocabulary(named, vocab_size), vocab_size
+        named, config.vocab_size = cut_vocabulary(path, named, config.vocab_size, vocab_size), vocab_size
     table = expand(TABLE, config.n_layer)
     key_map = table if config.qkv_bias else [row for row in table if not row.theirs.endswith(".bias")]
     return Source(
-        format=NAME,
+        format=NAME if is_nanogpt else f"build-{NAME}",
         config=config,
         architecture="GPTScratchForCausalLM",
         key_map=key_map,
         tensors=named,
         arithmetic=replace(ARITHMETIC, activation=ACT2FN[activation]),
         files=[path],
+        characters=characters_beside(path),
         zeros=frozenset(name for row in table if row not in key_map for name in row.ours),
         assumed={"activation": activation},
     )
 
 
-def _config(path: Path, settings: Any, activation: str) -> GPTScratchConfig:
-    """The `model_args` as our configuration."""
+def _config(path: Path, content: dict, activation: str) -> GPTScratchConfig:
+    """The `model_args`, or the `config`, as our configuration."""
+    kind = "model_args" if "model_args" in content else "config"
+    settings: Any = content[kind] if kind == "model_args" else content[kind].state
     names = ("n_layer", "n_head", "n_embd", "block_size", "vocab_size")
     if not isinstance(settings, dict) or any(type(settings.get(name)) is not int for name in names):
-        raise InputError(f"The model_args in {path} must hold whole numbers for {', '.join(names)}.")
+        raise InputError(f"The {kind} in {path} must hold whole numbers for {', '.join(names)}.")
     return make_config(
         path,
         vocab_size=settings["vocab_size"],
@@ -92,15 +104,21 @@ def _config(path: Path, settings: Any, activation: str) -> GPTScratchConfig:
     )
 
 
+def cut_vocabulary(path: Path, tensors: Tensors, size: int, wanted: int) -> "CutVocabulary":
+    """The tensors of a model of `size` tokens, of which the first `wanted` are left; raises `InputError` for more."""
+    if wanted > size:
+        raise InputError(f"{path} has a vocabulary of {size}, which cannot be cut to {wanted}.")
+    return CutVocabulary(tensors, wanted)
+
+
 class CutVocabulary:
-    """Tensors whose token embeddings end after the first `size` tokens."""
+    """Tensors whose token embeddings, and output head where there is one, end after the first `size` tokens."""
 
     def __init__(self, tensors: Tensors, size: int):
-        self.shapes = dict(tensors.shapes)
-        if EMBEDDINGS in self.shapes:
-            self.shapes[EMBEDDINGS] = (size, *self.shapes[EMBEDDINGS][1:])
-        self.dtypes, self._tensors, self._size = tensors.dtypes, tensors, size
+        cut = {name: (size, *tensors.shapes[name][1:]) for name in (EMBEDDINGS, HEAD) if name in tensors.shapes}
+        self.shapes = {**tensors.shapes, **cut}
+        self.dtypes, self._tensors, self._cut = tensors.dtypes, tensors, cut
 
     def __getitem__(self, name: str):
         tensor = self._tensors[name]
-        return tensor[: self._size] if name == EMBEDDINGS else tensor
+        return tensor[: self._cut[name][0]] if name in self._cut else tensor

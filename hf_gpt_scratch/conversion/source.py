@@ -58,6 +58,7 @@ class Source:
         zeros: those of our tensors that the format omits, because it adds nothing there.
         originals: its tensors before any were merged, for the proof, where those are not the same.
         folder: where a tokenizer and a generation config may be found beside them.
+        characters: the file with the ids of a character model's characters, where there is one.
         assumed: the settings that the files do not hold, by name: given by the user, or a default. The proof computes
             with them too, so that it cannot tell a wrong one.
         notes: sentences on what the user should know of the result.
@@ -73,6 +74,7 @@ class Source:
     files: list[Path]
     zeros: frozenset[str] = field(default_factory=frozenset)
     folder: Path | None = None
+    characters: Path | None = None
     originals: Tensors | None = None
     assumed: dict[str, int | float | str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

@@ -1,4 +1,7 @@
-"""Reading a file of torch.save from anyone: tensors and plain values alone, and no more of them than it holds."""
+"""
+Reading a file of torch.save from anyone: tensors and plain values alone, and no more of them than it holds. An object
+of a class, such as a configuration, becomes an inert record of its attributes.
+"""
 
 import pickle
 import zipfile
@@ -9,6 +12,7 @@ from typing import Any
 import torch
 
 from ..utils.errors import InputError
+from .inert_pickle import load_archive
 
 
 def load_torch(path: Path) -> Any:
@@ -16,7 +20,8 @@ def load_torch(path: Path) -> Any:
     What the file holds, its tensors mapped from disk rather than read where the format allows it.
 
     Raises:
-        InputError: when it holds anything but tensors and plain values, or is damaged, cut short or compressed.
+        InputError: when it holds anything but tensors, plain values and plain objects, or is damaged, cut short or
+            compressed.
     """
     with open(path, "rb") as file:
         if file.read(2) not in (b"PK", b"\x80\x02"):  # a zip archive or, before torch 1.6, a pickle
@@ -30,13 +35,21 @@ def load_torch(path: Path) -> Any:
     except InputError:
         raise
     except pickle.UnpicklingError:
+        return _load_inert(path)
+    except Exception as error:  # a damaged file makes the unpickler stumble in any way
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path} is damaged or cut short ({reason}).") from None
+
+
+def _load_inert(path: Path) -> Any:
+    """What torch's reader of weights refused, where all that it holds besides are objects without code."""
+    try:
+        return load_archive(path)
+    except Exception:  # a damaged archive makes its reader stumble in any way
         raise InputError(
             f"{path} holds more than tensors, or is damaged; it was not loaded. Save the weights alone, with"
             " torch.save(model.state_dict(), file)."
         ) from None
-    except Exception as error:  # a damaged file makes the unpickler stumble in any way
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path} is damaged or cut short ({reason}).") from None
 
 
 def _refuse_compressed(path: Path) -> None:

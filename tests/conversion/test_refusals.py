@@ -75,8 +75,6 @@ UNUSABLE = {
     "setting of the wrong type": (configured(n_layer="two"), "n_layer"),
     "heads that do not divide the width": (configured(n_head=5), "n_head"),
     "unknown activation": (configured(activation_function="sine"), "sine"),
-    "scaled by layer": (configured(scale_attn_by_inverse_layer_idx=True), "scale_attn_by_inverse_layer_idx"),
-    "attention not scaled": (configured(scale_attn_weights=False), "scale_attn_weights"),
     "cross-attention": (configured(add_cross_attention=True), "add_cross_attention"),
     "head we lack": (configured(architectures=["GPT2DoubleHeadsModel"]), "GPT2DoubleHeadsModel"),
     "head that is tied but differs": (lambda folder: rewrite(folder, change_head), "lm_head.weight differs"),

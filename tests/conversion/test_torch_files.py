@@ -297,7 +297,7 @@ DAMAGES = {
         "not a dense tensor",
     ),
     "a tensor without memory": (rewrite(lambda c: c["model"].update(x=torch.ones(2, device="meta"))), "not a dense"),
-    "of no format": (rewrite(lambda c: c.pop("model_args")), "not a checkpoint in one of the formats"),
+    "of no format": (rewrite(lambda c: c.pop("model")), "not a checkpoint in one of the formats"),
 }
 
 

@@ -1,0 +1,61 @@
+"""
+Repositories of `PyTorchModelHubMixin`: a `config.json` of the arguments of the model's constructor, and its weights.
+
+Source: huggingface_hub's `hub_mixin.py`. It saves with safetensors' `save_model`, which keeps a tied matrix by one of
+its names. The weights have the book's names or GPT-2's; the arguments hold the number of heads.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ..model_folder.contents import TOKENIZER_FILES, read_config
+from ..utils.errors import InputError, UsageError
+from . import gpt2_state_dict, llms_from_scratch
+from .checkpoint import Checkpoint
+from .choices import FORMATS
+from .source import Source
+
+MODULES: dict[str, ModuleType] = {"llms-from-scratch": llms_from_scratch, "gpt2-state-dict": gpt2_state_dict}
+HEADS = ("n_head", "n_heads", "num_heads", "num_attention_heads")
+
+
+def accepts(path: Path, content: object) -> bool:
+    """Whether it is a folder whose config.json is of no model of transformers, with weights."""
+    if not (path / "config.json").is_file() or "model_type" in read_config(path):
+        return False
+    return any((path / name).is_file() for name in ("model.safetensors", "pytorch_model.bin"))
+
+
+def open_source(path: Path, content: None = None, **options: Any) -> Source:
+    """
+    Opens such a folder; the options are those of the format of its state dict.
+
+    Raises:
+        InputError: when it holds neither the book's names nor GPT-2's, or is damaged.
+        UsageError: for an option that its state dict has no use for.
+    """
+    settings = read_config(path)
+    nested = (value for value in settings.values() if isinstance(value, dict))
+    settings = {name: value for part in (*nested, settings) for name, value in part.items()}
+    weights = Checkpoint(path)
+    found = next((name for name, module in MODULES.items() if module.accepts(path, weights)), None)
+    if found is None:
+        raise InputError(
+            f"{path} is no model of transformers (its config.json has no model_type), and its weights have the names"
+            f" of none of the formats {', '.join(MODULES)}."
+        )
+    for name in options.keys() - FORMATS[found]:
+        raise UsageError(f"--{name.replace('_', '-')} does not apply to {path}, which holds a {found} model.")
+    told = next((settings[name] for name in HEADS if type(settings.get(name)) is int and settings[name] > 0), None)
+    source = MODULES[found].open_source(path, weights, **{"n_head": told, **options})
+    if told is not None and "n_head" not in options:
+        source.assumed.pop("n_head")
+    has_tokenizer = any((path / name).is_file() for name in TOKENIZER_FILES)
+    return replace(
+        source,
+        format=f"{source.format} of PyTorchModelHubMixin",
+        files=[*weights.files, path / "config.json"],
+        folder=path if has_tokenizer else None,
+    )
