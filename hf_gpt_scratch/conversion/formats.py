@@ -5,8 +5,9 @@ from pathlib import Path
 from ..utils.errors import InputError, UsageError
 from . import gpt2_state_dict, hf_gpt2, hub_mixin, llms_from_scratch, nanogpt, openai_tf, peft_adapter
 from .choices import FORMATS
+from .foreign_models import refuse_foreign
 from .source import Source
-from .state_dict import load_weights
+from .state_dict import load_weights, shapes_in
 
 # Each format's module: `accepts(path, content)` tells whether a file or folder is in it, and `open_source(path,
 # content, **options)` opens it; `content` is what a file of weights holds, and `None` of a folder.
@@ -34,6 +35,7 @@ def open_source(path: Path, format: str = "auto", **options) -> Source:
         UsageError: for an option that the format does not have, or a missing one that it needs.
     """
     content = load_weights(path) if path.is_file() else None
+    refuse_foreign(path, shapes_in(content))
     found = detect(path, content)
     if format not in ("auto", found):
         raise InputError(f"{path} is not a {format} checkpoint; it looks like {found}.")

@@ -16,6 +16,7 @@ from ..configuration_gpt_scratch import GPTScratchConfig
 from ..model_folder.contents import read_config
 from ..utils.errors import InputError, one_line
 from .checkpoint import Checkpoint
+from .foreign_models import refuse_foreign
 from .independent_forward import Arithmetic
 from .key_map import QKV, KeyMapping, expand
 from .source import Renamed, Source, check_depth, key_of_names, strip_wrappers
@@ -109,8 +110,10 @@ def open_source(folder: Path, content: None = None, as_: str | None = None) -> S
     Raises:
         InputError: when it is not one, or a variant that computes something this package's model does not.
     """
+    refuse_foreign(folder, {}, read_config(folder))
     settings = read_config(folder, "gpt2")
     checkpoint = Checkpoint(folder)
+    refuse_foreign(folder, checkpoint.shapes)
     architecture = AS[as_] if as_ else find_architecture(settings.get("architectures"), set(checkpoint.shapes))
     config = config_from_stock(settings)
     check_depth(folder, config.n_layer, checkpoint)
@@ -204,10 +207,6 @@ def config_from_stock(settings: dict) -> GPTScratchConfig:
         stock = GPT2Config.from_dict(settings)
     except Exception as error:  # huggingface_hub's strict dataclasses raise types of their own
         raise InputError(f"config.json does not describe a GPT-2: {one_line(error)}.") from None
-    if stock.add_cross_attention:
-        raise InputError(
-            "This GPT-2 variant has cross-attention (add_cross_attention), which this package does not have."
-        )
     try:
         config = GPTScratchConfig(**{name: getattr(stock, name) for name in SHARED_SETTINGS})
     except ValueError as error:

@@ -15,6 +15,7 @@ from ..utils.errors import InputError, UsageError
 from . import gpt2_state_dict, llms_from_scratch
 from .checkpoint import Checkpoint
 from .choices import FORMATS
+from .foreign_models import refuse_foreign
 from .source import Source
 
 MODULES: dict[str, ModuleType] = {"llms-from-scratch": llms_from_scratch, "gpt2-state-dict": gpt2_state_dict}
@@ -40,6 +41,7 @@ def open_source(path: Path, content: None = None, **options: Any) -> Source:
     nested = (value for value in settings.values() if isinstance(value, dict))
     settings = {name: value for part in (*nested, settings) for name, value in part.items()}
     weights = Checkpoint(path)
+    refuse_foreign(path, weights.shapes, settings)
     found = next((name for name, module in MODULES.items() if module.accepts(path, weights)), None)
     if found is None:
         raise InputError(

@@ -81,8 +81,8 @@ FAST = (
 
 
 def accepts(path: Path, content: object) -> bool:
-    """Whether the file holds the book's token embeddings."""
-    return any("tok_emb." in name for name in names_in(content))
+    """Whether the file holds the book's token embeddings, or its blocks."""
+    return any("tok_emb." in name or "trf_blocks." in name for name in names_in(content))
 
 
 def open_source(

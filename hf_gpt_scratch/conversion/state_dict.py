@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..utils.errors import InputError
 from .checkpoint import Checkpoint
 from .safetensors_reader import SafetensorsFile
@@ -38,6 +40,14 @@ def names_in(content: Any) -> list[str]:
     """The names of the weights in what a file holds."""
     weights = find_weights(content)
     return list(weights.shapes if isinstance(weights, Checkpoint) else weights or ())
+
+
+def shapes_in(content: Any) -> dict[str, tuple[int, ...]]:
+    """The shapes of the tensors in what a file holds, by name."""
+    weights = find_weights(content)
+    if isinstance(weights, SafetensorsFile | Checkpoint):
+        return weights.shapes
+    return {name: tuple(part.shape) for name, part in (weights or {}).items() if isinstance(part, torch.Tensor)}
 
 
 def open_weights(path: Path, weights: Any) -> Tensors:

@@ -50,7 +50,8 @@ def expected_logits(name: str, sample: Sample) -> torch.Tensor:
     """What the damaged source itself says: by its format's own arithmetic, or for a folder of ours by our model."""
     if name.startswith("ours"):
         return load_model(GPTScratchForCausalLM, sample.source).eval()(IDS, use_cache=False).logits
-    opened = open_source(sample.source, **({"n_head": 2} if name == "llms-from-scratch" else {}))
+    options = getattr(sample.way, "keywords", {})
+    opened = open_source(sample.source, **({"n_head": 2} if "n_head" in options else {}))
     config = opened.config
     sizes = config.n_layer, config.n_head, config.layer_norm_epsilon
     return independent_forward.logits(opened.tensors, opened.arithmetic, *sizes, IDS % config.vocab_size)

@@ -1,6 +1,7 @@
 """Small checkpoints of every format, to convert or to damage. Names are spelt out here, not read from the tables."""
 
 import json
+import pickle
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -111,6 +112,37 @@ def as_openai_tf(model: PreTrainedModel) -> dict:
     return variables
 
 
+def as_faster_book(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The book's names as its `GPTModelFast` has them: one matrix for query, key and value, torch's LayerNorm."""
+    fused = {}
+    for name, tensor in state.items():
+        if "W_key" in name or "W_value" in name:
+            continue
+        if "W_query" in name:
+            tensor = torch.cat([state[name.replace("query", part)] for part in ("query", "key", "value")])
+        new = name.replace("W_query", "qkv").replace("att.out_proj", "att.proj")
+        fused[new.replace(".scale", ".weight").replace(".shift", ".bias")] = tensor
+    return fused
+
+
+@dataclass
+class GPTConfig:
+    """The configuration that build-nanogpt's train_gpt2.py pickles into its checkpoints."""
+
+    block_size: int
+    vocab_size: int
+    n_layer: int
+    n_head: int
+    n_embd: int
+
+
+def as_build_nanogpt(model: PreTrainedModel) -> dict:
+    """A stock GPT-2's weights as build-nanogpt's train_gpt2.py saves them."""
+    sizes = as_nanogpt(model)["model_args"]
+    config = GPTConfig(**{name: sizes[name] for name in GPTConfig.__dataclass_fields__})
+    return {"model": as_nanogpt(model)["model"], "config": config, "step": 5, "val_loss": 3.5}
+
+
 def require_tensorflow():
     return pytest.importorskip("tensorflow", reason="pip install 'hf-gpt-scratch[convert]'")
 
@@ -152,7 +184,7 @@ class Sample:
             content = load_file(file)
             change(content)
             return save_file(content, file, {"format": "pt"})
-        content = torch.load(file, weights_only=True)
+        content = torch.load(file, weights_only=False)  # our own, with a configuration
         change(content.get("model", content))
         torch.save(content, file)
 
@@ -193,6 +225,49 @@ def llms_from_scratch(folder: Path) -> Sample:
     return Sample(folder / "model.pth", ["model.pth"], partial(plainly, n_head=2), name, f"module.{name}")
 
 
+def build_nanogpt(folder: Path) -> Sample:
+    torch.save(as_build_nanogpt(stock_gpt2(**TINY)), folder / "model_00005.pt")
+    return Sample(folder / "model_00005.pt", ["model_00005.pt"], plainly, FC, f"_orig_mod.{FC}")
+
+
+def characters(folder: Path) -> Sample:
+    stoi = {chr(32 + i): i for i in range(TINY["vocab_size"])}
+    meta = {"vocab_size": len(stoi), "itos": {i: character for character, i in stoi.items()}, "stoi": stoi}
+    (folder / "meta.pkl").write_bytes(pickle.dumps(meta))
+    return replace(nanogpt(folder), files=["meta.pkl", "ckpt.pt"], way=convert)
+
+
+def state_dict(folder: Path) -> Sample:
+    torch.save(as_nanogpt(stock_gpt2(**TINY))["model"], folder / "model.pt")
+    return Sample(folder / "model.pt", ["model.pt"], partial(plainly, n_head=2), FC, FC.removeprefix("transformer."))
+
+
+def faster_book(folder: Path) -> Sample:
+    save_file(as_faster_book(as_llms_from_scratch(stock_gpt2(**TINY))), folder / "gpt.safetensors")
+    name = "trf_blocks.0.att.qkv.weight"
+    return Sample(folder / "gpt.safetensors", ["gpt.safetensors"], partial(plainly, n_head=2), name, f"module.{name}")
+
+
+def hub_mixin(folder: Path) -> Sample:
+    weights = as_nanogpt(stock_gpt2(**TINY))["model"]
+    save_file({name: tensor for name, tensor in weights.items() if "wte" not in name}, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({"config": {"n_head": 2, "block_size": 8}}))
+    return Sample(folder, ["model.safetensors", "config.json"], plainly, FC, FC.removeprefix("transformer."))
+
+
+def peft_adapter(folder: Path) -> Sample:
+    stock_gpt2(**TINY).save_pretrained(folder / "base")
+    settings = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 3, "lora_alpha": 6, "fan_in_fan_out": True}
+    settings |= {"base_model_name_or_path": str(folder / "base"), "target_modules": ["c_attn"], "bias": "none"}
+    (folder / "adapter_config.json").write_text(json.dumps(settings))
+    generator = torch.Generator().manual_seed(1)
+    name = "base_model.model.transformer.h.{}.attn.c_attn.lora_{}.weight"
+    shapes = {"A": (3, 8), "B": (24, 3)}
+    weights = {name.format(i, part): torch.randn(shapes[part], generator=generator) for i in (0, 1) for part in "AB"}
+    save_file(weights, folder / "adapter_model.safetensors", {"format": "pt"})
+    return Sample(folder, ["adapter_model.safetensors", "adapter_config.json"], plainly, name.format(0, "B"))
+
+
 def openai_tf(folder: Path) -> Sample:
     save_variables(folder, as_openai_tf(stock_gpt2(**TINY)))
     names = {"n_vocab": "vocab_size", "n_ctx": "n_positions", "n_embd": "n_embd", "n_head": "n_head"}
@@ -224,6 +299,12 @@ SAMPLES: dict[str, Callable[[Path], Sample]] = {
     "hf-gpt2 sharded bin": partial(hf_gpt2, kind="sharded bin"),
     "nanogpt": nanogpt,
     "llms-from-scratch": llms_from_scratch,
+    "build-nanogpt": build_nanogpt,
+    "nanogpt of characters": characters,
+    "gpt2-state-dict": state_dict,
+    "llms-from-scratch, faster, safetensors": faster_book,
+    "hub-mixin": hub_mixin,
+    "peft-adapter": peft_adapter,
     "openai-tf": openai_tf,
     "ours to hf-gpt2": partial(native, way=export),
     "ours, bin, to hf-gpt2": partial(native, way=export, kind="bin"),
