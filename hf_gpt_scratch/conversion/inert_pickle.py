@@ -138,7 +138,7 @@ class _Machine:
         self._load_storage = load_storage
 
     def only_value(self) -> Any:
-        if len(self.stack) != 1:
+        if len(self.stack) != 1 or self.stack[0] is MARK:
             raise InertPickleError("it is damaged")
         return self.stack[0]
 

@@ -137,25 +137,24 @@ HOSTILE = {
     "a set": b"\x80\x04\x8f.",
     "a module to import": b"\x80\x02cantigravity\nfly\n)R.",
     "a class to import, by names from the stack": b"\x80\x04\x8c\x04this\x94\x8c\x01s\x94\x93)R.",
-    "an end without a value": b"\x80\x02.",
-    "no end": b"\x80\x02K\x01",
     "a memo that is not there": b"\x80\x02h\x07.",
-    "a mark without an end": b"\x80\x02(.",
     "a tuple of what is not there": b"\x80\x02\x87.",
-    "nothing": b"",
-    "no pickle": b"hello",
     "an ordered dict with arguments": pickle.dumps(Call(OrderedDict, ([("a", 1)],))),
     "a tensor of no storage": b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(K\x01K\x00))tR.",
     "keys whose hash takes forever": b"\x80\x02}" + b")" + b"2\x86" * 40 + b"K\x01s.",
 }
 
+DAMAGED = {
+    "an end without a value": b"\x80\x02.",
+    "no end": b"\x80\x02K\x01",
+    "a mark without an end": b"\x80\x02(.",
+    "nothing": b"",
+    "no pickle": b"hello",
+}
 
-@pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE)
+
+@pytest.mark.parametrize("content", [*HOSTILE.values(), *DAMAGED.values()], ids=[*HOSTILE, *DAMAGED])
 def test_a_hostile_pickle_is_refused(content):
-    if content.endswith(b"(."):
-        with pytest.raises(AssertionError):
-            raise AssertionError  # a mark alone is a value like another, and holds nothing
-        return
     with pytest.raises(InertPickleError):
         loads(content)
 
@@ -176,16 +175,13 @@ def replaced(path: Path, change) -> None:
 
 @pytest.mark.parametrize("content", HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_pickle_in_a_checkpoint_is_refused(tmp_path, content):
-    """In the place of its configuration: at its start, where the object of that class begins."""
+    """It is made first, and dropped before all else is read."""
     source = make_sample("build-nanogpt", tmp_path / "in").source
     inner = content.removesuffix(b".")
     inner = inner[2:] if inner[:1] == b"\x80" else inner
     inner = inner[9:] if inner[:1] == b"\x95" else inner
     replaced(source, lambda whole: whole[:2] + inner + b"0" + whole[2:])
-    try:
-        assert_refused(source, "more than tensors|damaged|not a checkpoint")
-    except pytest.fail.Exception:
-        pytest.fail(f"{inner!r} was taken")
+    assert_refused(source, "more than tensors")
 
 
 def test_an_object_in_the_place_of_a_tensor_is_refused(tmp_path):
