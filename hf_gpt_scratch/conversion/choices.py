@@ -14,6 +14,10 @@ FORMATS = {
     "peft-adapter": frozenset(),
     "hub-mixin": frozenset({"n_head", "activation", "vocab_size", "lora_scale", "labels", "window", "window_stride"}),
     "openai-tf": frozenset(),
+    "gguf": frozenset(),
+    "tf2-gpt2": frozenset(),
+    "flax-gpt2": frozenset(),
+    "llm.c": frozenset(),
 }
 AS = ("causal-lm",)  # what to take a stock GPT-2 for, whatever its config.json says
 ACTIVATIONS = ("gelu", "gelu_new")  # nanoGPT's: the exact GELU and, before July 2023, its tanh form

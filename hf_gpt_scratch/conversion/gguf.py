@@ -31,7 +31,8 @@ from ..utils.requirements import require_package
 from ..utils.special_tokens import end_token_ids
 from .checkpoint import Checkpoint
 from .generation_settings import generation_config
-from .key_map import QKV, KeyMapping, expand
+from .gguf_source import TABLE
+from .key_map import KeyMapping, expand
 from .native import NativeModel, open_native
 
 FILE = "model.gguf"
@@ -39,25 +40,6 @@ FILE = "model.gguf"
 # else stays F32.
 DTYPES = {"f32": ("ALL_F32", "F32"), "f16": ("MOSTLY_F16", "F16"), "q8_0": ("MOSTLY_Q8_0", "Q8_0")}
 TOLERANCE = 1e-4  # of the largest logit, for f32; the error of the other types is reported, not limited
-
-LAYERS = {
-    "blk.{i}.attn_norm": ("h.{i}.ln_1",),
-    "blk.{i}.attn_qkv": tuple(f"h.{{i}}.attn.{name}" for name in QKV),
-    "blk.{i}.attn_output": ("h.{i}.attn.o_proj",),
-    "blk.{i}.ffn_norm": ("h.{i}.ln_2",),
-    "blk.{i}.ffn_up": ("h.{i}.mlp.fc_in",),
-    "blk.{i}.ffn_down": ("h.{i}.mlp.fc_out",),
-    "output_norm": ("ln_f",),
-}
-TABLE = (
-    KeyMapping("token_embd.weight", ("transformer.wte.weight",)),
-    KeyMapping("position_embd.weight", ("transformer.wpe.weight",)),
-    *(
-        KeyMapping(f"{theirs}.{part}", tuple(f"transformer.{name}.{part}" for name in ours))
-        for theirs, ours in LAYERS.items()
-        for part in ("weight", "bias")
-    ),
-)
 
 # What tokenizers of this family split differently: contractions, digits, runs of spaces, letters beyond ASCII.
 PROBE = "It's 2024: we've 3  apples,\n\n\tthey'll cost €1234.50 — Ünïcödé, 日本語 🙂!! <|endoftext|> end  \n"

@@ -19,7 +19,7 @@ from .checkpoint import Checkpoint
 from .foreign_models import refuse_foreign
 from .independent_forward import Arithmetic
 from .key_map import QKV, KeyMapping, expand
-from .source import Renamed, Source, check_depth, key_of_names, strip_wrappers
+from .source import Renamed, Source, Tensors, check_depth, key_of_names, strip_wrappers
 from .state_dict import tie_head
 
 NAME = "stock transformers GPT-2"
@@ -111,8 +111,24 @@ def open_source(folder: Path, content: None = None, as_: str | None = None) -> S
         InputError: when it is not one, or a variant that computes something this package's model does not.
     """
     refuse_foreign(folder, {}, read_config(folder))
-    settings = read_config(folder, "gpt2")
     checkpoint = Checkpoint(folder)
+    source = source_of(folder, checkpoint, checkpoint.files, NAME, as_=as_)
+    return replace(source, stock=folder, notes=_notes(source.architecture, checkpoint))
+
+
+def source_of(
+    folder: Path, checkpoint: Tensors, files: list[Path], format: str, in_out: bool = True, as_: str | None = None
+) -> Source:
+    """
+    A model folder of stock GPT-2, given its tensors, which have stock GPT-2's names, and the files that hold them.
+
+    Args:
+        in_out: the matrices of its linear layers are `(in, out)`, else `(out, in)`.
+
+    Raises:
+        InputError: as `open_source`.
+    """
+    settings = read_config(folder, "gpt2")
     refuse_foreign(folder, checkpoint.shapes)
     architecture = AS[as_] if as_ else find_architecture(settings.get("architectures"), set(checkpoint.shapes))
     config = config_from_stock(settings)
@@ -132,23 +148,24 @@ def open_source(folder: Path, content: None = None, as_: str | None = None) -> S
         )
     head = next((row.theirs for row in HEADS[architecture]), None)
     head = embeddings if head == "lm_head.weight" and config.tie_word_embeddings else head
+    rows = key_map(architecture, config.n_layer, config.tie_word_embeddings)
+    arithmetic = replace(
+        ARITHMETIC.with_prefix(prefix),
+        head=head,
+        in_out=in_out,
+        activation=ACT2FN[config.activation_function],
+        divides_by_root=config.scale_attn_weights,
+        divides_by_layer=config.scale_attn_by_inverse_layer_idx,
+    )
     return Source(
-        format=NAME,
+        format=format,
         config=config,
         architecture=ARCHITECTURES[architecture],
-        key_map=key_map(architecture, config.n_layer, config.tie_word_embeddings),
+        key_map=rows if in_out else [replace(row, transpose=False) for row in rows],
         tensors=Renamed(checkpoint, key_of),
-        arithmetic=replace(
-            ARITHMETIC.with_prefix(prefix),
-            head=head,
-            activation=ACT2FN[config.activation_function],
-            divides_by_root=config.scale_attn_weights,
-            divides_by_layer=config.scale_attn_by_inverse_layer_idx,
-        ),
-        files=checkpoint.files,
+        arithmetic=arithmetic,
+        files=files,
         folder=folder,
-        notes=_notes(architecture, checkpoint),
-        stock=folder,
     )
 
 
@@ -158,7 +175,7 @@ def _notes(architecture: str, checkpoint: Checkpoint) -> tuple[str, ...]:
         notes.append(
             f"ignored, as transformers does, beside {checkpoint.files[0].name}: {', '.join(checkpoint.unread)}."
         )
-    if architecture == "GPT2Model":
+    if architecture == "GPTScratchModel":
         notes.append(
             "config.json names a GPT2Model, which has no head; if it is a language model, add --as causal-lm."
         )
@@ -191,11 +208,12 @@ def normalize_key(key: str, architecture: str) -> str | None:
 def find_architecture(declared: list[str] | None, keys: set[str]) -> str:
     """The stock class a checkpoint was saved from, by its config, or by its head where the config does not say."""
     if declared:
-        if declared[0] not in HEADS:
+        name = declared[0].removeprefix("TF").removeprefix("Flax")
+        if name not in HEADS:
             raise InputError(
                 f"The checkpoint is a {declared[0]}, which cannot be converted; these can: {', '.join(HEADS)}."
             )
-        return declared[0]
+        return name
     if "score.weight" in keys:
         return "GPT2ForSequenceClassification"
     return "GPT2ForTokenClassification" if "classifier.weight" in keys else "GPT2LMHeadModel"

@@ -1,5 +1,6 @@
 """
-The TensorFlow checkpoint of GPT-2 as OpenAI published it: a folder of seven files, `FILES`.
+The TensorFlow checkpoint of GPT-2 as OpenAI published it: a folder of seven files, `FILES`; or as gpt-2-simple and
+other trainers in TensorFlow 1 save it: `model-1000.index` and so on, of which the file `checkpoint` names the newest.
 
 Source: OpenAI's `gpt-2/src/model.py`. The variables are `model/wte`, `model/h0/attn/c_attn/w` and so on; here a dot
 stands for every slash. Matrices are convolutions of width one, `(1, in, out)`; query, key and value are one matrix;
@@ -7,6 +8,8 @@ the output head is the token embeddings. The sizes are in `hparams.json`.
 """
 
 import os
+import re
+from collections.abc import Container
 from pathlib import Path
 
 import torch
@@ -20,9 +23,10 @@ from .source import Renamed, Source, Tensors, check_depth, key_of_names, make_co
 
 NAME = "GPT-2 of OpenAI in TensorFlow"
 
+PREFIX = "model.ckpt"
 FILES = (
     *("hparams.json", "encoder.json", "vocab.bpe"),
-    *("checkpoint", "model.ckpt.index", "model.ckpt.meta", "model.ckpt.data-00000-of-00001"),
+    *("checkpoint", f"{PREFIX}.index", f"{PREFIX}.meta", f"{PREFIX}.data-00000-of-00001"),
 )
 DTYPES = {"float16": torch.float16, "float32": torch.float32, "float64": torch.float64}
 TOKENIZER_FILES = ("encoder.json", "vocab.bpe")
@@ -69,38 +73,86 @@ ARITHMETIC = Arithmetic(
 )
 
 
+# What optimizers of TensorFlow 1 keep for each variable, and for all
+SLOT = re.compile(r"(.+)/(Adam|Adam_1|Momentum|RMSProp|RMSProp_1)")
+OF_TRAINING = ("beta1_power", "beta2_power", "global_step")
+
+
 def accepts(path: Path, content: object) -> bool:
-    """Whether it is a folder with `hparams.json`."""
-    return (path / "hparams.json").is_file()
+    """Whether it is a folder with `hparams.json`, or one of the `.index` files in such a folder."""
+    folder = path.parent if path.suffix == ".index" and path.is_file() else path
+    return (folder / "hparams.json").is_file()
 
 
-def open_source(folder: Path, content: None = None) -> Source:
+def open_source(path: Path, content: None = None) -> Source:
     """
-    Opens a folder of OpenAI's files. Those that hold neither sizes nor weights may be missing.
+    Opens a folder of OpenAI's files, or of gpt-2-simple's, or the `.index` file of one of several checkpoints in it.
+    Files that hold neither sizes nor weights may be missing.
 
     Raises:
         InputError: when TensorFlow is not installed, a file is missing or damaged, the settings are not whole numbers,
-            or a matrix is not `(1, in, out)`.
+            a matrix is not `(1, in, out)`, or nothing says which of several checkpoints is the newest.
     """
-    for name in ("hparams.json", "model.ckpt.index", "model.ckpt.data-00000-of-00001"):
+    folder, prefix, notes = (path.parent, path.stem, []) if path.is_file() else (path, *_newest(path))
+    for name in ("hparams.json", f"{prefix}.index", f"{prefix}.data-00000-of-00001"):
         if not (folder / name).is_file():
             raise InputError(f"{folder} lacks {name}, one of the files that OpenAI published with each GPT-2.")
     config = make_config(folder / "hparams.json", **_read_settings(folder / "hparams.json"))
-    variables = Variables(folder / "model.ckpt")
+    variables = Variables(folder / prefix)
     check_depth(folder, config.n_layer, variables)
     # The arithmetic of the proof joins names by dots.
-    named = Renamed(variables, key_of_names(variables.shapes, lambda key: key.replace("/", ".")))
+    weights = [name for name in variables.shapes if not _is_of_training(name, variables.shapes)]
+    if left_out := len(variables.shapes) - len(weights):
+        notes.append(f"{left_out} variables of the optimizer in {folder / prefix} are left out.")
+    key_of = key_of_names(weights, lambda key: key.replace("/", "."))
     has_tokenizer = all((folder / name).is_file() for name in TOKENIZER_FILES)
+    files = [name.replace(PREFIX, prefix) for name in FILES]
     return Source(
-        format=NAME,
+        format=NAME if prefix == PREFIX else f"{NAME}, {prefix}",
         config=config,
         architecture="GPTScratchForCausalLM",
         key_map=expand(TABLE, config.n_layer),
-        tensors=Matrices(folder, named),
+        tensors=Matrices(folder, Renamed(variables, key_of)),
         arithmetic=ARITHMETIC,
-        files=[folder / name for name in FILES if (folder / name).is_file()],
+        files=[folder / name for name in files if (folder / name).is_file()],
         folder=folder if has_tokenizer else None,
+        notes=tuple(notes),
     )
+
+
+def _newest(folder: Path) -> tuple[str, list[str]]:
+    """
+    What the names of the newest checkpoint's files begin with, by the file `checkpoint`, and what to note.
+
+    Raises:
+        InputError: when there are several and that file names none of them.
+    """
+    found = sorted(path.stem for path in folder.glob("*.index"))
+    named = _named_in(folder / "checkpoint")
+    if named in found:
+        others = ", ".join(name for name in found if name != named)
+        note = f"{named} is the newest of the checkpoints in {folder} by its file `checkpoint`; not taken: {others}."
+        return named, [note] if others else []
+    if len(found) > 1:
+        raise InputError(
+            f"{folder} holds the checkpoints {', '.join(found)}, and no file `checkpoint` that says which is the"
+            f" newest: give the path of one, such as {folder / found[-1]}.index."
+        )
+    if found and named:
+        return found[0], [f"{folder / 'checkpoint'} names {named}, which is not there; {found[0]} was taken."]
+    return (*found, named or PREFIX)[0], []
+
+
+def _named_in(path: Path) -> str | None:
+    """The checkpoint named in a file `checkpoint`, a line such as `model_checkpoint_path: "model-1000"`."""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    line = re.search(r'^model_checkpoint_path: "(?:.*[/\\])?([^/\\"]+)"', text, re.MULTILINE)
+    return line and line[1]
+
+
+def _is_of_training(name: str, names: Container[str]) -> bool:
+    slot = SLOT.fullmatch(name)
+    return name in OF_TRAINING or (slot is not None and slot[1] in names)
 
 
 def _read_settings(path: Path) -> dict[str, int]:

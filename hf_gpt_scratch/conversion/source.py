@@ -1,11 +1,13 @@
 """A checkpoint to convert: where it comes from, what it is, and which of its tensors are which of ours."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from ..configuration_gpt_scratch import GPTScratchConfig
 from ..utils.errors import InputError, UsageError
@@ -61,6 +63,7 @@ class Source:
         characters: the file with the ids of a character model's characters, where there is one.
         assumed: the settings that the files do not hold, by name: given by the user, or a default. The proof computes
             with them too, so that it cannot tell a wrong one.
+        tokenizer: makes the tokenizer that is in the files themselves, where there is one.
         notes: sentences on what the user should know of the result.
         stock: the folder, where transformers has a class of its own that loads it: the proof then asks that class.
     """
@@ -77,6 +80,7 @@ class Source:
     characters: Path | None = None
     originals: Tensors | None = None
     assumed: dict[str, int | float | str] = field(default_factory=dict)
+    tokenizer: Callable[[], PreTrainedTokenizerBase] | None = None
     notes: tuple[str, ...] = ()
     stock: Path | None = None
 

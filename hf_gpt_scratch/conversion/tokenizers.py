@@ -36,13 +36,13 @@ def tokenizer_for(source: Source, wanted: str | None = None) -> PreTrainedTokeni
                 " it was trained with as --tokenizer DIR, or --tokenizer none."
             )
         return tokenizer
-    if wanted is None and source.folder is not None:
-        tokenizer = _tokenizer_of(source.folder)
+    if wanted is None and (source.tokenizer or source.folder):
+        tokenizer = source.tokenizer() if source.tokenizer else _tokenizer_of(source.folder)
         # Fewer tokens than the model has are common, as vocabularies are rounded up.
         if tokenizer is not None and (largest := max(tokenizer.get_vocab().values())) >= size:
             raise InputError(
-                f"The tokenizer in {source.folder} has tokens up to {largest}, but the model only {size}: pass the one"
-                " it was trained with as --tokenizer DIR, or --tokenizer none."
+                f"The tokenizer in {source.folder or source.files[0]} has tokens up to {largest}, but the model only"
+                f" {size}: pass the one it was trained with as --tokenizer DIR, or --tokenizer none."
             )
         return tokenizer
     try:

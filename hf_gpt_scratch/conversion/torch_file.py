@@ -15,6 +15,12 @@ from ..utils.errors import InputError
 from .inert_pickle import load_archive
 
 
+def is_torch(path: Path) -> bool:
+    """Whether it begins as a file of torch.save does: a zip archive or, before torch 1.6, a pickle."""
+    with open(path, "rb") as file:
+        return file.read(2) in (b"PK", b"\x80\x02")
+
+
 def load_torch(path: Path) -> Any:
     """
     What the file holds, its tensors mapped from disk rather than read where the format allows it.
@@ -23,9 +29,8 @@ def load_torch(path: Path) -> Any:
         InputError: when it holds anything but tensors, plain values and plain objects, or is damaged, cut short or
             compressed.
     """
-    with open(path, "rb") as file:
-        if file.read(2) not in (b"PK", b"\x80\x02"):  # a zip archive or, before torch 1.6, a pickle
-            raise InputError(f"{path} is not a PyTorch checkpoint (a file that torch.save wrote).")
+    if not is_torch(path):
+        raise InputError(f"{path} is not a PyTorch checkpoint (a file that torch.save wrote).")
     try:
         _refuse_compressed(path)
         try:

@@ -59,7 +59,7 @@ def expected_logits(name: str, sample: Sample) -> torch.Tensor:
 
 def found_logits(name: str, out: Path) -> torch.Tensor:
     """What the folder that was made says."""
-    file = {"gguf_file": "model.gguf", "n_positions": 8} if name.endswith("gguf") else {}
+    file = {"gguf_file": "model.gguf", "n_positions": 8} if name.endswith("to gguf") else {}
     model = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32, **file).eval()
     return model(IDS % model.config.vocab_size, use_cache=False).logits
 

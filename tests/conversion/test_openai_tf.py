@@ -95,6 +95,68 @@ def test_without_tensorflow_a_sentence_says_what_to_install(tmp_path, monkeypatc
         openai_tf.open_source(tmp_path)
 
 
+@pytest.fixture
+def trained(folder) -> Path:
+    """The folder as gpt-2-simple's `finetune` leaves it: `save(session, "model", global_step)`, and `counter`."""
+    for path in folder.glob("model.ckpt.*"):
+        path.rename(folder / path.name.replace("model.ckpt", "model-1000"))
+    (folder / "checkpoint").write_text(
+        'model_checkpoint_path: "model-1000"\nall_model_checkpoint_paths: "model-1000"\n'
+    )
+    (folder / "counter").write_text("1000\n")
+    return folder
+
+
+def test_a_checkpoint_of_gpt_2_simple_is_as_openais(trained, published, tmp_path):
+    done = convert(str(trained), tmp_path / "out", tokenizer="none", prove=True)
+    assert done.format == "GPT-2 of OpenAI in TensorFlow, model-1000" and done.notes == ()
+    model = AutoModelForCausalLM.from_pretrained(done.folder).eval()
+    torch.testing.assert_close(model(IDS).logits, published[1], atol=1e-5, rtol=0)
+    record = json.loads((done.folder / "conversion.json").read_text())
+    assert record["sha256"].keys() == {path.name for path in trained.iterdir()} - {"counter"}
+
+
+def older(folder: Path) -> None:
+    """Another checkpoint beside it, with other weights."""
+    (folder / "x").mkdir()
+    variables = as_openai_tf(stock_gpt2(n_positions=32))
+    variables["model/wte"] = variables["model/wte"] * 2
+    save_variables(folder / "x", variables)
+    for path in (folder / "x").glob("model.ckpt.*"):
+        path.rename(folder / path.name.replace("model.ckpt", "model-900"))
+    shutil.rmtree(folder / "x")
+
+
+def test_the_newest_is_taken_by_the_file_checkpoint_else_asked_for(trained, published, tmp_path):
+    older(trained)
+    done = convert(str(trained), tmp_path / "out", tokenizer="none", prove=True)
+    model = AutoModelForCausalLM.from_pretrained(done.folder).eval()
+    torch.testing.assert_close(model(IDS).logits, published[1], atol=1e-5, rtol=0)
+    assert "model-1000 is the newest" in done.notes[0] and "not taken: model-900" in done.notes[0]
+    (trained / "checkpoint").write_text('model_checkpoint_path: "/content/checkpoint/run1/model-900"\n')
+    assert convert(str(trained), tmp_path / "other", tokenizer="none").format.endswith("model-900")
+    (trained / "checkpoint").unlink()
+    with pytest.raises(InputError, match=r"model-1000, model-900, and no file .*: give the path of one.*900.index\.$"):
+        convert(str(trained), tmp_path / "third", tokenizer="none")
+    done = convert(str(trained / "model-1000.index"), tmp_path / "third", tokenizer="none", prove=True)
+    assert done.format.endswith("model-1000")
+
+
+def test_a_checkpoint_that_is_not_there_is_said(trained, tmp_path):
+    (trained / "checkpoint").write_text('model_checkpoint_path: "model-2000"\n')
+    done = convert(str(trained), tmp_path / "out", tokenizer="none")
+    assert "names model-2000, which is not there; model-1000 was taken" in done.notes[0]
+
+
+def test_what_the_optimizer_kept_is_left_out(tmp_path):
+    variables = as_openai_tf(stock_gpt2(n_positions=32))
+    of_adam = {f"{name}/{slot}": value for name, value in variables.items() for slot in ("Adam", "Adam_1")}
+    steps = {"beta1_power": 0.9, "beta2_power": 0.99, "global_step": 7}
+    folder = save(tmp_path / "gpt2", {**variables, **of_adam, **steps})
+    done = convert(str(folder), tmp_path / "out", tokenizer="none", prove=True)
+    assert done.notes == (f"{2 * len(variables) + 3} variables of the optimizer in {folder}/model.ckpt are left out.",)
+
+
 def hparams(**changes):
     return lambda folder: (folder / "hparams.json").write_text(json.dumps({**HPARAMS, **changes}))
 
@@ -141,8 +203,8 @@ def test_damaged_folder_is_refused(folder, tmp_path, damage, complaint):
 
 
 CHANGES = {
-    "optimizer's slot": (lambda v: v.update({"model/wte/Adam": v["model/wte"]}), "unknown model.wte.Adam"),
-    "step": (lambda v: v.update(global_step=7), "unknown global_step"),
+    "slot of no variable": (lambda v: v.update({"model/w/Adam": v["model/wte"]}), "unknown model.w.Adam"),
+    "counter": (lambda v: v.update(counter=7), "unknown counter"),
     "missing": (lambda v: v.pop("model/h1/ln_2/b"), "missing model.h1.ln_2.b"),
     "matrix without its 1": (
         lambda v: v.update({"model/h0/mlp/c_fc/w": v["model/h0/mlp/c_fc/w"][0]}),

@@ -21,6 +21,7 @@ from hf_gpt_scratch.conversion.export import export
 from hf_gpt_scratch.conversion.gguf import export_gguf
 from hf_gpt_scratch.tokenizer import train_tokenizer
 from hf_gpt_scratch.utils.errors import InputError
+from support import other_files
 
 
 def random_weights(model: torch.nn.Module) -> torch.nn.Module:
@@ -147,13 +148,13 @@ def require_tensorflow():
     return pytest.importorskip("tensorflow", reason="pip install 'hf-gpt-scratch[convert]'")
 
 
-def save_variables(folder: Path, variables: dict) -> None:
+def save_variables(folder: Path, variables: dict, prefix: str = "model.ckpt") -> None:
     """Writes variables as OpenAI did, by the Saver of TensorFlow 1."""
     tf = require_tensorflow()
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         made = [tf.compat.v1.Variable(value, name=name) for name, value in variables.items()]
         session.run(tf.compat.v1.global_variables_initializer())
-        tf.compat.v1.train.Saver(made).save(session, str(folder / "model.ckpt"))
+        tf.compat.v1.train.Saver(made).save(session, str(folder / prefix))
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,7 @@ class Sample:
         way: takes a source and the folder to make.
         matrix: the name of a matrix in it that is not square.
         twice: another name for the same weight, or `None` where each can have but one.
+        load, save: read the tensors of its first file by name, and write that file with others.
     """
 
     source: Path
@@ -174,12 +176,16 @@ class Sample:
     way: Callable[[str, Path], object]
     matrix: str
     twice: str | None = None
+    load: Callable[[Path], dict] | None = None
+    save: Callable[[Path, dict], object] | None = None
 
     def rewrite(self, change: Callable[[dict], object]) -> None:
         """Saves the tensors again, as `change` leaves them; of a folder with shards, those of the first shard."""
-        if (self.source / "hparams.json").exists():
-            return self._rewrite_variables(change)
         file = self.source if self.source.is_file() else self.source / self.files[0]
+        if self.load and self.save:
+            content = self.load(file)
+            change(content)
+            return self.save(file, content)
         if file.suffix == ".safetensors":
             content = load_file(file)
             change(content)
@@ -187,12 +193,6 @@ class Sample:
         content = torch.load(file, weights_only=False)  # our own, with a configuration
         change(content.get("model", content))
         torch.save(content, file)
-
-    def _rewrite_variables(self, change: Callable[[dict], object]) -> None:
-        reader = require_tensorflow().train.load_checkpoint(str(self.source / "model.ckpt"))
-        content = {name: torch.from_numpy(reader.get_tensor(name)) for name in reader.get_variable_to_shape_map()}
-        change(content)
-        save_variables(self.source, {name: tensor.numpy() for name, tensor in content.items()})
 
 
 TINY = {"vocab_size": 260, "n_positions": 8, "n_embd": 8, "n_layer": 2, "n_head": 2}
@@ -268,13 +268,65 @@ def peft_adapter(folder: Path) -> Sample:
     return Sample(folder, ["adapter_model.safetensors", "adapter_config.json"], plainly, name.format(0, "B"))
 
 
-def openai_tf(folder: Path) -> Sample:
-    save_variables(folder, as_openai_tf(stock_gpt2(**TINY)))
+def openai_tf(folder: Path, prefix: str = "model.ckpt") -> Sample:
+    def load(path: Path) -> dict[str, torch.Tensor]:
+        reader = require_tensorflow().train.load_checkpoint(str(path.parent / prefix))
+        return {name: torch.from_numpy(reader.get_tensor(name)) for name in reader.get_variable_to_shape_map()}
+
+    def save(path: Path, content: dict[str, torch.Tensor]) -> None:
+        save_variables(path.parent, {name: tensor.numpy() for name, tensor in content.items()}, prefix)
+
+    save_variables(folder, as_openai_tf(stock_gpt2(**TINY)), prefix)
     names = {"n_vocab": "vocab_size", "n_ctx": "n_positions", "n_embd": "n_embd", "n_head": "n_head"}
     settings = {theirs: TINY[ours] for theirs, ours in {**names, "n_layer": "n_layer"}.items()}
     (folder / "hparams.json").write_text(json.dumps(settings))
-    files = ["model.ckpt.index", "model.ckpt.data-00000-of-00001", "hparams.json"]
-    return Sample(folder, files, plainly, "model/h0/mlp/c_fc/w", "model.h0/mlp/c_fc/w")
+    files = [f"{prefix}.index", f"{prefix}.data-00000-of-00001", "hparams.json"]
+    return Sample(folder, files, plainly, "model/h0/mlp/c_fc/w", "model.h0/mlp/c_fc/w", load, save)
+
+
+def gguf(folder: Path) -> Sample:
+    model, tokenizer = stock_gpt2(**TINY), train_tokenizer(["a few words"] * 5, TINY["vocab_size"])
+    save = partial(other_files.save_gguf, config=model.config, tokenizer=tokenizer)
+    save(folder / "model.gguf", other_files.as_gguf(model))
+    name = "blk.0.ffn_up.weight"
+    return Sample(folder / "model.gguf", ["model.gguf"], convert, name, load=other_files.load_gguf, save=save)
+
+
+def tf2_gpt2(folder: Path) -> Sample:
+    model = stock_gpt2(**TINY)
+    model.config.save_pretrained(folder)
+    variables = other_files.as_tf2(model)
+    other_files.save_h5(folder / "tf_model.h5", variables)
+    name = next(name for name in variables if "h_._0/mlp/c_fc/weight" in name)
+    twice = name.replace("tfgp_t2lm_head_model", "tfgpt2lm_head_model")
+    load, save = other_files.load_h5, other_files.save_h5
+    return Sample(folder, ["tf_model.h5", "config.json"], plainly, name, twice, load, save)
+
+
+def flax_gpt2(folder: Path) -> Sample:
+    model = stock_gpt2(**TINY)
+    model.config.save_pretrained(folder)
+    other_files.save_flax(folder / "flax_model.msgpack", other_files.as_flax(model))
+    files, name = ["flax_model.msgpack", "config.json"], "transformer.h.0.mlp.c_fc.kernel"
+    return Sample(folder, files, plainly, name, load=other_files.load_flax, save=other_files.save_flax)
+
+
+def llm_c(folder: Path) -> Sample:
+    model = stock_gpt2(**TINY)
+    parameters = other_files.as_llm_c(model)
+
+    kinds = {name: (tensor.shape, tensor.dtype) for name, tensor in parameters.items()}
+
+    def save(path: Path, changed: dict[str, torch.Tensor]) -> None:
+        if {name: (tensor.shape, tensor.dtype) for name, tensor in changed.items()} != kinds:
+            pytest.skip("the file holds neither names nor shapes nor types")
+        other_files.save_llm_c(path, changed, model.config)
+
+    def load(path: Path) -> dict[str, torch.Tensor]:
+        return {name: tensor.clone() for name, tensor in parameters.items()}
+
+    save(folder / "model.bin", parameters)
+    return Sample(folder / "model.bin", ["model.bin"], plainly, "fcw", load=load, save=save)
 
 
 def native(folder: Path, way: Callable, kind: str = "safetensors") -> Sample:
@@ -306,6 +358,11 @@ SAMPLES: dict[str, Callable[[Path], Sample]] = {
     "hub-mixin": hub_mixin,
     "peft-adapter": peft_adapter,
     "openai-tf": openai_tf,
+    "gpt-2-simple": partial(openai_tf, prefix="model-1000"),
+    "gguf": gguf,
+    "tf2-gpt2": tf2_gpt2,
+    "flax-gpt2": flax_gpt2,
+    "llm.c": llm_c,
     "ours to hf-gpt2": partial(native, way=export),
     "ours, bin, to hf-gpt2": partial(native, way=export, kind="bin"),
     "ours to gguf": partial(native, way=export_gguf),
