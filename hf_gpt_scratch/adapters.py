@@ -3,6 +3,7 @@
 import os
 import re
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -94,20 +95,22 @@ def merge_adapter(model: PreTrainedModel, adapter: str | os.PathLike) -> PreTrai
             model would not give the answers of the model with the adapter.
     """
     require_peft()
-    from peft import PeftModel, get_peft_model_state_dict
+    from peft import get_peft_model_state_dict
     from peft.utils import load_peft_weights
 
     name = model.name_or_path
     try:
-        model = PeftModel.from_pretrained(model, str(adapter))
+        model = _with_adapter(model, adapter)
         found, wanted = set(load_peft_weights(str(adapter), device="cpu")), set(get_peft_model_state_dict(model))
         if found != wanted:  # PEFT itself passes over them
             raise ValueError(f"keys that are missing or unknown: {', '.join(sorted(found ^ wanted))}")
         expected = _answer(model)
         if _is_tied(model.get_base_model()) and any(CHANGES_TIED.search(key) for key in found):
+            if any("trainable_tokens" in key for key in found):
+                raise ValueError("it changes both tokens and one use of a tied matrix; use it unmerged, with PEFT")
             base = model.unload()
             untie(base)
-            model = PeftModel.from_pretrained(base, str(adapter))
+            model = _with_adapter(base, adapter)
         model = model.merge_and_unload()
         if _is_tied(model) and not torch.equal(model.lm_head.weight, model.get_input_embeddings().weight):
             untie(model)  # one of the two was saved with the adapter
@@ -118,6 +121,15 @@ def merge_adapter(model: PreTrainedModel, adapter: str | os.PathLike) -> PreTrai
         return model
     except Exception as error:  # PEFT's, safetensors' and torch's own
         raise InputError(f"The adapter in {adapter} does not fit {name} ({one_line(error)}).") from None
+
+
+def _with_adapter(model: PreTrainedModel, adapter: str | os.PathLike):
+    """PEFT's model of the two, without its warning about tied matrices, which `merge_adapter` heeds."""
+    from peft import PeftModel
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Model (with|has) `tie_word_embeddings=True`")
+        return PeftModel.from_pretrained(model, str(adapter))
 
 
 def _is_tied(model: PreTrainedModel) -> bool:

@@ -42,8 +42,8 @@ def load_tokenizer(name_or_path: str | os.PathLike) -> PreTrainedTokenizerBase:
     folder = resolve_source(name_or_path, weights=False)
     if folder.is_dir() and not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise InputError(
-            f"{name_or_path} holds no tokenizer: neither tokenizer.json nor a vocabulary, such as vocab.json with"
-            " merges.txt, is there."
+            f"{name_or_path} holds no tokenizer: neither tokenizer.json nor vocab.json with merges.txt, nor another"
+            " vocabulary, is there."
         )
     try:
         tokenizer = _read_tokenizer(folder)

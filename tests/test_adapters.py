@@ -13,10 +13,13 @@ from peft import (
     get_peft_model,
     prepare_model_for_kbit_training,
 )
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig, Trainer, TrainingArguments
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, GPT2LMHeadModel, Trainer, TrainingArguments
 
-from hf_gpt_scratch import GPTScratchForCausalLM, GPTScratchForSequenceClassification
+from hf_gpt_scratch import GPTScratchForCausalLM, GPTScratchForSequenceClassification, load
+from hf_gpt_scratch.adapters import merge_adapter, merged_folder
+from hf_gpt_scratch.conversion.export import export
 from hf_gpt_scratch.tokenizer import train_tokenizer
+from hf_gpt_scratch.utils.errors import InputError
 from support.clean_process import TEXT, load_elsewhere
 
 HEADS = {
@@ -116,3 +119,65 @@ def test_qlora_trains_adapters_on_four_bit_weights(tiny_config, base_folder, tok
     # The same adapter on the full-precision base: near, but not the same, as its weights were rounded to 4 bits.
     on_full = answer(AutoPeftModelForCausalLM.from_pretrained(tmp_path / "adapter").eval(), tokenizer)
     assert 0 < (on_full - expected).abs().max() < 0.5
+
+
+# What an adapter may change where the embeddings are the output head too, and whether they are one matrix afterwards
+OF_TIED_MATRICES = {
+    "head": ({"target_modules": ["lm_head"]}, False),
+    "embeddings": ({"target_modules": ["wte"]}, False),
+    "both": ({"target_modules": ["wte", "lm_head", "q_proj"]}, False),
+    "embeddings, said to be tied": ({"target_modules": ["wte"], "ensure_weight_tying": True}, False),
+    "head saved whole": ({"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]}, False),
+    "embeddings saved whole": ({"target_modules": ["q_proj"], "modules_to_save": ["wte"]}, False),
+    "tokens": ({"target_modules": ["q_proj"], "trainable_token_indices": [3, 4]}, True),
+    "neither": ({"target_modules": ["wpe", "q_proj"]}, True),
+}
+
+
+def random_adapter(base, folder, **settings) -> None:
+    """Saves an adapter of the model `base` with random weights."""
+    model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8, **settings))
+    generator = torch.Generator().manual_seed(1)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data.normal_(std=0.3, generator=generator)
+    model.save_pretrained(folder)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", OF_TIED_MATRICES)
+def test_merging_into_tied_matrices_changes_no_more_than_the_adapter(kind, base_folder, tokenizer, tmp_path):
+    settings, stays_tied = OF_TIED_MATRICES[kind]
+    base = base_folder(GPTScratchForCausalLM)
+    random_adapter(GPTScratchForCausalLM.from_pretrained(base), tmp_path / "adapter", **settings)
+    tokenizer.save_pretrained(tmp_path / "adapter")
+    expected = answer(AutoPeftModelForCausalLM.from_pretrained(tmp_path / "adapter").eval(), tokenizer)
+
+    def same(model) -> None:
+        torch.testing.assert_close(answer(model.eval(), tokenizer), expected, atol=1e-5, rtol=1e-5)
+
+    loaded = load(tmp_path / "adapter")[0]
+    same(loaded)
+    assert loaded.config.tie_word_embeddings == stays_tied
+    with merged_folder(tmp_path / "adapter") as merged:
+        same(GPTScratchForCausalLM.from_pretrained(merged))
+        export(merged, tmp_path / "stock")
+    same(GPT2LMHeadModel.from_pretrained(tmp_path / "stock"))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_adapter_of_tokens_and_of_one_use_of_their_matrix_is_refused(base_folder, tmp_path):
+    base = base_folder(GPTScratchForCausalLM)
+    settings = {"target_modules": ["lm_head"], "trainable_token_indices": {"wte": [3, 4]}}
+    random_adapter(GPTScratchForCausalLM.from_pretrained(base), tmp_path / "adapter", **settings)
+    with pytest.raises(InputError, match="one use of a tied matrix; use it unmerged"):
+        merge_adapter(GPTScratchForCausalLM.from_pretrained(base), tmp_path / "adapter")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_merge_that_changes_the_answers_is_refused(base_folder, tmp_path, monkeypatch):
+    base = base_folder(GPTScratchForCausalLM)
+    random_adapter(GPTScratchForCausalLM.from_pretrained(base), tmp_path / "adapter", target_modules=["lm_head"])
+    monkeypatch.setattr("hf_gpt_scratch.adapters.untie", lambda model: None)
+    with pytest.raises(InputError, match="merged, it would change the model's logits by .*; use it unmerged"):
+        merge_adapter(GPTScratchForCausalLM.from_pretrained(base), tmp_path / "adapter")

@@ -31,7 +31,6 @@ from .weight_files import (
     only_weights,
     require_weights,
     shards_of,
-    unread_weights,
     weights_among,
 )
 
@@ -215,11 +214,6 @@ class ModelFolder:
         if not all(name.endswith(".safetensors") for name in shards):
             raise InputError(f"{first} is damaged: save the model again.")
         return {first, *shards}
-
-    @property
-    def unread_weights(self) -> list[str]:
-        """The names of weights in the folder that `from_pretrained` would pass over; raises as `weight_files`."""
-        return unread_weights(self.path, self.weight_files)
 
     @property
     def auto_map(self) -> dict:

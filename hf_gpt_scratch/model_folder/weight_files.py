@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from ..utils.errors import InputError
-from ..utils.files import read_json_object
+from ..utils.files import read_json, read_json_object
 
 INDEX = ".index.json"
 ORDER = tuple(f"{stem}{end}" for stem in ("model.safetensors", "pytorch_model.bin") for end in ("", INDEX))
@@ -40,7 +40,8 @@ def first_weights(names: Collection[str], named: object = None, order: Iterable[
 def named_weights(folder: Path) -> object:
     """The `transformers_weights` of a folder's config.json, by which a model may name its file."""
     path = folder / "config.json"
-    return read_json_object(path).get("transformers_weights") if path.is_file() else None
+    settings = read_json(path) if path.is_file() else None
+    return settings.get("transformers_weights") if isinstance(settings, dict) else None
 
 
 def shards_of(index: Path, object_pairs_hook=None) -> list[str]:

@@ -61,13 +61,17 @@ def write(name: str, text: str) -> Callable[[Path], object]:
     return lambda folder: (folder / name).write_text(text)
 
 
+def only_an_index(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "model.safetensors.index.json").write_text("{}")
+
+
 def configured(**settings) -> Callable[[Path], None]:
     return lambda folder: set_config(folder, **settings)
 
 
 UNUSABLE = {
     "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "holds no weights"),
-    "index without a map": (write("model.safetensors.index.json", "{}"), "not an index"),
+    "index without a map": (only_an_index, "not an index"),
     "no config": (lambda folder: (folder / "config.json").unlink(), "neither config.json"),
     "config of another model": (configured(model_type="llama"), "type 'llama'; expected 'gpt2'"),
     "broken config": (write("config.json", '{"model_type": '), "not valid JSON"),
