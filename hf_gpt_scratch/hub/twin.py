@@ -129,7 +129,8 @@ def _jobs(model: ModelFolder) -> list[dict]:
 
 def files_of_twin(repo_id: str, is_pushed: bool) -> list[str] | None:
     """
-    The names of the files on the twin's branch, `None` where there is no such branch.
+    The names of the files on the twin's branch, `None` where there is no such branch, or one that is still the copy of
+    main that it began as, since an upload broke off.
 
     Raises:
         InputError: when a twin is to be pushed, and the branch holds something else.
@@ -137,6 +138,9 @@ def files_of_twin(repo_id: str, is_pushed: bool) -> list[str] | None:
     try:
         there = HfApi().list_repo_files(repo_id, revision=BRANCH)
     except RevisionNotFoundError:
+        return None
+    head = HfApi().model_info(repo_id, revision=BRANCH).sha
+    if head in {commit.commit_id for commit in HfApi().list_repo_commits(repo_id)}:
         return None
     if is_pushed:
         require_kind(repo_id, there, BRANCH, "gpt2")
@@ -165,7 +169,7 @@ def push_twin(
     with hub_errors(repo_id, f"{repo_id} has the new model on main, but not all of its twin"):
         mine, replaced = {**twin.files(), "README.md": card(terms["license"])}, REPLACED
         if there is None:
-            HfApi().create_branch(repo_id, branch=BRANCH, revision=revision)
+            HfApi().create_branch(repo_id, branch=BRANCH, revision=revision, exist_ok=True)
             there, replaced = HfApi().list_repo_files(repo_id, revision=BRANCH), ("*",)  # a copy of main
         else:
             keep_card(mine, there, repo_id, BRANCH, terms["license"], card, say)

@@ -21,11 +21,12 @@ USER = "user"
 
 @dataclass
 class Repo:
-    """Commits, each the files by name, and the branches that point at them."""
+    """Commits, each the files by name, the commit before each, and the branches that point at them."""
 
     private: bool
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
     refs: dict[str, str] = field(default_factory=dict)
+    parents: dict[str, str | None] = field(default_factory=dict)
 
     def commit(self, ref: str, files: dict[str, bytes]) -> str:
         digest = hashlib.sha1(f"{len(self.commits)}".encode())
@@ -33,8 +34,15 @@ class Repo:
             digest.update(name.encode() + content)
         sha = digest.hexdigest()
         self.commits[sha] = files
+        self.parents[sha] = self.refs.get(ref)
         self.refs[ref] = sha
         return sha
+
+    def history(self, sha: str | None) -> Iterator[str]:
+        """A commit and those before it, the newest first."""
+        while sha is not None:
+            yield sha
+            sha = self.parents[sha]
 
     def resolve(self, revision: str) -> str | None:
         sha = self.refs.get(revision, revision)
@@ -238,6 +246,11 @@ class Handler(BaseHTTPRequestHandler):
             {"id": name, "modelId": name, "sha": sha, "private": repo.private, "siblings": siblings, "tags": []}
         )
 
+    def commits(self, name, revision, *, body, query) -> None:
+        repo = self.repo(name)
+        common = {"authors": [{"user": USER}], "date": "2026-01-01T00:00:00.000Z", "message": ""}
+        self.reply([{"id": sha, "title": "a commit", **common} for sha in repo.history(self.revision(repo, revision))])
+
     def tree(self, name, revision, *, body, query) -> None:
         repo = self.repo(name)
         files = repo.commits[self.revision(repo, revision)]
@@ -269,6 +282,7 @@ ROUTES = [
     (rf"/api/models/{NAME}/commit/(.+)", "POST", Handler.commit),
     (rf"/api/models/{NAME}/revision/(.+)", "GET", Handler.info),
     (rf"/api/models/{NAME}/tree/(refs/pr/\d+|[^/]+).*", "GET", Handler.tree),
+    (rf"/api/models/{NAME}/commits/(.+)", "GET", Handler.commits),
     (rf"/api/models/{NAME}", "GET", Handler.info),
     (rf"/{NAME}/resolve/(refs/pr/\d+|[^/]+)/(.+)", ("GET", "HEAD"), Handler.file),
 ]
