@@ -55,12 +55,14 @@ def open_source(folder: Path, content: None = None) -> Source:
         raise InputError(f"{folder} holds no adapter_model.safetensors.")
     tensors: Tensors = SafetensorsFile(file) if file.suffix == ".safetensors" else TorchTensors(file, load_torch(file))
     layers = _layers(tensors, base, scale)
+    # In half precision the merged weights are rounded, as PEFT's are, so that the two apart are not the same model.
+    is_exact = all(base.tensors.dtypes[name] == torch.float32 for name in layers)
     has_tokenizer = any((folder / name).is_file() for name in TOKENIZER_FILES)
     return replace(
         base,
         format=NAME,
         tensors=_Merged(base.tensors, layers),
-        originals=_Apart(base.tensors, layers),
+        originals=_Apart(base.tensors, layers) if is_exact else None,
         arithmetic=replace(base.arithmetic, lora_scale=1.0),
         files=[*base.files, file],
         folder=folder if has_tokenizer else base.folder,
@@ -135,6 +137,8 @@ def _pairs(tensors: Tensors, base: Source) -> tuple[dict[str, dict[str, str]], l
     pairs: dict[str, dict[str, str]] = {}
     problems = []
     for key in tensors.shapes:
+        if _is_copy(key, tensors, base, stock):
+            continue
         found = KEY.fullmatch(key)
         name = found and hf_gpt2.normalize_key(f"{found[1]}.weight", stock)
         if not found or name not in weights or name.endswith(("wte.weight", "wpe.weight")):
@@ -144,6 +148,15 @@ def _pairs(tensors: Tensors, base: Source) -> tuple[dict[str, dict[str, str]], l
         else:
             pairs[name][found[2]] = key
     return pairs, problems
+
+
+def _is_copy(key: str, tensors: Tensors, base: Source, stock: str) -> bool:
+    """Whether it is the base model's own matrix, which PEFT saves beside an adapter of the output head."""
+    name = key.removeprefix("base_model.model.")
+    if not name.endswith(".base_layer.weight"):
+        return False
+    name = hf_gpt2.normalize_key(name.replace(".base_layer.", "."), stock) or ""
+    return name in base.tensors.shapes and torch.equal(tensors[key], base.tensors[name])
 
 
 class _Merged:

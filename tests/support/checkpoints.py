@@ -86,7 +86,7 @@ def as_llms_from_scratch(model: PreTrainedModel) -> dict[str, torch.Tensor]:
         old, new = f"h.{i}", f"trf_blocks.{i}"
         weights, biases = theirs[f"{old}.attn.c_attn.weight"].t().chunk(3), theirs[f"{old}.attn.c_attn.bias"].chunk(3)
         for name, weight, bias in zip(("query", "key", "value"), weights, biases):
-            state[f"{new}.att.W_{name}.weight"], state[f"{new}.att.W_{name}.bias"] = weight.clone(), bias.clone()
+            state[f"{new}.att.W_{name}.weight"], state[f"{new}.att.W_{name}.bias"] = weight.contiguous(), bias.clone()
         for to, name in (("att.out_proj", "attn.c_proj"), ("ff.layers.0", "mlp.c_fc"), ("ff.layers.2", "mlp.c_proj")):
             state[f"{new}.{to}.weight"] = theirs[f"{old}.{name}.weight"].t().contiguous()
             state[f"{new}.{to}.bias"] = theirs[f"{old}.{name}.bias"]
@@ -198,6 +198,7 @@ class Sample:
 TINY = {"vocab_size": 260, "n_positions": 8, "n_embd": 8, "n_layer": 2, "n_head": 2}
 plainly = partial(convert, tokenizer="none")
 FC = "transformer.h.0.mlp.c_fc.weight"
+PROJ = "transformer.h.0.mlp.c_proj.weight"  # which no size is read from
 
 
 def hf_gpt2(folder: Path, kind: str = "safetensors") -> Sample:
@@ -239,7 +240,7 @@ def characters(folder: Path) -> Sample:
 
 def state_dict(folder: Path) -> Sample:
     torch.save(as_nanogpt(stock_gpt2(**TINY))["model"], folder / "model.pt")
-    return Sample(folder / "model.pt", ["model.pt"], partial(plainly, n_head=2), FC, FC.removeprefix("transformer."))
+    return Sample(folder / "model.pt", ["model.pt"], partial(plainly, n_head=2), PROJ, f"module.{PROJ}")
 
 
 def faster_book(folder: Path) -> Sample:
@@ -252,7 +253,7 @@ def hub_mixin(folder: Path) -> Sample:
     weights = as_nanogpt(stock_gpt2(**TINY))["model"]
     save_file({name: tensor for name, tensor in weights.items() if "wte" not in name}, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps({"config": {"n_head": 2, "block_size": 8}}))
-    return Sample(folder, ["model.safetensors", "config.json"], plainly, FC, FC.removeprefix("transformer."))
+    return Sample(folder, ["model.safetensors", "config.json"], plainly, PROJ, f"module.{PROJ}")
 
 
 def peft_adapter(folder: Path) -> Sample:
