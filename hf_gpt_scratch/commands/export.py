@@ -2,7 +2,7 @@
 
 import argparse
 
-from ..conversion.choices import GGUF_DTYPES, TARGETS
+from ..conversion.choices import GGUF_DTYPES, LLAMA_CPP_DTYPES, TARGETS
 from ..utils.errors import UsageError
 from ..utils.files import require_file, require_new, require_present
 from ..utils.terminal import quieten_transformers
@@ -18,7 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dir", metavar="DIR", help="a folder or Hub repository of a model or a LoRA adapter")
     parser.add_argument("out", metavar="OUT", help="the folder to write")
     parser.add_argument("--to", required=True, choices=TARGETS, help="the format")
-    parser.add_argument("--dtype", choices=GGUF_DTYPES, help="for gguf: the type of the matrices (default: f32)")
+    parser.add_argument(
+        "--dtype",
+        choices=(*GGUF_DTYPES, *LLAMA_CPP_DTYPES),
+        help="for gguf: the type of the matrices (default: f32); those with a k need llama.cpp's llama-quantize",
+    )
     parser.add_argument(
         "--perplexity-text", metavar="FILE", help="for gguf: measure the perplexity on this text, before and after"
     )

@@ -7,8 +7,9 @@ Checkpoints of the GPT-2 family, into this package's model and out of it, tensor
     source, formats      an opened checkpoint of any of them, and finding out which it is
     file_kinds           the kinds of files that are told by name and not converted
     convert, proof       in: the model's folder, proven by independent_forward, the format's own computation
+    evidence             the settings that a file does not hold, told by the perplexity of a text
     generation_settings  what ends a text there, on which all files agree
-    export, gguf         out: native (a folder of ours, opened) as stock GPT-2, or as llama.cpp's GGUF
+    export, gguf         out: native (a folder of ours, opened) as stock GPT-2, or as llama.cpp's GGUF (llama_quantize)
     checkpoint, torch_file, safetensors_file, gguf_file  tensors in files from anyone, one at a time in memory
     tokenizers, download, choices                        what goes beside, OpenAI's files, the names to choose from
 """

@@ -14,7 +14,7 @@ from ..model_folder.saving import save_config_and_code
 from ..tokenizer import fit_length
 from ..utils.files import atomic_folder, write_json
 from ..utils.provenance import environment, recorded_source, sha256
-from . import evidence, proof
+from . import proof
 from .chosen_file import chosen
 from .formats import open_source
 from .generation_settings import generation_config, settle
@@ -88,6 +88,8 @@ def convert(
             source, told = open_source(path, format, **options), None
             carried = tokenizer_for(source, tokenizer)
         else:
+            from . import evidence  # which loads transformers' trainer, by way of the losses
+
             source, carried, told = evidence.settle(path, format, options, tokenizer, Path(calibration_text), report)
         record = {"source": recorded_source(str(src)), "format": source.format}
         record |= {"file": file} if file else {}

@@ -53,7 +53,7 @@ def _head_counts(source: Source) -> list[int]:
 
 def _windows(source: Source) -> list[int]:
     """None, the powers of two, and what is half-way between."""
-    shorter = (width << power for power in range(2, 12) for width in (2, 3))
+    shorter = (width << power for power in range(1, 12) for width in (2, 3))
     return [0, *(width for width in shorter if width < min(source.config.n_positions, LONGEST))]
 
 
@@ -173,7 +173,7 @@ def settle(
     source = reopen(chosen)
     carried = tokenizer_for(source, tokenizer)
     if not _open_settings(source, options):
-        report(f"note: {path} holds every setting, so that {text} was not needed.")
+        report(f"note: {path.name} leaves no setting open, so that {text} was not needed.")
         return source, carried, None
     windows = _read_windows(text, source, carried, options_of(_open_settings(source, options)))
     targets = torch.cat([window[0, 1:] for window in windows])

@@ -30,15 +30,22 @@ from ..utils.provenance import environment, recorded_source, sha256
 from ..utils.requirements import require_package
 from ..utils.special_tokens import end_token_ids
 from .checkpoint import Checkpoint
+from .choices import LLAMA_CPP_DTYPES
 from .generation_settings import generation_config
 from .gguf_source import TABLE
 from .key_map import KeyMapping, expand
+from .llama_quantize import quantize as quantize_file
+from .llama_quantize import require_quantizer
 from .native import NativeModel, open_native
 
 FILE = "model.gguf"
 # For each of `choices.GGUF_DTYPES`, by their names in the gguf package, the file's type and that of the matrices; all
 # else stays F32.
 DTYPES = {"f32": ("ALL_F32", "F32"), "f16": ("MOSTLY_F16", "F16"), "q8_0": ("MOSTLY_Q8_0", "Q8_0")}
+# The rows of a matrix consist of blocks of so many weights.
+BLOCKS = {"q8_0": 32, **dict.fromkeys(LLAMA_CPP_DTYPES, 256)}
+# transformers' names for what llama.cpp computes for "gpt2" (LLM_FFN_GELU): all of them are the tanh form
+TANH_GELUS = ("gelu_new", "gelu_pytorch_tanh", "gelu_fast", "gelu_accurate", "gelu_python_tanh")
 TOLERANCE = 1e-4  # of the largest logit, for f32; the error of the other types is reported, not limited
 
 # What tokenizers of this family split differently: contractions, digits, runs of spaces, letters beyond ASCII.
@@ -70,12 +77,13 @@ def export_gguf(
     `Modelfile` is written beside it, with the Alpaca prompt where the tokenizer has that as its chat template.
 
     Args:
-        dtype: of the matrices: "f32", "f16" or "q8_0" (blocks of 32 weights, 8 bits each and a scale).
+        dtype: of the matrices: "f32", "f16" or "q8_0" (blocks of 32 weights, 8 bits each and a scale); or one of
+            `choices.LLAMA_CPP_DTYPES`, written by llama.cpp's own quantiser.
         text: a file to measure the perplexity on, before and after.
 
     Raises:
-        InputError: when GGUF's "gpt2" cannot express `src`, the gguf package is missing, or what was written does not
-            read back the same; then nothing is left behind.
+        InputError: when GGUF's "gpt2" cannot express `src`, the gguf package or llama.cpp's quantiser is missing, or
+            what was written does not read back the same; then nothing is left behind.
     """
     require_package("gguf", "convert", "GGUF")
     folder = resolve_source(str(src))
@@ -87,7 +95,10 @@ def export_gguf(
     content, ids = _read_text(text, tokenizer)
     expected, before = _measure(load_model(GPTScratchForCausalLM, folder), ids)
     with atomic_folder(out) as partial:
-        _write_file(partial / FILE, Path(src).resolve().name, native, tokenizer, entries, dtype, ends)
+        written = "f32" if dtype in LLAMA_CPP_DTYPES else dtype
+        _write_file(partial / FILE, Path(src).resolve().name, native, tokenizer, entries, written, ends)
+        if dtype in LLAMA_CPP_DTYPES:
+            quantize_file(partial / FILE, dtype)
         _write_modelfile(partial, native.config, tokenizer, ends)
         _check_tokenizer(partial, tokenizer, content)
         answer, after = _measure(_read_back(partial, native.config), ids)
@@ -110,7 +121,7 @@ def export_gguf(
 
 
 def _check_settings(folder: Path, config: GPTScratchConfig, dtype: str) -> None:
-    if config.activation_function not in ("gelu_new", "gelu_pytorch_tanh"):
+    if config.activation_function not in TANH_GELUS:
         raise InputError(
             f"{folder} uses the activation {config.activation_function}, but GGUF's gpt2 only has the tanh GELU,"
             " gelu_new."
@@ -120,11 +131,14 @@ def _check_settings(folder: Path, config: GPTScratchConfig, dtype: str) -> None:
             f"{folder} scales attention in another way (scale_attn_weights, scale_attn_by_inverse_layer_idx), which"
             " GGUF's gpt2 cannot express: export it with --to hf-gpt2."
         )
-    if dtype == "q8_0" and (config.n_embd % 32 or (config.n_inner or 0) % 32):
+    block = BLOCKS.get(dtype, 1)
+    if config.n_embd % block or (config.n_inner or 0) % block:
         raise InputError(
-            f"q8_0 needs rows of a multiple of 32 weights, but n_embd is {config.n_embd} and n_inner"
-            f" {config.n_inner or 4 * config.n_embd}: choose --dtype f16."
+            f"{dtype} needs rows of a multiple of {block} weights, but n_embd is {config.n_embd} and n_inner"
+            f" {config.n_inner or 4 * config.n_embd}: choose --dtype {'f16' if dtype == 'q8_0' else 'q8_0'}."
         )
+    if dtype in LLAMA_CPP_DTYPES:
+        require_quantizer(dtype)
 
 
 def _read_text(path: str | os.PathLike[str] | None, tokenizer: PreTrainedTokenizerBase) -> tuple[str, torch.Tensor]:

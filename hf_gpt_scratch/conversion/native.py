@@ -32,7 +32,8 @@ def open_native(folder: Path, architectures: tuple[str, ...], target: str) -> Na
         target: the format to name when the folder holds none of them.
 
     Raises:
-        InputError: when it holds none of them, or when its keys or shapes are not those its configuration asks for.
+        InputError: when it holds none of them, or has a sliding window, or when its keys or shapes are not those its
+            configuration asks for.
     """
     settings = read_config(folder, GPTScratchConfig.model_type)
     try:
@@ -42,10 +43,21 @@ def open_native(folder: Path, architectures: tuple[str, ...], target: str) -> Na
     architecture = (settings.get("architectures") or ["model without a class name"])[0]
     if architecture not in architectures:
         raise InputError(f"{folder} holds a {architecture}; {target} takes only {' or '.join(architectures)}.")
+    _check_window(folder, config, target)
     checkpoint = Checkpoint(folder)
     check_keys(checkpoint.shapes, native_shapes(config, architecture))
     check_dtypes(checkpoint.dtypes)
     return NativeModel(config, architecture, checkpoint)
+
+
+def _check_window(folder: Path, config: GPTScratchConfig, target: str) -> None:
+    """Raises `InputError` for a sliding window that hides any token, which no target of ours has."""
+    has_window = "sliding_attention" in getattr(config, "layer_types", ())
+    if has_window and config.sliding_window < config.n_positions:
+        raise InputError(
+            f"{folder} has a sliding window of {config.sliding_window} tokens, which {target} does not have: its"
+            " answers would differ on longer texts."
+        )
 
 
 def native_shapes(config: GPTScratchConfig, architecture: str) -> dict[str, tuple[int, ...]]:

@@ -167,6 +167,7 @@ REFUSALS = {
     "activation": ({"activation_function": "relu"}, "f32", "uses the activation relu"),
     "exact gelu": ({"activation_function": "gelu"}, "f32", "only has the tanh GELU"),
     "rows of 48": ({"n_embd": 48}, "q8_0", "multiple of 32 weights, but n_embd is 48 and n_inner 192"),
+    "rows of 32": ({}, "q4_k_m", "q4_k_m needs rows of a multiple of 256 weights, but n_embd is 32 and n_inner 128"),
     "inner rows of 40": ({"n_inner": 40}, "q8_0", "n_inner 40: choose --dtype f16"),
     "too large for f16": ({"layer_norm_epsilon": 1e-5}, "f16", "differ from the source's by nan"),
 }
@@ -183,6 +184,45 @@ def test_what_gguf_cannot_express_is_refused(folder, tmp_path, settings, dtype, 
         export_gguf(str(source), tmp_path / "out", dtype)
     assert "\n" not in str(refusal.value)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
+
+
+@pytest.mark.parametrize("name", ["gelu_pytorch_tanh", "gelu_fast", "gelu_accurate", "gelu_python_tanh"])
+def test_every_name_of_the_tanh_gelu_is_taken(folder, tmp_path, name):
+    assert export_gguf(str(folder(activation_function=name)), tmp_path / "out").max_logit_difference < 1e-4
+
+
+@pytest.fixture
+def quantizer(tmp_path, monkeypatch):
+    """Makes a program of the quantiser's name, with this Python code, the only one on PATH."""
+
+    def make(code: str) -> None:
+        program = tmp_path / "bin" / "llama-quantize"
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!{sys.executable}\nimport shutil, sys\n{code}\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", str(program.parent))
+
+    return make
+
+
+def test_llama_cpp_quantizes_what_has_its_block_size(folder, tmp_path, quantizer, monkeypatch):
+    """`pytest -m llamacpp` has the real program; this one copies the file, and says in it what it was asked for."""
+    source = folder(n_embd=256)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(
+        InputError, match="q4_k_m is written by llama.cpp's llama-quantize, which is not on PATH: install"
+    ):
+        export_gguf(str(source), tmp_path / "out", "q4_k_m")
+    quantizer("print('llama: cannot open the file.', file=sys.stderr); sys.exit(3)")
+    with pytest.raises(
+        InputError, match=r"llama-quantize failed \(llama: cannot open the file\); nothing was written"
+    ):
+        export_gguf(str(source), tmp_path / "out", "q4_k_m")
+    assert not (tmp_path / "out").exists()
+    quantizer("shutil.copy(sys.argv[1], sys.argv[2]); assert sys.argv[3:] == ['Q4_K_M']")
+    done = export_gguf(str(source), tmp_path / "out", "q4_k_m")
+    assert sorted(file.name for file in done.path.parent.iterdir()) == ["Modelfile", "conversion.json", "model.gguf"]
+    assert json.loads((tmp_path / "out" / "conversion.json").read_text())["format"] == "gguf q4_k_m"
 
 
 def test_other_tokenizers_are_refused(folder, tokenizer, tmp_path):

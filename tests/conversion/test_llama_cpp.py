@@ -3,9 +3,12 @@ llama.cpp itself, on a file written by `export_gguf`, cuts text and writes on as
 
     pip install xllamacpp
     pytest -m llamacpp
+
+Its quantiser, `llama-quantize`, comes with llama.cpp itself.
 """
 
 import json
+import shutil
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -111,3 +114,24 @@ def test_llama_cpp_cuts_text_into_the_same_tokens(export, story, shared_data, wh
     for text in [PROBE, story[:3000], *lines]:
         ids = tokenizer(text, verbose=False)["input_ids"]
         assert ask("tokenize", content=text, add_special=False, parse_special=True)["tokens"] == ids, text
+
+
+@pytest.mark.skipif(shutil.which("llama-quantize") is None, reason="llama-quantize is not on PATH: install llama.cpp")
+@pytest.mark.parametrize("dtype, file_type", [("q4_k_m", 15), ("q5_k_m", 17), ("q6_k", 18)])
+def test_llama_cpp_quantizes(story, tmp_path, dtype, file_type):
+    gguf = pytest.importorskip("gguf", reason="pip install -e '.[convert]'")
+    tokenizer = train_tokenizer([story], 600)
+    special = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    shape = {"vocab_size": len(tokenizer), "n_positions": 96, "n_embd": 256, "n_layer": 1, "n_head": 4}
+    torch.manual_seed(0)
+    model = GPTScratchForCausalLM(GPTScratchConfig(**shape, **special)).train()
+    train(model, tokenizer(story, verbose=False)["input_ids"])
+    model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    done = export_gguf(str(tmp_path / "model"), tmp_path / "out", dtype, STORY)
+    assert done.perplexity_after == pytest.approx(done.perplexity_before, rel=0.1)
+    reader = gguf.GGUFReader(done.path)
+    assert reader.fields["general.file_type"].contents() == file_type
+    kinds = {tensor.name: tensor.tensor_type.name for tensor in reader.tensors}
+    assert kinds["blk.0.ffn_up.weight"] == {"q4_k_m": "Q4_K", "q5_k_m": "Q5_K", "q6_k": "Q6_K"}[dtype]
+    assert done.path.stat().st_size < 2**20  # of 3.9 MB in f32

@@ -24,11 +24,11 @@ from hf_gpt_scratch.utils.errors import InputError
 from support import other_files
 
 
-def random_weights(model: torch.nn.Module) -> torch.nn.Module:
+def random_weights(model: torch.nn.Module, std: float = 0.3) -> torch.nn.Module:
     """Every weight drawn at random, as fresh biases and LayerNorms are all alike and would hide a mistake."""
     generator = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
-        parameter.data.normal_(std=0.3, generator=generator)
+        parameter.data.normal_(std=std, generator=generator)
     return model.eval()
 
 

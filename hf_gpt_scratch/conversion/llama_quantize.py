@@ -1,0 +1,34 @@
+"""llama.cpp's own quantiser, the program `llama-quantize`, for the types of blocks of 256 weights."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from ..utils.errors import InputError
+
+PROGRAM = "llama-quantize"
+
+
+def require_quantizer(dtype: str) -> None:
+    """Raises `InputError`, saying what to install, unless the program is there."""
+    if shutil.which(PROGRAM) is None:
+        raise InputError(
+            f"{dtype} is written by llama.cpp's {PROGRAM}, which is not on PATH: install llama.cpp"
+            " (https://github.com/ggml-org/llama.cpp), or choose --dtype q8_0."
+        )
+
+
+def quantize(path: Path, dtype: str) -> None:
+    """
+    Replaces a GGUF file of f32 by one of `dtype`, such as "q4_k_m".
+
+    Raises:
+        InputError: when the program is not there, or fails, with its last line.
+    """
+    require_quantizer(dtype)
+    made = path.with_suffix(f".{dtype}")
+    done = subprocess.run([PROGRAM, path, made, dtype.upper()], capture_output=True, text=True, errors="replace")
+    if done.returncode or not made.is_file():
+        lines = (done.stderr + done.stdout).strip().splitlines() or [f"exit status {done.returncode}"]
+        raise InputError(f"llama.cpp's {PROGRAM} failed ({lines[-1].strip().rstrip('.')}); nothing was written.")
+    made.replace(path)
