@@ -192,7 +192,7 @@ def test_an_object_in_the_place_of_a_tensor_is_refused(tmp_path):
     assert_refused(source, "not a mapping from names to tensors")
 
 
-@pytest.mark.parametrize("kind", [SimpleNamespace(n_head=2), OrderedDict, GPTConfig, io.BytesIO(b"x")], ids=repr)
+@pytest.mark.parametrize("kind", [SimpleNamespace(n_head=2), OrderedDict, GPTConfig, io.BytesIO(b"x")], ids=["namespace", "OrderedDict", "class", "BytesIO"])
 def test_other_objects_for_a_configuration_are_refused(tmp_path, kind):
     """A class by itself, or an object that is made by a call: not its attributes alone."""
     source = make_sample("build-nanogpt", tmp_path / "in").source
