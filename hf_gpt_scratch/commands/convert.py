@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from ..conversion.choices import ACTIVATIONS, AS, FORMATS, OPENAI_SIZES, assuming, guess_warning
+from ..conversion.choices import ACTIVATIONS, AS, ATTENTION_SCALES, FORMATS, OPENAI_SIZES, assuming, guess_warning
 from ..utils.errors import UsageError
 from ..utils.files import require_file, require_new, require_present
 from ..utils.terminal import quieten_transformers
@@ -36,36 +36,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--n-head",
         type=positive,
-        help="for llms-from-scratch, whose files do not hold it: the number of attention heads (default: one for every"
-        " 64 dimensions)",
+        help="for llms-from-scratch, gpt2-state-dict and hub-mixin: the number of attention heads, which their weights"
+        " do not tell (default: one for every 64 dimensions)",
     )
     parser.add_argument(
         "--lora-scale",
         type=float,
-        help="for llms-from-scratch with LoRA layers: alpha in the book, alpha / rank elsewhere",
+        help="for llms-from-scratch and hub-mixin, with LoRA layers: alpha in the book, alpha / rank elsewhere",
     )
     parser.add_argument(
-        "--labels", help="for a classifier of llms-from-scratch: its labels in order, such as ham,spam"
+        "--labels", help="for a classifier of llms-from-scratch or hub-mixin: its labels in order, such as ham,spam"
     )
     parser.add_argument(
-        "--activation", choices=ACTIVATIONS, help="for nanogpt: gelu_new if trained before July 2023 (default: gelu)"
+        "--activation",
+        choices=ACTIVATIONS,
+        help="for nanogpt, gpt2-state-dict and hub-mixin: the GELU that the model was trained with, gelu_new for a"
+        " nanoGPT of before July 2023 (default: gelu for nanoGPT, gelu_new for the others)",
     )
     parser.add_argument(
-        "--vocab-size", type=positive, help="for nanogpt: cut a padded vocabulary to this many tokens, such as 50257"
+        "--attention-scale",
+        choices=ATTENTION_SCALES,
+        help="for gpt2-state-dict and hub-mixin, with stock GPT-2's weights: what attention scores are divided by: the"
+        " root of a head's width, that and the number of the layer, or nothing (default: root)",
+    )
+    parser.add_argument(
+        "--vocab-size",
+        type=positive,
+        help="for nanogpt, gpt2-state-dict and hub-mixin: cut a padded vocabulary to this many tokens, such as 50257",
     )
     parser.add_argument(
         "--window",
         type=count,
         metavar="N",
-        help="for llms-from-scratch with sliding-window attention: how many tokens a token looks at, itself included"
-        " (default: 0, all of them)",
+        help="for llms-from-scratch and hub-mixin, with sliding-window attention: how many tokens a token looks at,"
+        " itself included (default: 0, all of them)",
     )
     parser.add_argument(
         "--window-stride",
         type=int,
         metavar="K",
-        help="with --window: so many blocks with the window are followed by one without it, -1 for all with it, as in"
-        " the book (default: 2)",
+        help="with --window, or a window that --calibration-text tells: so many blocks with it are followed by one"
+        " without it, -1 for all with it, as in the book (default: 2)",
     )
     parser.add_argument(
         "--calibration-text",
@@ -82,8 +93,9 @@ def check(args: argparse.Namespace) -> None:
         raise UsageError(
             f"--size downloads a checkpoint in the format openai-tf; it does not go with --from {args.format}."
         )
-    if args.window_stride is not None and not args.window:
-        raise UsageError("--window-stride only goes with --window.")
+    may_have_window = args.window or (args.window is None and args.calibration_text)
+    if args.window_stride is not None and not may_have_window:
+        raise UsageError("--window-stride only goes with --window, or with a --calibration-text that may tell one.")
     if args.calibration_text:
         require_file(args.calibration_text)
         if args.tokenizer == "none":
@@ -106,8 +118,8 @@ def run(args: argparse.Namespace) -> None:
         require_package("tensorflow", "convert", "Reading OpenAI's files")
         download_openai(args.size, args.src)  # while progress bars are still shown
     quieten_transformers()
-    names = ("as_", "n_head", "lora_scale", "labels", "vocab_size", "activation", "window", "window_stride")
-    options = {name: getattr(args, name) for name in names}
+    names = {name for options in FORMATS.values() for name in options}
+    options = {name: getattr(args, name) for name in sorted(names)}
     options |= {"calibration_text": args.calibration_text, "report": lambda line: print(line, file=sys.stderr)}
     done = convert(args.src, args.out, args.format, args.tokenizer, prove=True, file=args.file, **options)
     print(f"Converted {args.src} ({done.format}) into {done.folder}.")

@@ -4,30 +4,33 @@ The tokenizer of nanoGPT's character models: `meta.pkl` beside the checkpoint, w
 Source: nanoGPT's `data/shakespeare_char/prepare.py`, which writes it, and `sample.py`, which reads it.
 """
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
+from ..configuration_gpt_scratch import GPTScratchConfig
 from ..utils.errors import InputError
 from .inert_pickle import InertPickleError, loads
 
 META = "meta.pkl"
 
 
-def characters_beside(path: Path) -> Path | None:
-    """The file `meta.pkl` beside a checkpoint, or `None`."""
-    file = path.parent / META
-    return file if file.is_file() else None
+def characters_beside(path: Path, config: GPTScratchConfig) -> Callable[[], PreTrainedTokenizerFast] | None:
+    """What makes the tokenizer of the `meta.pkl` beside a checkpoint, or in its folder; `None` without that file."""
+    file = (path if path.is_dir() else path.parent) / META
+    return partial(character_tokenizer, file, config) if file.is_file() else None
 
 
-def character_tokenizer(path: Path, model_max_length: int) -> PreTrainedTokenizerFast:
+def character_tokenizer(path: Path, config: GPTScratchConfig) -> PreTrainedTokenizerFast:
     """
     A tokenizer whose tokens are single characters, with the ids of `stoi` in that file. It has no special tokens; a
     character that it does not know gets no token.
 
     Raises:
-        InputError: when the file is damaged, or holds anything but characters and numbers.
+        InputError: when the file is damaged, holds anything but characters and numbers, or other ones than the model.
     """
     try:
         content = loads(path.read_bytes())
@@ -41,10 +44,15 @@ def character_tokenizer(path: Path, model_max_length: int) -> PreTrainedTokenize
         )
     if len(set(ids.values())) < len(ids):
         raise InputError(f"{path} gives two characters the same number: pass --tokenizer DIR, or --tokenizer none.")
+    if not max(ids.values()) < config.vocab_size < len(ids) + 128:
+        raise InputError(
+            f"{path} has {len(ids)} characters, but the model {config.vocab_size} tokens: pass the tokenizer it was"
+            " trained with as --tokenizer DIR, or --tokenizer none."
+        )
     tokenizer = Tokenizer(models.BPE(vocab=ids, merges=[]))
     tokenizer.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, model_max_length=model_max_length
+        tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, model_max_length=config.n_positions
     )
 
 

@@ -96,7 +96,8 @@ def convert(
         record |= {"calibration": told.record()} if told else {}
         difference, notes = _write(source, carried, str(src), out, record if prove else None)
     notes = [*source.notes, *notes, *([] if carried is not None or tokenizer == "none" else [WITHOUT_TOKENIZER])]
-    guessed = {name: value for name, value in source.assumed.items() if not told and options.get(name) is None}
+    known = {**options, **(told.settled if told else {})}
+    guessed = {name: value for name, value in source.assumed.items() if known.get(name) is None}
     return Conversion(Path(out), source.format, difference, source.assumed, guessed, tuple(notes))
 
 
@@ -113,9 +114,8 @@ def _write(
     """
     layout, read = _plan(source, name)
     writes = source.architecture == "GPTScratchForCausalLM"
-    generation = generation_config(source.folder if writes else None, source.config)
-    is_stated = source.folder is not None and (source.folder / "config.json").is_file()
-    notes, difference = settle(source.config, generation, tokenizer, is_stated), None
+    generation = generation_config(source.settings if writes else None, source.config)
+    notes, difference = settle(source.config, generation, tokenizer, is_stated=source.settings is not None), None
     with atomic_folder(out) as partial:
         write_safetensors(partial, layout, read)
         save_config_and_code(source.config, source.architecture, partial)

@@ -3,13 +3,22 @@ What a checkpoint's files do not hold, told by a text: each candidate's perplexi
 
 Open are the settings that a `Source` says it assumed and the user did not give. One after another, the candidates of
 each are scored with the others as they stand, and the best is kept for the next; this is repeated until nothing
-changes, so that each is judged beside the final values of the others. The best is taken when all of this holds:
+changes, so that each is judged beside the final values of the others. It begins with the best pair of those
+`TOGETHER`, as beside a wrong scale of attention the right number of heads need not be the best. The best is taken when
+all of this holds:
 
 - The model predicts the text: its loss is lower than that of the frequencies of the tokens in the text itself. A model
   of random weights, or a text of another language, tells nothing.
 - Its lead over the runner-up is at least `LEAD` nats a token. Less may be chance of the training: models trained with
   the exact GELU often score a millionth better with its tanh form.
 - The lead is more than `ERRORS` standard errors, of the differences between the two losses of each token.
+
+A window and a LoRA scale are sizes, and the true one may lie between two candidates. So values between the best and
+its neighbours are scored too, ever closer, to the token or to about 5 %. Where several are as good as the best, within
+`ALIKE` standard errors, the first one scored is taken: the usual values come first. It need not lead those within
+`NEAR` of it; a note names them where it does not.
+
+An activation that is not clear does not stop a conversion, as its two forms are so much alike: the default stands.
 
 A new format needs nothing here, if it names the setting in `Source.assumed` and takes it as an option of its
 `open_source`; where it cannot do without one, it raises `MissingOption`, and `START` has the first value to try.
@@ -19,6 +28,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -30,52 +40,20 @@ from ..data.losses import token_losses
 from ..utils.errors import InputError, UsageError
 from ..utils.provenance import sha256
 from . import independent_forward
-from .choices import ACTIVATIONS, option, options_of
+from .candidates import CANDIDATES, SIZES, START, TOGETHER, longest
+from .choices import STANDING, option, options_of
 from .formats import open_source
 from .source import MissingOption, Source
 from .tokenizers import tokenizer_for
 
 LEAD = 0.01
 ERRORS = 4.0
-LONGEST = 1024  # tokens of a window of text
+ALIKE = 2.0  # standard errors within which two values are not told apart
+NEAR = 1 / 8
 TOKENS = 2048  # scored in all
 FEWEST = 256
 CHARACTERS = 2**17  # read of the text
 PASSES = 4  # over the open settings
-START: dict[str, Any] = {"n_head": 1, "lora_scale": 1.0, "activation": ACTIVATIONS[0]}
-
-
-def _head_counts(source: Source) -> list[int]:
-    """The divisors of the width that leave each head 8 dimensions or more."""
-    width = source.config.n_embd
-    return [n for n in range(1, max(1, width // 8) + 1) if width % n == 0]
-
-
-def _windows(source: Source) -> list[int]:
-    """None, the powers of two, and what is half-way between."""
-    shorter = (width << power for power in range(1, 12) for width in (2, 3))
-    return [0, *(width for width in shorter if width < min(source.config.n_positions, LONGEST))]
-
-
-def _strides(source: Source) -> list[int]:
-    """A window in all blocks, or in all but every second, third, ..., last one."""
-    return [-1, *range(1, min(source.config.n_layer, 9))]
-
-
-def _lora_scales(source: Source) -> list[float]:
-    """The powers of two, and alpha or alpha / rank for an alpha of the rank, twice or half of it."""
-    tensors = source.originals or source.tensors
-    ranks = {shape[1] for name, shape in tensors.shapes.items() if name.endswith(".lora.A")}
-    return sorted({2.0**power for power in range(-3, 8)} | {rank * part for rank in ranks for part in (0.5, 1.0, 2.0)})
-
-
-CANDIDATES: dict[str, Callable[[Source], list]] = {
-    "n_head": _head_counts,
-    "window": _windows,
-    "window_stride": _strides,
-    "lora_scale": _lora_scales,
-    "activation": lambda source: list(ACTIVATIONS),
-}
 
 
 @dataclass(frozen=True)
@@ -83,11 +61,12 @@ class Verdict:
     """
     The candidates of one setting, the best first: each with its loss on every token `(N,)`.
 
-    `lead` is how many nats a token the best is ahead of the second, and `error` the standard error of that.
+    The best need not lead those that are `near` it.
     """
 
     setting: str
     losses: dict[Any, np.ndarray]
+    near: frozenset = frozenset()
 
     @property
     def best(self) -> Any:
@@ -99,11 +78,32 @@ class Verdict:
         return float(difference.mean()), float(difference.std(ddof=1) / len(difference) ** 0.5)
 
     @property
+    def runner_up(self) -> Any:
+        """The best of those that the best must lead, or `None`."""
+        return next((value for value in list(self.losses)[1:] if value not in self.near), None)
+
+    @property
     def is_clear(self) -> bool:
-        if len(self.losses) == 1:
+        if self.runner_up is None:
             return True
-        lead, error = self.behind(list(self.losses)[1])
+        return self._leads(self.runner_up)
+
+    @property
+    def as_good(self) -> list:
+        """The values near the best that it does not clearly lead."""
+        return [value for value in self.near if value != self.best and not self._leads(value)]
+
+    def _leads(self, value: Any) -> bool:
+        lead, error = self.behind(value)
         return lead >= LEAD and lead > ERRORS * error
+
+    def shortfall(self) -> str:
+        """By how much the best leads, and would have to, for a sentence."""
+        lead, error = self.behind(self.runner_up)
+        return (
+            f"{option(self.setting)} ({self.best} leads {self.runner_up} by {lead:.2g} nats a token, and"
+            f" {max(LEAD, ERRORS * error):.2g} are needed)"
+        )
 
 
 @dataclass(frozen=True)
@@ -115,19 +115,39 @@ class Evidence:
     perplexity_of_frequencies: float
     verdicts: list[Verdict]
 
+    @property
+    def settled(self) -> dict[str, Any]:
+        """The values that the text told clearly."""
+        return {verdict.setting: verdict.best for verdict in self.verdicts if verdict.is_clear}
+
     def table(self) -> list[str]:
         """The lines to print."""
         lines = [
             f"Perplexity on {self.tokens} tokens of {self.text}"
             f" ({self.perplexity_of_frequencies:.2f} by the frequencies of its tokens):",
-            f"{'option':<16}{'value':>10}{'perplexity':>14}{'nats behind':>14}{'standard errors':>18}",
+            f"{'option':<18}{'value':>15}{'perplexity':>14}{'nats behind':>14}{'standard errors':>18}",
         ]
         for verdict in self.verdicts:
             for value in verdict.losses:
                 (nats, error), perplexity = verdict.behind(value), _perplexity(verdict.losses[value])
                 behind = f"{nats:>14.6f}{nats / error if error else 0.0:>18.1f}" if value != verdict.best else ""
-                lines.append(f"{option(verdict.setting):<16}{value!s:>10}{perplexity:>14.4f}{behind}")
+                lines.append(f"{option(verdict.setting):<18}{value!s:>15}{perplexity:>14.4f}{behind}")
         return lines
+
+    def notes(self, assumed: dict[str, Any]) -> list[str]:
+        """What the text told less than exactly, given the values that are assumed in the end."""
+        notes = []
+        for verdict in self.verdicts:
+            name, value = option(verdict.setting), assumed[verdict.setting]
+            if not verdict.is_clear:
+                kept = f"{value}, the default, is kept"
+                notes.append(f"{self.text} does not clearly tell {verdict.shortfall()}: {kept}.")
+            elif verdict.as_good:
+                alike = ", ".join(map(str, sorted(verdict.as_good)))
+                notes.append(
+                    f"{self.text} tells {name} roughly: {value} is taken, and {alike} would do about as well."
+                )
+        return notes
 
     def record(self) -> dict:
         """The same for `conversion.json`."""
@@ -192,6 +212,8 @@ def settle(
     for line in evidence.table():
         report(line)
     _require_clear(path, evidence)
+    for note in evidence.notes(source.assumed):
+        report(f"note: {note}")
     return source, carried, evidence
 
 
@@ -234,8 +256,7 @@ def _read_windows(
         raise InputError(
             f"{text} is too short to tell anything: it has {len(ids)} tokens, of which {FEWEST} are needed."
         )
-    length = min(source.config.n_positions, LONGEST)
-    return [window[None] for window in ids.split(length) if len(window) > 1]
+    return [window[None] for window in ids.split(longest(source)) if len(window) > 1]
 
 
 def _losses(source: Source, windows: list[torch.Tensor]) -> np.ndarray:
@@ -257,20 +278,62 @@ def _descend(
 ) -> tuple[Source, list[Verdict]]:
     """The source with the best values found, and the verdict on each beside the others."""
     source = reopen(chosen)
+    defaults, chosen = source.assumed, {name: source.assumed[name] for name in _open_settings(source, options)}
+    if chosen.keys() >= set(TOGETHER):
+        pairs = [dict(zip(TOGETHER, pair)) for pair in product(*(CANDIDATES[name](source) for name in TOGETHER))]
+        source = reopen(chosen | min(pairs, key=lambda pair: score(chosen | pair).mean()))
     for _ in range(PASSES):
         chosen = {name: source.assumed[name] for name in _open_settings(source, options)}
         before, verdicts = chosen, []
         for name in list(chosen):
             if name not in chosen:  # a window stride without a window any more
                 continue
-            losses = {value: score({**chosen, name: value}) for value in CANDIDATES[name](source)}
-            ranked = dict(sorted(losses.items(), key=lambda item: item[1].mean()))
-            verdicts.append(Verdict(name, ranked))
-            source = reopen({**chosen, name: verdicts[-1].best})
+            verdict = _judge(name, source, lambda value, name=name, rest=chosen: score({**rest, name: value}))
+            verdicts.append(verdict)
+            stands = name in STANDING and not verdict.is_clear
+            source = reopen({**chosen, name: defaults[name] if stands else verdict.best})
             chosen = {name: source.assumed[name] for name in _open_settings(source, options)}
         if chosen == before:
             break
     return source, verdicts
+
+
+def _judge(name: str, source: Source, score: Callable[[Any], np.ndarray]) -> Verdict:
+    """The verdict on one setting, of which `score` has the losses."""
+    losses = {value: score(value) for value in CANDIDATES[name](source)}
+    losses = dict(sorted(losses.items(), key=lambda item: item[1].mean()))
+    if name not in SIZES:
+        return Verdict(name, losses)
+    size = partial(_size, source)
+    _refine(losses, size, score, finest=1 if name == "window" else 0)
+    by_loss = Verdict(name, dict(sorted(losses.items(), key=lambda item: item[1].mean())))
+    taken = next(value for value in losses if _is_alike(*by_loss.behind(value)))  # of the first grid, if one is
+    near = {value for value in losses if abs(size(value) - size(taken)) <= max(name == "window", NEAR * size(taken))}
+    return Verdict(name, {taken: losses[taken], **by_loss.losses}, frozenset(near))
+
+
+def _is_alike(lag: float, error: float) -> bool:
+    return lag < LEAD and lag <= ALIKE * error
+
+
+def _size(source: Source, value: float) -> float:
+    """A window or a scale as a size: no window is one of all tokens."""
+    return value or longest(source)
+
+
+def _refine(losses: dict, size: Callable[[Any], float], score: Callable[[Any], np.ndarray], finest: int) -> None:
+    """Adds values half-way between the best and its neighbours, until those are `finest`, or 6 %, away."""
+    while True:
+        best = min(losses, key=lambda value: losses[value].mean())
+        ordered = sorted(losses, key=size)
+        place = ordered.index(best)
+        around = map(size, ordered[max(place - 1, 0) : place + 2])
+        gaps = [(low, high) for low, high in pairwise(around) if high - low > (finest or 0.06 * size(best))]
+        if not gaps:
+            return
+        for low, high in gaps:
+            value = (low + high) // 2 if finest else (low + high) / 2
+            losses[value] = score(value)
 
 
 def _perplexity(losses: np.ndarray) -> float:
@@ -284,7 +347,7 @@ def _frequency_perplexity(targets: torch.Tensor) -> float:
 
 
 def _require_clear(path: Path, evidence: Evidence) -> None:
-    """Raises `UsageError` unless the text tells every setting."""
+    """Raises `UsageError` unless the text tells every setting but those whose default may stand."""
     wanted = options_of(verdict.setting for verdict in evidence.verdicts)
     perplexity = min(_perplexity(verdict.losses[verdict.best]) for verdict in evidence.verdicts)
     if perplexity >= evidence.perplexity_of_frequencies:
@@ -293,14 +356,9 @@ def _require_clear(path: Path, evidence: Evidence) -> None:
             f" {perplexity:.2f} against {evidence.perplexity_of_frequencies:.2f}), so that it tells nothing: pass"
             f" {wanted}, or a text like those that the model was trained on."
         )
-    unclear = [verdict for verdict in evidence.verdicts if not verdict.is_clear]
+    unclear = [verdict for verdict in evidence.verdicts if not verdict.is_clear and verdict.setting not in STANDING]
     if unclear:
-        leads = " and ".join(
-            f"{option(verdict.setting)} ({first} leads {second} by {verdict.behind(second)[0]:.2g} nats a token, and"
-            f" {max(LEAD, ERRORS * verdict.behind(second)[1]):.2g} are needed)"
-            for verdict in unclear
-            for first, second in [list(verdict.losses)[:2]]
-        )
+        leads = " and ".join(verdict.shortfall() for verdict in unclear)
         raise UsageError(
             f"{evidence.text} does not clearly tell {leads}: pass {options_of(v.setting for v in unclear)}."
         )

@@ -11,16 +11,12 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+from ..model_folder.weight_files import ORDER
 from ..utils.errors import InputError
 
-TORCH_WEIGHTS = (
-    *("model.safetensors", "model.safetensors.index.json"),
-    *("pytorch_model.bin", "pytorch_model.bin.index.json"),
-)
 # Files that make a folder one that is read, whatever else is in it
-READ = (*TORCH_WEIGHTS, "hparams.json", "adapter_config.json")
+READ = (*ORDER, "hparams.json", "adapter_config.json")
 READ_WITH_CONFIG = ("tf_model.h5", "flax_model.msgpack")
-READ_WITHOUT_CONFIG = ("*.gguf",)
 MAYBE_WEIGHTS = ("config.json", "*.safetensors", "*.bin", "*.pt", "*.pth", "*.ckpt*")
 LONGEST_HEADER = 10**8  # of safetensors, by its own rule
 
@@ -34,14 +30,14 @@ class Kind:
         what: what it is, in words.
         advice: what to do with it.
         names: patterns of the names of its files, or of the files and folders in its folder.
-        begins: where a file's telling bytes are, and what they may be.
+        begins: what a file may be told by: the place of some bytes in it, and the bytes.
         member: a pattern of the name of a file inside it, where it is a zip archive.
     """
 
     what: str
     advice: str
     names: tuple[str, ...] = ()
-    begins: tuple[int, tuple[bytes, ...]] | None = None
+    begins: tuple[tuple[int, bytes], ...] = ()
     member: str | None = None
 
 
@@ -50,7 +46,7 @@ KINDS = (
     Kind(
         "a pointer of Git LFS in the place of a file",
         "run `git lfs pull` in its folder",
-        begins=(0, (b"version https://git-lfs",)),
+        begins=((0, b"version https://git-lfs"),),
     ),
     Kind(
         "weights of a Keras model",
@@ -71,7 +67,7 @@ KINDS = (
     Kind("an ONNX graph", ORIGINAL, ("*.onnx", "*.onnx_data")),
     Kind("an MLX model", f"{ORIGINAL}, which its README names", ("*.npz",), member="*.npy"),
     Kind("a Core ML model", ORIGINAL, ("*.mlpackage", "*.mlmodel", "*.mlmodelc")),
-    Kind("a TensorFlow Lite model", ORIGINAL, ("*.tflite",), (4, (b"TFL3",))),
+    Kind("a TensorFlow Lite model", ORIGINAL, ("*.tflite",), ((4, b"TFL3"),)),
     Kind("an OpenVINO model", ORIGINAL, ("openvino_model*",)),
     Kind(
         "a SavedModel of TensorFlow",
@@ -111,15 +107,19 @@ KINDS = (
         "a GGML file from before GGUF",
         ORIGINAL,
         ("ggml-model*.bin",),
-        (0, (b"lmgg", b"fmgg", b"tjgg", b"algg")),
+        tuple((0, magic) for magic in (b"lmgg", b"fmgg", b"tjgg", b"algg")),
     ),
-    Kind("an archive", "unpack it, and convert what is in it", ("*.tar", "*.tar.*", "*.tgz"), (0, (b"\x1f\x8b",))),
-    Kind("an archive", "unpack it, and convert what is in it", ("*.7z",), (257, (b"ustar",))),
+    Kind(
+        "an archive",
+        "unpack it, and convert what is in it",
+        ("*.tar", "*.tar.*", "*.tgz", "*.7z"),
+        ((0, b"\x1f\x8b"), (257, b"ustar"), (0, b"7z\xbc\xaf\x27\x1c")),
+    ),
     Kind(
         "an HDF5 file of no model folder",
         "give the folder that holds it as tf_model.h5, with config.json",
         ("*.h5", "*.hdf5"),
-        (0, (b"\x89HDF\r\n\x1a\n",)),
+        ((0, b"\x89HDF\r\n\x1a\n"),),
     ),
 )
 TOKENIZER = Kind(
@@ -130,13 +130,18 @@ TOKENIZER = Kind(
 MLX = next(kind for kind in KINDS if kind.what == "an MLX model")
 
 
-def refuse(path: Path) -> None:
-    """Raises `InputError` for a file or folder of one of `KINDS`, saying what it is and what to do."""
+def refuse(path: Path, has_weights: bool = False) -> None:
+    """
+    Raises `InputError` for a file or folder of one of `KINDS`, saying what it is and what to do.
+
+    Args:
+        has_weights: whether there are weights in the folder's folders, so that it is no tokenizer alone.
+    """
     if path.is_dir():
         for file in _read_files(path):
             _refuse_content(file)
         if not any(_read_files(path)):
-            _refuse_names(path, [entry.name for entry in sorted(path.iterdir())])
+            _refuse_names(path, [entry.name for entry in sorted(path.iterdir())], has_weights)
     elif path.is_file():
         _refuse_content(path)
         _refuse_names(path.parent, [path.name])
@@ -144,18 +149,18 @@ def refuse(path: Path) -> None:
 
 def is_model_folder_with(folder: Path, weights: str) -> bool:
     """Whether it is a model folder of transformers that has these weights, and none that torch reads."""
-    torch_weights = any((folder / name).is_file() for name in TORCH_WEIGHTS)
+    torch_weights = any((folder / name).is_file() for name in ORDER)
     return (folder / "config.json").is_file() and (folder / weights).is_file() and not torch_weights
 
 
 def _read_files(folder: Path) -> Iterator[Path]:
     """The files for which the folder is read, and not refused."""
-    more = READ_WITH_CONFIG if (folder / "config.json").is_file() else READ_WITHOUT_CONFIG
-    return (file for pattern in (*READ, *more) for file in folder.glob(pattern) if file.is_file())
+    more = READ_WITH_CONFIG if (folder / "config.json").is_file() else ()
+    return (folder / name for name in (*READ, *more) if (folder / name).is_file())
 
 
-def _refuse_names(folder: Path, names: list[str]) -> None:
-    has_more = any(fnmatch(name, pattern) for name in names for pattern in MAYBE_WEIGHTS)
+def _refuse_names(folder: Path, names: list[str], has_weights: bool = False) -> None:
+    has_more = has_weights or any(fnmatch(name, pattern) for name in names for pattern in MAYBE_WEIGHTS)
     kinds = KINDS if has_more else (*KINDS, TOKENIZER)
     for kind in kinds:
         for name in names:
@@ -167,8 +172,7 @@ def _refuse_content(file: Path) -> None:
     with open(file, "rb") as opened:
         beginning = opened.read(512)
     for kind in KINDS:
-        start, telling = kind.begins or (0, ())
-        if beginning[start:].startswith(telling):
+        if any(beginning.startswith(telling, start) for start, telling in kind.begins):
             if kind.what.startswith("an HDF5") and file.name in READ_WITH_CONFIG:
                 continue
             raise _refusal(file, kind)

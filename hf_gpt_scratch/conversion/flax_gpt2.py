@@ -37,9 +37,9 @@ def accepts(path: Path, content: object) -> bool:
     return is_model_folder_with(path, FILE)
 
 
-def open_source(folder: Path, content: None = None) -> Source:
+def open_source(folder: Path, content: None = None, as_: str | None = None) -> Source:
     """
-    Opens a model folder.
+    Opens a model folder, with `as_` (one of `hf_gpt2.AS`) as the class of that name.
 
     Raises:
         InputError: when msgpack is not installed, the file is damaged or holds other names, or the model is not one
@@ -47,13 +47,13 @@ def open_source(folder: Path, content: None = None) -> Source:
     """
     arrays = Arrays(folder / FILE)
     tensors = Renamed(arrays, key_of_names(arrays.shapes, stock_name))
-    return hf_gpt2.source_of(folder, tensors, [folder / FILE], NAME, in_out=False)
+    return hf_gpt2.source_of(folder, tensors, [folder / FILE], NAME, in_out=False, as_=as_)
 
 
 def stock_name(name: str) -> str:
     """The name in stock GPT-2 of an array."""
-    module, _, part = name.rpartition(".")
-    return f"{module}.{PARTS.get(part, part)}"
+    module, dot, part = name.rpartition(".")
+    return module + dot + PARTS.get(part, part)
 
 
 @dataclass(frozen=True)

@@ -127,9 +127,9 @@ TABLE = (
         is_it=_has_groups,
     ),
     ForeignModel(
-        "a model whose attention sees a sliding window or shares keys between layers",
+        "a model that shares keys between layers",
         NO_CONVERTER,
-        settings=("sliding_window", "sliding_window_size", "n_kv_producing_layers"),
+        settings=("n_kv_producing_layers",),
     ),
     ForeignModel(
         "a model of Llama's shape",

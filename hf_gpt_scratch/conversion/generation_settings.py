@@ -22,7 +22,7 @@ def generation_config(folder: Path | None, config: GPTScratchConfig) -> Generati
     reads them, and of the configuration's special tokens.
 
     Raises:
-        InputError: when the folder's cannot be read.
+        InputError: when the folder's cannot be read, or the settings fail.
     """
     special = {name: getattr(config, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     path = None if folder is None else folder / FILE
@@ -39,9 +39,8 @@ def generation_config(folder: Path | None, config: GPTScratchConfig) -> Generati
     try:
         return GenerationConfig(**special, **{name: value for name, value in older.items() if value is not None})
     except Exception as error:
-        raise InputError(
-            f"{folder / 'config.json'} has settings of generation that fail ({one_line(error)})."
-        ) from None
+        where = "The configuration" if folder is None else folder / "config.json"
+        raise InputError(f"{where} has settings of generation that fail ({one_line(error)}).") from None
 
 
 def settle(

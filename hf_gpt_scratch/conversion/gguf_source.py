@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from ..configuration_gpt_scratch import GPTScratchConfig
 from ..utils.errors import InputError, one_line
+from ..utils.special_tokens import as_setting
 from .gguf_file import MAGIC, GGUFFile, positive_number, whole_number
 from .independent_forward import Arithmetic
 from .key_map import QKV, KeyMapping, expand
@@ -58,27 +59,26 @@ SIZES = {
     "n_layer": "block_count",
     "n_head": "attention.head_count",
 }
-SPECIAL = {"bos": "bos", "eos": "eos", "pad": "padding", "unk": "unknown"}
+SPECIAL = {"bos": "bos", "eos": "eos", "pad": "padding", "unk": "unknown"}  # of a tokenizer, in GGUF's words
 CONTROL, USER_DEFINED, UNUSED = 3, 4, 5  # types of tokens
 
 
 def accepts(path: Path, content: object) -> bool:
-    """Whether it is a GGUF file, or a folder of GGUF files and no model of transformers."""
+    """Whether it is a GGUF file."""
     if path.is_dir():
-        return not (path / "config.json").is_file() and any(path.glob("*.gguf"))
+        return False
     with open(path, "rb") as file:
         return file.read(len(MAGIC)) == MAGIC
 
 
 def open_source(path: Path, content: None = None) -> Source:
     """
-    Opens a GGUF file, or a folder that holds one.
+    Opens a GGUF file.
 
     Raises:
-        InputError: when the gguf package is not installed, the file is damaged, of another architecture or quantised
-            in a way that is not read, or a folder holds several.
+        InputError: when the gguf package is not installed, or the file is damaged, of another architecture or
+            quantised in a way that is not read.
     """
-    path = _only_file(path)
     file = GGUFFile(path)
     settings = file.settings
     _require_gpt2(path, settings)
@@ -102,18 +102,6 @@ def open_source(path: Path, content: None = None) -> Source:
         tokenizer=partial(tokenizer_of, path, settings) if has_tokenizer else None,
         notes=_notes(path, file),
     )
-
-
-def _only_file(path: Path) -> Path:
-    if not path.is_dir():
-        return path
-    files = sorted(path.glob("*.gguf"))
-    if len(files) > 1:
-        names = ", ".join(file.name for file in files)
-        raise InputError(f"{path} holds several GGUF files: give the path of one of {names}.")
-    if not accepts(files[0], None):
-        raise InputError(f"{files[0]} is not a GGUF file, whose first four letters are GGUF.")
-    return files[0]
 
 
 def _require_gpt2(path: Path, settings: dict[str, Any]) -> None:
@@ -140,11 +128,13 @@ def _config(path: Path, settings: dict[str, Any], tensors: Tensors) -> GPTScratc
     config = make_config(path, vocab_size=tensors.shapes[EMBEDDINGS][0], layer_norm_epsilon=epsilon, **sizes)
     for kind in ("bos", "eos", "pad"):
         setattr(config, f"{kind}_token_id", _special(settings, kind, config.vocab_size))
+    ends = (config.eos_token_id, _special(settings, "eot", config.vocab_size))
+    config.eos_token_id = as_setting(list(dict.fromkeys(token for token in ends if token is not None)))
     return config
 
 
 def _special(settings: dict[str, Any], kind: str, size: int) -> int | None:
-    number = settings.get(f"tokenizer.ggml.{SPECIAL[kind]}_token_id")
+    number = settings.get(f"tokenizer.ggml.{SPECIAL.get(kind, kind)}_token_id")
     return number if type(number) is int and 0 <= number < size else None
 
 

@@ -77,6 +77,8 @@ ARCHITECTURES = {
 # By what the user wants, whatever config.json says
 AS = {"causal-lm": "GPT2LMHeadModel"}
 
+BASE_CLASS = "config.json names a GPT2Model, which has no head; if it is a language model, add --as causal-lm."
+
 # Causal-mask buffers that old versions of transformers saved among the weights.
 IGNORED = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")
 
@@ -113,7 +115,10 @@ def open_source(folder: Path, content: None = None, as_: str | None = None) -> S
     refuse_foreign(folder, {}, read_config(folder))
     checkpoint = Checkpoint(folder)
     source = source_of(folder, checkpoint, checkpoint.files, NAME, as_=as_)
-    return replace(source, stock=folder, notes=_notes(source.architecture, checkpoint))
+    if not checkpoint.unread:
+        return replace(source, stock=folder)
+    others = f"ignored, as transformers does, beside {checkpoint.files[0].name}: {', '.join(checkpoint.unread)}."
+    return replace(source, stock=folder, notes=(others, *source.notes))
 
 
 def source_of(
@@ -124,6 +129,7 @@ def source_of(
 
     Args:
         in_out: the matrices of its linear layers are `(in, out)`, else `(out, in)`.
+        as_: one of `AS`, to take it for that class.
 
     Raises:
         InputError: as `open_source`.
@@ -165,21 +171,10 @@ def source_of(
         tensors=Renamed(checkpoint, key_of),
         arithmetic=arithmetic,
         files=files,
+        settings=folder,
         folder=folder,
+        notes=(BASE_CLASS,) if architecture == "GPT2Model" else (),
     )
-
-
-def _notes(architecture: str, checkpoint: Checkpoint) -> tuple[str, ...]:
-    notes = []
-    if checkpoint.unread:
-        notes.append(
-            f"ignored, as transformers does, beside {checkpoint.files[0].name}: {', '.join(checkpoint.unread)}."
-        )
-    if architecture == "GPTScratchModel":
-        notes.append(
-            "config.json names a GPT2Model, which has no head; if it is a language model, add --as causal-lm."
-        )
-    return tuple(notes)
 
 
 def key_map(architecture: str, n_layer: int, tied: bool) -> list[KeyMapping]:

@@ -19,7 +19,12 @@ from .foreign_models import refuse_foreign
 from .source import Source
 
 MODULES: dict[str, ModuleType] = {"llms-from-scratch": llms_from_scratch, "gpt2-state-dict": gpt2_state_dict}
-HEADS = ("n_head", "n_heads", "num_heads", "num_attention_heads")
+# What the constructors call the settings that a state dict does not hold
+NAMES = {
+    "n_head": ("n_head", "n_heads", "num_heads", "num_attention_heads"),
+    "window": ("sliding_window_size", "sliding_window"),
+    "window_stride": ("sliding_window_stride",),
+}
 
 
 def accepts(path: Path, content: object) -> bool:
@@ -50,14 +55,27 @@ def open_source(path: Path, content: None = None, **options: Any) -> Source:
         )
     for name in options.keys() - FORMATS[found]:
         raise UsageError(f"--{name.replace('_', '-')} does not apply to {path}, which holds a {found} model.")
-    told = next((settings[name] for name in HEADS if type(settings.get(name)) is int and settings[name] > 0), None)
-    source = MODULES[found].open_source(path, weights, **{"n_head": told, **options})
-    if told is not None and "n_head" not in options:
-        source.assumed.pop("n_head")
+    told = _told(settings, FORMATS[found])
+    source = MODULES[found].open_source(path, weights, **{**told, **options})
+    for name in told.keys() - options.keys():
+        source.assumed.pop(name, None)
     has_tokenizer = any((path / name).is_file() for name in TOKENIZER_FILES)
     return replace(
         source,
         format=f"{source.format} of PyTorchModelHubMixin",
         files=[*weights.files, path / "config.json"],
         folder=path if has_tokenizer else None,
+        tokenizer=None if has_tokenizer else source.tokenizer,
     )
+
+
+def _told(settings: dict[str, Any], options: frozenset[str]) -> dict[str, int]:
+    """Those of a state dict's `options` that the constructor's arguments tell; without a window they tell of none."""
+    told = {"window": 0} if "window" in options else {}
+    for option in NAMES.keys() & options:
+        numbers = (settings.get(name) for name in NAMES[option])
+        whole = (number for number in numbers if type(number) is int)
+        found = (number for number in whole if number > 0 or option == "window_stride")  # which may be 0 or -1
+        if (number := next(found, None)) is not None:
+            told[option] = number
+    return told

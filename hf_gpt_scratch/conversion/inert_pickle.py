@@ -230,6 +230,8 @@ class _Machine:
 
     def do_stack_global(self, _) -> None:
         name, module = self.stack.pop(), self.stack.pop()
+        if type(name) is not str or type(module) is not str:  # and to print what holds itself many times takes forever
+            raise InertPickleError("it names a class by something that is no text")
         self.stack.append(Global(f"{module}.{name}"))
 
     def do_newobj(self, _) -> None:

@@ -78,7 +78,7 @@ def open_source(path: Path, content: dict, vocab_size: int | None = None, activa
         tensors=named,
         arithmetic=replace(ARITHMETIC, activation=ACT2FN[activation]),
         files=[path],
-        characters=characters_beside(path),
+        tokenizer=characters_beside(path, config),
         zeros=frozenset(name for row in table if row not in key_map for name in row.ours),
         assumed={"activation": activation},
     )

@@ -25,11 +25,17 @@ from .torch_file import TorchTensors, load_torch
 
 NAME = "PEFT adapter of stock GPT-2"
 KEY = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
-# What changes the merged model in another way than plain LoRA does, where it is set
-UNSUPPORTED = (
-    *("use_dora", "lora_bias", "modules_to_save", "alpha_pattern", "trainable_token_indices", "layer_replication"),
-    *("use_qalora", "use_bdlora", "corda_config", "eva_config", "arrow_config", "target_parameters"),
+# What adapter_config.json of plain LoRA may set: the merged model depends on none of it, or is made with it here
+PLAIN = frozenset(
+    (
+        *("peft_type", "task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "inference_mode"),
+        *("r", "lora_alpha", "lora_dropout", "fan_in_fan_out", "use_rslora", "rank_pattern", "merge_weights"),
+        *("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern"),
+        *("ensure_weight_tying", "megatron_core", "qalora_group_size"),
+    )
 )
+# Settings of plain LoRA by some of their values only
+PLAIN_VALUES = {"bias": ("none",), "init_lora_weights": (True, "gaussian", "orthogonal"), "revision": ("main",)}
 
 
 def accepts(path: Path, content: object) -> bool:
@@ -66,6 +72,7 @@ def open_source(folder: Path, content: None = None) -> Source:
         arithmetic=replace(base.arithmetic, lora_scale=1.0),
         files=[*base.files, file],
         folder=folder if has_tokenizer else base.folder,
+        stock=None,  # which would be the base alone
     )
 
 
@@ -75,10 +82,9 @@ def _is_there(folder: Path, end: str) -> bool:
 
 def _scale(folder: Path, settings: dict[str, Any]) -> Callable[[int], float]:
     """What the product of two matrices of rank r is multiplied by, as a function of r."""
-    unsupported = [name for name in UNSUPPORTED if settings.get(name)]
     kind = settings.get("peft_type")
-    if kind != "LORA" or settings.get("bias", "none") != "none" or unsupported:
-        what = f"is of the type {kind}" if kind != "LORA" else f"uses {', '.join(unsupported) or 'bias'}"
+    if (unsupported := _unsupported(settings)) or kind != "LORA":
+        what = f"is of the type {kind}" if kind != "LORA" else f"uses {', '.join(unsupported)}"
         raise InputError(
             f"The adapter in {folder} {what}, which this package does not merge: merge it with PEFT's"
             " merge_and_unload(), save that model, and convert it."
@@ -87,6 +93,13 @@ def _scale(folder: Path, settings: dict[str, Any]) -> Callable[[int], float]:
     if type(alpha) not in (int, float) or not math.isfinite(alpha):
         raise InputError(f"The lora_alpha in {folder / ADAPTER_CONFIG} must be a number, not {alpha!r}.")
     return lambda rank: alpha / (math.sqrt(rank) if settings.get("use_rslora") else rank)
+
+
+def _unsupported(settings: dict[str, Any]) -> list[str]:
+    """Those of an adapter's settings, where they are set at all, that are not of plain LoRA."""
+    found = {name: value for name, value in settings.items() if value and name not in PLAIN}
+    other = [name for name, value in found.items() if value not in PLAIN_VALUES.get(name, ())]
+    return [f"{name}={found[name]}" if name in PLAIN_VALUES else name for name in other]
 
 
 class _Layer:

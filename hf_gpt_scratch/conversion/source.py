@@ -59,11 +59,11 @@ class Source:
         files: the files that hold them.
         zeros: those of our tensors that the format omits, because it adds nothing there.
         originals: its tensors before any were merged, for the proof, where those are not the same.
-        folder: where a tokenizer and a generation config may be found beside them.
-        characters: the file with the ids of a character model's characters, where there is one.
+        settings: the folder whose config.json and generation_config.json are those of transformers, if there is one.
+        folder: where a tokenizer may be found beside them.
         assumed: the settings that the files do not hold, by name: given by the user, or a default. The proof computes
             with them too, so that it cannot tell a wrong one.
-        tokenizer: makes the tokenizer that is in the files themselves, where there is one.
+        tokenizer: makes the tokenizer that is in the files themselves, or is kept in a form of the format's own.
         notes: sentences on what the user should know of the result.
         stock: the folder, where transformers has a class of its own that loads it: the proof then asks that class.
     """
@@ -76,8 +76,8 @@ class Source:
     arithmetic: Arithmetic
     files: list[Path]
     zeros: frozenset[str] = field(default_factory=frozenset)
+    settings: Path | None = None
     folder: Path | None = None
-    characters: Path | None = None
     originals: Tensors | None = None
     assumed: dict[str, int | float | str] = field(default_factory=dict)
     tokenizer: Callable[[], PreTrainedTokenizerBase] | None = None

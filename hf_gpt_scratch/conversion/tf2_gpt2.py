@@ -32,9 +32,9 @@ def accepts(path: Path, content: object) -> bool:
     return is_model_folder_with(path, FILE)
 
 
-def open_source(folder: Path, content: None = None) -> Source:
+def open_source(folder: Path, content: None = None, as_: str | None = None) -> Source:
     """
-    Opens a model folder.
+    Opens a model folder, with `as_` (one of `hf_gpt2.AS`) as the class of that name.
 
     Raises:
         InputError: when h5py is not installed, the file is damaged or holds other names, or the model is not one that
@@ -42,7 +42,7 @@ def open_source(folder: Path, content: None = None) -> Source:
     """
     datasets = Datasets(folder / FILE)
     tensors = Renamed(datasets, key_of_names(datasets.shapes, stock_name))
-    return hf_gpt2.source_of(folder, tensors, [folder / FILE], NAME)
+    return hf_gpt2.source_of(folder, tensors, [folder / FILE], NAME, as_=as_)
 
 
 def stock_name(path: str) -> str:

@@ -7,7 +7,6 @@ from transformers import PreTrainedTokenizerBase
 from ..tokenizer import TOKENIZER_FILES, fit_length, gpt2_tokenizer, load_tokenizer
 from ..utils.errors import InputError, one_line
 from . import openai_tf
-from .characters import character_tokenizer
 from .source import Source
 
 GPT2_REPOSITORY = "openai-community/gpt2"
@@ -28,14 +27,6 @@ def tokenizer_for(source: Source, wanted: str | None = None) -> PreTrainedTokeni
     if wanted == "none":
         return None
     size = source.config.vocab_size
-    if wanted is None and source.characters is not None:
-        tokenizer = character_tokenizer(source.characters, source.config.n_positions)
-        if not max(tokenizer.get_vocab().values()) < size < len(tokenizer) + 128:
-            raise InputError(
-                f"{source.characters} has {len(tokenizer)} characters, but the model {size} tokens: pass the tokenizer"
-                " it was trained with as --tokenizer DIR, or --tokenizer none."
-            )
-        return tokenizer
     if wanted is None and (source.tokenizer or source.folder):
         tokenizer = source.tokenizer() if source.tokenizer else _tokenizer_of(source.folder)
         # Fewer tokens than the model has are common, as vocabularies are rounded up.

@@ -142,8 +142,12 @@ def files_of_twin(repo_id: str, is_pushed: bool) -> list[str] | None:
     head = HfApi().model_info(repo_id, revision=BRANCH).sha
     if head in {commit.commit_id for commit in HfApi().list_repo_commits(repo_id)}:
         return None
-    if is_pushed:
+    try:
         require_kind(repo_id, there, BRANCH, "gpt2")
+    except InputError:
+        if is_pushed:
+            raise
+        return None  # a branch of this name for something else
     return there
 
 

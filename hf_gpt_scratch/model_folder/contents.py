@@ -265,7 +265,7 @@ def resolve_source(src: str | os.PathLike, weights: bool = True, file: str | Non
     Args:
         weights: whether they are downloaded too.
         file: the repository's file of weights, or their index, to download with what lies beside it; by default the
-            one with the usual name, or the only one.
+            one with the usual name, or the only one, or an adapter's.
 
     Raises:
         InputError: when there is neither; when a repository has no such file, or several and none of the usual name.
@@ -299,8 +299,12 @@ def _files_to_download(src: str, names: Collection[str], file: str | None) -> li
     held = weights_among(names)
     if file is not None:
         require_weights(file, held, src)
-    wanted = file or first_weights(names, order=USUAL) or only_weights(held, src)
+    wanted = file or (first_weights(names, order=USUAL) if "config.json" in names else None)
     patterns = [*SMALL_FILES, "adapter_model*.safetensors*"]
+    if ADAPTER_CONFIG not in names:
+        wanted = wanted or only_weights(held, src)
+    elif not any(name.startswith("adapter_model") and ".safetensors" in name for name in names):
+        patterns.append("adapter_model.bin")
     if wanted is None:
         return patterns
     beside = wanted.rpartition("/")[0]

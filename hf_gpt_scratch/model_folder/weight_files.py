@@ -94,18 +94,10 @@ def require_weights(name: str, names: Collection[str], source: str) -> None:
 
 
 def only_weights(names: list[str], source: str) -> str | None:
-    """
-    The only one of the names of weights in `source`; `None` without any, or where some at the top have the name that
-    transformers looks for.
-
-    Raises:
-        InputError: when there are several.
-    """
-    if not names or first_weights(names, order=USUAL):
-        return None
+    """The only one of the names of weights in `source`, `None` without any; raises `InputError` for several."""
     if len(names) > 1:
         raise InputError(
-            f"{source} holds several files of weights, and none under the usual name: {', '.join(names)}. Say which to"
-            f" convert: `hf-gpt-scratch convert {source} OUT --file NAME`."
+            f"{source} holds several files of weights, and nothing says which is the model: {', '.join(names)}. Say"
+            f" which to convert: `hf-gpt-scratch convert {source} OUT --file NAME`."
         )
-    return names[0]
+    return names[0] if names else None

@@ -4,9 +4,12 @@ import importlib.util
 import json
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[2] / "training" / "benchmarks" / "startup.py"
 
 
+@pytest.mark.slow
 def test_startup_measures_the_commands_beside_the_imports(tmp_path, capsys):
     spec = importlib.util.spec_from_file_location("startup", SCRIPT)
     startup = importlib.util.module_from_spec(spec)

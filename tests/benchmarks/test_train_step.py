@@ -5,9 +5,12 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[2] / "training" / "benchmarks" / "train_step.py"
 
 
+@pytest.mark.slow
 def test_train_step_compares_equal_models(tmp_path, monkeypatch):
     spec = importlib.util.spec_from_file_location("train_step", SCRIPT)
     train_step = importlib.util.module_from_spec(spec)

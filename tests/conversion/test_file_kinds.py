@@ -97,6 +97,14 @@ KINDS = {
     "TorchScript": (torchscript, r"a TorchScript program, .*torch.jit.load\(FILE\).state_dict"),
     "rust-bert": (holding("rust_model.ot"), "weights of rust-bert"),
     "DeepSpeed": (holding("zero_to_fp32.py", "latest", "global_step5/x"), "DeepSpeed, .*zero_to_fp32.py . OUT"),
+    "DeepSpeed's layout": (
+        holding("zero_to_fp32.py", "global_step5/mp_rank_00_model_states.pt", "global_step5/zero_pp_rank_0_states.pt"),
+        "DeepSpeed, .*zero_to_fp32.py . OUT",
+    ),
+    "one file of DeepSpeed": (
+        holding("latest", "global_step5/mp_rank_00_model_states.pt"),
+        "global_step5 is .*DeepSpeed",
+    ),
     "a file of DeepSpeed": (file("mp_rank_00_model_states.pt"), "a sharded checkpoint of DeepSpeed"),
     "Megatron": (holding("latest_checkpointed_iteration.txt", "iter_0000005/x"), "Megatron-LM, .*convert_megatron"),
     "a folder of Megatron": (holding("mp_rank_00/model_optim_rng.pt"), "a checkpoint of Megatron-LM"),
@@ -107,6 +115,8 @@ KINDS = {
     "GGML by name": (file("ggml-model-f16.bin"), "a GGML file from before GGUF"),
     "tar.gz": (file("run1.tar.gz", b"\x1f\x8b\x08" + bytes(90)), "an archive, .*: unpack it"),
     "tar": (tar, "an archive, .*: unpack it"),
+    "7z": (file("model.7z"), "an archive, .*: unpack it"),
+    "7z by content": (file("model", b"7z\xbc\xaf\x27\x1c" + bytes(90)), "an archive, .*: unpack it"),
     "HDF5": (file("weights", b"\x89HDF\r\n\x1a\n" + bytes(90)), "an HDF5 file of no model folder"),
     "Git LFS": (lfs, "model.safetensors is a pointer of Git LFS .*: run `git lfs pull`"),
     "a tokenizer": (file("tokenizer.json", b"{}"), "a tokenizer without a model"),
@@ -133,6 +143,13 @@ def test_a_folder_of_a_tokenizer_alone(tmp_path):
     for name in ("vocab.json", "merges.txt", "tokenizer_config.json"):
         (tmp_path / "source" / name).write_text("{}")
     assert_refused(tmp_path / "source", "merges.txt is a tokenizer without a model")
+
+
+def test_a_tokenizer_above_the_folder_of_a_model_is_none_alone(tmp_path):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "tokenizer.json").write_text("{}")
+    stock_gpt2(n_layer=1).save_pretrained(tmp_path / "source" / "model")
+    assert convert(str(tmp_path / "source"), tmp_path / "out", tokenizer="none").format == "stock transformers GPT-2"
 
 
 def test_weights_that_are_read_count_before_all_other_files(tmp_path):

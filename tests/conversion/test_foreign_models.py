@@ -83,7 +83,6 @@ def test_folder_is_refused_by_its_configuration(tmp_path, settings, what):
 
 
 ARGUMENTS = {
-    "a sliding window": ({"sliding_window_size": 4}, "sliding window"),
     "shared keys": ({"n_kv_producing_layers": 1}, "shares keys between layers"),
     "groups": ({"cfg": {"n_kv_groups": 2}}, "grouped-query"),
     "experts": ({"num_experts": 4}, "mixture of experts"),

@@ -2,6 +2,7 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 from transformers import AutoTokenizer, GenerationConfig
@@ -10,12 +11,14 @@ from hf_gpt_scratch import load
 from hf_gpt_scratch.cli import main
 from hf_gpt_scratch.conversion.convert import convert
 from hf_gpt_scratch.conversion.export import export
+from hf_gpt_scratch.conversion.generation_settings import generation_config
 from hf_gpt_scratch.generation.batch import complete_prompts
 from hf_gpt_scratch.generation.sampling import sample, stream_text
 from hf_gpt_scratch.hub.check import look_at_files
 from hf_gpt_scratch.model_folder.contents import ModelFolder
 from hf_gpt_scratch.tokenizer import train_tokenizer
-from hf_gpt_scratch.utils.errors import InputError
+from hf_gpt_scratch.training.instruct import InstructArguments, check_base, make_model, make_tokenizer
+from hf_gpt_scratch.utils.errors import InputError, UsageError
 from support.checkpoints import set_config, stock_gpt2
 
 FILE = "generation_config.json"
@@ -91,6 +94,12 @@ def test_older_settings_that_fail_are_one_sentence(source, tmp_path):
         convert(str(source({"max_new_tokens": -1}, None)), tmp_path / "ours")
 
 
+def test_special_tokens_that_fail_without_a_folder_are_one_sentence():
+    config = SimpleNamespace(bos_token_id=0, eos_token_id=0, pad_token_id="one")
+    with pytest.raises(InputError, match="The configuration has settings of generation that fail"):
+        generation_config(None, config)
+
+
 def test_padding_that_the_tokenizer_lacks_stays(source, tmp_path):
     folder = source({"pad_token_id": 1}, None)
     settings = json.loads((folder / "tokenizer_config.json").read_text())
@@ -118,7 +127,7 @@ def test_everything_ends_where_generate_ends(source, tmp_path, generation):
         is_end = token in expected
         plain = model.generate(prompt, max_new_tokens=3, do_sample=False)[0, prompt.shape[1] :].tolist()
         assert plain == ([token] if is_end else [token] * 3)
-        assert list(sample(model, prompt, 3, temperature=0)) == [] if is_end else [token] * 3
+        assert list(sample(model, prompt, 3, temperature=0)) == ([] if is_end else [token] * 3)
         [row] = complete_prompts(model, prompt.tolist(), 3)
         assert row.finish_reason == ("stop" if is_end else "length")
         assert bool("".join(stream_text(model, tokenizer, "few words", 3, temperature=0))) == (not is_end)
@@ -137,6 +146,23 @@ def test_the_tokenizers_end_counts_without_load(source, tmp_path):
     assert row.finish_reason == "stop"
 
 
+def test_training_keeps_the_ends_of_its_base_and_the_tokenizers(source, tmp_path):
+    folder, out = source({}, {"eos_token_id": EXTRA}), tmp_path / "ours"
+    convert(str(folder), out)
+    for options, ends in (({}, [EXTRA, 0]), ({"tokenizer_name": str(folder)}, 0)):
+        args = InstructArguments(model_name_or_path=str(out), **options)
+        tokenizer = make_tokenizer(args, [])
+        model = make_model(args, tokenizer)
+        assert model.config.eos_token_id == model.generation_config.eos_token_id == ends
+        assert model.generation_config.bos_token_id == 0
+    check_base(str(out), tokenizer)  # an adapter alone stops, too
+    for name in ("config.json", FILE):
+        settings = json.loads((out / name).read_text())
+        (out / name).write_text(json.dumps({**settings, "eos_token_id": EXTRA}))
+    with pytest.raises(UsageError, match="different EOS tokens"):
+        check_base(str(out), tokenizer)
+
+
 def test_the_modelfile_stops_at_every_end(source, tmp_path):
     gguf = pytest.importorskip("gguf", reason="pip install -e '.[convert]'")
     from hf_gpt_scratch.conversion.gguf import export_gguf
@@ -152,6 +178,8 @@ def test_the_modelfile_stops_at_every_end(source, tmp_path):
     fields = gguf.GGUFReader(done.path).fields
     assert fields["tokenizer.ggml.eos_token_id"].contents() == 0
     assert fields["tokenizer.ggml.eot_token_id"].contents() == end
+    convert(str(done.path), tmp_path / "back")
+    assert json.loads((tmp_path / "back" / "config.json").read_text())["eos_token_id"] == [0, end]
 
 
 def test_an_export_keeps_the_ends(source, tmp_path):

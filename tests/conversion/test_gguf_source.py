@@ -130,8 +130,8 @@ def test_a_file_without_tokenizer_takes_another(save, tokenizer, tmp_path):
 
 def test_command_says_what_was_quantised(save, tmp_path, capsys):
     assert main(["convert", str(save(dtype="Q8_0")), str(tmp_path / "out")]) == 0
-    assert "(GGUF)" in (printed := capsys.readouterr().out)
-    assert "\nNote: 9 of the 28 tensors in" in printed
+    printed = capsys.readouterr()
+    assert "(GGUF)" in printed.out and "note: 9 of the 28 tensors in" in printed.err
 
 
 def with_head(model):
@@ -213,8 +213,9 @@ def test_a_header_that_lies_is_refused_at_once(save, damage, complaint):
 def test_several_files_in_a_folder_are_asked_for(save, tmp_path):
     first = save()
     (tmp_path / "other.gguf").write_bytes(first.read_bytes())
-    with pytest.raises(InputError, match="holds several GGUF files: give the path of one of model.gguf, other.gguf"):
+    with pytest.raises(InputError, match="several files of weights, .*: model.gguf, other.gguf. Say which"):
         convert(str(tmp_path), tmp_path / "out")
+    assert convert(str(tmp_path), tmp_path / "out", file="other.gguf").format == "GGUF"
 
 
 def test_missing_package_is_named(save, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Repositories of PyTorchModelHubMixin, saved by huggingface_hub itself, become the same model."""
 
 import json
+import shutil
 from dataclasses import dataclass
 
 import pytest
@@ -9,7 +10,9 @@ from huggingface_hub import PyTorchModelHubMixin
 from torch import nn
 from transformers import AutoModelForCausalLM
 
+from hf_gpt_scratch.conversion import hub_mixin
 from hf_gpt_scratch.conversion.convert import convert
+from hf_gpt_scratch.tokenizer import train_tokenizer
 from hf_gpt_scratch.utils.errors import InputError, UsageError
 from support.checkpoints import as_faster_book, as_llms_from_scratch, as_nanogpt, make_sample, stock_gpt2
 
@@ -82,6 +85,18 @@ def test_repository_becomes_the_same_model(tmp_path, make):
         torch.testing.assert_close(found, stock_gpt2()(IDS).logits, atol=5e-5, rtol=0)
 
 
+@pytest.mark.parametrize(
+    "stride, types", [(1, ["sliding", "full"]), (0, ["full", "full"]), (-1, ["sliding", "sliding"])]
+)
+def test_the_arguments_tell_the_windows(tmp_path, stride, types):
+    cfg = {"n_heads": 4, "sliding_window_size": 8, "sliding_window_stride": stride}
+    Book(cfg).save_pretrained(tmp_path / "repository")
+    done = convert(tmp_path / "repository", tmp_path / "out", tokenizer="none", prove=True)
+    config = json.loads((done.folder / "config.json").read_text())
+    assert config["layer_types"] == [f"{kind}_attention" for kind in types] and config["sliding_window"] == 8
+    assert done.assumed == {}
+
+
 def test_its_files_are_recorded_and_heads_can_be_given(tmp_path):
     source = make_sample("hub-mixin", tmp_path / "in").source
     done = convert(source, tmp_path / "out", tokenizer="none", prove=True, n_head=4)
@@ -96,6 +111,15 @@ def test_options_that_it_has_no_use_for_are_refused(tmp_path):
         convert(source, tmp_path / "out", tokenizer="none", labels="a,b")
 
 
+def test_only_its_own_characters_are_its_tokenizer(tmp_path):
+    source = make_sample("hub-mixin", tmp_path / "in").source
+    elsewhere = make_sample("nanogpt of characters", tmp_path / "characters").source.with_name("meta.pkl")
+    shutil.copy(elsewhere, source.parent)
+    assert hub_mixin.open_source(source).tokenizer is None
+    shutil.copy(elsewhere, source)
+    assert len(hub_mixin.open_source(source).tokenizer()) > 1
+
+
 def test_a_model_of_other_names_is_refused(tmp_path):
     class Other(nn.Module, PyTorchModelHubMixin):
         def __init__(self, size: int = 3):
@@ -105,3 +129,15 @@ def test_a_model_of_other_names_is_refused(tmp_path):
     Other().save_pretrained(tmp_path / "other")
     with pytest.raises(InputError, match="no model of transformers .* llms-from-scratch, gpt2-state-dict"):
         convert(tmp_path / "other", tmp_path / "out", tokenizer="none")
+
+
+def test_the_arguments_are_no_settings_of_generation(tmp_path):
+    source = make_sample("hub-mixin", tmp_path / "in").source
+    tokenizer = train_tokenizer(["a few words"] * 5, 260)
+    tokenizer.save_pretrained(source)
+    arguments = {"n_head": 2, "max_length": 77, "eos_token_id": 5}
+    (source / "config.json").write_text(json.dumps(arguments))
+    done = convert(source, tmp_path / "out")
+    written = json.loads((done.folder / "generation_config.json").read_text())
+    assert "max_length" not in written and written["eos_token_id"] == tokenizer.eos_token_id
+    assert done.notes == ()

@@ -141,6 +141,7 @@ HOSTILE = {
     "a tuple of what is not there": b"\x80\x02\x87.",
     "an ordered dict with arguments": pickle.dumps(Call(OrderedDict, ([("a", 1)],))),
     "a tensor of no storage": b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(K\x01K\x00))tR.",
+    "a name that is written out forever": b"\x80\x04\x8c\x01a]" + b"2\x86" * 40 + b"\x93.",
     "keys whose hash takes forever": b"\x80\x02}" + b")" + b"2\x86" * 40 + b"K\x01s.",
 }
 
@@ -192,7 +193,11 @@ def test_an_object_in_the_place_of_a_tensor_is_refused(tmp_path):
     assert_refused(source, "not a mapping from names to tensors")
 
 
-@pytest.mark.parametrize("kind", [SimpleNamespace(n_head=2), OrderedDict, GPTConfig, io.BytesIO(b"x")], ids=["namespace", "OrderedDict", "class", "BytesIO"])
+@pytest.mark.parametrize(
+    "kind",
+    [SimpleNamespace(n_head=2), OrderedDict, GPTConfig, io.BytesIO(b"x")],
+    ids=["namespace", "OrderedDict", "class", "BytesIO"],
+)
 def test_other_objects_for_a_configuration_are_refused(tmp_path, kind):
     """A class by itself, or an object that is made by a call: not its attributes alone."""
     source = make_sample("build-nanogpt", tmp_path / "in").source

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, GPT2LMHeadModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2LMHeadModel
 
 from hf_gpt_scratch.conversion.convert import convert
 from hf_gpt_scratch.conversion.export import export
+from hf_gpt_scratch.tokenizer import train_tokenizer
 from hf_gpt_scratch.utils.errors import InputError
 from support.checkpoints import assert_refused, make_sample, set_config, stock_gpt2
 
@@ -36,6 +37,12 @@ def adapter(tmp_path):
     return save
 
 
+def set_adapter(folder: Path, **settings) -> None:
+    """Changes settings in adapter_config.json."""
+    file = folder / "adapter_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **settings}))
+
+
 def merged_by_peft(folder: Path, dtype=torch.float32) -> GPT2LMHeadModel:
     from peft import PeftModel
 
@@ -51,6 +58,9 @@ def merged_by_peft(folder: Path, dtype=torch.float32) -> GPT2LMHeadModel:
         {"use_rslora": True},
         {"rank_pattern": {"h.0.attn.c_attn": 2}},
         {"layers_to_transform": [1]},
+        {"init_lora_weights": "gaussian", "lora_dropout": 0.1, "exclude_modules": ["wte"]},
+        {"init_lora_weights": "orthogonal"},
+        {"init_lora_weights": False, "revision": "main", "ensure_weight_tying": True},
         {"dtype": torch.float16},
         {"dtype": torch.bfloat16},
         {"tie": False, "target_modules": ["c_attn", "lm_head"]},
@@ -85,6 +95,12 @@ UNSUPPORTED = {
     "trained biases": ({"bias": "lora_only"}, "uses bias"),
     "whole layers": ({"modules_to_save": ["lm_head"]}, "uses modules_to_save"),
     "scales of its own": ({"alpha_pattern": {"c_attn": 3}}, "uses alpha_pattern"),
+    "a base of its own": ({"init_lora_weights": "pissa_niter_4"}, "uses init_lora_weights=pissa"),
+    "another one": ({"init_lora_weights": "eva"}, "uses init_lora_weights=eva"),
+    "one of a later version": ({"init_lora_weights": {"a": 1}}, "uses init_lora_weights="),
+    "only after some tokens": ({"alora_invocation_tokens": [5]}, "uses alora_invocation_tokens"),
+    "a setting of a later version": ({"use_new_lora": True}, "uses use_new_lora"),
+    "a base of another revision": ({"revision": "v2"}, "uses revision=v2"),
     "prefix tuning": ({"peft_type": "PREFIX_TUNING"}, "is of the type PREFIX_TUNING"),
     "no type": ({"peft_type": None}, "is of the type None"),
     "alpha that is no number": ({"lora_alpha": "two"}, "lora_alpha in .* must be a number"),
@@ -96,8 +112,7 @@ UNSUPPORTED = {
 @pytest.mark.parametrize("settings, complaint", UNSUPPORTED.values(), ids=UNSUPPORTED)
 def test_what_is_not_plain_lora_is_refused(tmp_path, settings, complaint):
     source = make_sample("peft-adapter", tmp_path / "in").source
-    file = source / "adapter_config.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), **settings}))
+    set_adapter(source, **settings)
     assert_refused(source, complaint)
 
 
@@ -130,16 +145,26 @@ def test_adapter_of_a_model_of_this_package_needs_no_conversion(tmp_path, tiny_c
 
     source = make_sample("peft-adapter", tmp_path / "in").source
     GPTScratchForCausalLM(tiny_config).save_pretrained(tmp_path / "ours")
-    file = source / "adapter_config.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "base_model_name_or_path": str(tmp_path / "ours")}))
+    set_adapter(source, base_model_name_or_path=str(tmp_path / "ours"))
     with pytest.raises(InputError, match="already a model of this package"):
         convert(source, tmp_path / "out", tokenizer="none")
 
 
 def test_settings_of_the_base_are_kept(tmp_path):
     source = make_sample("peft-adapter", tmp_path / "in").source
-    file = source / "adapter_config.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "base_model_name_or_path": str(source / "base")}))
+    set_adapter(source, base_model_name_or_path=str(source / "base"))
     set_config(source / "base", scale_attn_by_inverse_layer_idx=True)
     convert(source, tmp_path / "out", tokenizer="none", prove=True)
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "out").config.scale_attn_by_inverse_layer_idx
+
+
+def test_the_base_writes_as_it_did_with_the_adapters_tokenizer(tmp_path):
+    source = make_sample("peft-adapter", tmp_path / "in").source
+    set_adapter(source, base_model_name_or_path=str(source / "base"))
+    (source / "base" / "generation_config.json").write_text(json.dumps({"eos_token_id": [1, 7], "max_length": 77}))
+    tokenizer = train_tokenizer(["a few words"] * 5, 260)
+    tokenizer.save_pretrained(source)
+    done = convert(source, tmp_path / "out")
+    written = json.loads((done.folder / "generation_config.json").read_text())
+    assert written["max_length"] == 77 and {1, 7} <= set(written["eos_token_id"])
+    assert AutoTokenizer.from_pretrained(done.folder).get_vocab() == tokenizer.get_vocab()

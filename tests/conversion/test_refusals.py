@@ -65,6 +65,11 @@ def only_an_index(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "model.safetensors.index.json").write_text("{}")
 
 
+def only_an_index_alone(folder: Path) -> None:
+    only_an_index(folder)
+    (folder / "config.json").unlink()
+
+
 def configured(**settings) -> Callable[[Path], None]:
     return lambda folder: set_config(folder, **settings)
 
@@ -72,7 +77,12 @@ def configured(**settings) -> Callable[[Path], None]:
 UNUSABLE = {
     "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "holds no weights"),
     "index without a map": (only_an_index, "not an index"),
-    "no config": (lambda folder: (folder / "config.json").unlink(), "neither config.json"),
+    "no config": (lambda folder: (folder / "config.json").unlink(), "does not hold the number of attention heads"),
+    "no config and an index": (only_an_index_alone, "no config.json beside it"),
+    "neither config nor weights": (
+        lambda folder: [(folder / name).unlink() for name in ("config.json", "model.safetensors")],
+        "neither config.json",
+    ),
     "config of another model": (configured(model_type="llama"), "type 'llama'; expected 'gpt2'"),
     "broken config": (write("config.json", '{"model_type": '), "not valid JSON"),
     "list for a config": (write("config.json", "[]"), "does not hold a JSON object"),

@@ -91,10 +91,46 @@ def test_bare_state_dict(tmp_path, weights, make, activation, suffix):
     else:
         safetensors.torch.save_file({name: part.clone() for name, part in weights(model).items()}, file)
     done = assert_converts(file, model, tmp_path / "out", n_head=4)
-    assert done.assumed == {"n_head": 4, "activation": activation}
+    scale = {"attention_scale": "root"} if weights in (conv1d, base_names) else {}  # which stock GPT-2 alone varies
+    assert done.assumed == {"n_head": 4, "activation": activation, **scale}
     config = AutoModelForCausalLM.from_pretrained(done.folder).config
     assert config.tie_word_embeddings == model.config.tie_word_embeddings
     assert config.n_positions == 32
+
+
+SCALES = {
+    "root-and-layer": {"scale_attn_by_inverse_layer_idx": True},
+    "none": {"scale_attn_weights": False},
+}
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_scale_of_attention_of_a_bare_state_dict_is_given(tmp_path, scale):
+    model = stock_gpt2(**SIZES, **SCALES[scale])
+    torch.save(conv1d(model), tmp_path / "model.pt")
+    done = assert_converts(tmp_path / "model.pt", model, tmp_path / "out", n_head=4, attention_scale=scale)
+    assert done.assumed == {"n_head": 4, "attention_scale": scale, "activation": "gelu_new"}
+    done = convert(tmp_path / "model.pt", tmp_path / "other", tokenizer="none", n_head=4)
+    assert done.guessed == {"attention_scale": "root", "activation": "gelu_new"}
+    with torch.no_grad():
+        assert (logits(done.folder) - model(IDS).logits).abs().max() > 1e-3
+
+
+def test_scale_of_attention_of_a_mixin_repository_is_given(tmp_path):
+    model = stock_gpt2(**SIZES, scale_attn_by_inverse_layer_idx=True)
+    (tmp_path / "repository").mkdir()
+    (tmp_path / "repository" / "config.json").write_text('{"n_head": 4}')
+    weights = only_head(model.state_dict(), "lm_head.weight")
+    safetensors.torch.save_file(weights, tmp_path / "repository" / "model.safetensors")
+    options = {"attention_scale": "root-and-layer"}
+    done = assert_converts(tmp_path / "repository", model, tmp_path / "out", **options)
+    assert done.assumed == {**options, "activation": "gelu_new"} and done.guessed == {"activation": "gelu_new"}
+
+
+def test_scale_of_attention_is_stock_gpt2s_alone(tmp_path):
+    torch.save(linear(stock_gpt2(**SIZES)), tmp_path / "model.pt")
+    with pytest.raises(UsageError, match="--attention-scale does not apply to .*, whose matrices are nanoGPT's or"):
+        convert(tmp_path / "model.pt", tmp_path / "out", tokenizer="none", n_head=4, attention_scale="none")
 
 
 @pytest.mark.parametrize("wrapper", ["model", "state_dict", "model_state_dict"])

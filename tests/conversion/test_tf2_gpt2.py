@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
 
+from hf_gpt_scratch import GPTScratchConfig
 from hf_gpt_scratch.conversion.convert import convert
 from support.checkpoints import assert_refused, pickled, stock_gpt2
 from support.other_files import as_tf2, load_h5, save_h5
@@ -55,6 +56,11 @@ def test_a_classifier_and_a_base_model_too(save, tmp_path):
     folder, model = save("GPT2Model")
     done = convert(str(folder), tmp_path / "base", tokenizer="none", prove=True)
     assert_same(AutoModel, done, model)
+    assert any("--as causal-lm" in note for note in done.notes)
+    done = convert(str(folder), tmp_path / "named", tokenizer="none", prove=True, as_="causal-lm")
+    assert done.notes == () and GPTScratchConfig.from_pretrained(done.folder).architectures == [
+        "GPTScratchForCausalLM"
+    ]
 
 
 def test_the_class_may_be_named_as_in_tensorflow(save, tmp_path):

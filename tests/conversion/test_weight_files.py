@@ -22,6 +22,7 @@ from support.checkpoints import (
     TINY,
     as_llms_from_scratch,
     as_nanogpt,
+    make_sample,
     pickled,
     rewrite,
     set_config,
@@ -164,6 +165,49 @@ def test_the_only_file_of_a_folder_is_converted(tmp_path):
     (tmp_path / "in").mkdir()
     torch.save(as_llms_from_scratch(stock_gpt2(**TINY)), tmp_path / "in" / "gpt.pth")
     assert "LLMs-from-scratch" in convert(tmp_path / "in", tmp_path / "out", tokenizer="none", n_head=2).format
+
+
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin", "best.safetensors"])
+def test_weights_without_a_config_are_a_file_like_others(tmp_path, name, named):
+    (tmp_path / "in").mkdir()
+    weights = {key: tensor.clone() for key, tensor in as_nanogpt(stock_gpt2(**TINY))["model"].items()}
+    (torch.save if name.endswith("bin") else save_file)(weights, tmp_path / "in" / name)
+    with pytest.raises(UsageError, match=f"{name} does not hold the number of attention heads"):
+        convert(tmp_path / "in", tmp_path / "out", tokenizer="none")
+    if named:
+        (tmp_path / "in" / "x.gguf").write_bytes(b"GGUF")
+        with pytest.raises(InputError, match=f"several files of weights, .*{name}.*Say which"):
+            convert(tmp_path / "in", tmp_path / "out", tokenizer="none", n_head=2)
+    options = {"file": name} if named else {}
+    convert(tmp_path / "in", tmp_path / "out", tokenizer="none", n_head=2, activation="gelu_new", **options)
+    ours = GPTScratchForCausalLM.from_pretrained(tmp_path / "out")
+    torch.testing.assert_close(logits(ours), logits(stock_gpt2(**TINY)))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_the_one_named_of_a_mixin_is_read_with_its_arguments(tmp_path, name):
+    make_sample("hub-mixin", tmp_path / "in" / "small")
+    small = tmp_path / "in" / "small"
+    torch.save({key: 2 * part for key, part in load_file(small / "model.safetensors").items()}, small / ORDER[2])
+    done = convert(tmp_path / "in", tmp_path / "out", tokenizer="none", file=f"small/{name}")
+    assert done.format.endswith("of PyTorchModelHubMixin") and "n_head" not in done.assumed
+    embeddings = GPTScratchForCausalLM.from_pretrained(tmp_path / "out").lm_head.weight
+    factor = 1 + (name == ORDER[2])
+    torch.testing.assert_close(embeddings, factor * stock_gpt2(**TINY).lm_head.weight)
+
+
+@pytest.mark.parametrize("beside", ["base/model.safetensors", "adapter.gguf"])
+def test_an_adapter_is_one_whatever_is_beside_it(tmp_path, beside):
+    source = make_sample("peft-adapter", tmp_path / "in").source
+    shutil.copytree(source / "base", tmp_path / "base")
+    if beside.endswith("gguf"):
+        shutil.rmtree(source / "base")
+        (source / beside).write_bytes(b"GGUF")
+    settings = json.loads((source / "adapter_config.json").read_text())
+    settings["base_model_name_or_path"] = str(tmp_path / "base")
+    (source / "adapter_config.json").write_text(json.dumps(settings))
+    assert "adapter" in convert(source, tmp_path / "out", tokenizer="none").format
 
 
 def test_a_file_that_is_not_there_is_told(stock, tmp_path):

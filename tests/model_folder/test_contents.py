@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from huggingface_hub.utils import filter_repo_objects
 
 from hf_gpt_scratch import GPTScratchForSequenceClassification, TextClassifier
 from hf_gpt_scratch.cli import main
@@ -78,6 +79,31 @@ def test_the_files_of_a_model_are_downloaded_and_none_of_its_code(monkeypatch, t
     assert asked == ["config.json", "model.safetensors", "chat_template.jinja"]
     assert contents.resolve_source("user/model", weights=False) == tmp_path
     assert asked == ["config.json", "chat_template.jinja"]
+
+
+ADAPTERS = {
+    "pickled": {"adapter_model.bin": True, "other.gguf": False, "base/model.safetensors": False},
+    "both": {"adapter_model.safetensors": True, "adapter_model.bin": False},
+    "of several files": {"adapter_model.safetensors": True, "a.gguf": False, "b.gguf": False},
+    "beside the merged model": {"adapter_model.bin": True, "model.safetensors": False},
+}
+
+
+@pytest.mark.parametrize("wanted", ADAPTERS.values(), ids=ADAPTERS)
+def test_the_files_of_an_adapter_are_downloaded(monkeypatch, tmp_path, wanted):
+    wanted = {"adapter_config.json": True, "tokenizer.json": True, **wanted}
+    monkeypatch.setattr(contents.constants, "HF_HUB_OFFLINE", False)
+    repository = SimpleNamespace(siblings=[SimpleNamespace(rfilename=name) for name in wanted])
+    monkeypatch.setattr(contents.HfApi, "model_info", lambda self, name, timeout: repository)
+    asked = []
+
+    def snapshot_download(name, allow_patterns):
+        asked[:] = filter_repo_objects(wanted, allow_patterns=allow_patterns)
+        return tmp_path
+
+    monkeypatch.setattr(contents, "snapshot_download", snapshot_download)
+    contents.resolve_source("user/adapter")
+    assert asked == [name for name, is_wanted in wanted.items() if is_wanted]
 
 
 def test_the_base_of_an_adapter_is_resolved_once(sound, monkeypatch, tmp_path):

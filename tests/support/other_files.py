@@ -139,7 +139,9 @@ def save_h5(path: Path, variables: dict[str, torch.Tensor]) -> None:
     """Writes variables as Keras' `save_weights` does, by h5py: a dataset each, and lists of names as attributes."""
     h5py = pytest.importorskip("h5py", reason="pip install -e '.[convert]'")
     with h5py.File(path, "w") as file:
-        layers = sorted({name.split("/")[0] for name in variables})
+        layers = sorted({name.split("/")[0] for name in variables if "/" in name})
+        for name in variables.keys() - {name for name in variables if "/" in name}:
+            file.create_dataset(name, data=variables[name].numpy())
         file.attrs["layer_names"], file.attrs["backend"] = layers, "tensorflow"
         for layer in layers:
             names = [name for name in variables if name.startswith(f"{layer}/")]

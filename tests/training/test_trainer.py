@@ -6,6 +6,7 @@ from datasets import Dataset
 from transformers import TrainerCallback
 
 from hf_gpt_scratch import GPTScratchForCausalLM
+from hf_gpt_scratch.tokenizer import load_tokenizer, train_tokenizer
 from hf_gpt_scratch.training.arguments import ScratchTrainingArguments
 from hf_gpt_scratch.training.trainer import ScratchTrainer, early_stopping
 from hf_gpt_scratch.utils.errors import InputError, UsageError
@@ -59,3 +60,12 @@ def test_early_stopping_needs_a_best_evaluation_to_end_with():
     for patience, arguments in ((0, kept), (3, without)):
         with pytest.raises(UsageError, match="--early_stopping_patience must be 1 or more"):
             early_stopping(patience, arguments)
+
+
+def test_every_tokenizer_saved_with_the_model_cuts_texts_at_its_length(tiny_config, tmp_path):
+    tokenizer = train_tokenizer(["a few words"], 260, model_max_length=10_000)
+    settings = {"eval_strategy": "no", "load_best_model_at_end": False, "use_cpu": True}
+    arguments = ScratchTrainingArguments(output_dir=str(tmp_path), **settings)
+    trainer = ScratchTrainer(GPTScratchForCausalLM(tiny_config), arguments, processing_class=tokenizer)
+    trainer.save_model(tmp_path / "checkpoint-1")
+    assert load_tokenizer(tmp_path / "checkpoint-1").model_max_length == tiny_config.n_positions
