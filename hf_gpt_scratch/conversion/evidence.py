@@ -359,6 +359,6 @@ def _require_clear(path: Path, evidence: Evidence) -> None:
     unclear = [verdict for verdict in evidence.verdicts if not verdict.is_clear and verdict.setting not in STANDING]
     if unclear:
         leads = " and ".join(verdict.shortfall() for verdict in unclear)
-        raise UsageError(
-            f"{evidence.text} does not clearly tell {leads}: pass {options_of(v.setting for v in unclear)}."
-        )
+        settings = [verdict.setting for verdict in unclear]
+        none = " (--window 0 for a model without one)" if "window" in settings else ""
+        raise UsageError(f"{evidence.text} does not clearly tell {leads}: pass {options_of(settings)}{none}.")

@@ -134,8 +134,8 @@ def source_of(
     Raises:
         InputError: as `open_source`.
     """
-    settings = read_config(folder, "gpt2")
     refuse_foreign(folder, checkpoint.shapes)
+    settings = read_config(folder, "gpt2")
     architecture = AS[as_] if as_ else find_architecture(settings.get("architectures"), set(checkpoint.shapes))
     config = config_from_stock(settings)
     check_depth(folder, config.n_layer, checkpoint)

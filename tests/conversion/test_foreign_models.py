@@ -82,6 +82,13 @@ def test_folder_is_refused_by_its_configuration(tmp_path, settings, what):
     assert_refused(tmp_path / "stock", f"it is .*{what}")
 
 
+def test_a_model_folder_is_refused_by_its_weights_before_its_type(tmp_path):
+    (tmp_path / "llama").mkdir()
+    save_file({"model.layers.0.mlp.gate_proj.weight": torch.zeros(2, 2)}, tmp_path / "llama" / "model.safetensors")
+    (tmp_path / "llama" / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    assert_refused(tmp_path / "llama", "it is a model of Llama's shape")
+
+
 ARGUMENTS = {
     "shared keys": ({"n_kv_producing_layers": 1}, "shares keys between layers"),
     "groups": ({"cfg": {"n_kv_groups": 2}}, "grouped-query"),
