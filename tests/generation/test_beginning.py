@@ -13,8 +13,8 @@ from hf_gpt_scratch.generation.sampling import stream_text
 from hf_gpt_scratch.prompts import CHAT_TEMPLATE, render_prompt, user_message
 from hf_gpt_scratch.tokenizer import load_tokenizer
 from hf_gpt_scratch.training.instruct import InstructArguments, make_tokenizer
+from support.beginning_tokenizers import with_bos
 from support.checkpoints import stock_gpt2
-from support.tokenizers import with_bos
 
 TEXT = "a few words"
 ROW = {"instruction": "Name a few words.", "input": "a few", "output": "words"}

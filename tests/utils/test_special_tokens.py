@@ -6,7 +6,7 @@ from transformers import GenerationConfig
 from hf_gpt_scratch import GPTScratchConfig
 from hf_gpt_scratch.tokenizer import train_tokenizer
 from hf_gpt_scratch.utils.special_tokens import beginning, end_token_ids, text_ids
-from support.tokenizers import BOS, END, with_bos
+from support.beginning_tokenizers import BOS, END, with_bos
 
 TEXTS = ["a few words"] * 5
 
