@@ -14,7 +14,7 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from . import modeling_gpt_scratch
 from .conversion.tokenizers import copy_tokenizer
-from .model_folder.contents import ADAPTER_CONFIG, AUTO_CLASSES, TOKENIZER_FILES, ModelFolder, resolve_source
+from .model_folder.contents import ADAPTER_CONFIG, AUTO_CLASSES, ModelFolder, has_tokenizer, resolve_source
 from .model_folder.loading import load_model
 from .utils.errors import InputError, one_line
 from .utils.requirements import require_package
@@ -194,6 +194,6 @@ def merged_folder(source: str | os.PathLike, adapter: str | os.PathLike | None =
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / folder.path.resolve().name
         merged.save_pretrained(path)
-        has_tokenizer = any((adapter / name).is_file() for name in TOKENIZER_FILES)
-        copy_tokenizer(adapter if has_tokenizer else folder.path, path, model.config.n_positions)
+        own_tokenizer = has_tokenizer(adapter)
+        copy_tokenizer(adapter if own_tokenizer else folder.path, path, model.config.n_positions)
         yield path

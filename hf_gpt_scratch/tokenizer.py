@@ -13,7 +13,7 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer, GPT2Tokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from .model_folder.contents import TOKENIZER_FILES, resolve_source
+from .model_folder.contents import has_tokenizer, resolve_source
 from .utils.errors import InputError, one_line
 from .utils.files import is_missing_folder
 from .utils.provenance import json_sha256
@@ -40,7 +40,7 @@ def load_tokenizer(name_or_path: str | os.PathLike) -> PreTrainedTokenizerBase:
     if is_missing_folder(name_or_path):
         raise InputError(f"There is no folder {name_or_path}, so it holds no tokenizer.")
     folder = resolve_source(name_or_path, weights=False)
-    if folder.is_dir() and not any((folder / name).is_file() for name in TOKENIZER_FILES):
+    if folder.is_dir() and not has_tokenizer(folder):
         raise InputError(
             f"{name_or_path} holds no tokenizer: neither tokenizer.json nor vocab.json with merges.txt, nor another"
             " vocabulary, is there."

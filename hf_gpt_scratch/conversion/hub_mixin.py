@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ..model_folder.contents import TOKENIZER_FILES, read_config
+from ..model_folder.contents import has_tokenizer, read_config
 from ..utils.errors import InputError, UsageError
 from . import gpt2_state_dict, llms_from_scratch
 from .checkpoint import Checkpoint
@@ -59,13 +59,13 @@ def open_source(path: Path, content: None = None, **options: Any) -> Source:
     source = MODULES[found].open_source(path, weights, **{**told, **options})
     for name in told.keys() - options.keys():
         source.assumed.pop(name, None)
-    has_tokenizer = any((path / name).is_file() for name in TOKENIZER_FILES)
+    own_tokenizer = has_tokenizer(path)
     return replace(
         source,
         format=f"{source.format} of PyTorchModelHubMixin",
         files=[*weights.files, path / "config.json"],
-        folder=path if has_tokenizer else None,
-        tokenizer=None if has_tokenizer else source.tokenizer,
+        folder=path if own_tokenizer else None,
+        tokenizer=None if own_tokenizer else source.tokenizer,
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from ..model_folder.contents import ADAPTER_CONFIG, TOKENIZER_FILES, ModelFolder, resolve_source
+from ..model_folder.contents import ADAPTER_CONFIG, ModelFolder, has_tokenizer, resolve_source
 from ..utils.errors import InputError
 from . import hf_gpt2
 from .native import check_dtypes
@@ -63,7 +63,7 @@ def open_source(folder: Path, content: None = None) -> Source:
     layers = _layers(tensors, base, scale)
     # In half precision the merged weights are rounded, as PEFT's are, so that the two apart are not the same model.
     is_exact = all(base.tensors.dtypes[name] == torch.float32 for name in layers)
-    has_tokenizer = any((folder / name).is_file() for name in TOKENIZER_FILES)
+    own_tokenizer = has_tokenizer(folder)
     return replace(
         base,
         format=NAME,
@@ -71,7 +71,7 @@ def open_source(folder: Path, content: None = None) -> Source:
         originals=_Apart(base.tensors, layers) if is_exact else None,
         arithmetic=replace(base.arithmetic, lora_scale=1.0),
         files=[*base.files, file],
-        folder=folder if has_tokenizer else base.folder,
+        folder=folder if own_tokenizer else base.folder,
         stock=None,  # which would be the base alone
     )
 

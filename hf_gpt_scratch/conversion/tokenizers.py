@@ -4,7 +4,8 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from ..tokenizer import TOKENIZER_FILES, fit_length, gpt2_tokenizer, load_tokenizer
+from ..model_folder.contents import has_tokenizer
+from ..tokenizer import fit_length, gpt2_tokenizer, load_tokenizer
 from ..utils.errors import InputError, one_line
 from . import openai_tf
 from .source import Source
@@ -65,7 +66,7 @@ def copy_tokenizer(source: Path, target: Path, n_positions: int) -> None:
 
 
 def _tokenizer_of(folder: Path) -> PreTrainedTokenizerBase | None:
-    if any((folder / name).is_file() for name in TOKENIZER_FILES):
+    if has_tokenizer(folder):
         return load_tokenizer(folder)
     files = [folder / name for name in openai_tf.TOKENIZER_FILES]
     if not all(file.is_file() for file in files):

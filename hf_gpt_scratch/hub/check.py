@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..configuration_gpt_scratch import GPTScratchConfig
 from ..model_folder.code import require_own_code
-from ..model_folder.contents import ADAPTER_CONFIG, DOCUMENTS, MODEL_FILES, TOKENIZER_FILES, ModelFolder, is_hub_id
+from ..model_folder.contents import ADAPTER_CONFIG, DOCUMENTS, MODEL_FILES, ModelFolder, has_tokenizer, is_hub_id
 from ..tokenizer import load_tokenizer
 from ..utils.errors import InputError, UsageError, one_line
 from .files import check_files, check_texts
@@ -190,7 +190,7 @@ def _numbers_in(path: Path) -> int:
 
 def check_tokenizer(folder: Path, config: GPTScratchConfig | None, repository: str | None = None) -> str:
     """It loads, decodes what it encodes, and has the vocabulary and special tokens of the model, if that is known."""
-    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+    if not has_tokenizer(folder):
         if repository:
             raise CheckFailed(
                 "there is none in the repository: save it in the model's folder with tokenizer.save_pretrained, then"

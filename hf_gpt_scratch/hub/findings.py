@@ -23,6 +23,11 @@ class CheckFailed(InputError):
     """A check failed, and the message says why."""
 
 
+def compared(difference: float) -> str:
+    """How far logits are from others, as the middle of a sentence."""
+    return f"differ by at most {difference:.1e} from" if difference else "are the same as"
+
+
 def find(name: str, examine: Callable[[], str]) -> Finding:
     """The finding of `examine`, which returns the detail, or raises `InputError`."""
     try:

@@ -14,7 +14,7 @@ from ..model_folder.contents import ADAPTED, ADAPTER_CONFIG, AUTO_CLASSES, Model
 from ..tokenizer import load_tokenizer
 from ..utils.errors import InputError, one_line
 from ..utils.provenance import sha256
-from .findings import CheckFailed, Finding, find
+from .findings import CheckFailed, Finding, compared, find
 
 # Encoded in the clean process and here, to the same tokens
 TEXTS = ("plain words", "Café naïve, 1234 €", "  two spaces\nand a line", "emoji 😀 and tabs\t.")
@@ -213,6 +213,5 @@ def compare_logits(found: list | None, expected: list) -> Finding:
         )
     difference = (logits - recorded).abs().max().item()
     is_close = difference <= reference_logits.TOLERANCE * max(1.0, recorded.abs().max().item())  # NaN is not
-    how = f"differ by at most {difference:.1e} from" if difference else "are the same as"
-    detail = f"they {how} those recorded when the model was saved"
+    detail = f"they {compared(difference)} those recorded when the model was saved"
     return Finding("logits", "ok" if is_close else "failed", detail, difference)

@@ -16,7 +16,7 @@ from ..pretrained import reference_record
 from ..utils.errors import InputError, UsageError, one_line
 from .check import check_model, open_folder
 from .files import require_no_secrets, upload_files
-from .findings import CheckFailed, find, require, summary
+from .findings import CheckFailed, compared, find, require, summary
 from .loading_check import compare_logits, load_elsewhere, tokenizer_loaded
 from .model_card import is_replaceable, make_card
 from .repository import hub_errors, keep_card, prepare, upload
@@ -111,8 +111,7 @@ def _compared(difference: float | None) -> str:
     """How logits from the Hub compare with those recorded before."""
     if difference is None:
         return "no logits were recorded to compare with"
-    how = f"differ by at most {difference:.1e} from" if difference else "are the same as"
-    return f"its logits {how} those recorded before"
+    return f"its logits {compared(difference)} those recorded before"
 
 
 def push_trained(args, repo_id: str) -> None:

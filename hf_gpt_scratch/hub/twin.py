@@ -20,7 +20,7 @@ from ..utils.errors import InputError, UsageError, one_line
 from ..utils.provenance import sha256
 from .card_facts import Forms
 from .files import require_no_secrets, upload_files
-from .findings import CheckFailed
+from .findings import CheckFailed, compared
 from .loading_check import TEXTS, tokenizer_loaded
 from .model_card import make_card
 from .repository import REPLACED, hub_errors, keep_card, require_kind, upload
@@ -182,8 +182,10 @@ def push_twin(
         with tempfile.TemporaryDirectory() as cache:
             downloaded = snapshot_download(repo_id, revision=twin_revision, cache_dir=cache)
             difference = difference_of(twin.model, Path(downloaded), twin.logits)
-        how = f"differ by at most {difference:.1e} from" if difference else "are the same as"
-        say(f"Loaded back from there as stock GPT-2, without trust_remote_code: its logits {how} the model's.")
+        say(
+            "Loaded back from there as stock GPT-2, without trust_remote_code: its logits"
+            f" {compared(difference)} the model's."
+        )
         if isinstance(files.get("README.md"), bytes):
             upload({"README.md": card(terms["license"], twin_revision)}, (), repo_id, None, False)
         else:

@@ -245,6 +245,11 @@ def _is_beside(reference) -> bool:
     return isinstance(reference, str) and re.fullmatch(r"\w+\.\w+", reference) is not None
 
 
+def has_tokenizer(folder: Path | os.PathLike) -> bool:
+    """Whether a tokenizer is saved there, in any form."""
+    return any(Path(folder, name).is_file() for name in TOKENIZER_FILES)
+
+
 def is_hub_id(name: str | None) -> bool:
     """Whether it can be a repository of the Hub, of the form owner/name, and is not a folder here."""
     if not name or name.count("/") != 1 or Path(name).exists() or is_missing_folder(name):
