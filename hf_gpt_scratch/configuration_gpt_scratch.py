@@ -48,7 +48,12 @@ class GPTScratchConfig(PreTrainedConfig):
         layer_types: with a `sliding_window`, "sliding_attention" or "full_attention" for each block, under
             transformers' own name for it; all are the former when not given.
         prefix_loss_weight: in sequence classification, the share (0 to 1) of the loss that is taken over every prefix
-            of a message instead of over the whole message, so that the scores after each word mean something.
+            of a text instead of over the whole text, so that the scores after each word mean something.
+        class_weights: in sequence classification with one label a text, what the training loss of each label's texts is
+            multiplied by, in the order of the labels; `None` for 1 each.
+        long_texts: what a sequence classifier's users do with a text of more than `n_positions` tokens: read its
+            "first" or its "last" ones, or all of it in "windows" of that size, whose logits are averaged. The model
+            itself reads what it is given.
 
     Raises:
         ValueError: when the settings cannot make a model, naming the setting and the reason.
@@ -109,6 +114,8 @@ class GPTScratchConfig(PreTrainedConfig):
     use_cache: bool = True
     loss_chunk_size: int = 192
     prefix_loss_weight: float = 0.0
+    class_weights: list[float] | None = None
+    long_texts: str = "first"
     bos_token_id: int | None = 50256
     eos_token_id: int | list[int] | None = 50256
     pad_token_id: int | None = None
@@ -138,6 +145,7 @@ class GPTScratchConfig(PreTrainedConfig):
                 f"n_embd ({self.n_embd}) must be divisible by n_head ({self.n_head}): the heads share it evenly."
             )
         self._validate_layer_types()
+        self._validate_classifier()
         for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop", "classifier_dropout", "prefix_loss_weight"):
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or not 0 <= value <= 1:
@@ -154,6 +162,19 @@ class GPTScratchConfig(PreTrainedConfig):
             raise ValueError(
                 f"loss_chunk_size must be a number of tokens, or 0 for none, not {self.loss_chunk_size!r}."
             )
+
+    def _validate_classifier(self):
+        """Raises `ValueError` for settings that no sequence classifier can have."""
+        weights = self.class_weights
+        if weights is not None:
+            if self.problem_type in ("multi_label_classification", "regression"):
+                raise ValueError(f"class_weights are for one label a text, not for {self.problem_type}.")
+            if len(weights) != self.num_labels or not all(weight > 0 for weight in weights):
+                raise ValueError(
+                    f"class_weights must be {self.num_labels} numbers above 0, one for each label, not {weights!r}."
+                )
+        if self.long_texts not in ("first", "last", "windows"):
+            raise ValueError(f"long_texts must be 'first', 'last' or 'windows', not {self.long_texts!r}.")
 
     def _validate_layer_types(self):
         """Raises `ValueError` unless there is one of the two types for each block, and a window where one needs it."""

@@ -359,8 +359,8 @@ class GPTScratchSequenceClassifierOutput(SequenceClassifierOutputWithPast):
 
 class GPTScratchForSequenceClassification(GPTScratchPreTrainedModel):
     """
-    The message classifier. Attention only looks back, so the scores at a position judge the message up to there; the
-    scores at the last real token judge the whole message.
+    The text classifier. Attention only looks back, so the scores at a position judge the text up to there; the scores
+    at the last real token judge the whole text.
     """
 
     # Trainer then averages the loss over accumulated batches itself, which is exact for a mean over messages.
@@ -424,22 +424,38 @@ class GPTScratchForSequenceClassification(GPTScratchPreTrainedModel):
         loss = None
         if labels is not None:
             loss = self.loss_function(labels=labels, pooled_logits=logits, config=self.config)
-            if self.training and self.config.prefix_loss_weight > 0:
-                prefix_loss = self._prefix_loss(token_logits, labels, is_real)
-                loss = torch.lerp(loss, prefix_loss, self.config.prefix_loss_weight)
+            if self.training:
+                loss = self._training_loss(loss, logits, token_logits, labels, is_real)
         token_logits = token_logits if output_token_logits else None
         return GPTScratchSequenceClassifierOutput(
             loss, logits, outputs.past_key_values, outputs.hidden_states, outputs.attentions, token_logits
         )
 
-    def _prefix_loss(self, token_logits, labels, is_real):
-        """Cross-entropy after every real token, averaged within each message, then over the messages."""
-        if self.config.problem_type != "single_label_classification":
-            raise ValueError("prefix_loss_weight needs one class per message; set it to 0 for other problem types.")
-        every_label = labels.view(-1, 1).expand_as(is_real)  # (B,) -> (B, 1) -> (B, T)
-        # cross_entropy wants the classes second: (B, T, num_labels) -> (B, num_labels, T)
-        losses = F.cross_entropy(token_logits.transpose(1, 2).float(), every_label, reduction="none") * is_real
-        return (losses.sum(-1) / is_real.sum(-1).clamp(min=1)).mean()
+    def _training_loss(self, loss, logits, token_logits, labels, is_real):
+        """The loss with `config.class_weights`, and shared with the prefixes by `config.prefix_loss_weight`."""
+        if self.config.problem_type == "single_label_classification":
+            labels = labels.view(-1)
+        if self.config.class_weights:
+            loss = self._losses(logits, labels).mean()
+        if self.config.prefix_loss_weight > 0:
+            # (B,) -> (B, T), or (B, num_labels) -> (B, T, num_labels): every prefix has its text's label
+            every_label = labels.unsqueeze(1).expand(*is_real.shape, *labels.shape[1:])
+            # Averaged within each text, then over the texts
+            losses = self._losses(token_logits, every_label) * is_real  # (B, T)
+            prefix_loss = (losses.sum(-1) / is_real.sum(-1).clamp(min=1)).mean()
+            loss = torch.lerp(loss, prefix_loss, self.config.prefix_loss_weight)
+        return loss
+
+    def _losses(self, logits, labels):
+        """The loss `(...)` of each of the logits `(..., num_labels)`, by `config.problem_type`."""
+        if self.config.problem_type == "single_label_classification":
+            # cross_entropy wants the classes second: (B, T, num_labels) -> (B, num_labels, T)
+            losses = F.cross_entropy(logits.movedim(-1, 1).float(), labels, reduction="none")
+            weights = self.config.class_weights
+            return losses * losses.new_tensor(weights)[labels] if weights else losses
+        is_regression = self.config.problem_type == "regression"
+        distance = F.mse_loss if is_regression else F.binary_cross_entropy_with_logits
+        return distance(logits.float(), labels.float().reshape(logits.shape), reduction="none").mean(-1)
 
 
 class GPTScratchForTokenClassification(GPTScratchPreTrainedModel):

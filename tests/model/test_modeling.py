@@ -344,9 +344,25 @@ def test_regression_and_multi_label_losses(tiny_config):
         else:
             expected = torch.nn.functional.binary_cross_entropy_with_logits(outputs.logits, labels)
         torch.testing.assert_close(outputs.loss, expected)
-        model.config.prefix_loss_weight = 0.5
-        with pytest.raises(ValueError, match="prefix_loss_weight"):
-            model.train()(ids, labels=labels)
+        # The loss on every prefix, by hand
+        model.config.prefix_loss_weight = 1.0
+        scores = model.train()(ids, output_token_logits=True).token_logits
+        losses = torch.nn.functional
+        distance = losses.mse_loss if problem_type == "regression" else losses.binary_cross_entropy_with_logits
+        expected = torch.stack([distance(scores[i], labels[i].expand(5, 2)) for i in range(3)]).mean()
+        torch.testing.assert_close(model(ids, labels=labels).loss, expected)
+
+
+@pytest.mark.parametrize("prefix_loss_weight", [0.0, 0.5])
+def test_class_weights_multiply_the_training_loss_of_each_labels_texts(prefix_loss_weight, classifier):
+    ids, labels = random_ids(3, 5), torch.tensor([0, 1, 1])
+    classifier.config.prefix_loss_weight = prefix_loss_weight
+    classifier.config.problem_type = "single_label_classification"
+    unweighted = classifier.eval()(ids, labels=labels).loss
+    alone = torch.stack([classifier.train()(ids[i : i + 1], labels=labels[i : i + 1]).loss for i in range(3)])
+    classifier.config.class_weights = [3.0, 0.5]
+    torch.testing.assert_close(classifier(ids, labels=labels).loss, (alone * torch.tensor([3.0, 0.5, 0.5])).mean())
+    torch.testing.assert_close(classifier.eval()(ids, labels=labels).loss, unweighted)  # of what was measured
 
 
 def test_token_classification_loss_counts_labelled_tokens_over_all_batches(tiny_config):
