@@ -49,7 +49,7 @@ class GPTScratchConfig(PreTrainedConfig):
             transformers' own name for it; all are the former when not given.
         prefix_loss_weight: in sequence classification, the share (0 to 1) of the loss that is taken over every prefix
             of a text instead of over the whole text, so that the scores after each word mean something.
-        class_weights: in sequence classification with one label a text, what the training loss of each label's texts is
+        class_weights: in sequence classification with one label a text, what each label's texts' loss in training is
             multiplied by, in the order of the labels; `None` for 1 each.
         long_texts: what a sequence classifier's users do with a text of more than `n_positions` tokens: read its
             "first" or its "last" ones, or all of it in "windows" of that size, whose logits are averaged. The model
