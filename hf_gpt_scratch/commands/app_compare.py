@@ -1,4 +1,4 @@
-"""`hf-gpt-scratch app compare`: the page of a blind comparison, and the table of its votes."""
+"""`hf-gpt-scratch app compare`: the page of a blind comparison, the table of its votes, and their export."""
 
 import argparse
 from pathlib import Path
@@ -25,6 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--judge", metavar="FILE", help="with --results: also compare with this judge.json of a pairwise judge"
     )
+    parser.add_argument(
+        "--export-preferences",
+        metavar="FILE.jsonl",
+        help="write the votes as rows of prompt, chosen and rejected, for `train prefer` or TRL",
+    )
     parser.add_argument("--seed", type=int, default=0, help="random seed for shuffling the sides (default: 0)")
     add_address_arguments(parser)
 
@@ -33,6 +38,8 @@ def check(args: argparse.Namespace) -> None:
     """What can be seen before anything heavy is imported."""
     if _output(args).suffix == ".json":
         raise UsageError("--output is the SQLite file of votes and cannot end in .json; the results get that name.")
+    if args.export_preferences and args.results:
+        raise UsageError("Give --results or --export-preferences, not both.")
     if args.judge and not args.results:
         raise UsageError("--judge needs --results.")
     for file in (args.a, args.b, *([args.judge] if args.judge else [])):
@@ -45,13 +52,14 @@ def _output(args: argparse.Namespace) -> Path:
 
 def run(args: argparse.Namespace) -> None:
     """
-    Serves the page until Ctrl-C, or prints the results.
+    Serves the page until Ctrl-C, or prints the results, or writes the votes as a preference set.
 
     Raises:
         InputError: for files that cannot be used, or that the results would replace; the votes so far stay as they
             are.
     """
     from ..evaluation.preference import Votes, load_pairs
+    from ..evaluation.preference_export import preferences, require_own_export, write_preferences
     from ..evaluation.preference_results import require_own, write_results
     from ..utils.provenance import own_command
 
@@ -61,6 +69,11 @@ def run(args: argparse.Namespace) -> None:
     if args.results:
         print(table(write_results(output, args.a, args.b, pairs, own_command(args.argv), args.judge)))
         print(f"Written to {output.with_suffix('.json')}.")
+    elif args.export_preferences:
+        require_own_export(args.export_preferences)
+        found = preferences(pairs, Votes(output, args.a, args.b).all())
+        write_preferences(args.export_preferences, found)
+        print(f"Wrote {len(found.rows)} preferences of {len(pairs)} questions to {args.export_preferences}. {found}")
     else:
         from ..apps.compare import serve
 
