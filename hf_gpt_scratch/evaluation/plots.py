@@ -17,8 +17,9 @@ from ..utils.files import write_whole
 BLUE, VERMILION, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "0.45"
 STYLES = ((BLUE, "-"), (VERMILION, "--"), (GREEN, "-."), (PURPLE, ":"))
 LOSSES = {"loss": ("training loss", BLUE), "eval_loss": ("validation loss", VERMILION)}
-SHARES = ("accuracy", "f1", "precision", "recall", "mcc")
-NAMES = {"f1": "F1", "mcc": "MCC", "loss": "loss", "eval_loss": "loss"}
+SHARES = ("accuracy", "f1", "macro_f1", "micro_f1", "subset_accuracy", "precision", "recall", "mcc")
+MOST_NUMBERS, MOST_NAMES = 20, 60  # labels of a confusion matrix
+NAMES = {"f1": "F1", "macro_f1": "macro F1", "micro_f1": "micro F1", "mcc": "MCC", "loss": "loss", "eval_loss": "loss"}
 
 
 @dataclass(frozen=True)
@@ -138,20 +139,47 @@ def _log_if_wide(axis) -> None:
 def plot_confusion_matrix(
     matrix: Sequence[Sequence[int]], labels: Sequence[str], path: Path, title: str = "Confusion matrix"
 ) -> None:
-    """Counts of true (rows) against predicted (columns) labels, and their shares of each row."""
-    figure = Figure(figsize=(4.4, 4.2), layout="constrained")
+    """
+    Counts of true (rows) against predicted (columns) labels, and their shares of each row. With more than
+    `MOST_NUMBERS` labels the colours alone show them, with more than `MOST_NAMES` not every label is named.
+    """
+    size = min(max(4.4, 2.2 + 0.55 * len(labels)), 14)
+    figure = Figure(figsize=(size, size - 0.2), layout="constrained")
     axis = figure.subplots()
-    shares = [[count / max(sum(row), 1) for count in row] for row in matrix]
-    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axis.set(xlabel="predicted label", ylabel="true label", xticks=range(len(labels)), yticks=range(len(labels)))
-    axis.set_xticklabels(labels)
-    axis.set_yticklabels(labels)
+    counts = np.asarray(matrix)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    named = range(0, len(labels), -(-len(labels) // MOST_NAMES))
+    names = [_short(str(labels[k])) for k in named]
+    small = {"fontsize": 10 if len(labels) <= 10 else 8 if len(labels) <= 30 else 6}
+    axis.set(xlabel="predicted label", ylabel="true label", xticks=named, yticks=named)
+    upright = len(labels) <= 3 and all(len(name) <= 10 for name in names)
+    turned = {} if upright else {"rotation": 45 if len(labels) <= 30 else 90, "rotation_mode": "anchor"}
+    axis.set_xticklabels(
+        names, **small, **turned, ha="center" if upright else "right", va="top" if upright else "center"
+    )
+    axis.set_yticklabels(names, **small)
     axis.set_title(title)
-    for i, row in enumerate(matrix):
-        for j, count in enumerate(row):
-            text, colour = f"{count:,}\n({shares[i][j]:.1%})", "white" if shares[i][j] > 0.5 else "black"
-            axis.text(j, i, text, ha="center", va="center", color=colour)
+    if len(labels) > MOST_NUMBERS:
+        figure.colorbar(image, label="share of the true label's texts", shrink=0.7)
+    else:
+        _write_counts(axis, counts, shares)
     save_figure(figure, path)
+
+
+def _write_counts(axis, counts: np.ndarray, shares: np.ndarray) -> None:
+    """The counts, and where there is room their shares; no zeros off the diagonal of many labels."""
+    few, size = len(counts) <= 6, 10 if len(counts) <= 10 else 8
+    for i, j in np.ndindex(*counts.shape):
+        if few or i == j or counts[i, j]:
+            text = f"{counts[i, j]:,}" + (f"\n({shares[i, j]:.1%})" if few else "")
+            colour = "white" if shares[i, j] > 0.5 else "black"
+            axis.text(j, i, text, ha="center", va="center", color=colour, fontsize=size)
+
+
+def _short(name: str, most: int = 24) -> str:
+    name = name.replace("$", r"\$")
+    return name if len(name) <= most else name[: most - 1] + "…"
 
 
 def plot_precision_recall(
@@ -160,41 +188,52 @@ def plot_precision_recall(
     path: Path,
     thresholds: Mapping[str, float] | None = None,
     title: str = "Precision and recall",
+    positive: str = "spam",
 ) -> None:
     """
-    The precision-recall curve of each model, by name, whose `scores` rise with the probability of spam; a dot at each
-    model's threshold.
+    The precision-recall curve of each model, by name, whose `scores` rise with the probability of label 1, which is
+    called `positive`; a dot at each model's threshold.
     """
     figure = Figure(figsize=(5.6, 5.2), layout="constrained")
     axis = figure.subplots()
-    _draw_precision_recall(axis, {name: (labels, values) for name, values in scores.items()}, thresholds or {})
+    _draw_precision_recall(
+        axis, {name: (labels, values) for name, values in scores.items()}, thresholds or {}, positive
+    )
     axis.set_title(title)
     save_figure(figure, path)
 
 
 def plot_reliability(
-    models: dict[str, tuple[Sequence[int], Sequence[float]]], path: Path, title: str = "Calibration"
+    models: dict[str, tuple[Sequence[int], Sequence[float]]],
+    path: Path,
+    title: str = "Calibration",
+    positive: str | None = "spam",
 ) -> None:
-    """By model (labels, probabilities): the share of spam at each predicted probability, and how many rows."""
+    """
+    By model (labels, probabilities): the share of label 1, which is called `positive`, at each predicted probability,
+    and how many rows. Without a `positive`, label 1 is an answer that is right, and the probability its own.
+    """
     figure = Figure(figsize=(5.4, 5.8), layout="constrained")
     figure.suptitle(title)
-    _draw_reliability(*figure.subplots(2, 1, sharex=True, height_ratios=(3, 1)), models)
+    _draw_reliability(*figure.subplots(2, 1, sharex=True, height_ratios=(3, 1)), models, positive)
     save_figure(figure, path)
 
 
-def plot_classifiers(models: dict[str, tuple[Sequence[int], Sequence[float]]], path: Path) -> None:
+def plot_classifiers(
+    models: dict[str, tuple[Sequence[int], Sequence[float]]], path: Path, positive: str = "spam"
+) -> None:
     """By model (labels, probabilities): reliability on the left, precision against recall on the right."""
     figure = Figure(figsize=(11, 5.8), layout="constrained")
     left, right = figure.subfigures(1, 2)
     left.suptitle("Calibration")
     right.suptitle("Precision and recall")
-    _draw_reliability(*left.subplots(2, 1, sharex=True, height_ratios=(3, 1)), models)
-    _draw_precision_recall(right.subplots(), models, {})
+    _draw_reliability(*left.subplots(2, 1, sharex=True, height_ratios=(3, 1)), models, positive)
+    _draw_precision_recall(right.subplots(), models, {}, positive)
     save_figure(figure, path)
 
 
 def _draw_precision_recall(
-    axis, models: dict[str, tuple[Sequence[int], Sequence[float]]], thresholds: Mapping[str, float]
+    axis, models: dict[str, tuple[Sequence[int], Sequence[float]]], thresholds: Mapping[str, float], positive: str
 ) -> None:
     lowest = 1.0
     for (name, (labels, scores)), (colour, line) in zip(models.items(), STYLES):
@@ -207,7 +246,7 @@ def _draw_precision_recall(
         if name in thresholds and (said := scores > thresholds[name]).any():
             axis.scatter(labels[said == 1].sum() / labels.sum(), labels[said].mean(), color=colour, s=45, zorder=3)
     bottom = max(np.floor(lowest * 10 - 0.5) / 10, 0)
-    axis.set(xlabel="recall (share of spam caught)", ylabel="precision (share of flagged that is spam)")
+    axis.set(xlabel=f"recall (share of {positive} caught)", ylabel=f"precision (share of flagged that is {positive})")
     axis.set(xlim=(0, 1.01), ylim=(bottom, 1 + (1 - bottom) / 50))
     axis.grid(alpha=0.3)
     heading = "dot: the model's own threshold" if thresholds else None
@@ -217,7 +256,13 @@ def _draw_precision_recall(
     )  # fmt: skip
 
 
-def _draw_reliability(axis, counts_axis, models: dict[str, tuple[Sequence[int], Sequence[float]]], bins=10) -> None:
+def _draw_reliability(
+    axis,
+    counts_axis,
+    models: dict[str, tuple[Sequence[int], Sequence[float]]],
+    positive: str | None = "spam",
+    bins: int = 10,
+) -> None:
     from .metrics import bin_numbers
 
     axis.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="perfect calibration")
@@ -232,8 +277,10 @@ def _draw_reliability(axis, counts_axis, models: dict[str, tuple[Sequence[int], 
         axis.plot(*means, color=colour, linestyle=line, marker="o", markersize=4, label=name)
         edges = np.linspace(0, 1, bins + 1)
         counts_axis.stairs(rows, edges, color=colour, linestyle=line, linewidth=1.5, label=name)
-    axis.set(ylabel="share that is spam, of each tenth", xlim=(-0.02, 1.02), ylim=(-0.03, 1.03))
-    counts_axis.set(xlabel="predicted probability of spam", ylabel="messages", yscale="log")
+    what = "predicted probability" + (f" of {positive}" if positive else "")
+    rows_are = "messages" if positive == "spam" else "texts" if positive else "answers"
+    axis.set(ylabel=f"share that is {positive or 'right'}, of each tenth", xlim=(-0.02, 1.02), ylim=(-0.03, 1.03))
+    counts_axis.set(xlabel=what, ylabel=rows_are, yscale="log")
     counts_axis.set_ylim(bottom=0.7)
     counts_axis.yaxis.set_major_formatter("{x:,.0f}")
     axis.grid(alpha=0.3)
