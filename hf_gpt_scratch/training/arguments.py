@@ -264,3 +264,40 @@ class ModelArguments:
         except ValueError as error:
             raise UsageError(str(error)) from None
         return model_class(config)
+
+
+@dataclass
+class ClassifierArguments(ModelArguments):
+    """What the jobs that train a classifier share."""
+
+    data_file: str | None = field(default=None, metadata={"help": "The labelled texts."})
+    dataset_name: str | None = field(default=None, metadata={"help": "A Hub data set."})
+    split_seed: int | None = field(
+        default=None, metadata={"help": "Random seed of the grouped split; --seed by default."}
+    )
+    class_weights: str = field(
+        default="none",
+        metadata={
+            "help": "Weight of each label's texts in the loss. balanced: the rarer a label, the more its texts count.",
+            "choices": ["none", "balanced"],
+        },
+    )
+    long_texts: str = field(
+        default="first",
+        metadata={
+            "help": "What is read of a text that is longer than the model's context: its first or last tokens, or all"
+            " of it in windows, whose scores are averaged.",
+            "choices": ["first", "last", "windows"],
+        },
+    )
+    prefix_loss_weight: float = field(
+        default=0.0, metadata={"help": "Weight of the loss on every prefix of a text, 0 to 1."}
+    )
+    word_dropout: float = field(default=0.0, metadata={"help": "Probability of omitting a word of a training text."})
+    trainable_layers: str = field(
+        default="all",
+        metadata={"help": "all, head, or a number n: the last n blocks with the final LayerNorm and the head."},
+    )
+    early_stopping_patience: int | None = field(
+        default=None, metadata={"help": "Stop after this many evaluations without improvement."}
+    )

@@ -47,8 +47,9 @@ def option_names(job: str) -> set[str]:
     theirs = _training_arguments()
     if theirs is None:
         return set()
-    paths = (theirs, HERE / "arguments.py", HERE / f"{job}.py")
-    return {option.name for path in paths for options in _classes(path).values() for option in options}
+    options = [option for options in _classes(theirs).values() for option in options]
+    shared = _classes(HERE / "arguments.py")["ScratchTrainingArguments"]
+    return {option.name for option in (*options, *shared, *_job_options(job))}
 
 
 def help_text(job: str, configs: Sequence[str]) -> str:
@@ -91,15 +92,39 @@ def description(text: str, configs: Sequence[str]) -> str:
 
 
 def _groups(job: str) -> dict[str, list[Option]]:
-    [own] = _classes(HERE / f"{job}.py", base="ModelArguments").values()
     shared = _classes(HERE / "arguments.py")
-    names = {option.name for option in own}
-    model = [option for option in shared["ModelArguments"] if option.name not in names]
     theirs = _training_arguments()
     defaults = {option.name: option.default for options in _classes(theirs).values() for option in options}
     common = [Option(name, help, defaults[name]) for name, help in COMMON.items() if name in defaults]
     output, ours = shared["ScratchTrainingArguments"][:2], shared["ScratchTrainingArguments"][2:]
-    return {"data and model": [*own, *model], "training": [*output, *common, *ours]}
+    return {"data and model": _job_options(job), "training": [*output, *common, *ours]}
+
+
+def _job_options(job: str) -> list[Option]:
+    """The options of a job's dataclass, then those of the classes that it inherits from."""
+    path, found = HERE / f"{job}.py", {}
+    [name] = [name for name in _classes(path) if name.endswith("Arguments")]
+    while name:
+        for option in _classes(path)[name]:
+            found.setdefault(option.name, option)
+        path, name = _parent(path, name)
+    return list(found.values())
+
+
+def _parent(path: Path, name: str) -> tuple[Path, str | None]:
+    """The class that a class inherits from, in the same file or in a module beside it: its file and its name."""
+    body = _body(path)
+    [bases] = [node.bases for node in body if isinstance(node, ast.ClassDef) and node.name == name]
+    if not bases:
+        return path, None
+    modules = {
+        alias.name: node.module
+        for node in body
+        if isinstance(node, ast.ImportFrom) and node.level == 1
+        for alias in node.names
+    }
+    base = bases[0].id
+    return (HERE / f"{modules[base]}.py" if base in modules else path), base
 
 
 def _training_arguments() -> Path | None:
@@ -109,14 +134,16 @@ def _training_arguments() -> Path | None:
 
 
 @cache
-def _classes(path: Path | None, base: str | None = None) -> dict[str, list[Option]]:
-    """The annotated fields of the classes in a file; with `base`, of those that inherit from it."""
-    body = ast.parse(path.read_text(encoding="utf-8")).body if path else []
+def _body(path: Path | None) -> list[ast.stmt]:
+    return ast.parse(path.read_text(encoding="utf-8")).body if path else []
+
+
+def _classes(path: Path | None) -> dict[str, list[Option]]:
+    """The annotated fields of the classes in a file."""
     return {
         node.name: [_option(field) for field in node.body if isinstance(field, ast.AnnAssign)]
-        for node in body
+        for node in _body(path)
         if isinstance(node, ast.ClassDef)
-        and (base is None or base in [parent.id for parent in node.bases if isinstance(parent, ast.Name)])
     }
 
 

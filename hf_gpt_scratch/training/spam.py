@@ -1,5 +1,6 @@
 """
-Trains a spam classifier on the SMS Spam Collection and compares it with a linear model.
+Trains a spam classifier on the SMS Spam Collection and compares it with a linear model: the first example of what
+`hf-gpt-scratch train classify` does for any labelled texts.
 
 The data is downloaded from UCI, or read from `--data_file`. Options come from the config and the command line, which
 wins. Writes to `--output_dir`: the model (loads with `AutoModelForSequenceClassification`), its tokenizer,
@@ -13,22 +14,18 @@ import numpy as np
 import pandas as pd
 from datasets import Dataset, DatasetDict
 from scipy.special import softmax
-from transformers import DataCollatorWithPadding, EvalPrediction, HfArgumentParser, PreTrainedTokenizerBase, set_seed
+from transformers import HfArgumentParser, set_seed
 
 from ..data import sms_spam
 from ..data.sms_spam import LABELS
-from ..data.word_dropout import WordDropout
 from ..evaluation.metrics import BinaryClassification, f1_difference
 from ..evaluation.plots import plot_confusion_matrix, plot_precision_recall, plot_training
 from ..evaluation.text_classification.baselines import STRONGEST, baseline_scores
-from ..modeling_gpt_scratch import GPTScratchForSequenceClassification
-from ..utils.errors import UsageError
 from ..utils.result_card import Metric
-from . import arguments
-from .arguments import ModelArguments, ScratchTrainingArguments
+from . import arguments, classifiers
+from .arguments import ClassifierArguments
 from .run_record import Run
-from .samplers import LengthGroupedTrainer
-from .trainer import early_stopping, saved_weights
+from .trainer import saved_weights
 
 EXAMPLE = "hf-gpt-scratch train spam cpu_small --output_dir runs/spam"
 DEFAULTS = {"per_device_eval_batch_size": 64, "num_train_epochs": 5.0, "metric_for_best_model": "f1"}
@@ -37,7 +34,7 @@ SHOWN = ("f1", "precision", "recall", "mcc", "accuracy")  # in the card, and at 
 
 
 @dataclass
-class SpamArguments(ModelArguments):
+class SpamArguments(ClassifierArguments):
     """The data and the model; everything about the training itself is transformers' TrainingArguments."""
 
     data_file: str | None = field(
@@ -52,70 +49,10 @@ class SpamArguments(ModelArguments):
             "choices": ["grouped", "book"],
         },
     )
-    split_seed: int | None = field(
-        default=None, metadata={"help": "Random seed of the grouped split; --seed by default."}
-    )
-    prefix_loss_weight: float = field(
-        default=0.0, metadata={"help": "Weight of the loss on every prefix of a message, 0 to 1."}
-    )
-    word_dropout: float = field(
-        default=0.0, metadata={"help": "Probability of omitting a word of a training message."}
-    )
-    trainable_layers: str = field(
-        default="all",
-        metadata={"help": "all, head, or a number n: the last n blocks with the final LayerNorm and the head."},
-    )
-    early_stopping_patience: int | None = field(
-        default=None, metadata={"help": "Stop after this many evaluations without improvement."}
-    )
 
 
 def make_parser() -> HfArgumentParser:
     return arguments.make_parser("spam", SpamArguments, __doc__, EXAMPLE, **DEFAULTS)
-
-
-def check(args: SpamArguments, training_args: ScratchTrainingArguments) -> None:
-    """Raises `UsageError` for settings that contradict each other."""
-    if args.prefix_loss_weight and training_args.label_smoothing_factor:
-        raise UsageError("label_smoothing_factor cannot be combined with prefix_loss_weight; omit one of them.")
-    if not 0 <= args.word_dropout < 1:
-        raise UsageError(f"word_dropout must be at least 0 and below 1, not {args.word_dropout:g}.")
-
-
-def make_model(args: SpamArguments, tokenizer: PreTrainedTokenizerBase) -> GPTScratchForSequenceClassification:
-    """The classifier, from pretrained or random weights, with the layers frozen that are not to be trained."""
-    settings = {
-        "id2label": dict(enumerate(LABELS)),
-        "label2id": {label: i for i, label in enumerate(LABELS)},
-        "problem_type": "single_label_classification",
-        "prefix_loss_weight": args.prefix_loss_weight,
-    }
-    model = args.make_model(GPTScratchForSequenceClassification, tokenizer, new_head=True, **settings)
-    if args.trainable_layers != "all":
-        numbers = [str(number) for number in range(1, model.config.n_layer + 1)]
-        if args.trainable_layers not in ("head", *numbers):
-            raise UsageError(
-                f"trainable_layers must be all, head or 1 to {numbers[-1]}, not {args.trainable_layers!r}."
-            )
-        blocks = 0 if args.trainable_layers == "head" else int(args.trainable_layers)
-        model.requires_grad_(False)
-        trained = [model.score, *([model.transformer.ln_f, *model.transformer.h[-blocks:]] if blocks else [])]
-        for module in trained:
-            module.requires_grad_(True)
-    return model
-
-
-def tokenize(
-    splits: DatasetDict, tokenizer: PreTrainedTokenizerBase, limit: int
-) -> tuple[DatasetDict, dict[str, int]]:
-    """The splits with `input_ids` of at most `limit` tokens, and how many messages of each had to be cut to that."""
-    encoded = splits.map(
-        lambda rows: tokenizer([text.strip() for text in rows["text"]], verbose=False), batched=True, desc="Tokenizing"
-    )
-    too_long = {name: sum(len(ids) > limit for ids in rows["input_ids"]) for name, rows in encoded.items()}
-    if any(too_long.values()):
-        encoded = encoded.map(lambda row: {key: row[key][:limit] for key in ("input_ids", "attention_mask")})
-    return encoded, too_long
 
 
 def measure(logits: np.ndarray, labels: Sequence[int]) -> dict:
@@ -123,49 +60,23 @@ def measure(logits: np.ndarray, labels: Sequence[int]) -> dict:
     return BinaryClassification().compute(predictions=np.argmax(logits, axis=-1), references=labels)
 
 
-def compute_metrics(evaluation: EvalPrediction) -> dict[str, float]:
-    """Trainer's, of the validation set."""
-    return {key: value for key, value in measure(*evaluation).items() if isinstance(value, float)}
-
-
-def make_trainer(
-    run: Run, model: GPTScratchForSequenceClassification, tokenizer: PreTrainedTokenizerBase, encoded: DatasetDict
-) -> LengthGroupedTrainer:
-    """The Trainer of the tokenized splits."""
-    args, train = run.args, encoded["train"]
-    return LengthGroupedTrainer(
-        model=model,
-        args=run.training_args,
-        train_dataset=WordDropout(train, tokenizer, args.word_dropout) if args.word_dropout else train,
-        eval_dataset=encoded["validation"],
-        processing_class=tokenizer,
-        data_collator=DataCollatorWithPadding(tokenizer),
-        compute_metrics=compute_metrics,
-        callbacks=early_stopping(args.early_stopping_patience, run.training_args),
-        shown_metric="f1",
-    )
-
-
 def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
     """Runs the job with the words behind `hf-gpt-scratch train spam` and returns what metrics.json has."""
     run = Run("spam", make_parser(), argv, program)
     args, training_args = run.args, run.training_args
-    check(args, training_args)
+    classifiers.check_settings(args, training_args, multi_label=False)
 
     messages = sms_spam.load_messages(args.data_file, args.dataset_name)
     split_seed = training_args.seed if args.split_seed is None else args.split_seed
     splits = sms_spam.split(messages, args.protocol, split_seed)
     set_seed(training_args.seed)
     tokenizer = args.make_tokenizer(splits["train"]["text"])
-    model = make_model(args, tokenizer)
-    encoded, too_long = tokenize(splits, tokenizer, model.config.n_positions)
-    if any(too_long.values()):
-        shown = ", ".join(f"{count} of {name}" for name, count in too_long.items() if count)
-        print(f"Messages cut to the model's {model.config.n_positions} tokens: {shown}.")
-
-    trainer = make_trainer(run, model, tokenizer, encoded)
+    weights = classifiers.class_weights(args, splits["train"]["label"], LABELS)
+    model = classifiers.make_model(args, tokenizer, LABELS, class_weights=weights)
+    encoded = classifiers.encode(splits, tokenizer, model.config.n_positions, args.long_texts)
+    trainer = classifiers.make_trainer(run, model, tokenizer, encoded, measure, shown_metric="f1")
     run.train(trainer)
-    logits = {name: trainer.predict(encoded[name]).predictions for name in ("validation", "test")}
+    logits = {name: classifiers.predict(trainer, encoded, name) for name in ("validation", "test")}
     results = {name: measure(values, splits[name]["label"]) for name, values in logits.items()}
     if not trainer.save_final():
         return results
@@ -174,9 +85,12 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
         "task": "SMS spam classification",
         "protocol": args.protocol,
         **describe(splits),
-        "truncated_messages": too_long,
+        "truncated_messages": encoded.too_long,
+        "long_texts": encoded.facts(),
         **results["test"],
         "validation": results["validation"],
+        "labels": list(LABELS),
+        "multi_label": False,
         "parameters": model.num_parameters(),
         "trained_parameters": model.num_parameters(only_trainable=True),
         "epochs": trainer.state.epoch,
