@@ -2,6 +2,8 @@
 Data for training, from its source to batches. In the order of reading:
 
     download        files and Hub data sets, checked by their SHA-256
+    tables          rows of CSV, JSON, Parquet, a folder of them or a Hub data set; delimited: how CSV is read
+    labelled_texts  texts of any labels, and their split, in which near-copies stay together
     text            plain text to pretrain on: in memory or streamed, split, tokenized
     rows            the rows of a text: windows that slide over it, or packed documents
     packing         documents side by side in one row that do not see each other

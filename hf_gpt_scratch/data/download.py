@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from datasets import Dataset, DownloadManager, load_dataset
+from datasets import Dataset, DatasetDict, DownloadManager, load_dataset
 
 from ..utils.errors import InputError, one_line
 from ..utils.provenance import sha256
@@ -32,8 +32,17 @@ def rows_from_hub(name: str) -> Dataset:
     Raises:
         InputError: when it cannot be loaded.
     """
+    return _load(name, split="train")
+
+
+def splits_from_hub(name: str) -> DatasetDict:
+    """All splits of a Hub data set; raises `InputError` when it cannot be loaded."""
+    return _load(name)
+
+
+def _load(name: str, **which) -> Dataset | DatasetDict:
     try:
-        return load_dataset(name, split="train")
+        return load_dataset(name, **which)
     except Exception as error:  # datasets raises a dozen types, for the name, the network or the format
         raise InputError(
             f"The data set {name} could not be loaded (no network? {one_line(error)}); check its name, or give a local"

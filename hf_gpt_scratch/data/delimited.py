@@ -1,0 +1,151 @@
+"""
+Tables as text, such as CSV and TSV: the encoding, the delimiter and the meaning of quotation marks are found out, and
+what is not the usual is said. The cells are parsed by Python's `csv`.
+"""
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from itertools import islice
+
+from ..utils.errors import InputError, one_line
+
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+NONE = "\x1f"  # a delimiter that no file of one column has
+SAMPLE, ROWS = 200_000, 200  # characters, and rows of them, that tell the delimiter
+BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+
+
+@dataclass
+class Cells:
+    """
+    The cells of a delimited file below its header, those of row i as text in `rows[i]`: no more and no fewer than
+    `columns`. `numbers[i]` is its row in the file, from 1 on and with the header, as a spreadsheet counts. `faults`
+    says of some i what is wrong. `has_header` is False where the first row is data.
+    """
+
+    columns: list[str]
+    rows: list[list[str]]
+    numbers: list[int]
+    faults: dict[int, str]
+    has_header: bool
+    notes: list[str] = field(default_factory=list)
+
+
+def decode(content: bytes, path: str | os.PathLike) -> tuple[str, str]:
+    """
+    The text of a file, and the encoding that it was found to have: by its byte order mark, UTF-8, UTF-16 without a
+    mark, or else the guess of charset-normalizer, where that is installed.
+
+    Raises:
+        InputError: for bytes that no encoding explains.
+    """
+    encoding = next((name for mark, name in BYTE_ORDER_MARKS.items() if content.startswith(mark)), "utf-8")
+    if encoding == "utf-8" and b"\0" in content[:SAMPLE]:
+        even, odd = (content[start:SAMPLE:2].count(0) for start in (0, 1))
+        encoding = "utf-16-le" if odd > even else "utf-16-be"
+    try:
+        return content.decode(encoding), encoding
+    except UnicodeDecodeError as error:
+        problem = error
+    if encoding == "utf-8" and find_spec("charset_normalizer"):
+        from charset_normalizer import from_bytes
+
+        guess = from_bytes(content).best()
+        if guess is not None:
+            return str(guess), guess.encoding
+    raise InputError(f"{path} is not {encoding.removesuffix('-sig').upper()} text ({problem}); save it as UTF-8.")
+
+
+def parse_delimited(content: bytes, path: str | os.PathLike) -> Cells:
+    """
+    Reads a CSV, TSV or other delimited file.
+
+    Raises:
+        InputError: when it is empty or not text, has a quotation mark that is never closed, or two columns of a name.
+    """
+    text, encoding = decode(content, path)
+    if not text.strip("\0\ufeff \r\n"):
+        raise InputError(f"{path} is empty.")
+    suffix = os.path.splitext(path)[1].lower()
+    delimiter = "\t" if suffix == ".tsv" else find_delimiter(text)
+    records, has_quotes = _parse(text, delimiter, path)
+    notes = [] if encoding in ("utf-8", "utf-8-sig") else [f"{os.path.basename(path)} was read as {encoding}."]
+    if delimiter not in (NONE, ",") and suffix != ".tsv":
+        notes.append(f"The cells of {os.path.basename(path)} are separated by {DELIMITERS[delimiter]}.")
+    if not has_quotes:
+        notes.append(f"Quotation marks in {os.path.basename(path)} are read as text.")
+    numbered = [(number, record) for number, record in enumerate(records, start=1) if any(c.strip() for c in record)]
+    has_header = not _is_data(numbered[0][1], [record for _, record in numbered[1:]])
+    names = [cell.strip() for cell in numbered[0][1]] if has_header else [""] * len(numbered[0][1])
+    columns = [name or f"column {number}" for number, name in enumerate(names, start=1)]
+    for name in columns:
+        if columns.count(name) > 1:
+            raise InputError(
+                f"{path} has {columns.count(name)} columns of the name {name!r}; give them different names."
+            )
+    if not has_header:
+        notes.append(f"{os.path.basename(path)} has no header: its columns are called {', '.join(columns)}.")
+    cells = Cells(columns, [], [], {}, has_header, notes)
+    for number, record in numbered[has_header:]:
+        if any(cell.strip() for cell in record[len(columns) :]):
+            cells.faults[len(cells.rows)] = f"it has {len(record)} cells, and the header has {len(columns)}"
+        cells.rows.append((record + [""] * len(columns))[: len(columns)])
+        cells.numbers.append(number)
+    return cells
+
+
+def find_delimiter(text: str) -> str:
+    """The delimiter by which most rows have as many cells as the first, and more than one; `NONE` for one column."""
+    best = (0.5, 0, NONE)
+    for delimiter in DELIMITERS:
+        try:
+            rows = list(islice(csv.reader(io.StringIO(text[:SAMPLE], newline=""), delimiter=delimiter), ROWS))
+        except csv.Error:
+            continue
+        rows = [row for row in rows[: -1 if len(text) > SAMPLE and len(rows) < ROWS else None] if row]
+        width = len(rows[0]) if rows else 1
+        alike = sum(len(row) == width for row in rows)
+        if width > 1 and (alike / len(rows), width) > best[:2]:
+            best = (alike / len(rows), width, delimiter)
+    return best[2]
+
+
+def _parse(text: str, delimiter: str, path: str | os.PathLike) -> tuple[list[list[str]], bool]:
+    """
+    The rows, and whether quotation marks enclose cells. They are text where they would swallow rows that without them
+    all have the same number of cells.
+    """
+    limit = csv.field_size_limit(2**31 - 1)  # a cell may be a whole mail
+    try:
+        plain = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=csv.QUOTE_NONE))
+        is_even = len({len(row) for row in plain if row}) == 1
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        rows, start = [], 1
+        try:
+            for row in reader:
+                rows.append(row)
+                start = reader.line_num + 1
+        except csv.Error as error:
+            if is_even:
+                return plain, False
+            raise InputError(
+                f"{path}, row {len(rows) + 1} (from line {start} on): its quotation marks do not match"
+                f" ({one_line(error)}); double those that are text."
+            ) from None
+        swallows = len(rows) < len(plain)
+        return (plain, False) if swallows and is_even and delimiter == "\t" else (rows, True)
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _is_data(first: Sequence[str], others: Sequence[Sequence[str]]) -> bool:
+    """Whether the first row is no header: a cell of it stands in its column again and again, as a label does."""
+    if len(first) < 2 or [cell.strip() for cell in first] == [str(number) for number in range(len(first))]:
+        return False  # names of pandas, for columns that have none
+    others = [row for row in others if list(row) != list(first)]  # files with the same header, joined
+    columns = [[row[i].strip() for row in others if i < len(row)] for i in range(len(first))]
+    return any(cell.strip() and column.count(cell.strip()) > 1 for cell, column in zip(first, columns))
