@@ -8,22 +8,24 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..modeling_gpt_scratch import GPTScratchForCausalLM
 from ..pretrained import load_with_tokenizer
-from ..prompts import is_alpaca, user_message
+from ..prompts import as_text, is_alpaca, reads_history, user_message
 from ..utils.errors import InputError
+from ..utils.special_tokens import chat_ids, render_chat
 from ..utils.text import has_lone_surrogates
 from .sampling import sampling_settings, stream_text
 
 
 class Chat:
     """
-    A conversation; the tokenizer's chat template turns it into the text that the model reads.
+    A conversation; the tokenizer's chat template turns it into the text that the model reads. What is typed is text:
+    special tokens and the Alpaca prompt's headings, spelled out in a message, are neither tokens nor turns.
 
     Args:
         model: a causal language model whose config has `n_positions`.
         tokenizer: of the model, with a chat template.
         system: the system message; in the Alpaca prompt it replaces the sentence that the prompt begins with.
-        history: whether the model reads a question together with those before it. By default it does, unless its chat
-            template is the Alpaca prompt: such models are trained on single questions, and repeat themselves.
+        history: whether the model reads a question together with those before it. By default it does, unless it was
+            trained on single questions (`prompts.reads_history`): such models repeat themselves.
 
     Attributes:
         is_alpaca: whether the chat template is the Alpaca prompt.
@@ -62,7 +64,7 @@ class Chat:
             raise InputError("The system message is not UTF-8 text.")
         self.model, self.tokenizer = model, tokenizer
         self.is_alpaca = is_alpaca(tokenizer.chat_template)
-        self.history = not self.is_alpaca if history is None else history
+        self.history = reads_history(tokenizer.chat_template) if history is None else history
         self.system = [{"role": "system", "content": system}] if system else []
         self.messages: list[dict[str, str]] = []
         self.forgotten = 0
@@ -126,7 +128,7 @@ class Chat:
                 f" {limit}."
             )
         self.messages, self.forgotten = messages, self.forgotten + forgotten
-        return self._answer(self._render(messages), min(wanted, limit - length), settings)
+        return self._answer(self._with_system(messages), min(wanted, limit - length), settings)
 
     def reset(self) -> None:
         """Starts a new conversation."""
@@ -139,19 +141,25 @@ class Chat:
             return f"{text}\n\n{input}"
         return user_message(text, input)
 
-    def _answer(self, prompt: str, max_new_tokens: int, sampling: dict) -> Iterator[str]:
+    def _answer(self, messages: list[dict[str, str]], max_new_tokens: int, sampling: dict) -> Iterator[str]:
         pieces, self.finish_reason = [], "interrupted"
+        prompt = render_chat(self.tokenizer, messages)
         try:
-            # Without special tokens, as `apply_chat_template` reads what it rendered
-            for piece in stream_text(self.model, self.tokenizer, prompt, max_new_tokens, False, **sampling):
+            ids = chat_ids(self.tokenizer, messages)
+            for piece in stream_text(self.model, self.tokenizer, prompt, max_new_tokens, ids, **sampling):
                 pieces.append(piece)
                 yield piece
             self.finish_reason = "length" if len(pieces) == max_new_tokens else "stop"
         finally:  # an interrupted answer is kept as far as it came
             self.messages.append({"role": "assistant", "content": "".join(pieces)})
 
+    def _with_system(self, messages: list[dict[str, str]]) -> list[dict[str, str]]:
+        """The messages as the template gets them; that of an older Alpaca model does not set headings apart."""
+        treat = as_text if self.is_alpaca else str
+        return [{**one, "content": treat(one["content"])} for one in self.system + messages]
+
     def _render(self, messages: list[dict[str, str]]) -> str:
-        return self.tokenizer.apply_chat_template(self.system + messages, tokenize=False, add_generation_prompt=True)
+        return render_chat(self.tokenizer, self._with_system(messages))
 
     def _length(self, messages: list[dict[str, str]]) -> int:
-        return len(self.tokenizer(self._render(messages), add_special_tokens=False, verbose=False)["input_ids"])
+        return len(chat_ids(self.tokenizer, self._with_system(messages)))

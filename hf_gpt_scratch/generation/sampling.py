@@ -123,7 +123,7 @@ def stream_text(
     tokenizer: PreTrainedTokenizerBase,
     prompt: str,
     max_new_tokens: int | None = None,
-    add_special_tokens: bool = True,
+    prompt_ids: Sequence[int] | None = None,
     **given,
 ) -> Iterator[str]:
     """
@@ -133,8 +133,7 @@ def stream_text(
     Args:
         prompt: what to continue; when empty, the text begins as a document does.
         max_new_tokens: by default what the model was saved with, or else 100.
-        add_special_tokens: put the BOS token before the prompt, where the tokenizer does so by itself; not for a
-            rendered chat template, which has it if it is wanted.
+        prompt_ids: the prompt's tokens, where they are known: a rendered chat has special tokens of its own.
         given: the settings of `sample`; those that are omitted or `None` are what the model was saved with.
 
     Raises:
@@ -144,10 +143,7 @@ def stream_text(
     limit = model.config.n_positions
     if has_lone_surrogates(prompt):
         raise InputError("The prompt is not UTF-8 text.")
-    if add_special_tokens:
-        ids = text_ids(tokenizer, prompt) or [tokenizer.bos_token_id]
-    else:
-        ids = tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"]
+    ids = list(prompt_ids or text_ids(tokenizer, prompt) or [tokenizer.bos_token_id])
     if None in ids or max(ids) >= model.config.vocab_size:
         raise InputError("The tokenizer does not fit the model: some of its tokens are not in the model's vocabulary.")
     if len(ids) >= limit:

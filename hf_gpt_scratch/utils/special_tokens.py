@@ -3,6 +3,11 @@ Which tokens end a text and which one begins it, for everything that reads, writ
 tokenizers are those of transformers.
 """
 
+import copy
+import re
+from collections.abc import Mapping, Sequence
+from weakref import WeakKeyDictionary
+
 
 def end_token_ids(config, generation_config=None, tokenizer=None) -> list[int]:
     """
@@ -58,9 +63,69 @@ def text_ids(tokenizer, text: str, split_special_tokens: bool = False) -> list[i
     Args:
         split_special_tokens: read special tokens that are written in the text as plain characters.
     """
-    options = {"split_special_tokens": True} if split_special_tokens else {}
-    ids, begins = (
-        tokenizer(text, add_special_tokens=False, verbose=False, **options)["input_ids"],
-        beginning(tokenizer),
-    )
+    read, begins = plain_ids if split_special_tokens else _ids, beginning(tokenizer)
+    ids = read(tokenizer, text)
     return ids if ids[: len(begins)] == begins else begins + ids
+
+
+def plain_ids(tokenizer, text: str) -> list[int]:
+    """
+    The tokens of a text that someone wrote, in which a special token, such as <|endoftext|>, is the characters that it
+    is spelled with. Where the text has one, a copy of the tokenizer reads it: the flag `split_special_tokens` is a
+    setting of the tokenizer, which other threads may be using.
+    """
+    if not any(token in text for token in special_texts(tokenizer)):
+        return _ids(tokenizer, text)
+    return _splitting_copy(tokenizer)(text, add_special_tokens=False, split_special_tokens=True, verbose=False)[
+        "input_ids"
+    ]
+
+
+def special_texts(tokenizer) -> list[str]:
+    """How the special tokens are spelled, the longest first."""
+    special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    return sorted(special, key=lambda text: (-len(text), text))
+
+
+def chat_ids(tokenizer, messages: Sequence[Mapping[str, str]]) -> list[int]:
+    """
+    The tokens of a conversation up to where the next answer begins, as the chat template renders it: its own special
+    tokens are tokens, and those that are spelled in a message are its characters.
+    """
+    special = special_texts(tokenizer)
+    spelled = [text for text in special if any(text in one["content"] for one in messages)]
+    if not spelled:
+        return _ids(tokenizer, render_chat(tokenizer, messages))
+    written = "".join(one["content"] for one in messages)
+    free = (chr(number) for number in range(0xE000, 0xF8FF) if chr(number) not in written)  # for private use
+    hidden = dict(zip(spelled, free))
+    for text, character in hidden.items():
+        messages = [{**one, "content": one["content"].replace(text, character)} for one in messages]
+    ids = []
+    for piece in re.split(f"({'|'.join(map(re.escape, special))})", render_chat(tokenizer, messages)):
+        if piece in special:
+            ids.append(tokenizer.convert_tokens_to_ids(piece))
+            continue
+        for text, character in hidden.items():
+            piece = piece.replace(character, text)
+        ids += plain_ids(tokenizer, piece)
+    return ids
+
+
+def render_chat(tokenizer, messages: Sequence[Mapping[str, str]]) -> str:
+    """The text of a conversation up to where the next answer begins."""
+    return tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+
+
+def _ids(tokenizer, text: str) -> list[int]:
+    return tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+
+
+_COPIES = WeakKeyDictionary()
+
+
+def _splitting_copy(tokenizer):
+    size, copied = _COPIES.get(tokenizer, (None, None))
+    if size != len(tokenizer):
+        _COPIES[tokenizer] = size, copied = len(tokenizer), copy.deepcopy(tokenizer)
+    return copied
