@@ -114,7 +114,8 @@ def _chat_template(content: Callable[[str], str]) -> str:
         + content("message")
         + " + eos_token }}{% endgeneration %}"
         "{% elif not (message['role'] == 'system' and loop.first) %}"
-        "{{ raise_exception('Expected the roles user and assistant, after at most one system message at the start.') }}"
+        "{{ raise_exception('Expected the roles user and assistant, after at most one system message"
+        " at the start.') }}"
         "{% endif %}{% endfor %}"
         "{% if add_generation_prompt %}" + _jinja(RESPONSE) + "{% endif %}"
     )
