@@ -12,6 +12,13 @@ AUTO_MAP = {
     "AutoModelForSequenceClassification": "modeling_gpt_scratch.GPTScratchForSequenceClassification",
     "AutoModelForTokenClassification": "modeling_gpt_scratch.GPTScratchForTokenClassification",
 }
+# What `pipeline` takes for a sequence classifier, where it may run the folder's code
+CUSTOM_PIPELINES = {
+    "text-classification": {
+        "impl": "pipeline_gpt_scratch.GPTScratchTextClassificationPipeline",
+        "pt": ["AutoModelForSequenceClassification"],
+    }
+}
 
 
 class GPTScratchConfig(PreTrainedConfig):
@@ -130,7 +137,11 @@ class GPTScratchConfig(PreTrainedConfig):
 
     def to_dict(self):
         """What is saved: always with the whole `AUTO_MAP`, also for a model whose class FSDP renamed."""
-        return {**super().to_dict(), "auto_map": dict(AUTO_MAP)}
+        saved = {**super().to_dict(), "auto_map": dict(AUTO_MAP)}
+        saved.pop("custom_pipelines", None)  # where `pipeline` may have put classes
+        if any("SequenceClassification" in name for name in self.architectures or ()):
+            saved["custom_pipelines"] = CUSTOM_PIPELINES
+        return saved
 
     def validate_architecture(self):
         """Raises `ValueError` for settings no model can be built from."""

@@ -13,7 +13,7 @@ A GPT from scratch. Read it from top to bottom; on the right stand the names of 
 
 The architecture is GPT-2's (Radford et al. 2019, "Language Models are Unsupervised Multitask Learners"): learned
 position embeddings, LayerNorm before each sub-layer, a tanh-approximated GELU. This file travels to the Hub with
-every saved model, so it imports only torch, transformers and its configuration.
+every saved model, so it imports only torch, transformers, its configuration and the pipeline, to travel with it.
 
 Shapes are written with B = batch size, T = tokens in the input, S = tokens attended to (past ones included),
 C = n_embd, V = vocab_size.
@@ -43,6 +43,7 @@ from transformers.utils.generic import can_return_tuple, merge_with_config_defau
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_gpt_scratch import GPTScratchConfig
+from .pipeline_gpt_scratch import GPTScratchTextClassificationPipeline
 
 
 def eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
@@ -622,7 +623,7 @@ def _keep_file_under_fsdp(cls, **kwargs):
 
 GPTScratchPreTrainedModel.__init_subclass__ = classmethod(_keep_file_under_fsdp)
 
-# Saving a model then copies this file and its configuration beside the weights.
+# Saving a model then copies this file and those it imports beside the weights.
 GPTScratchModel.register_for_auto_class("AutoModel")
 GPTScratchForCausalLM.register_for_auto_class("AutoModelForCausalLM")
 GPTScratchForSequenceClassification.register_for_auto_class("AutoModelForSequenceClassification")
@@ -636,4 +637,5 @@ __all__ = [
     "GPTScratchForTokenClassification",
     "GPTScratchModel",
     "GPTScratchPreTrainedModel",
+    "GPTScratchTextClassificationPipeline",
 ]

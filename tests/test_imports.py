@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "hf_gpt_scratch"
-MODEL = {"configuration_gpt_scratch", "modeling_gpt_scratch"}
+MODEL = {"configuration_gpt_scratch", "modeling_gpt_scratch", "pipeline_gpt_scratch"}
 # From the bottom up: a room may import those of the lines before its own, and itself.
 FLOORS = [
     {"utils", "prompts"},
@@ -30,6 +30,7 @@ FLOORS = [
 NARROWER = {
     "generation": {"utils", "prompts", "pretrained"} | MODEL,
     "configuration_gpt_scratch": set(),
+    "pipeline_gpt_scratch": set(),
     "modeling_gpt_scratch": MODEL,
 }
 WITH_ARGPARSE = {"commands", "training", "cli"}

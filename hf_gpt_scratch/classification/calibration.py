@@ -1,38 +1,18 @@
-"""The calibration of a classifier: from logits to probabilities, and from those to labels."""
+"""
+The calibration of a classifier: from logits to probabilities, and from those to labels; and the early verdict.
 
-from dataclasses import dataclass, fields
+What is computed from a calibration travels with every model, so it is in `pipeline_gpt_scratch.py`.
+"""
 
-import torch
+from ..pipeline_gpt_scratch import Calibration, Verdict
 
-from ..configuration_gpt_scratch import GPTScratchConfig
+__all__ = ["Calibration", "Verdict", "settings"]
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """
-    How logits become the probability of label 1, and the threshold above which that is the label; `hf-gpt-scratch
-    calibrate` fits it to a model and keeps it in the model's configuration, under `calibration`.
-
-    Attributes:
-        temperature: divides the log-odds of label 1 (Guo et al. 2017).
-        shift: added to them, where the share of label 1 differs from the training set's (Saerens et al. 2002).
-        threshold: probabilities above it are label 1.
-    """
-
-    temperature: float = 1.0
-    shift: float = 0.0
-    threshold: float = 0.5
-
-    @classmethod
-    def of(cls, config: GPTScratchConfig) -> "Calibration":
-        """The calibration in a configuration, or one that changes nothing."""
-        settings = getattr(config, "calibration", None) or {}
-        return cls(**{field.name: settings[field.name] for field in fields(cls) if field.name in settings})
-
-    def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
-        """The probability of label 1, `(...)`, from both labels' logits `(..., 2)`."""
-        return self.of_log_odds(logits[..., 1].float() - logits[..., 0].float())
-
-    def of_log_odds(self, log_odds: torch.Tensor) -> torch.Tensor:
-        """The probability of label 1 from the model's log-odds of it."""
-        return (log_odds / self.temperature + self.shift).sigmoid()
+def settings(calibration: Calibration) -> dict:
+    """A calibration as config.json keeps it: without what it has not, and what other settings say."""
+    kept = {name: getattr(calibration, name) for name in ("temperature", "shift", "threshold", "outside_threshold")}
+    if calibration.outside_threshold is not None or isinstance(calibration.threshold, (list, tuple)):
+        kept["outside_label"] = calibration.outside_label
+    kept["early"] = calibration.early
+    return {name: value for name, value in kept.items() if value is not None}

@@ -1,9 +1,7 @@
 """A trained sequence classifier that takes texts, whole or word by word."""
 
 import os
-import re
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -12,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..model_folder.contents import ModelFolder
 from ..modeling_gpt_scratch import GPTScratchForSequenceClassification
+from ..pipeline_gpt_scratch import read_texts, words_read
 from ..pretrained import held_class, load_pretrained, place, resolve_device
 from ..tokenizer import load_tokenizer
 from ..utils.errors import InputError
@@ -21,43 +20,93 @@ from .calibration import Calibration
 
 @dataclass(frozen=True)
 class Prediction:
-    """A message's label and the probability of label 1 (spam); `truncated` if it was longer than the model reads."""
+    """
+    What is said of a text.
+
+    Attributes:
+        label: the most probable label, or the calibration's `outside_label`.
+        probability: that of label 1 with two labels (spam), else that of `label`; that of the most probable label
+            where `label` is the outside one.
+        truncated: whether the text is longer than the model reads, so that a part of it was not read.
+        probabilities: of all labels, in their order.
+        labels: one label; with several labels a text, all that are said; none where the text is outside.
+        decided_at: after how many words the verdict was as good as final, where `decide_at` was asked and it was so
+            before the end of the text.
+        decided_label: the label then.
+    """
 
     text: str
     label: str
     probability: float
     truncated: bool
+    probabilities: tuple[float, ...] = ()
+    labels: tuple[str, ...] = ()
+    decided_at: int | None = None
+    decided_label: str | None = None
+
+    @property
+    def is_outside(self) -> bool:
+        return not self.labels
+
+
+@dataclass(frozen=True)
+class WordReading:
+    """
+    What is said of a text up to a word.
+
+    Attributes:
+        word: with the space before it.
+        probabilities: of all labels, in their order.
+        label, probability, labels: as of a `Prediction`.
+        confidence: how sure the verdict is (`Calibration.confidence`).
+    """
+
+    word: str
+    probabilities: tuple[float, ...]
+    label: str
+    probability: float
+    labels: tuple[str, ...]
+    confidence: float
+
+    @property
+    def is_outside(self) -> bool:
+        return not self.labels
 
 
 class TextClassifier:
     """
-    A trained sequence classifier with two labels, its tokenizer and its calibration.
+    A trained sequence classifier, its tokenizer and its calibration.
 
-    It takes texts (`str`) that are not empty, and reads the first `n_positions` tokens of each. The label is that of
-    `config.id2label`: label 1 where its probability is above the calibration's threshold.
+    It takes texts (`str`) that are not empty. Of a text of more than `n_positions` tokens it reads what
+    `config.long_texts` says: the "first" ones, the "last" ones, or all in "windows" of that size, whose logits are
+    averaged by their number of tokens. Labels are those of `config.id2label`: with two of them label 1 where its
+    probability is above the calibration's threshold, with more the most probable one, with several a text all that
+    are above their threshold; and the outside label where the calibration says so.
 
     Args:
-        model: with two labels; it is put into evaluation mode.
+        model: with two labels or more; it is put into evaluation mode.
         tokenizer: of the model.
 
     Raises:
-        InputError: when the model is a language model.
+        InputError: when the model is a language model, or has one label.
 
     Examples:
         >>> from hf_gpt_scratch import TextClassifier
         >>> classifier = TextClassifier.from_pretrained("runs/demo/spam")  # doctest: +SKIP
         >>> for prediction in classifier.classify(["You have won a prize", "See you at home"]):  # doctest: +SKIP
         ...     print(prediction.label, prediction.probability)
-        >>> for word, probability in classifier.word_probabilities("You have won a prize"):  # doctest: +SKIP
-        ...     print(word, probability)  # that of label 1, after each word
+        >>> for reading in classifier.read_words("You have won a prize"):  # doctest: +SKIP
+        ...     print(reading.word, reading.label, reading.probabilities)  # after each word
     """
 
     def __init__(self, model: GPTScratchForSequenceClassification, tokenizer: PreTrainedTokenizerBase):
         if model.can_generate():
             raise InputError(
                 f"A {type(model).__name__} is a language model, not a classifier: train a classifier with"
-                " `hf-gpt-scratch train spam`, or use it with `generate` or `Chat`."
+                " `hf-gpt-scratch train classify`, or use it with `generate` or `Chat`."
             )
+        if model.config.num_labels < 2:
+            raise InputError("The model has 1 label, so its number is no probability; a classifier has two or more.")
         self.model: GPTScratchForSequenceClassification = model.eval()
         self.tokenizer = tokenizer
         self.calibration = Calibration.of(model.config)
@@ -71,7 +120,7 @@ class TextClassifier:
         report: Callable[[str], object] = lambda sentence: None,
     ) -> "TextClassifier":
         """
-        Loads a sequence classifier of two labels.
+        Loads a sequence classifier.
 
         Args:
             name_or_path: a folder or a Hub repository.
@@ -87,8 +136,8 @@ class TextClassifier:
         if held == "GPTScratchForCausalLM":
             raise InputError(
                 f"{name_or_path} holds a language model, not a classifier: use `hf-gpt-scratch generate"
-                f" {name_or_path}`, or train a classifier from it with `hf-gpt-scratch train spam --model_name_or_path"
-                f" {name_or_path}`."
+                f" {name_or_path}`, or train a classifier from it with `hf-gpt-scratch train classify"
+                f" --model_name_or_path {name_or_path}`."
             )
         if not folder.is_adapter:
             folder.require_native()
@@ -96,31 +145,60 @@ class TextClassifier:
             raise InputError(f"{name_or_path} holds a {held or 'model without a head'}, not a sequence classifier.")
         # The head of an adapter is in the adapter, not in the base model.
         model = load_pretrained(GPTScratchForSequenceClassification, folder, new_head=folder.is_adapter)
-        if model.num_labels != 2:
-            raise InputError(f"{name_or_path} has {model.num_labels} labels; `TextClassifier` takes two.")
+        if model.num_labels < 2:
+            raise InputError(f"{name_or_path} has 1 label; `TextClassifier` takes two or more.")
         tokenizer = load_tokenizer(folder.path)
         return cls(place(model, folder, device, dtype, report), tokenizer)
 
-    def encode(self, texts: list[str]) -> tuple[dict[str, torch.Tensor], list[bool]]:
-        """The padded batch, and for each text whether it was cut to `n_positions` tokens."""
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the labels, in their order."""
+        names = self.model.config.id2label
+        return tuple(names[number] for number in range(len(names)))
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """
+        The token ids of each text, none of them cut; what is read of them says `config.long_texts`.
+
+        Raises:
+            InputError: for an empty text, or one that is not UTF-8.
+        """
         for text in texts:
             if not text.strip():
                 raise InputError("A message is empty.")
             if has_lone_surrogates(text):
                 raise InputError("A message is not UTF-8 text.")
-        limit = self.model.config.n_positions
-        ids = self.tokenizer([text.strip() for text in texts], truncation=False, verbose=False)["input_ids"]
-        batch = self.tokenizer.pad({"input_ids": [row[:limit] for row in ids]}, return_tensors="pt")
-        return batch.to(self.model.device), [len(row) > limit for row in ids]
+        return self.tokenizer([text.strip() for text in texts], truncation=False, verbose=False)["input_ids"]
 
-    def classify(self, texts: Iterable[str], batch_size: int = 32) -> Iterator[Prediction]:
+    def is_truncated(self, ids: Sequence[int]) -> bool:
+        """Whether a part of a text of these tokens is not read."""
+        return len(ids) > self.model.config.n_positions and self.model.config.long_texts != "windows"
+
+    def logits(self, texts: Sequence[str], batch_size: int = 32) -> torch.Tensor:
+        """The logits of the texts before any calibration, `(texts, labels)`, on the CPU; raises as `encode`."""
+        rows = self.encode(texts)
+        order, found = sorted(range(len(rows)), key=lambda row: len(rows[row])), [torch.empty(0)] * len(rows)
+        for start in range(0, len(order), batch_size):
+            batch = order[start : start + batch_size]
+            for row, read in zip(batch, read_texts(self.model, [rows[row] for row in batch])):
+                found[row] = read[-1].float().cpu()
+        return torch.stack(found)
+
+    def classify(
+        self, texts: Iterable[str], batch_size: int = 32, decide_at: float | None = None
+    ) -> Iterator[Prediction]:
         """
         Yields a prediction for each text, in order, `batch_size` texts per forward pass. Where `texts` itself raises
         an `InputError`, those before it are classified first.
 
+        Args:
+            decide_at: an agreement, such as 0.99, for which an early verdict was fitted: also say after which word
+                the verdict was as good as final.
+
         Raises:
-            InputError: for an empty message.
+            InputError: for an empty message; where no early verdict was fitted for that agreement.
         """
+        self.require_early(decide_at)
         texts, failure = iter(texts), None
         while failure is None:
             batch = []
@@ -130,36 +208,70 @@ class TextClassifier:
                 failure = error
             if not batch:
                 break
-            yield from self._classify_batch(batch)
+            yield from self._classify_batch(batch, decide_at)
         if failure:
             raise failure
 
-    def _classify_batch(self, texts: list[str]) -> Iterator[Prediction]:
-        inputs, truncated = self.encode(texts)
-        with torch.no_grad():
-            probabilities = self.calibration.probabilities(self.model(**inputs).logits).tolist()
-        for text, probability, cut in zip(texts, probabilities, truncated):
-            label = self.model.config.id2label[int(probability > self.calibration.threshold)]
-            yield Prediction(text, label, probability, cut)
+    def require_early(self, decide_at: float | None) -> None:
+        """Raises `InputError` where no early verdict was fitted for that agreement."""
+        if decide_at is not None:
+            try:
+                self.calibration.early_threshold(decide_at)
+            except ValueError as error:
+                raise InputError(str(error)) from None
 
-    @torch.no_grad()
-    def word_probabilities(self, text: str) -> list[tuple[str, float]]:
+    def _classify_batch(self, texts: list[str], decide_at: float | None) -> Iterator[Prediction]:
+        rows = self.encode(texts)
+        for text, ids, logits in zip(texts, rows, read_texts(self.model, rows)):
+            verdict = self._verdict(self.calibration.probabilities(logits[-1]))
+            decided_at = decided_label = None
+            if decide_at is not None:
+                _, after = self._words(text.strip(), logits)
+                decided_at = self.calibration.decided_at(after, decide_at)
+                decided_label = None if decided_at is None else self._verdict(after[decided_at - 1])["label"]
+            yield Prediction(
+                text, truncated=self.is_truncated(ids), decided_at=decided_at, decided_label=decided_label, **verdict
+            )
+
+    def read_words(self, text: str) -> list[WordReading]:
         """
-        Each word of the message (with the space before it) and the probability of spam after reading up to it; the
-        last one is that of the message. One forward pass gives them all, as attention is causal. Words past
-        `n_positions` tokens, which the model cannot read, are omitted.
+        What is said after each word of the text that is read; the last one is what is said of the text. One forward
+        pass gives them all, as attention is causal; with `long_texts` "windows", one for each window. Words that are
+        not read (see `config.long_texts`) are omitted.
         """
         text = text.strip()
-        inputs, _ = self.encode([text])
+        words, after = self._words(text, read_texts(self.model, self.encode([text]))[0])
+        confidences = self.calibration.confidence(after).tolist()
+        return [
+            WordReading(word, confidence=confidence, **self._verdict(probabilities))
+            for word, probabilities, confidence in zip(words, after, confidences)
+        ]
+
+    def word_probabilities(self, text: str) -> list[tuple[str, float]]:
+        """
+        Each word of the text that is read (with the space before it), and the probability of label 1 after reading up
+        to it, of a classifier with two labels; for others see `read_words`.
+
+        Raises:
+            InputError: when the model has other than two labels.
+        """
+        if len(self.labels) != 2:
+            raise InputError(f"The model has {len(self.labels)} labels; `read_words` gives the probabilities of all.")
+        return [(reading.word, reading.probabilities[1]) for reading in self.read_words(text)]
+
+    def _words(self, text: str, logits: torch.Tensor) -> tuple[list[str], torch.Tensor]:
+        """The words that are read of a text, and the probabilities after each, `(words, K)`, from its `read_texts`."""
         encoding = self.tokenizer(text, return_offsets_mapping=True, verbose=False)
-        token_logits = self.model(**inputs, output_token_logits=True).token_logits[0]  # (T, 2)
-        probabilities = self.calibration.probabilities(token_logits).tolist()
-        token_ends = [end for _, end in encoding["offset_mapping"]][: len(probabilities)]
-        words, read = [], 0
-        for word in re.finditer(r"\s*\S+", text):
-            tokens_so_far = bisect_right(token_ends, word.end())
-            if tokens_so_far == read:
-                break
-            read = tokens_so_far
-            words.append((word.group(), probabilities[read - 1]))
-        return words
+        words = words_read(text, [end for _, end in encoding["offset_mapping"]], self.model.config)
+        return [word for word, _ in words], self.calibration.probabilities(logits[[place for _, place in words]])
+
+    def _verdict(self, probabilities: torch.Tensor) -> dict:
+        """What a `Prediction` and a `WordReading` say alike, from the probabilities `(K,)`."""
+        verdict, found = self.calibration.verdict(probabilities, self.labels), tuple(probabilities.tolist())
+        is_binary = len(found) == 2 and not self.calibration.is_multi_label
+        return {
+            "label": verdict.label,
+            "probability": found[1] if is_binary else verdict.score,
+            "probabilities": found,
+            "labels": verdict.labels,
+        }

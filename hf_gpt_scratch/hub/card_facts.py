@@ -209,7 +209,8 @@ def calibration_facts(config: Mapping) -> dict | None:
     """The calibration that a configuration holds, if it does."""
     if not config.get("calibration"):
         return None
-    facts = {name: number(value) for name, value in asdict(Calibration.of(SimpleNamespace(**config))).items()}
+    fitted = asdict(Calibration.of(SimpleNamespace(**config)))
+    facts = {name: number(fitted[name]) for name in ("temperature", "shift", "threshold")}
     prevalence = config["calibration"].get("prevalence")
     return facts | {"prevalence": None if prevalence is None else f"{prevalence:.1%}"}
 

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ..model_folder.contents import ADAPTER_CONFIG, ModelFolder, is_hub_id
@@ -36,11 +36,11 @@ def check_files(model: ModelFolder) -> str:
             f"auto_map in config.json names code that is not beside it: {', '.join(foreign)}; save the model again"
         )
     missing = sorted(name for name in model.code_files if not (model.path / name).is_file())
+    _require_imports(model, model.code_files - set(missing))
     if missing:
         raise CheckFailed(
-            f"{', '.join(missing)} is missing, although auto_map in config.json names it: save the model again"
+            f"{', '.join(missing)} is missing, although loading the model needs it: save the model again"
         )
-    _require_imports(model)
     uploaded = model.files()
     names = [path.relative_to(model.path).as_posix() for path in uploaded]
     links = [
@@ -60,11 +60,11 @@ def _strays(folder: Path, uploaded: set[str]) -> list[str]:
     return sorted(names - uploaded)
 
 
-def _require_imports(model: ModelFolder) -> None:
-    """Raises `CheckFailed` when the model's code needs more than what comes with transformers."""
+def _require_imports(model: ModelFolder, names: Iterable[str]) -> None:
+    """Raises `CheckFailed` when these files of the model's code need more than what comes with transformers."""
     from transformers.dynamic_module_utils import get_imports
 
-    for name in sorted(model.code_files):
+    for name in sorted(names):
         try:
             needed = set(get_imports(model.path / name))
         except (SyntaxError, ValueError) as error:

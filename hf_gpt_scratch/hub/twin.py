@@ -15,7 +15,7 @@ from huggingface_hub.errors import RevisionNotFoundError
 
 from ..conversion.export import export
 from ..model_folder import clean_process, reference_logits
-from ..model_folder.contents import CODE_FILES, ModelFolder
+from ..model_folder.contents import ModelFolder
 from ..utils.errors import InputError, UsageError, one_line
 from ..utils.provenance import sha256
 from .card_facts import Forms
@@ -49,7 +49,7 @@ class Twin:
         return Forms(
             revision=revision,
             twin_revision=twin_revision,
-            code={name: sha256(self.model.path / name) for name in sorted({*CODE_FILES, *self.model.code_files})},
+            code={name: sha256(self.model.path / name) for name in sorted(self.model.code_files)},
             difference=self.difference,
             has_moved_bias=self.model.config.classifier_bias and "SequenceClassification" in self.model.architecture,
         )

@@ -74,11 +74,17 @@ def named_code(model: ModelFolder) -> tuple[set[str], set[str]]:
         for name, value in _pairs(settings):
             if name == "configuration_files" and value:
                 elsewhere.add(f"{name} {value}")
-            for reference in _strings(value) if name == "auto_map" else ():
+            for reference in _strings(value) if name == "auto_map" else _pipelines(name, value):
                 module, _, rest = reference.partition(".")
                 is_local = module.isidentifier() and rest.isidentifier()
                 (local if is_local else elsewhere).add(f"{module}.py" if is_local else reference)
     return local | set(custom_generate_files(model.path)), elsewhere
+
+
+def _pipelines(name: str, value) -> list[str]:
+    """The classes that `custom_pipelines` names, which `pipeline` would run."""
+    classes = [impl for key, impl in _pairs(value) if key == "impl"] if name == "custom_pipelines" else []
+    return [reference for impl in classes for reference in _strings(impl)]
 
 
 def attention_kernels(settings: dict | list) -> set[str]:

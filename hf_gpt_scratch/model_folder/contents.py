@@ -20,6 +20,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 from huggingface_hub.utils import validate_repo_id
+from transformers.dynamic_module_utils import get_relative_imports
 
 from ..configuration_gpt_scratch import GPTScratchConfig
 from ..utils.errors import InputError, one_line
@@ -34,8 +35,8 @@ from .weight_files import (
     weights_among,
 )
 
-# The code that travels with every model; the second imports the first.
-CODE_FILES = ("configuration_gpt_scratch.py", "modeling_gpt_scratch.py")
+# The code that travels with every model; the second imports the others. Folders of 0.1.0 have no third.
+CODE_FILES = ("configuration_gpt_scratch.py", "modeling_gpt_scratch.py", "pipeline_gpt_scratch.py")
 ADAPTER_CONFIG = "adapter_config.json"
 SECONDS_TO_ANSWER = 10  # for the Hub
 # A tokenizer's vocabulary: one of them, in whatever form it is saved (`vocab_files_names` of transformers' tokenizers)
@@ -227,9 +228,11 @@ class ModelFolder:
 
     @property
     def code_files(self) -> set[str]:
-        """The names of the files of code that auto_map promises beside config.json."""
+        """The names of the files of code that auto_map promises beside config.json, and of those that they import."""
         modules = {one.partition(".")[0] for one in self.auto_map.values() if _is_beside(one)}
-        return {f"{module}.py" for module in modules} | ({CODE_FILES[0]} if modules else set())
+        named = {f"{module}.py" for module in modules} | ({CODE_FILES[0]} if modules else set())
+        held = [self.path / name for name in named if (self.path / name).is_file()]
+        return named | {f"{module}.py" for path in held for module in get_relative_imports(path)}
 
     def files(self) -> list[Path]:
         """

@@ -6,11 +6,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .. import modeling_gpt_scratch
 from ..configuration_gpt_scratch import GPTScratchConfig
 from ..utils.errors import InputError
 from ..utils.result_card import FOLDER, read_card
-from .contents import ADAPTER_CONFIG, OF_THE_MODEL, RECORDS
+from .code import package_code
+from .contents import ADAPTER_CONFIG, CODE_FILES, OF_THE_MODEL, RECORDS
 
 
 def replace_model(source: Path, folder: Path) -> list[str]:
@@ -62,4 +62,5 @@ def save_config_and_code(config: GPTScratchConfig, architecture: str, folder: Pa
     """Writes what `save_pretrained` writes beside the weights, without a model in memory."""
     config.architectures = [architecture]
     config.save_pretrained(folder)  # config.json and the configuration's code
-    shutil.copy(modeling_gpt_scratch.__file__, folder)
+    for name in CODE_FILES:
+        shutil.copy(package_code(name), folder)

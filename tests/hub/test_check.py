@@ -222,6 +222,7 @@ def test_what_is_not_part_of_the_model_is_not_uploaded(folder):
         "generation_config.json",
         "model.safetensors",
         "modeling_gpt_scratch.py",
+        "pipeline_gpt_scratch.py",
         "plots/training.png",
         "reference_logits.json",
         "tokenizer.json",

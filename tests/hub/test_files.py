@@ -14,7 +14,7 @@ from hf_gpt_scratch.model_folder import contents
 from hf_gpt_scratch.model_folder.contents import CODE_FILES, ModelFolder
 from support.models import save_model
 
-CODE = ("configuration_gpt_scratch.py", "modeling_gpt_scratch.py")
+CODE = CODE_FILES[:2]  # the third is part of a folder where the second imports it
 AUTO_MAP = {"AutoConfig": f"{CODE[0][:-3]}.GPTScratchConfig", "AutoModel": f"{CODE[1][:-3]}.GPTScratchModel"}
 
 

@@ -38,7 +38,7 @@ def test_a_model_is_described(sound):
     assert (model.architecture, model.auto_class) == ("GPTScratchForCausalLM", "AutoModelForCausalLM")
     assert not model.is_adapter and model.is_native and model.config.n_positions == 64
     assert model.weight_files == {"model.safetensors"}
-    assert model.code_files == {"configuration_gpt_scratch.py", "modeling_gpt_scratch.py"}
+    assert model.code_files == set(contents.CODE_FILES)
     assert {"chat_template.jinja", "tokenizer.json", "config.json"} <= {path.name for path in model.files()}
     assert ModelFolder.resolve(model) is model and Path(model) == sound
 

@@ -5,7 +5,7 @@ where `TextClassifier` finds them.
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from scipy.special import logit
 from scipy.stats import beta
 from sklearn.metrics import log_loss
 
-from ...classification.calibration import Calibration
+from ...classification.calibration import Calibration, settings
 from ...utils.errors import InputError, UsageError
 from ...utils.files import read_json_object, write_json
 from ...utils.provenance import environment, public_name
@@ -270,7 +270,7 @@ def calibrate(
     data = [{"source": public_name(messages.source), "sha256": messages.sha256}]
     fitted = Fitted(run, calibration, numbers, share, promised, is_weighted=prevalence is not None)
     card = make_card(fitted, precision, data=data, command=command, environment=environment())
-    kept = asdict(calibration) | {"prevalence": share, "precision": precision}
+    kept = settings(calibration) | {"prevalence": share, "precision": precision}
     write(run, card, kept, test["label"], probabilities)
     return fitted
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from datasets import DatasetDict
 
 from ...classification.classifier import TextClassifier
@@ -84,13 +83,7 @@ def open_run(folder: str | os.PathLike, messages: sms_spam.Messages) -> SpamRun:
     return SpamRun(Path(folder), protocol, split_seed, sms_spam.split(messages, protocol, split_seed))
 
 
-@torch.no_grad()
 def log_odds(classifier: TextClassifier, texts: Sequence[str], batch_size: int = 64) -> np.ndarray:
     """The log-odds of spam of each text, `(N,)`, before any calibration."""
-    found = np.empty(len(texts))
-    order = np.argsort([len(text) for text in texts])
-    for rows in np.split(order, range(batch_size, len(order), batch_size)):
-        inputs, _ = classifier.encode([texts[row] for row in rows])
-        logits = classifier.model(**inputs).logits.cpu().double()
-        found[rows] = (logits[:, 1] - logits[:, 0]).numpy()
-    return found
+    logits = classifier.logits(texts, batch_size).double()
+    return (logits[:, 1] - logits[:, 0]).numpy()
