@@ -257,7 +257,7 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
     trainer = make_trainer(run, model, tokenizer, train_rows, encoded["validation"])
     trained_parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     sizes_of_model = {"parameters": model.num_parameters(), "trained_parameters": trained_parameters}
-    run.train(trainer)
+    run.train(trainer, sha256=data.sha256, split_seed=split_seed)
     if not trainer.save_final(lambda folder: merge(folder, args, tokenizer) if args.merge_adapter else None):
         return {}
 

@@ -263,7 +263,7 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
 
     layout = layouts[0]
     trainer = make_trainer(run, model, tokenizer, layout, train_rows, validation_rows)
-    run.train(trainer)
+    run.train(trainer, sha256=text.sha256, revision=text.revision, split=protocol)
     measured = results(trainer, layout, layout.max_length)
     if not trainer.save_final():
         return measured

@@ -18,6 +18,7 @@ from ..utils.result_card import Metric, ResultCard, rounded
 from . import configs
 from .arguments import parse_yaml_and_args, resume_checkpoint, training_settings
 from .progress import quieten
+from .resuming import TrainedOn, make_record, require_same
 
 OUTPUTS = ("samples.jsonl", "predictions.csv", "responses.json", "judge.json", "judge.png")
 
@@ -36,6 +37,7 @@ class Run:
     def __init__(
         self, job: str, parser: HfArgumentParser, argv: Sequence[str] | None = None, program: str | None = None
     ):
+        self.job = job
         self.program, self.argv = (
             program or f"hf-gpt-scratch train {job}",
             list(sys.argv[1:] if argv is None else argv),
@@ -51,9 +53,21 @@ class Run:
         if not self.training_args.verbose:
             quieten()
 
-    def train(self, trainer: Trainer) -> None:
-        """Trains, from a checkpoint where the settings say so."""
+    def train(self, trainer: Trainer, **data: str | int | None) -> None:
+        """
+        Trains, from a checkpoint where the settings say so.
+
+        Args:
+            data: `sha256`, `split_seed` and what else identifies the data and the split, for those who resume.
+
+        Raises:
+            InputError: when there is no such checkpoint, or it was trained on something else.
+        """
         resumed = resume_checkpoint(self.training_args)
+        record = make_record(self.job, self.args, trainer, data)
+        if resumed:
+            require_same(resumed, record)
+        trainer.add_callback(TrainedOn(record))
         if self.training_args.overwrite_output_dir and self.training_args.process_index == 0:
             self.remove_earlier_run()
         seconds = trainer.train(resume_from_checkpoint=resumed).metrics["train_runtime"]

@@ -1,0 +1,167 @@
+"""A run is resumed with what it was trained on, or not at all, whatever the job."""
+
+import json
+import random
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from hf_gpt_scratch.training.resuming import rows_fingerprint
+from hf_gpt_scratch.training.trainer import ScratchTrainer
+from hf_gpt_scratch.utils.errors import InputError
+
+SHAPE = {"train_tokenizer": 270, "n_embd": 8, "n_layer": 1, "n_head": 1, "n_positions": 256, "use_cpu": True}
+QUICK = {"max_steps": 2, "save_steps": 1, "save_strategy": "steps", "eval_strategy": "no", "disable_tqdm": True}
+
+
+class Stopped(Exception):
+    """The run ended before its model was saved."""
+
+
+@pytest.fixture(autouse=True)
+def killed(monkeypatch):
+    def stop(self, *args):
+        raise Stopped
+
+    monkeypatch.setattr(ScratchTrainer, "save_final", stop)
+
+
+def sentence(number: int) -> str:
+    return "".join(random.Random(number).choices("abcdefgh ", k=12))
+
+
+def write_data(job: str, path: Path, first: int = 0) -> Path:
+    """Sentences from number `first` on, as the job reads them."""
+    texts = [sentence(number) for number in range(first, first + 60)]
+    if job == "instruct":
+        rows = [{"instruction": text, "input": "", "output": text[::-1]} for text in texts]
+        path.write_text(json.dumps(rows))
+    elif job == "spam":
+        path.write_text("".join(f"{('ham', 'spam')[i % 2]}\t{text}\n" for i, text in enumerate(texts)))
+    else:
+        path.write_text("\n".join(texts * 6))
+    return path
+
+
+def train(job: str, **settings) -> None:
+    settings = {**SHAPE, **QUICK, **settings}
+    words = [word for name, value in settings.items() if value is not None for word in (f"--{name}", str(value))]
+    import_module(f"hf_gpt_scratch.training.{job}").main(words)
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    """The settings of a run of a job that was killed, each job run once."""
+    runs = {}
+
+    def begin(job: str) -> dict:
+        if job not in runs:
+            folder = tmp_path_factory.mktemp(job)
+            runs[job] = {"data_file": write_data(job, folder / "data"), "output_dir": folder / "out"}
+            with pytest.raises(Stopped):
+                train(job, **runs[job])
+        return runs[job]
+
+    return begin
+
+
+@pytest.mark.parametrize("job", ["pretrain", "spam", "instruct"])
+def test_resuming_with_other_data_or_seed_is_refused_by_name(job, begun, tmp_path):
+    settings = {**begun(job), "resume_from_checkpoint": "true"}
+    moved = write_data(job, tmp_path / "moved")
+    with pytest.raises(Stopped):  # the same text at another place
+        train(job, **settings | {"data_file": moved})
+    other = write_data(job, tmp_path / "other", first=100)
+    with pytest.raises(
+        InputError, match=r"^--resume_from_checkpoint: .*checkpoint-\d was trained on other data \(sha256 "
+    ):
+        train(job, **settings | {"data_file": other})
+    with pytest.raises(
+        InputError, match=r"trained .*with another --seed \(123, here 7\); give the same again, or begin anew"
+    ):
+        train(job, **settings, seed=7)
+
+
+DIFFERENT = {
+    "tokenizer": ({"train_tokenizer": 265}, r"with another --train_tokenizer \(270, here 265\)"),
+    "shape": ({"n_layer": 2}, r"with another --n_layer \(1, here 2\)"),
+    "split": ({"split_seed": 5}, r"trained with another split_seed \(123, here 5\)"),
+    "learning rate": ({"learning_rate": 0.5}, r"with another --learning_rate \(5e-05, here 0.5\)"),
+    "batch": ({"per_device_train_batch_size": 4}, r"with another batch_size \(8, here 4\)"),
+    "word dropout": ({"word_dropout": 0.5}, r"with another --word_dropout \(0.0, here 0.5\)"),
+}
+
+
+@pytest.mark.parametrize("difference", DIFFERENT)
+def test_what_else_decides_is_named(difference, begun):
+    changes, named = DIFFERENT[difference]
+    with pytest.raises(InputError, match=named) as refusal:
+        train("spam", **begun("spam"), **{**{"resume_from_checkpoint": "true"}, **changes})
+    assert "\n" not in str(refusal.value)
+
+
+def test_more_epochs_are_no_difference(begun, capsys):
+    with pytest.raises(Stopped):
+        train("spam", **begun("spam"), resume_from_checkpoint="true", max_steps=3, early_stopping_patience=None)
+    assert "note" not in capsys.readouterr().err
+
+
+def test_another_tokenizer_and_another_model_are_named(begun, tmp_path):
+    """Neither is told by its path, which may change."""
+    from support.models import save_model
+
+    texts = [sentence(number) for number in range(60)]
+    for name, settings in {
+        "base": {"tokens": 270, "texts": texts},
+        "other tokens": {"tokens": 270, "texts": [text[::-1] for text in texts]},
+        "other shape": {"tokens": 270, "texts": texts, "n_layer": 2},
+    }.items():
+        save_model(tmp_path / name, n_embd=8, **settings)
+    settings = {**begun("pretrain"), "output_dir": tmp_path / "out", "train_tokenizer": None}
+    with pytest.raises(Stopped):
+        train("pretrain", **settings, model_name_or_path=tmp_path / "base")
+    resumed = {**settings, "resume_from_checkpoint": "true"}
+    (tmp_path / "base").rename(tmp_path / "moved")
+    with pytest.raises(Stopped):
+        train("pretrain", **resumed, model_name_or_path=tmp_path / "moved")
+    with pytest.raises(InputError, match="was trained with another tokenizer .fingerprint .*, here .*"):
+        train("pretrain", **resumed, model_name_or_path=tmp_path / "other tokens")
+    with pytest.raises(InputError, match=r"was trained with another n_layer \(1, here 2\);"):
+        train("pretrain", **resumed, model_name_or_path=tmp_path / "other shape")
+
+
+def test_an_adapter_is_resumed_on_its_own_base_only(begun, tmp_path):
+    from support.models import save_model
+
+    for seed in (0, 1):
+        save_model(tmp_path / str(seed), seed=seed, n_embd=8, n_positions=256)
+    changes = {"train_tokenizer": None, "lora_r": 2, "output_dir": tmp_path / "out"}
+    settings = {**begun("instruct"), **changes}
+    with pytest.raises(Stopped):
+        train("instruct", **settings, model_name_or_path=tmp_path / "0")
+    with pytest.raises(InputError, match="was trained with another LoRA base .*, here .*"):
+        train("instruct", **settings, model_name_or_path=tmp_path / "1", resume_from_checkpoint="true")
+
+
+def test_a_checkpoint_of_an_older_version_goes_on_and_says_so(begun, tmp_path, capsys):
+    settings = {**begun("spam"), "output_dir": tmp_path}
+    with pytest.raises(Stopped):
+        train("spam", **settings)
+    state = tmp_path / "checkpoint-1" / "trainer_state.json"
+    content = json.loads(state.read_text())
+    del content["stateful_callbacks"]["TrainedOn"]
+    state.write_text(json.dumps(content))
+    with pytest.raises(Stopped):
+        train("spam", **settings, resume_from_checkpoint=tmp_path / "checkpoint-1", max_steps=4)
+    err = capsys.readouterr().err
+    assert "checkpoint-1 does not say what it was trained on, as an older version saved it" in err
+    with pytest.raises(InputError, match="--seed"):  # the next checkpoint says it
+        train("spam", **settings, resume_from_checkpoint="true", seed=7)
+
+
+def test_rows_are_told_apart_by_their_order_too():
+    rows = [{"input_ids": [number]} for number in range(1000)]
+    assert rows_fingerprint(rows) == rows_fingerprint(list(rows)) != rows_fingerprint(rows[::-1])
+    assert rows_fingerprint(rows).startswith("1000, ") and rows_fingerprint(rows[1:]) != rows_fingerprint(rows)
+    assert rows_fingerprint(iter(rows)) is None is rows_fingerprint(None)
