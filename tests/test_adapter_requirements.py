@@ -15,7 +15,6 @@ from transformers import GenerationConfig
 
 from hf_gpt_scratch import GPTScratchForCausalLM
 from hf_gpt_scratch.adapters import require_peft
-from hf_gpt_scratch.data import alpaca
 from hf_gpt_scratch.hub.loading_check import check_loading
 from hf_gpt_scratch.model_folder.contents import ModelFolder
 from hf_gpt_scratch.pretrained import load
@@ -66,7 +65,7 @@ def no_data(monkeypatch):
     def asked(*args):
         raise AssertionError("the data was asked for")
 
-    monkeypatch.setattr(alpaca, "load_instructions", asked)
+    monkeypatch.setattr("hf_gpt_scratch.training.instruct.load_conversations", asked)
 
 
 def test_peft_itself_refuses_this_torchao(old_torchao):

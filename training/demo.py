@@ -87,12 +87,10 @@ def in_parts(parts: int, keep_best: bool) -> dict:
 
 def make_tokenizer(folder: Path, seed: int) -> None:
     """Trains a tokenizer on the stories, and on the questions and answers that the model learns next."""
-    from hf_gpt_scratch.data import alpaca
-    from hf_gpt_scratch.prompts import render_prompt
+    from hf_gpt_scratch.data import turns
     from hf_gpt_scratch.tokenizer import train_tokenizer
 
-    rows = alpaca.split(alpaca.load_instructions(INSTRUCTIONS).rows, seed)["train"]
-    later = [render_prompt(row["instruction"], row["input"]) + row["output"] for row in rows]
+    later = ["".join(turns.texts(row)) for row in training_rows(seed)]
     train_tokenizer([STORY.read_text(encoding="utf-8"), *later], 1600, model_max_length=128).save_pretrained(folder)
 
 
@@ -152,10 +150,11 @@ def train_follower(folder: Path, writer: Path, epochs: float, seed: int) -> dict
 
 
 def training_rows(seed: int) -> list[dict]:
-    """The instructions that the follower is trained on."""
-    from hf_gpt_scratch.data import alpaca
+    """The questions and answers that the follower is trained on."""
+    from hf_gpt_scratch.data import turns
+    from hf_gpt_scratch.data.conversations import load_conversations
 
-    return list(alpaca.split(alpaca.load_instructions(INSTRUCTIONS).rows, seed)["train"])
+    return list(turns.split(load_conversations(INSTRUCTIONS).rows, seed)["train"])
 
 
 def ask_questions(folder: Path, seed: int) -> list[dict]:
@@ -164,13 +163,13 @@ def ask_questions(folder: Path, seed: int) -> list[dict]:
     it is the expected answer, to the letter; `in_training`: the question was, apart from case and punctuation.
     """
     from hf_gpt_scratch import Chat
-    from hf_gpt_scratch.data.alpaca import normalize
+    from hf_gpt_scratch.data.turns import first_question, normalize
 
-    known = {normalize(row) for row in training_rows(seed)}
+    known = {first_question(row) for row in training_rows(seed)}
     chat, asked = Chat.from_pretrained(folder), []
     for row in json.loads(QUESTIONS.read_text(encoding="utf-8")):
         answer = "".join(chat.ask(row["question"]))
-        in_training = normalize({"instruction": row["question"], "input": ""}) in known
+        in_training = normalize(row["question"]) in known
         asked.append({**row, "answered": answer, "is_right": answer == row["answer"], "in_training": in_training})
     return asked
 
@@ -180,7 +179,7 @@ def held_out_answers(folder: Path, seed: int) -> dict:
     How many of the test instructions are answered right, to the letter: those that ask in other words for an answer
     that was in training, and those whose answer was not.
     """
-    known = {row["output"] for row in training_rows(seed)}
+    known = {row["messages"][-1]["content"] for row in training_rows(seed)}
     counts = {kind: {"right": 0, "of": 0} for kind in ("new_words", "new_answer")}
     for row in json.loads((folder / "responses.json").read_text(encoding="utf-8")):
         count = counts["new_words" if row["output"] in known else "new_answer"]

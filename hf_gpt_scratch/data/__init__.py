@@ -7,7 +7,9 @@ Data for training, from its source to batches. In the order of reading:
     text            plain text to pretrain on: in memory or streamed, split, tokenized
     rows            the rows of a text: windows that slide over it, or packed documents
     packing         documents side by side in one row that do not see each other
-    alpaca          instructions in Alpaca's format
+    alpaca          the book's instruction set
+    conversations   questions and answers of any shape as conversations
+    turns           conversations as tokens, and their split
     sms_spam        the SMS Spam Collection, split so that near-copies stay together
     word_dropout    messages with words omitted at random
     losses          the loss of each token, and perplexities made of it

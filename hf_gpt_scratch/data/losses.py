@@ -38,13 +38,16 @@ def perplexities(
     model: PreTrainedModel, rows: Sequence[Mapping[str, Sequence[int]]], pad_token_id: int, batch_size: int = 8
 ) -> dict[str, float]:
     """
-    Cross-entropy of encoded instructions (`input_ids`, `labels`, `prompt_length`), each token counting alike.
+    Cross-entropy of encoded conversations (`input_ids`, `labels`, `prompt_length`, and `answers`, where each answer
+    begins and ends, if there are several), each token counting alike.
 
     Returns:
-        `eval_loss`, `perplexity` and `response_perplexity`, as `evaluation.instruction.DEFINITIONS` says.
+        `eval_loss`, `perplexity` and `response_perplexity`, as `evaluation.instruction.DEFINITIONS` says; and where
+        there are second or later answers, `later_response_perplexity`.
     """
     collate = LanguageModelCollator(pad_token_id)
-    sums = torch.zeros(3, 2, dtype=torch.float64)  # loss and number of the learned, all, and the response's tokens
+    # Loss and number of the learned, all, the responses' tokens, and of these the ones of second and later answers
+    sums = torch.zeros(4, 2, dtype=torch.float64)
     was_training = model.training
     model.eval()
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]["input_ids"]))
@@ -54,11 +57,20 @@ def perplexities(
         logits = model(batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False).logits
         losses = token_losses(logits, batch["input_ids"])
         is_real = batch["attention_mask"][:, 1:].bool()
-        prompt_lengths = torch.tensor([row["prompt_length"] for row in batch_rows], device=losses.device)
-        position = torch.arange(1, batch["input_ids"].shape[1], device=losses.device)
-        is_response = is_real & (position >= prompt_lengths[:, None])
-        for number, counted in enumerate((batch["labels"][:, 1:] != IGNORED, is_real, is_response)):
+        turn = _answer_numbers(batch_rows, batch["input_ids"].shape[1]).to(losses.device)[:, 1:]
+        for number, counted in enumerate((batch["labels"][:, 1:] != IGNORED, is_real, turn > 0, turn > 1)):
             sums[number] += torch.stack([losses[counted].cpu().double().sum(), counted.sum().cpu()])
     model.train(was_training)
-    learned, everything, response = (sums[:, 0] / sums[:, 1]).tolist()
-    return {"eval_loss": learned, "perplexity": math.exp(everything), "response_perplexity": math.exp(response)}
+    learned, everything, response, later = (sums[:, 0] / sums[:, 1]).tolist()
+    found = {"eval_loss": learned, "perplexity": math.exp(everything), "response_perplexity": math.exp(response)}
+    return found | ({"later_response_perplexity": math.exp(later)} if sums[3, 1] else {})
+
+
+def _answer_numbers(rows: Sequence[Mapping], length: int) -> torch.LongTensor:
+    """Of which answer each token of the rows is, `(B, T)`: 1 for the first; 0 for prompts and padding."""
+    numbers = torch.zeros(len(rows), length, dtype=torch.long)
+    for number, row in zip(numbers, rows):
+        spans = row.get("answers") or [(row["prompt_length"], len(row["input_ids"]))]
+        for turn, (start, end) in enumerate(spans, start=1):
+            number[start:end] = turn
+    return numbers

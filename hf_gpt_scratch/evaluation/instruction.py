@@ -12,6 +12,8 @@ DEFINITIONS = {
     " earlier one, averaged over the responses",
     "tokens_per_second": "generated tokens, including EOS tokens, per second of generating all responses",
 }
+# Of conversations of several questions alone
+LATER = {"later_response_perplexity": "the response perplexity of second and later answers, read after those before"}
 
 
 def repetition_rate(responses: Iterable[Sequence[int]], n: int = 4) -> float:

@@ -1,8 +1,8 @@
 """
 Fine-tunes a language model to follow instructions, and lets it answer the test set.
 
-The data is any in Alpaca's format (`--data_file`, `--dataset_name`), or by default the book's set, which is
-downloaded. Options come from the config and the command line, which wins. Writes to `--output_dir`: the model (loads
+The data is any of questions and answers, or of conversations of several (`--data_file`, `--dataset_name`), or by
+default the book's set, which is downloaded. Options come from the config and the command line, which wins. Writes to `--output_dir`: the model (loads
 with `AutoModelForCausalLM`; with `--lora_r` or `--qlora` the adapter, with `AutoPeftModelForCausalLM`), its tokenizer
 with the training prompt as chat template, `responses.json`, `metrics.json`, `results/instructions.json` and
 `plots/training.png`.
@@ -19,13 +19,14 @@ from transformers import GenerationConfig, HfArgumentParser, PreTrainedModel, Pr
 
 from ..adapters import add_lora, four_bit, merge_adapter, require_bitsandbytes, require_peft
 from ..conversion.generation_settings import generation_config
-from ..data import alpaca
+from ..data import turns
+from ..data.conversations import Conversations, load_conversations
 from ..data.losses import mean_loss, row_losses
 from ..data.packing import LanguageModelCollator, pack
-from ..evaluation.instruction import DEFINITIONS
+from ..evaluation.instruction import DEFINITIONS, LATER
 from ..model_folder.contents import ADAPTER_CONFIG, ModelFolder
 from ..modeling_gpt_scratch import GPTScratchForCausalLM
-from ..prompts import CHAT_TEMPLATE, CHAT_TEMPLATE_WITH_BOS, render_prompt
+from ..prompts import chat_template
 from ..tokenizer import fingerprint
 from ..utils.errors import InputError, UsageError
 from ..utils.special_tokens import beginning, end_token_ids
@@ -46,17 +47,28 @@ class InstructArguments(ModelArguments):
 
     data_file: str | None = field(
         default=None,
-        metadata={"help": "A JSON list or JSON lines with instruction, input and output; else the book's set."},
+        metadata={
+            "help": "JSON, JSON lines, CSV or Parquet with the columns instruction and output, prompt and completion,"
+            " question and answer, messages or conversations; else the book's set."
+        },
     )
     dataset_name: str | None = field(
         default=None, metadata={"help": "A Hub data set, such as tatsu-lab/alpaca or yahma/alpaca-cleaned."}
+    )
+    bad_rows: str | None = field(
+        default=None,
+        metadata={
+            "help": "Rows without a question or an answer, or with roles out of order: fail (default for files), or"
+            " drop (default for Hub data sets).",
+            "choices": ["fail", "drop"],
+        },
     )
     split_seed: int | None = field(default=None, metadata={"help": "Random seed of the split; --seed by default."})
     n_embd: int = field(default=256, metadata={"help": "Embedding size, for random weights."})
     max_length: int | None = field(
         default=None, metadata={"help": "Tokens per row; by default the model's n_positions."}
     )
-    mask_prompt: bool = field(default=False, metadata={"help": "Train on the response only, not on the prompt."})
+    mask_prompt: bool = field(default=False, metadata={"help": "Train on the answers only, not on the prompts."})
     packing: bool = field(
         default=False, metadata={"help": "Pack rows instead of padding them, without attention between them."}
     )
@@ -74,9 +86,9 @@ class InstructArguments(ModelArguments):
         default=1.0,
         metadata={"help": "Repetition penalty of the answers: above 1, repeated tokens become less likely."},
     )
-    generation_batch_size: int = field(default=32, metadata={"help": "Test instructions per batch."})
+    generation_batch_size: int = field(default=32, metadata={"help": "Test questions per batch."})
     answered_rows: int | None = field(
-        default=None, metadata={"help": "Answer only this many test instructions, the first ones."}
+        default=None, metadata={"help": "Answer only this many test questions, the first ones."}
     )
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "Stop after this many evaluations without a lower validation loss."}
@@ -126,10 +138,33 @@ def check(args: InstructArguments, training_args: ScratchTrainingArguments) -> N
             raise UsageError(f"{name} must be at least 1, not {getattr(args, name)}.")
 
 
+def load(args: InstructArguments) -> Conversations:
+    """The conversations; prints which shape they were found to have."""
+    data = load_conversations(
+        args.data_file, args.dataset_name, args.bad_rows or ("drop" if args.dataset_name else "fail")
+    )
+    for note in data.notes:
+        print(note)
+    several = sum(len(turns.exchanges(row)) > 1 for row in data.rows)
+    dropped = f"; {data.dropped:,} bad rows were left out" if data.dropped else ""
+    print(f"{len(data.rows):,} conversations ({data.shape}), {several:,} of several questions{dropped}.")
+    return data
+
+
+def conversation_counts(splits: DatasetDict) -> dict[str, int]:
+    """How many conversations have several questions or a system message, and what that may leak."""
+    rows = [row for part in splits.values() for row in part]
+    return {
+        "with_several_questions": sum(len(turns.exchanges(row)) > 1 for row in rows),
+        "with_system_message": sum(bool(turns.system_of(row)) for row in rows),
+        "repeated_exchanges": turns.repeated_exchanges(splits),
+    }
+
+
 def make_tokenizer(args: InstructArguments, rows: Dataset) -> PreTrainedTokenizerBase:
-    """The tokenizer, trained on the rows or loaded, with the prompt as its chat template."""
-    tokenizer = args.make_tokenizer(render_prompt(row["instruction"], row["input"]) + row["output"] for row in rows)
-    tokenizer.chat_template = CHAT_TEMPLATE_WITH_BOS if beginning(tokenizer) else CHAT_TEMPLATE
+    """The tokenizer, trained on the conversations or loaded, with the prompt as its chat template."""
+    tokenizer = args.make_tokenizer("".join(turns.texts(row)) for row in rows)
+    tokenizer.chat_template = chat_template(bool(beginning(tokenizer)), turns.is_conversational(rows))
     return tokenizer
 
 
@@ -138,7 +173,7 @@ def make_model(args: InstructArguments, tokenizer, quantization=None):
     special = {f"{kind}_token_id": getattr(tokenizer, f"{kind}_token_id") for kind in ("bos", "pad")}
     model = args.make_model(GPTScratchForCausalLM, tokenizer, quantization=quantization, **special)
     special["eos_token_id"] = model.config.eos_token_id
-    # A quarter of the context is what every prompt leaves free (data.alpaca.encode_prompt).
+    # A quarter of the context is what every prompt leaves free (data.turns.encode_prompt).
     room = min(args.max_new_tokens, model.config.n_positions // 4)
     penalty = {"repetition_penalty": args.repetition_penalty} if args.repetition_penalty != 1 else {}
     model.generation_config = GenerationConfig(**special, **penalty, max_new_tokens=room)
@@ -190,12 +225,12 @@ def merge(folder: Path, args: InstructArguments, tokenizer) -> None:
 
 def check_lengths(splits: DatasetDict, tokenizer: PreTrainedTokenizerBase, max_length: int, limit: int) -> None:
     """Raises `InputError` where instructions, even without their inputs, leave no room for an answer."""
-    instructions = [text for part in splits.values() for text in part["instruction"]]
-    count = sum(alpaca.is_too_long(tokenizer, text, max_length) for text in instructions)
+    rows = [row for part in splits.values() for row in part]
+    count = sum(turns.is_too_long(tokenizer, row, max_length) for row in rows)
     if count:
         way = f"--max_length up to {limit}" if max_length < limit else "a model with a larger n_positions"
         raise InputError(
-            f"{count} of {len(instructions)} rows have an instruction that is too long: of {max_length} tokens, a"
+            f"{count} of {len(rows)} rows have an instruction that is too long: of {max_length} tokens, a"
             f" quarter is kept for the answer; use {way}, or remove these rows from the data."
         )
 
@@ -208,9 +243,11 @@ def encode(
     if not 2 <= max_length <= limit:
         raise UsageError(f"max_length must be 2 to {limit}, the context length of the model, not {max_length}.")
     check_lengths(splits, tokenizer, max_length, limit)
-    encoded, cut = alpaca.encode_splits(splits, tokenizer, max_length, args.mask_prompt)
-    if any(sum(counts.values()) for counts in cut.values()):
+    encoded, cut = turns.encode_splits(splits, tokenizer, max_length, args.mask_prompt)
+    if any(counts["prompts"] + counts["responses"] for counts in cut.values()):
         print(f"Prompts and responses cut to {max_length} tokens together: {cut}")
+    if left_out := sum(counts["exchanges"] for counts in cut.values()):
+        print(f"Of conversations longer than {max_length} tokens, the last {left_out:,} exchanges were left out.")
     return encoded, cut, max_length
 
 
@@ -245,9 +282,9 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
     args, training_args = run.args, run.training_args
     check(args, training_args)
 
-    data = alpaca.load_instructions(args.data_file, args.dataset_name)
+    data = load(args)
     split_seed = training_args.seed if args.split_seed is None else args.split_seed
-    splits = alpaca.split(data.rows, split_seed)
+    splits = turns.split(data.rows, split_seed)
     tokenizer = make_tokenizer(args, splits["train"])
     set_seed(training_args.seed)
     model = make_trained_model(args, training_args, tokenizer)
@@ -263,6 +300,7 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
 
     state, saved = trainer.state, saved_weights(trainer)
     accelerator, repo_id = trainer.accelerator, trainer.hub_model_id
+    kept_answers = [len(row["answers"]) for row in encoded["test"]]
     trainer = model = None  # the optimizer goes with it
     accelerator.free_memory()
     trained, base, answers = measure_both(args, training_args, tokenizer, encoded, lambda: make_model(args, tokenizer))
@@ -271,10 +309,12 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
         "measured_on": "test",
         **trained,
         "base": base,
-        "definitions": DEFINITIONS,
+        "definitions": DEFINITIONS | (LATER if LATER.keys() & trained.keys() else {}),
         "sizes": {name: len(rows) for name, rows in splits.items()},
         "answered_rows": len(answers),
-        "leaked_pairs": alpaca.leaked_pairs(splits),
+        "shape": data.shape,
+        **conversation_counts(splits),
+        "leaked_pairs": turns.leaked_pairs(splits),
         "dropped_rows": data.dropped,
         "truncated": cut,
         "packed_rows": len(train_rows) if args.packing else None,
@@ -285,7 +325,7 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
         **run.facts(source=data.source, sha256=data.sha256),
     }
     metrics["versions"] |= adapter_versions(args)
-    write_responses(run.output_dir, splits["test"], answers, tokenizer)
+    write_responses(run.output_dir, splits["test"], kept_answers, answers, tokenizer)
     write_results(run, metrics, state.log_history, saved)
     run.push(repo_id)
     return metrics

@@ -4,7 +4,7 @@ job's settings, `instruct.InstructArguments`.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -12,7 +12,7 @@ from datasets import Dataset
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from ..data import alpaca
+from ..data import turns
 from ..data.losses import perplexities
 from ..evaluation.instruction import repetition_rate
 from ..evaluation.intervals import wilson
@@ -28,10 +28,9 @@ from .run_record import Run
 def measure(model, tokenizer, rows, args, quiet: bool) -> tuple[dict, list]:
     """The numbers of `evaluation.instruction.DEFINITIONS` on encoded rows, and the answers."""
     rows = list(rows)
-    answered = rows[: args.answered_rows]
     result = perplexities(model, rows, tokenizer.pad_token_id)
     start = time.perf_counter()
-    prompts = [row["input_ids"][: row["prompt_length"]] for row in answered]
+    prompts = [row["input_ids"][:start] for row in rows for start, _ in row["answers"]][: args.answered_rows]
     with tqdm(total=len(prompts), desc="Answering", disable=True if quiet else None) as bar:
         answers = complete_prompts(
             model,
@@ -70,25 +69,32 @@ def measure_both(
 
 def card_numbers(row: dict, answered: int) -> dict[str, Metric]:
     """What the result card has of a model, of which so many answers were looked at."""
+    names = ("response_perplexity", "later_response_perplexity")
     return {
-        "response_perplexity": Metric(row["response_perplexity"], higher_is_better=False),
+        **{name: Metric(row[name], higher_is_better=False) for name in names if name in row},
         "perplexity": Metric(row["perplexity"], higher_is_better=False),
         "stop_rate": Metric(row["stop_rate"], wilson(round(row["stop_rate"] * answered), answered)),
         "repetition_rate": Metric(row["repetition_rate"], higher_is_better=False),
     }
 
 
-def write_responses(output_dir: Path, rows: Dataset, answers: list, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Writes responses.json: the test rows and the model's answers to them."""
+def write_responses(
+    output_dir: Path, rows: Dataset, kept_answers: Sequence[int], answers: list, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """
+    Writes responses.json: the test questions and the model's answers to them; a question with others before it in its
+    conversation, or with a system message, has these as its `history`.
+    """
+    questions = [question for row, kept in zip(rows, kept_answers) for question in turns.questions(row)[:kept]]
     responses = [
         {
-            **{name: row[name] for name in alpaca.FIELDS},
+            **question,
             "model_response": tokenizer.decode(
                 answer.token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
             ),
             "finish_reason": answer.finish_reason,
         }
-        for row, answer in zip(rows, answers)
+        for question, answer in zip(questions, answers)
     ]
     write_json(output_dir / "responses.json", responses)
 
@@ -96,6 +102,7 @@ def write_responses(output_dir: Path, rows: Dataset, answers: list, tokenizer: P
 def write_results(run: Run, metrics: dict, log_history: list[dict], saved: Saved) -> None:
     """Writes the numbers, the card and the picture, and prints a table of the numbers before and after."""
     answered, rows = metrics["answered_rows"], metrics["sizes"]["test"]
+    later = "later_response_perplexity" in metrics
     run.write(
         "instructions",
         metrics,
@@ -106,15 +113,17 @@ def write_results(run: Run, metrics: dict, log_history: list[dict], saved: Saved
         baselines={"before tuning": card_numbers(metrics["base"], answered)},
         predictions="responses.json",
     )
+    width = 27 if later else 22
     plot_training(log_history, run.picture("training"), "perplexity", saved, unit="nats per token")
-    print(f"\n{'':22}{'before':>10}{'trained':>10}")
+    print(f"\n{'':{width}}{'before':>10}{'trained':>10}")
     for key, meaning in {
-        "response_perplexity": f"of the {rows} test responses",
+        "response_perplexity": f"of the {rows} test {'conversations' if later else 'responses'}",
+        **({"later_response_perplexity": "of second and later answers"} if later else {}),
         "perplexity": "prompts included"
         + (", which mask_prompt keeps out of training" if metrics["mask_prompt"] else ""),
         "stop_rate": f"share of {answered} answers that end in the EOS token",
         "repetition_rate": "share of repeated 4-grams in the answers",
     }.items():
-        print(f"{key:22}{metrics['base'][key]:>10.4g}{metrics[key]:>10.4g}   {meaning}")
+        print(f"{key:{width}}{metrics['base'][key]:>10.4g}{metrics[key]:>10.4g}   {meaning}")
     files = ("responses.json", "metrics.json", "results/instructions.json", "plots/")
     run.say_what_is_there(files, "chat")

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from hf_gpt_scratch import cli
-from hf_gpt_scratch.data import alpaca
+from hf_gpt_scratch.data import turns
+from hf_gpt_scratch.prompts import user_message
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "training" / "demo_data"
@@ -26,7 +27,11 @@ def demo():
 
 @pytest.fixture(scope="module")
 def rows() -> list[dict]:
-    return alpaca.load_instructions(DATA / "instructions.json").rows
+    return json.loads((DATA / "instructions.json").read_text(encoding="utf-8"))
+
+
+def normalize(row: dict) -> tuple[str, str]:
+    return turns.normalize(user_message(row["instruction"], row["input"]))
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +60,12 @@ def test_the_instructions_are_many_different_and_mostly_without_an_input(rows):
 def test_an_instruction_has_one_answer(rows):
     answers = {}
     for row in rows:
-        assert answers.setdefault(alpaca.normalize(row), row["output"]) == row["output"], row
+        assert answers.setdefault(normalize(row), row["output"]) == row["output"], row
 
 
 def test_the_questions_are_kept_out_of_the_data_but_for_the_greetings(rows, questions):
-    known = {alpaca.normalize(row) for row in rows}
-    asked = [alpaca.normalize({"instruction": row["question"], "input": ""}) for row in questions]
+    known = {normalize(row) for row in rows}
+    asked = [normalize({"instruction": row["question"], "input": ""}) for row in questions]
     assert len(set(asked)) == 20
     in_data = {question for question, _ in known.intersection(asked)}
     assert in_data <= {"hello", "what can you do", "who are you", "tell me a joke"}

@@ -13,6 +13,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from hf_gpt_scratch import GPTScratchForCausalLM, cli
+from hf_gpt_scratch.data import turns
+from hf_gpt_scratch.data.conversations import load_conversations
 from hf_gpt_scratch.data.losses import perplexities
 from hf_gpt_scratch.evaluation.instruction import repetition_rate
 from hf_gpt_scratch.model_folder.saving import replace_model
@@ -109,13 +111,12 @@ def test_the_logged_validation_loss_counts_every_learned_token_alike(run, traine
     assert logged["eval_perplexity"] == pytest.approx(math.exp(logged["eval_loss"]))
 
 
-def test_metrics_are_those_of_the_saved_model(trained):
-    from hf_gpt_scratch.data import alpaca
-
+def test_metrics_are_those_of_the_saved_model(trained, data_file):
     metrics, tokenizer = json.loads((trained / "metrics.json").read_text()), load_tokenizer(trained)
     model = AutoModelForCausalLM.from_pretrained(trained).eval()
     total = count = 0
-    for row in alpaca.split(ROWS, 123)["test"]:
+    for row in turns.split(load_conversations(data_file).rows, 123)["test"]:
+        (row,) = turns.questions(row)
         prompt = tokenizer(render_prompt(row["instruction"], row["input"]))["input_ids"]
         response = tokenizer(row["output"] + tokenizer.eos_token)["input_ids"]
         with torch.no_grad():

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from hf_gpt_scratch import Chat, GPTScratchConfig, GPTScratchForCausalLM, convert
-from hf_gpt_scratch.data import alpaca
+from hf_gpt_scratch.data import turns
 from hf_gpt_scratch.data.text import Part, TextInMemory, tokenize
 from hf_gpt_scratch.evaluation.judge.in_process import ModelJudge
 from hf_gpt_scratch.generation import sampling
@@ -86,8 +86,10 @@ def test_of_several_workers_each_begins_its_documents(tokenizer, monkeypatch):
 
 def test_a_follower_is_trained_on_what_it_reads_in_a_chat(folder, read):
     args = InstructArguments(model_name_or_path=str(folder))
-    tokenizer = make_tokenizer(args, [ROW])
-    row = alpaca.encode(ROW, tokenizer, 256)
+    asked = {"role": "user", "content": user_message(ROW["instruction"], ROW["input"])}
+    conversation = {"messages": [asked, {"role": "assistant", "content": ROW["output"]}]}
+    tokenizer = make_tokenizer(args, [conversation])
+    row = turns.encode(conversation, tokenizer, 256)
     prompt = [tokenizer.bos_token_id, *bare(tokenizer, render_prompt(ROW["instruction"], ROW["input"]))]
     assert row["input_ids"] == [*prompt, *bare(tokenizer, ROW["output"]), tokenizer.eos_token_id]
     assert row["prompt_length"] == len(prompt)
