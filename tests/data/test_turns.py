@@ -52,7 +52,9 @@ def test_the_book_set_is_read_whole_and_split_without_a_leak(book):
     in_file_order = {"train": book[:935], "test": book[935:1045], "validation": book[1045:]}
     assert turns.leaked_pairs(in_file_order) >= 6  # what the usual split leaks
     with_input = sum(bool(turns.questions(row)[0]["input"]) for row in book)
-    assert with_input == 325 and splits["test"][0]["messages"][0]["content"].startswith("What are the first 10 square numbers?")
+    assert with_input == 325 and splits["test"][0]["messages"][0]["content"].startswith(
+        "What are the first 10 square numbers?"
+    )
 
 
 def test_the_seed_decides_the_split(book):
