@@ -1,9 +1,9 @@
 """
-The instruction set of "Build a Large Language Model (From Scratch)", chapter 7: 1,100 rows in Alpaca's format (Taori et
-al. 2023), with an `instruction`, an `input` (perhaps empty) and an `output`.
+The instruction set of "Build a Large Language Model (From Scratch)", chapter 7: 1,100 rows in Alpaca's format (Taori
+et al. 2023), with an `instruction`, an `input` (perhaps empty) and an `output`.
 
-It holds 25 pairs of instruction and input twice, so that the usual split in file order tests on pairs seen in training:
-`turns.split` keeps such copies together.
+It holds 25 pairs of instruction and input twice, so that the usual split in file order tests on pairs seen in
+training: `turns.split` keeps such copies together.
 """
 
 URL = "https://raw.githubusercontent.com/rasbt/LLMs-from-scratch/main/ch07/01_main-chapter-code/instruction-data.json"

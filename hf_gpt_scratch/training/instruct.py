@@ -2,10 +2,10 @@
 Fine-tunes a language model to follow instructions, and lets it answer the test set.
 
 The data is any of questions and answers, or of conversations of several (`--data_file`, `--dataset_name`), or by
-default the book's set, which is downloaded. Options come from the config and the command line, which wins. Writes to `--output_dir`: the model (loads
-with `AutoModelForCausalLM`; with `--lora_r` or `--qlora` the adapter, with `AutoPeftModelForCausalLM`), its tokenizer
-with the training prompt as chat template, `responses.json`, `metrics.json`, `results/instructions.json` and
-`plots/training.png`.
+default the book's set, which is downloaded. Options come from the config and the command line, which wins. Writes to
+`--output_dir`: the model (loads with `AutoModelForCausalLM`; with `--lora_r` or `--qlora` the adapter, with
+`AutoPeftModelForCausalLM`), its tokenizer with the training prompt as chat template, `responses.json`,
+`metrics.json`, `results/instructions.json` and `plots/training.png`.
 """
 
 from collections.abc import Sequence
