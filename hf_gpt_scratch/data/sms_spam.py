@@ -9,7 +9,6 @@ Language Model (From Scratch)", leak included, for comparison with published num
 import hashlib
 import io
 import os
-import re
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -17,15 +16,19 @@ from pathlib import Path
 
 import pandas as pd
 from datasets import Dataset, DatasetDict
-from sklearn.model_selection import StratifiedGroupKFold
 
 from ..utils.errors import InputError, UsageError
-from .download import download, rows_from_hub
+from .columns import as_text, find_text_column
+from .download import download
+from .labelled_texts import LabelledTexts, leaked_rows, normalize  # noqa: F401 (the same for all texts)
+from .labelled_texts import split as split_texts
+from .tables import Table, read_table
 
 URL = "https://archive.ics.uci.edu/static/public/228/sms+spam+collection.zip"
 MEMBER = "SMSSpamCollection"
 SHA256 = "7d039a24a6083ed9ef0f806ebad56bbb976e3aeb8de05669173bfdc4996c239d"
 LABELS = ("ham", "spam")
+TABLES = (".csv", ".json", ".jsonl", ".parquet")  # a .tsv may be in the collection's format, without a header
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,9 @@ class Messages:
 
 def load_messages(data_file: str | os.PathLike | None = None, dataset_name: str | None = None) -> Messages:
     """
-    The messages of `data_file` (the collection's file, any other of its format, or UCI's zip), of the Hub data set
-    `dataset_name` (`ucirvine/sms_spam`, or one with the same columns), or else downloaded from UCI.
+    The messages of `data_file` (the collection's file, any other of its format, UCI's zip, or a table such as CSV or
+    Parquet, or a folder of them, with columns for the label and the message), of the Hub data set `dataset_name`
+    (`ucirvine/sms_spam`, or one with such columns), or else downloaded from UCI.
 
     Raises:
         InputError: when the data is missing, damaged or malformed, naming the line.
@@ -58,8 +62,10 @@ def load_messages(data_file: str | os.PathLike | None = None, dataset_name: str 
     if data_file and dataset_name:
         raise UsageError("Give --data_file or --dataset_name, not both.")
     if dataset_name:
-        return _from_hub(dataset_name)
+        return _from_table(read_table(dataset_name=dataset_name))
     path = Path(data_file) if data_file else download(URL)
+    if path.is_dir() or path.suffix.lower() in TABLES:
+        return _from_table(read_table(path))
     if not path.is_file():
         raise InputError(f"The data file {path} does not exist.")
     content = _unzip(path) if zipfile.is_zipfile(path) else path.read_bytes()
@@ -92,11 +98,6 @@ def parse_messages(content: str, source: str) -> Messages:
     return Messages(texts, labels, source)
 
 
-def normalize(text: str) -> str:
-    """What near-copies share: words in lower case, digits masked, no punctuation; for mere symbols, the text."""
-    return re.sub(r"[\W_]+", " ", re.sub(r"\d", "0", text.lower())).strip() or text
-
-
 def split(messages: Messages, protocol: str, seed: int) -> DatasetDict:
     """
     Train, validation and test sets of 70, 10 and 20 %, with columns `text` and `label`.
@@ -112,26 +113,7 @@ def split(messages: Messages, protocol: str, seed: int) -> DatasetDict:
         return _book_split(messages)
     if protocol != "grouped":
         raise InputError(f"The protocol must be 'grouped' or 'book', not {protocol!r}.")
-    groups = [normalize(text) for text in messages.texts]
-    folds = 10
-    smallest = min((len({g for g, y in zip(groups, messages.labels) if y == label}) for label in (0, 1)), default=0)
-    if smallest < folds:
-        raise InputError(
-            f"The grouped split needs at least {folds} different messages of each label, and there are {smallest}; add"
-            " more."
-        )
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    tenths = [test for _, test in splitter.split(messages.texts, messages.labels, groups)]
-    parts = {"train": tenths[3:], "validation": tenths[2:3], "test": tenths[:2]}
-    return DatasetDict(
-        {name: _subset(messages, sorted(i for fold in part for i in fold)) for name, part in parts.items()}
-    )
-
-
-def leaked_rows(splits: DatasetDict) -> int:
-    """How many test messages have a near-copy in the training set."""
-    seen = {normalize(text) for text in splits["train"]["text"]}
-    return sum(normalize(text) in seen for text in splits["test"]["text"])
+    return split_texts(LabelledTexts(messages.texts, messages.labels, LABELS, messages.source, messages.sha256), seed)
 
 
 def _book_split(messages: Messages) -> DatasetDict:
@@ -159,10 +141,6 @@ def _book_split(messages: Messages) -> DatasetDict:
     return DatasetDict({name: Dataset.from_pandas(part, preserve_index=False) for name, part in parts.items()})
 
 
-def _subset(messages: Messages, rows: list[int]) -> Dataset:
-    return Dataset.from_dict({"label": [messages.labels[i] for i in rows], "text": [messages.texts[i] for i in rows]})
-
-
 def _unzip(path: Path) -> bytes:
     try:
         with zipfile.ZipFile(path) as archive:
@@ -176,11 +154,21 @@ def _unzip(path: Path) -> bytes:
     return content
 
 
-def _from_hub(name: str) -> Messages:
-    rows = rows_from_hub(name)
-    if not {"sms", "label"} <= set(rows.column_names):
+def _from_table(table: Table) -> Messages:
+    if "label" not in table.columns:
         raise InputError(
-            f"The data set {name} has the columns {', '.join(rows.column_names)}, not sms and label; choose another."
+            f"{table.source} has the columns {', '.join(table.columns)}, not label and sms or text; choose another."
         )
-    lines = (f"{LABELS[row['label']]}\t{row['sms'].removesuffix(chr(10))}" for row in rows)
-    return parse_messages("\n".join(lines), name)
+    column = "sms" if "sms" in table.columns else find_text_column(table, taken=["label"])
+    texts, labels = [], []
+    numbers = {str(number): number for number in range(len(LABELS))} | {name: i for i, name in enumerate(LABELS)}
+    for row, place in zip(table.rows, table.places):
+        label = str(row.get("label")).strip()
+        text = as_text(row.get(column), place, column).removesuffix("\n")  # the Hub's texts end in a line break
+        if label not in numbers:
+            raise InputError(f"{place}: unknown label {label!r}; it must be 0 or {LABELS[0]}, 1 or {LABELS[1]}.")
+        if not text.strip():
+            raise InputError(f"{place}: the message is empty.")
+        texts.append(text)
+        labels.append(numbers[label])
+    return Messages(texts, labels, table.source)

@@ -155,6 +155,8 @@ def _from_json(path: Path, content: bytes) -> Table:
     else:
         rows = _find_list(value, path, notes)
         places = [f"{path.name}, row {number}" for number in range(1, len(rows) + 1)]
+    if rows and all(isinstance(row, str) for row in rows):
+        rows = [{"text": row} for row in rows]
     for row, place in zip(rows, places):
         if not isinstance(row, dict):
             raise InputError(f"{place}: expected an object with a key for each column, not a {type(row).__name__}.")

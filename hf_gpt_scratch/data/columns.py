@@ -1,0 +1,139 @@
+"""Which columns of a table hold the texts and their labels: named by the user, or found out where unmistakable."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..utils.errors import InputError
+from .delimited import decode
+from .tables import KINDS, Table, read_table
+
+# The first of each wins over the others.
+TEXT_NAMES = (
+    "text", "message", "sms", "body", "content", "question", "sentence", "review", "comment", "tweet", "utterance",
+    "mail", "email", "ticket", "texts", "messages", "description", "document",
+)  # fmt: skip
+LABEL_NAMES = (
+    "label", "category", "class", "topic", "target", "intent", "sentiment", "labels", "categories", "topics", "tag",
+    "tags", "label_text", "label_name",
+)  # fmt: skip
+OTHERS = ("id", "idx", "index", "no", "nr", "number", "split")  # never text or label
+MOST_LABELS = 1000
+
+
+def find_text_column(table: Table, text_column: str | None = None, taken: Sequence[str] = ()) -> str:
+    """
+    The column of the texts: the one that was named, or the one of a usual name, or the only one.
+
+    Raises:
+        InputError: when there is no such column, or it is not clear which it is.
+    """
+    if text_column is not None:
+        return _require(table, text_column, "text_column")
+    columns = _candidates(table, taken)
+    found = _usual(columns, TEXT_NAMES)
+    if found is None and len(columns) == 1 and table.has_header:
+        found = columns[0]
+    if found is None:
+        raise InputError(_unclear(table, "texts", "--text_column"))
+    return found
+
+
+def find_columns(table: Table, text_column: str | None, label_column: str | None) -> tuple[str, str, list[str]]:
+    """
+    The columns of the texts and of their labels, and a note where one was found out: by a usual name, or as the one of
+    two that has few different values.
+
+    Raises:
+        InputError: when there is no such column, or it is not clear which it is.
+    """
+    text = _require(table, text_column, "text_column") if text_column is not None else None
+    label = _require(table, label_column, "label_column") if label_column is not None else None
+    columns = _candidates(table, ())
+    text = text or _usual([one for one in columns if one != label], TEXT_NAMES)
+    label = label or _usual([one for one in columns if one != text], LABEL_NAMES)
+    left = [one for one in columns if one not in (text, label)]
+    if text is None and label is None and len(left) == 2:
+        text, label = _by_their_values(table, left)
+    elif (text is None) != (label is None) and len(left) == 1:
+        text, label = text or left[0], label or left[0]
+    if text is None or label is None:
+        missing = "labels" if text else "texts" if label else "texts and which the labels"
+        options = "--label_column" if text else "--text_column" if label else "--text_column and --label_column"
+        raise InputError(_unclear(table, missing, options))
+    if text == label:
+        raise InputError(f"The texts and the labels of {table.source} cannot both be in {text!r}; name two columns.")
+    if text_column is None or label_column is None:
+        return text, label, [f"The texts are in the column {text!r}, the labels in {label!r}."]
+    return text, label, []
+
+
+def read_texts(path: str | os.PathLike, text_column: str | None = None) -> list[str]:
+    """
+    The texts of a file, in order, empty ones included: those in the column of texts of a table (CSV, TSV, JSON, JSON
+    lines, Parquet), or else a text a line.
+
+    Raises:
+        InputError: when the file cannot be read, or a row or the column is wrong, naming it.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in KINDS and text_column is None:
+        if not path.is_file():
+            raise InputError(f"The file {path} does not exist.")
+        # Not splitlines(), which would cut texts at form feeds and at Unicode's own line ends.
+        lines = decode(path.read_bytes(), path)[0].replace("\r\n", "\n").removesuffix("\n").split("\n")
+        return lines if any(line.strip() for line in lines) else []
+    table = read_table(path)
+    column = find_text_column(table, text_column)
+    return [as_text(row.get(column), table.places[i], column) for i, row in enumerate(table.rows)]
+
+
+def as_text(value, place: str, column: str) -> str:
+    """A cell as text; raises `InputError` for a list or an object."""
+    if isinstance(value, list | dict | bytes):
+        raise InputError(f"{place}: {column!r} must be text, not a {type(value).__name__}; choose another column.")
+    return "" if value is None or value != value else str(value)  # NaN differs from itself
+
+
+def _candidates(table: Table, taken: Sequence[str]) -> list[str]:
+    nameless = [f"column {number}" for number in range(1, len(table.columns) + 1)] if table.has_header else []
+    return [one for one in table.columns if one.lower() not in OTHERS and one not in nameless and one not in taken]
+
+
+def _usual(columns: Sequence[str], names: Sequence[str]) -> str | None:
+    """The one column of a usual name; the first name wins, two of the others are unclear."""
+    found = [one for one in columns if one.strip().lower() in names]
+    best = [one for one in found if one.strip().lower() == names[0]]
+    return best[0] if len(best) == 1 else found[0] if len(found) == 1 else None
+
+
+def _by_their_values(table: Table, columns: Sequence[str]) -> tuple[str | None, str | None]:
+    """Text and label of two columns, where one has few different values and the other many."""
+    values = {one: [str(row.get(one)) for row in table.rows] for one in columns}
+    different = {one: len(set(values[one])) for one in columns}
+    label, text = sorted(columns, key=different.get)
+    if different[label] > min(MOST_LABELS, len(table.rows) // 2) or different[text] < 2 * different[label]:
+        return None, None
+    if table.has_header and label in values[label]:
+        raise InputError(
+            f"The first row of {table.source} seems to be data ({label!r} is in its column again); write a header such"
+            " as text,label above it."
+        )
+    return text, label
+
+
+def _require(table: Table, column: str, option: str) -> str:
+    if column not in table.columns:
+        raise InputError(
+            f"{table.source} has no column {column!r}; its columns are {_listed(table)}: choose with --{option}."
+        )
+    return column
+
+
+def _unclear(table: Table, what: str, options: str) -> str:
+    return f"It is not clear which column of {table.source} holds the {what}: {_listed(table)}; say so with {options}."
+
+
+def _listed(table: Table) -> str:
+    names = [one if len(one) < 40 else f"{one[:40]}..." for one in table.columns[:20]]
+    return ", ".join(map(repr, names)) + ("..." if len(table.columns) > 20 else "")
