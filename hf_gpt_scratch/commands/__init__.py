@@ -11,7 +11,8 @@ COMMANDS: dict[str, tuple[str, str | dict]] = {
         "train a model with transformers' Trainer",
         {
             "pretrain": ("a language model on plain text", "commands.train:PRETRAIN"),
-            "spam": ("a classifier on labelled messages", "commands.train:SPAM"),
+            "classify": ("a classifier on labelled texts of your own", "commands.train:CLASSIFY"),
+            "spam": ("a spam classifier on the SMS Spam Collection", "commands.train:SPAM"),
             "instruct": ("a language model to follow instructions", "commands.train:INSTRUCT"),
         },
     ),
@@ -44,7 +45,7 @@ GROUPS = {
         "JOB",
         "Trains a model with transformers' Trainer. A config and --key value options follow the JOB; `hf-gpt-scratch"
         " train JOB --help` lists them.",
-        "Examples:\n  hf-gpt-scratch train spam cpu_small --output_dir runs/spam\n"
+        "Examples:\n  hf-gpt-scratch train classify cpu_small --data_file tickets.csv --output_dir runs/tickets\n"
         "  hf-gpt-scratch train pretrain cpu_small --data_file book.txt --output_dir runs/book",
     ),
     "app": (

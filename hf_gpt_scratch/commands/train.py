@@ -47,4 +47,4 @@ class Job:
         import_module(f"..training.{self.name}", __package__).main(words, args.program)
 
 
-PRETRAIN, SPAM, INSTRUCT = Job("pretrain"), Job("spam"), Job("instruct")
+PRETRAIN, CLASSIFY, SPAM, INSTRUCT = Job("pretrain"), Job("classify"), Job("spam"), Job("instruct")

@@ -16,6 +16,7 @@ from datasets import DatasetDict
 from torch import nn
 from transformers import DataCollatorWithPadding, EvalPrediction, PreTrainedTokenizerBase
 
+from ..configuration_gpt_scratch import GPTScratchConfig
 from ..data.word_dropout import WordDropout
 from ..model_folder.contents import ModelFolder
 from ..modeling_gpt_scratch import GPTScratchForSequenceClassification
@@ -57,7 +58,7 @@ def class_weights(args: ClassifierArguments, labels: Sequence[int], names: Seque
         labels: the training set's, each an index into `names`, and each of those at least once.
     """
     counts = np.bincount(labels, minlength=len(names))
-    weights = len(labels) / (len(names) * counts)
+    weights = np.round(len(labels) / (len(names) * counts), 4)
     rarest = np.argsort(counts, kind="stable")[:SHOWN_LABELS]
     if args.class_weights == "balanced":
         shown = [f"{names[i]} {weights[i]:.3g} ({counts[i]} texts)" for i in rarest]
@@ -148,18 +149,12 @@ def freeze(model: GPTScratchForSequenceClassification, layers: str) -> None:
         module.requires_grad_(True)
 
 
-def windows(ids: Sequence[int], limit: int) -> list[Sequence[int]]:
-    """The tokens in as few windows of at most `limit` as will do, of nearly the same size."""
-    count = -(-len(ids) // limit)
-    ends = [round(len(ids) * i / count) for i in range(count + 1)]
-    return [ids[start:end] for start, end in zip(ends, ends[1:])]
-
-
-def pieces(ids: Sequence[int], limit: int, long_texts: str) -> list[Sequence[int]]:
-    """What is read of a text's tokens."""
-    if len(ids) <= limit:
-        return [ids]
-    return {"first": [ids[:limit]], "last": [ids[-limit:]], "windows": windows(ids, limit)}[long_texts]
+def windows(length: int, config) -> list[slice]:
+    limit, long_texts = config.n_positions, getattr(config, "long_texts", "first")
+    if long_texts == "windows":
+        return [slice(start, min(start + limit, length)) for start in range(0, length, limit)]
+    start = max(length - limit, 0) if long_texts == "last" else 0
+    return [slice(start, min(start + limit, length))]
 
 
 @dataclass(frozen=True)
@@ -182,10 +177,15 @@ class Encoded:
     limit: int
 
     def of_texts(self, split: str, logits: np.ndarray) -> np.ndarray:
-        """The logits of a split's texts, `(texts, labels)`: the mean of those of a text's rows."""
+        """
+        The logits of a split's texts, `(texts, labels)`: of those of a text's windows the mean, to which each counts
+        by its number of tokens.
+        """
         starts = np.flatnonzero(np.diff(self.texts[split], prepend=-1))
-        counts = np.diff(starts, append=len(logits))
-        return logits if len(starts) == len(logits) else np.add.reduceat(logits, starts) / counts[:, None]
+        if len(starts) == len(logits):
+            return logits
+        tokens = np.array([[len(ids)] for ids in self.rows[split]["input_ids"]])  # (rows, 1)
+        return np.add.reduceat(logits * tokens, starts) / np.add.reduceat(tokens, starts)
 
     def labels(self, split: str) -> np.ndarray:
         """The labels of a split's texts."""
@@ -213,15 +213,18 @@ class Encoded:
         )
 
 
-def encode(splits: DatasetDict, tokenizer: PreTrainedTokenizerBase, limit: int, long_texts: str) -> Encoded:
-    """The splits, with columns `text` and `label`, as rows of at most `limit` tokens. Says how many are longer."""
+def encode(splits: DatasetDict, tokenizer: PreTrainedTokenizerBase, config: GPTScratchConfig) -> Encoded:
+    """
+    The splits, with columns `text` and `label`, as rows of at most `n_positions` tokens, by `config.long_texts`.
+    Prints how many texts are longer.
+    """
 
     def cut(batch: dict, numbers: list[int]) -> dict:
         ids = tokenizer([text.strip() for text in batch["text"]], verbose=False)["input_ids"]
         found = [
-            (piece, number, label, len(row) > limit)
+            (row[window], number, label, len(row) > config.n_positions)
             for row, number, label in zip(ids, numbers, batch["label"])
-            for piece in pieces(row, limit, long_texts)
+            for window in windows(len(row), config)
         ]
         rows, texts, labels, is_long = (list(column) for column in zip(*found))
         masks = [[1] * len(row) for row in rows]
@@ -233,7 +236,7 @@ def encode(splits: DatasetDict, tokenizer: PreTrainedTokenizerBase, limit: int, 
         texts[name] = np.asarray(done["number"])
         too_long[name] = len(np.unique(texts[name][np.asarray(done["is_long"], dtype=bool)]))
         rows[name] = done.remove_columns(["number", "is_long"])
-    encoded = Encoded(DatasetDict(rows), texts, too_long, long_texts, limit)
+    encoded = Encoded(DatasetDict(rows), texts, too_long, config.long_texts, config.n_positions)
     if sentence := encoded.sentence():
         print(sentence)
     return encoded
@@ -273,6 +276,12 @@ def make_trainer(
         callbacks=early_stopping(args.early_stopping_patience, run.training_args),
         shown_metric=shown_metric,
     )
+
+
+def save(trainer: LengthGroupedTrainer) -> bool:
+    """Saves the model without the weights of its labels, which only the training needs; as `save_final`."""
+    trainer.model.config.class_weights = None
+    return trainer.save_final()
 
 
 def predict(trainer: LengthGroupedTrainer, encoded: Encoded, split: str) -> np.ndarray:

@@ -73,12 +73,12 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
     tokenizer = args.make_tokenizer(splits["train"]["text"])
     weights = classifiers.class_weights(args, splits["train"]["label"], LABELS)
     model = classifiers.make_model(args, tokenizer, LABELS, class_weights=weights)
-    encoded = classifiers.encode(splits, tokenizer, model.config.n_positions, args.long_texts)
+    encoded = classifiers.encode(splits, tokenizer, model.config)
     trainer = classifiers.make_trainer(run, model, tokenizer, encoded, measure, shown_metric="f1")
     run.train(trainer, sha256=messages.sha256, split_seed=split_seed)
     logits = {name: classifiers.predict(trainer, encoded, name) for name in ("validation", "test")}
     results = {name: measure(values, splits[name]["label"]) for name, values in logits.items()}
-    if not trainer.save_final():
+    if not classifiers.save(trainer):
         return results
 
     metrics = {
