@@ -20,6 +20,7 @@ from ..configuration_gpt_scratch import GPTScratchConfig
 from ..data.word_dropout import WordDropout
 from ..model_folder.contents import ModelFolder
 from ..modeling_gpt_scratch import GPTScratchForSequenceClassification
+from ..pipeline_gpt_scratch import windows
 from ..pretrained import held_class
 from ..utils.errors import UsageError
 from .arguments import ClassifierArguments, ScratchTrainingArguments
@@ -147,14 +148,6 @@ def freeze(model: GPTScratchForSequenceClassification, layers: str) -> None:
     blocks = 0 if layers in ("all", "head") else int(layers)
     for module in [model.score, *([model.transformer.ln_f, *model.transformer.h[-blocks:]] if blocks else [])]:
         module.requires_grad_(True)
-
-
-def windows(length: int, config) -> list[slice]:
-    limit, long_texts = config.n_positions, getattr(config, "long_texts", "first")
-    if long_texts == "windows":
-        return [slice(start, min(start + limit, length)) for start in range(0, length, limit)]
-    start = max(length - limit, 0) if long_texts == "last" else 0
-    return [slice(start, min(start + limit, length))]
 
 
 @dataclass(frozen=True)
@@ -286,4 +279,5 @@ def save(trainer: LengthGroupedTrainer) -> bool:
 
 def predict(trainer: LengthGroupedTrainer, encoded: Encoded, split: str) -> np.ndarray:
     """The model's logits of a split's texts, `(texts, labels)`."""
+    trainer.compute_metrics = None  # it is for the validation set, while training
     return encoded.of_texts(split, trainer.predict(encoded.rows[split]).predictions)

@@ -75,7 +75,6 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
     names, multi_label = texts.names, texts.is_multi_label
     splits, outside = without_outside(split(texts, split_seed))
     print_split(splits, outside, names, split_seed)
-    print_unmeasured(splits, names)
 
     set_seed(training_args.seed)
     tokenizer = args.make_tokenizer(splits["train"]["text"])
@@ -93,11 +92,9 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
 
     metrics = {
         "task": TASKS[multi_label],
-        "protocol": "given" if texts.parts else "grouped",
-        "split_seed": split_seed,
+        **describe(texts, splits, split_seed),
         "outside_labels": list(args.outside_labels or []),
         "outside_texts": outside,
-        **describe(splits, names, multi_label),
         "long_texts": encoded.facts(),
         "class_weights": weights and dict(zip(names, weights)),
         **results["test"],
@@ -105,12 +102,7 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
         "parameters": model.num_parameters(),
         "trained_parameters": model.num_parameters(only_trainable=True),
         "epochs": trainer.state.epoch,
-        **run.facts(
-            source=texts.source,
-            sha256=texts.sha256,
-            text_column=texts.text_column,
-            label_column=texts.label_column,
-        ),
+        **run.facts(**{name: getattr(texts, name) for name in ("source", "sha256", "text_column", "label_column")}),
     }
     said = classify_results.compare(metrics, splits, logits["test"])
     classify_results.write(run, metrics, splits["test"], logits["test"], said)
@@ -148,14 +140,6 @@ def without_outside(splits: DatasetDict) -> tuple[DatasetDict, dict[str, int]]:
     return known, {name: len(rows) - len(known[name]) for name, rows in splits.items()}
 
 
-def print_unmeasured(splits: DatasetDict, names: Sequence[str]) -> None:
-    """Says which labels have no text to be measured on."""
-    for part in ("validation", "test"):
-        missing = [name for name, count in zip(names, counts(splits[part], names)) if not count]
-        if missing:
-            print(f"note: no text in {part} has the label {listed(missing)}, so it is not measured there.")
-
-
 def counts(rows: Dataset, names: Sequence[str]) -> list[int]:
     """How many of the rows have each label."""
     labels = np.asarray(rows["label"], dtype=int)
@@ -175,29 +159,33 @@ def print_split(splits: DatasetDict, outside: dict[str, int], names: Sequence[st
     order = np.argsort(-total, kind="stable")
     print(f"{len(names)} labels: {listed([f'{names[i]} ({total[i]})' for i in order])}.")
     sizes = ", ".join(f"{len(rows)} for {name}" for name, rows in splits.items())
-    leaked = leaked_rows(splits)
-    print(f"Texts: {sizes} (split seed {seed}; {leaked or 'none'} of the test texts have a near-copy in train).")
+    leaked = leaked_rows(splits) or "none"
+    print(f"Texts: {sizes} (split seed {seed}; test texts with a near-copy in train: {leaked}).")
     if any(outside.values()):
         parts = " and ".join(f"{count} in {name}" for name, count in outside.items() if count)
         print(f"Texts of outside labels: {parts}; they are not learned, and `hf-gpt-scratch calibrate` measures them.")
+    for part in ("validation", "test"):
+        missing = [name for name, count in zip(names, counts(splits[part], names)) if not count]
+        if missing:
+            print(f"note: no text in {part} has the label {listed(missing)}, so it is not measured there.")
 
 
-def describe(splits: DatasetDict, names: Sequence[str], multi_label: bool) -> dict:
+def describe(texts: LabelledTexts, splits: DatasetDict, split_seed: int) -> dict:
     """What metrics.json says of the labels and the split."""
     return {
-        "labels": list(names),
-        "multi_label": multi_label,
+        "protocol": "given" if texts.parts else "grouped",
+        "split_seed": split_seed,
+        "labels": list(texts.names),
+        "multi_label": texts.is_multi_label,
         "sizes": {name: len(rows) for name, rows in splits.items()},
-        "texts_by_label": {name: dict(zip(names, counts(rows, names))) for name, rows in splits.items()},
+        "texts_by_label": {name: dict(zip(texts.names, counts(rows, texts.names))) for name, rows in splits.items()},
         "test_rows_with_a_near_copy_in_train": leaked_rows(splits),
+        "rows_left_out": texts.left_out,
     }
 
 
 def example_text(texts: Sequence[str]) -> str:
-    """One of the texts that fits into a command, or a part of one."""
-    lines = [text.strip() for text in texts if len(text.strip()) <= SHOWN_TEXT and "\n" not in text.strip()]
-    return (
-        max(lines, key=len)
-        if lines
-        else " ".join(texts[0].split())[:SHOWN_TEXT].rpartition(" ")[0] or texts[0][:SHOWN_TEXT]
-    )
+    """The longest of the texts that fit into a command, or the beginning of one."""
+    lines = [" ".join(text.split()).lstrip("-") for text in texts]
+    fitting = [line for line in lines if len(line) <= SHOWN_TEXT]
+    return max(fitting, key=len) if fitting else lines[0][:SHOWN_TEXT].rpartition(" ")[0] or lines[0][:SHOWN_TEXT]
