@@ -10,7 +10,8 @@ import pytest
 from hf_gpt_scratch.training.pretrain import make_parser
 from hf_gpt_scratch.training.run_record import Run
 
-SCRIPTS = {"pretrain": "pretrain", "finetune_spam": "spam", "finetune_instruct": "instruct"}
+SCRIPTS = {"pretrain": "pretrain", "finetune_classify": "classify", "finetune_spam": "spam"}
+SCRIPTS |= {"finetune_instruct": "instruct"}
 
 
 @pytest.fixture(autouse=True)
