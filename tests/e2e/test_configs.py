@@ -12,7 +12,7 @@ from hf_gpt_scratch import GPTScratchConfig, GPTScratchForCausalLM
 from hf_gpt_scratch.tokenizer import train_tokenizer
 
 TRAINING = Path(__file__).parents[2] / "training"
-JOBS = ("pretrain", "spam", "instruct")
+JOBS = ("pretrain", "classify", "spam", "instruct")
 CONFIGS = sorted(path for job in JOBS for path in (TRAINING / "configs" / job).glob("*.yaml"))
 # What every run is shrunk to; all else stays as the YAML has it.
 SMALL = {
@@ -54,7 +54,10 @@ def data(tmp_path_factory):
     story = (TRAINING / "demo_data" / "story.txt").read_text(encoding="utf-8")
     lines = [json.dumps({"text": paragraph}) for paragraph in story.split("\n\n")]
     (folder / "hub" / "train.jsonl").write_text("\n".join(lines))
+    messages = (Path(__file__).parents[1] / "support" / "messages.tsv").read_text(encoding="utf-8")
+    (folder / "messages.tsv").write_text("label\ttext\n" + messages[: messages.index("\n", 8000) + 1])
     return {
+        "classify": {"data_file": folder / "messages.tsv"},
         "pretrain": {"data_file": TRAINING / "demo_data" / "story.txt", "dataset_name": folder / "hub"},
         "spam": {"data_file": Path(__file__).parents[1] / "support" / "messages.tsv"},
         "instruct": {"data_file": folder / "rows.json"},
