@@ -2,5 +2,6 @@
 Labels for texts from a sequence classifier:
 
     classifier     `TextClassifier`: whole texts, or word by word
+    session        a text that arrives in pieces
     calibration    from logits to probabilities, and from those to labels
 """

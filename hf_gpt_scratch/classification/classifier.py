@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import torch
@@ -16,6 +16,7 @@ from ..tokenizer import load_tokenizer
 from ..utils.errors import InputError
 from ..utils.text import has_lone_surrogates
 from .calibration import Calibration
+from .session import TextSession
 
 
 @dataclass(frozen=True)
@@ -170,10 +171,6 @@ class TextClassifier:
                 raise InputError("A message is not UTF-8 text.")
         return self.tokenizer([text.strip() for text in texts], truncation=False, verbose=False)["input_ids"]
 
-    def is_truncated(self, ids: Sequence[int]) -> bool:
-        """Whether a part of a text of these tokens is not read."""
-        return len(ids) > self.model.config.n_positions and self.model.config.long_texts != "windows"
-
     def logits(self, texts: Sequence[str], batch_size: int = 32) -> torch.Tensor:
         """The logits of the texts before any calibration, `(texts, labels)`, on the CPU; raises as `encode`."""
         rows = self.encode(texts)
@@ -223,15 +220,31 @@ class TextClassifier:
     def _classify_batch(self, texts: list[str], decide_at: float | None) -> Iterator[Prediction]:
         rows = self.encode(texts)
         for text, ids, logits in zip(texts, rows, read_texts(self.model, rows)):
-            verdict = self._verdict(self.calibration.probabilities(logits[-1]))
-            decided_at = decided_label = None
+            prediction = self.predict(text, ids, logits[-1])
             if decide_at is not None:
                 _, after = self._words(text.strip(), logits)
-                decided_at = self.calibration.decided_at(after, decide_at)
-                decided_label = None if decided_at is None else self._verdict(after[decided_at - 1])["label"]
-            yield Prediction(
-                text, truncated=self.is_truncated(ids), decided_at=decided_at, decided_label=decided_label, **verdict
-            )
+                if decided_at := self.calibration.decided_at(after, decide_at):
+                    label = self._verdict(after[decided_at - 1])["label"]
+                    prediction = replace(prediction, decided_at=decided_at, decided_label=label)
+            yield prediction
+
+    def predict(self, text: str, ids: Sequence[int], logits: torch.Tensor) -> Prediction:
+        """What is said of a text of these tokens, whose logits are `(K,)`."""
+        truncated = len(ids) > self.model.config.n_positions and self.model.config.long_texts != "windows"
+        return Prediction(text, truncated=truncated, **self._verdict(self.calibration.probabilities(logits)))
+
+    def session(self, decide_at: float | None = None) -> TextSession:
+        """
+        A text that arrives in pieces: `session.add(piece)` gives the prediction for the text so far, and reads only
+        what is new.
+
+        Args:
+            decide_at: as for `classify`.
+
+        Raises:
+            InputError: where no early verdict was fitted for that agreement.
+        """
+        return TextSession(self, decide_at)
 
     def read_words(self, text: str) -> list[WordReading]:
         """

@@ -1,0 +1,89 @@
+"""A text that arrives in pieces, judged after each of them without being read from the start again."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from transformers import DynamicCache
+
+from ..pipeline_gpt_scratch import pooled, windows
+
+if TYPE_CHECKING:
+    from .classifier import Prediction, TextClassifier
+
+
+class TextSession:
+    """
+    What `TextClassifier.session` returns. The keys and values of the tokens that were read are kept, so that a piece
+    costs its own tokens only, besides those at the end of the text so far that it changes. Two cases cost more: with
+    `long_texts` "last" a text of more than `n_positions` tokens is read again at each piece, as its window moves.
+
+    Attributes:
+        text: what has arrived.
+        decided_at: after how many words the verdict was as good as final, if it was, by `decide_at`.
+    """
+
+    def __init__(self, classifier: TextClassifier, decide_at: float | None = None):
+        classifier.require_early(decide_at)
+        self.classifier, self.decide_at = classifier, decide_at
+        self.text = ""
+        self.decided_at: int | None = None
+        self._decided_label: str | None = None
+        self._read: list[tuple[list[int], torch.Tensor]] = []  # of each window its tokens, and the logits after each
+        self._cache, self._cached = DynamicCache(), 0  # the keys and values of one window, and which it is
+
+    def add(self, piece: str) -> Prediction | None:
+        """
+        The prediction for the text so far, the same as that of `TextClassifier.classify`; `None` as long as it is
+        empty. A piece may be of any size; `decided_at` counts the words of the text so far, so give whole words there.
+
+        Raises:
+            InputError: for a piece that is not UTF-8; the session goes on without it.
+        """
+        text = self.text + piece
+        if not text.strip():
+            self.text = text
+            return None
+        [ids] = self.classifier.encode([text])
+        self.text = text
+        prediction = self.classifier.predict(text.strip(), ids, self._logits(ids)[-1])
+        if self.decide_at is not None and self.decided_at is None:
+            found = torch.tensor([prediction.probabilities])
+            if self.classifier.calibration.decided_at(found, self.decide_at):
+                self.decided_at, self._decided_label = len(re.findall(r"\S+", text)), prediction.label
+        return replace(prediction, decided_at=self.decided_at, decided_label=self._decided_label)
+
+    def _logits(self, ids: list[int]) -> torch.Tensor:
+        """What `read_texts` returns of the text so far, `(T, K)`."""
+        spans = windows(len(ids), self.classifier.model.config)
+        self._read = [self._window(number, ids[span]) for number, span in enumerate(spans)]
+        return pooled([logits for _, logits in self._read])
+
+    def _window(self, number: int, ids: list[int]) -> tuple[list[int], torch.Tensor]:
+        """The tokens of a window and the logits after each, of which only those after its first new token are read."""
+        known, logits = self._read[number] if number < len(self._read) else ([], None)
+        same = next((at for at, (old, new) in enumerate(zip(known, ids)) if old != new), min(len(known), len(ids)))
+        if same == len(ids):
+            return ids, logits[:same]
+        if number != self._cached or same == 0:
+            self._cache, self._cached, same = DynamicCache(), number, 0
+        if changed := self._cache.get_seq_length() - same:
+            self._cache.crop(-changed)  # that many tokens fewer
+        new = self._forward(ids, same)
+        return ids, new if same == 0 else torch.cat([logits[:same], new])
+
+    @torch.no_grad()
+    def _forward(self, ids: list[int], start: int) -> torch.Tensor:
+        """The logits after the tokens from `start` on, `(T, K)`, with those before it in the cache."""
+        model = self.classifier.model
+        found = model(
+            input_ids=torch.tensor([ids[start:]], device=model.device),
+            attention_mask=torch.ones(1, len(ids), dtype=torch.long, device=model.device),
+            past_key_values=self._cache,
+            use_cache=True,
+            output_token_logits=True,
+        )
+        return found.token_logits[0]
