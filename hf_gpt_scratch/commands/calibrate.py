@@ -1,7 +1,8 @@
-"""`hf-gpt-scratch calibrate`: the probabilities and the threshold of a spam classifier."""
+"""`hf-gpt-scratch calibrate`: the probabilities, thresholds and early verdicts of a classifier."""
 
 import argparse
 import shlex
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..utils.errors import UsageError
@@ -21,18 +22,33 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = """\
-Fits the probabilities and the threshold of a spam classifier to its validation set, and keeps them in its config.
+Fits the probabilities and thresholds of a classifier to its validation set, and keeps them in its config.
 
-The temperature (Guo et al. 2017) makes the probabilities fit the labels best. `--precision X` sets the threshold that
-catches the most spam at a precision of at least X, with 95 % confidence; a small validation set can promise little,
-and the command then says how much. `--prevalence P` is for use where another share of the messages is spam. Prints the
-numbers of the test set before and after, and writes them to DIR/results/calibration.json, with a picture in
-DIR/plots/calibration.png. `hf-gpt-scratch classify` and the pages then use the calibration."""
+The temperature (Guo et al. 2017) makes the probabilities fit the labels best. `--precision X` promises that at least X
+of what is said is right, with 95 % confidence: of two labels the threshold catches the most of label 1 (spam) at that
+precision, of more labels the answers that are not sure enough become "outside", and where a text may have several each
+label has a threshold of its own (without `--precision` that of the highest F1). A small validation set can promise
+little, and the command then says how much. `--prevalence P` is for use where another share of the texts is of label 1
+of two.
+
+Where the run was trained with `--outside_labels`, a threshold on the highest probability is fitted that tells their
+texts as "outside". For `classify --decide_at`, thresholds on the confidence after a word are fitted, and what an early
+verdict costs. Prints the numbers of the test set and writes them to DIR/results (calibration.json, early.json,
+outside.json), with a picture in DIR/plots/calibration.png. `hf-gpt-scratch classify`, the pages and the model's
+pipeline then use the calibration."""
     parser.epilog = "Example: hf-gpt-scratch calibrate runs/demo/spam"
-    parser.add_argument("dir", metavar="DIR", help="an output folder of `hf-gpt-scratch train spam`")
-    add_messages(parser, "the messages it was trained on (default: the same file or data set)")
-    parser.add_argument("--precision", type=probability, help="precision to keep (default: a threshold of 0.5)")
-    parser.add_argument("--prevalence", type=probability, help="share of spam (default: that of the validation set)")
+    parser.add_argument(
+        "dir", metavar="DIR", help="an output folder of `hf-gpt-scratch train spam` or `hf-gpt-scratch train classify`"
+    )
+    add_messages(parser, "the texts it was trained on (default: the same file or data set)")
+    parser.add_argument(
+        "--precision",
+        type=probability,
+        help="precision to keep (default: a threshold of 0.5, or with several labels a text that of the highest F1)",
+    )
+    parser.add_argument(
+        "--prevalence", type=probability, help="share of label 1 of two (default: that of the validation set)"
+    )
     add_device_options(parser)
 
 
@@ -57,21 +73,65 @@ def run(args: argparse.Namespace) -> None:
 
 def report(fitted: "Fitted") -> str:
     """The test set's numbers as a table, what config.json now holds, and what that promises."""
-    numbers, folder = fitted.numbers, fitted.run.folder
+    numbers, folder, run = fitted.numbers, fitted.run.folder, fitted.run
     lines = [f"{'test set':20}" + "".join(f"{name:>24}" for name in numbers)]
     for name in next(iter(numbers.values())):
         lines.append(f"{name:20}" + "".join(f"{_cell(metrics[name]):>24}" for metrics in numbers.values()))
-    found = fitted.calibration
-    values = f"temperature {found.temperature:.3f}, shift {found.shift:.3f}, threshold {found.threshold:.4f}"
-    lines.append(f"Wrote {folder / 'config.json'} ({values}).")
+    lines += [*_outside_lines(fitted), *_early_lines(fitted), *(f"note: {note}" for note in fitted.notes)]
+    lines.append(f"Wrote {folder / 'config.json'} ({_values(fitted)}).")
     if fitted.promised is not None:
-        share = f"{fitted.prevalence:.1%}"
-        lines.append(
-            f"Precision is at least {fitted.promised:.3f} with 95 % confidence where {share} of the messages are spam."
-        )
+        of_what = f" where {fitted.prevalence:.1%} of the {run.unit} are {run.names[1]}" if run.is_binary else ""
+        each = " of each label" if run.is_multi_label else ""
+        lines.append(f"Precision{each} is at least {fitted.promised:.3f} with 95 % confidence{of_what}.")
     lines.append(f"Wrote {folder / 'results' / 'calibration.json'} and {folder / 'plots' / 'calibration.png'}.")
-    lines.append(f'Next: hf-gpt-scratch classify {shlex.quote(str(folder))} "Win a free prize now"')
+    example = '"Win a free prize now"' if run.is_spam else shlex.quote(_example(run.splits["test"]["text"]))
+    lines.append(f"Next: hf-gpt-scratch classify {shlex.quote(str(folder))} {example}")
     return "\n".join(lines)
+
+
+def _values(fitted: "Fitted") -> str:
+    """The calibration, in short."""
+    found = fitted.calibration
+    values = [f"temperature {found.temperature:.3f}"]
+    if fitted.run.is_binary:
+        values += [f"shift {found.shift:.3f}", f"threshold {found.threshold:.4f}"]
+    elif isinstance(found.threshold, list):
+        low, high = min(found.threshold), max(found.threshold)
+        values.append(f"threshold {low:.4f}" if low == high else f"thresholds {low:.4f} to {high:.4f}")
+    if found.outside_threshold is not None:
+        values.append(f"outside_threshold {found.outside_threshold:.4f}")
+    return ", ".join(values)
+
+
+def _outside_lines(fitted: "Fitted") -> list[str]:
+    """What the outside answer does, in a sentence."""
+    if not (found := fitted.outside):
+        return []
+    told, refused, auroc = (_share(found.metrics[name]) for name in ("outside_told", "inside_refused", "auroc"))
+    return [
+        f"Outside: {found.told} of {found.texts} texts of other labels are told ({told}), and {found.refused} of"
+        f" {found.inside_texts} texts of its own labels are refused ({refused}); AUROC {auroc}."
+    ]
+
+
+def _early_lines(fitted: "Fitted") -> list[str]:
+    """A line for each agreement that `classify --decide_at` can be asked for."""
+    names = ("agreement", "error", "words_read")
+    lines = [f"{'classify --decide_at':20}" + "".join(f"{name:>24}" for name in ("threshold", *names))]
+    for name, verdicts in {**fitted.early, "the whole text": fitted.whole}.items():
+        threshold = "" if verdicts is fitted.whole else f"{verdicts.threshold:.4f}"
+        cells = [threshold, *(_cell(verdicts.metrics[metric]) for metric in names)]
+        lines.append(f"{name:20}" + "".join(f"{cell:>24}" for cell in cells))
+    return lines
+
+
+def _example(texts: Sequence[str]) -> str:
+    """The beginning of a short text."""
+    return " ".join(min(texts, key=lambda text: abs(len(text) - 40)).split())[:60]
+
+
+def _share(metric) -> str:
+    return f"{metric.value:.2f}" + ("" if metric.interval is None else " ({:.2f}-{:.2f})".format(*metric.interval))
 
 
 def _cell(metric) -> str:

@@ -41,7 +41,7 @@ from ..metrics import (
     recall_score,
 )
 from .baselines import CLASSIFIERS, scores_by_model
-from .runs import SpamRun, load_messages, log_odds, open_run
+from .runs import ClassifierRun, load_messages, log_odds, open_run
 
 OURS = "GPT"
 COUNTED = {
@@ -66,7 +66,7 @@ class Outcome:
 class Evaluated:
     """The test messages of one run, with every model's outcome by its name."""
 
-    run: SpamRun
+    run: ClassifierRun
     labels: np.ndarray
     groups: np.ndarray  # a number for each message, the same for near-copies
     outcomes: Mapping[str, Outcome]
@@ -77,7 +77,7 @@ def number_groups(texts: Iterable[str]) -> dict[str, int]:
     return {shared: number for number, shared in enumerate(dict.fromkeys(map(normalize, texts)))}
 
 
-def evaluate(run: SpamRun, group_numbers: Mapping[str, int]) -> Evaluated:
+def evaluate(run: ClassifierRun, group_numbers: Mapping[str, int]) -> Evaluated:
     """Ours and the linear models on a run's test set, the latter trained on its training set."""
     train, validation, test = (run.splits[name] for name in ("train", "validation", "test"))
     as_trained = Calibration()
@@ -175,7 +175,7 @@ def conclusion(differences: Mapping[str, Mapping[str, Metric]], best: str) -> st
     return f"The GPT cannot be told apart from the best linear model: {apart}."
 
 
-def open_runs(folders: Sequence[str], messages, protocol: str) -> list[SpamRun]:
+def open_runs(folders: Sequence[str], messages, protocol: str) -> list[ClassifierRun]:
     """The runs, each of this protocol and of a split of its own; raises `InputError` otherwise."""
     runs = [open_run(folder, messages) for folder in folders]
     seen = {}

@@ -1,201 +1,64 @@
 """
-Fits the probabilities and the threshold of a spam classifier to its validation set, and keeps them in its config,
-where `TextClassifier` finds them.
+Fits the probabilities, the thresholds, the outside answer and the early verdict of a classifier to its validation set,
+measures them on its test set, and keeps them in its config, where `TextClassifier` and the model's pipeline find them.
 """
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-import torch
-from scipy.optimize import minimize_scalar
-from scipy.special import logit
-from scipy.stats import beta
-from sklearn.metrics import log_loss
 
-from ...classification.calibration import Calibration, settings
+from ...classification.calibration import settings
+from ...pipeline_gpt_scratch import Calibration
 from ...utils.errors import InputError, UsageError
 from ...utils.files import read_json_object, write_json
 from ...utils.provenance import environment, public_name
 from ...utils.result_card import Metric, ResultCard
-from ..intervals import CONFIDENCE, percentiles, posterior, wilson
-from ..metrics import (
-    BinaryClassification,
-    accuracy_score,
-    expected_calibration_error,
-    f1_score,
-    matthews_correlation,
-    precision_score,
-)
-from .runs import SpamRun, load_messages, log_odds, open_run
+from ..metrics import top_labels
+from .binary_calibration import fit, metrics_at
+from .early import EarlyVerdicts, early_table, measure_early
+from .label_calibration import fit_labels, label_metrics
+from .outside import OutsideTexts, fit_outside_threshold, measure_outside
+from .runs import ClassifierRun, load_messages, open_run, word_logits
+from .thresholds import OutOfReach
+from .verdicts import OUTSIDE, probabilities_of, readings_of, said_of
 
 BEFORE, AFTER = "as trained", "calibrated"
+CARD_AGREEMENT = "0.99"  # of the early verdict that the card is about
 
 
-def fit_temperature(log_odds: np.ndarray, labels: Sequence[int]) -> float:
+@dataclass(frozen=True)
+class Texts:
     """
-    The temperature at which the labels are likeliest (Guo et al. 2017, section 4.2), for log-odds `(N,)`, from 0.05
-    to 20. Labels count as a little less than certain, the less the more there are (Platt 1999): a model without a
-    mistake on these rows may still make one on the next.
-    """
-    labels = np.asarray(labels)
-    spam, ham = (labels == 1).sum(), (labels == 0).sum()
-    targets = np.where(labels == 1, (spam + 1) / (spam + 2), 1 / (ham + 2))
-
-    def loss(log_temperature: float) -> float:
-        scores = log_odds / np.exp(log_temperature)
-        return (targets * np.logaddexp(0, -scores) + (1 - targets) * np.logaddexp(0, scores)).mean()
-
-    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
-
-
-class OutOfReach(InputError):
-    """
-    So few messages cannot promise such a precision.
+    A split read by the model, texts of the labels first and then those outside.
 
     Attributes:
-        reach: what they can promise at most, rounded down.
+        logits: of the whole texts, `(N, K)`, and after each word of some of them, by their row.
+        labels: of the texts that are not outside, `(n,)`, or rows of 0 and 1, `(n, K)`.
     """
 
-    def __init__(self, precision: float, spam: int, ham: int, reach: float, needed: int):
-        digits = 100 if reach >= 0.01 else 10_000
-        self.reach = float(np.floor(digits * reach) / digits)
-        super().__init__(
-            f"A precision of {precision:g} cannot be promised from {spam} spam and {ham} ham validation messages, at"
-            f" most {self.reach:g}; it takes about {needed:,} ham messages without a mistake."
-        )
+    logits: np.ndarray
+    words: Mapping[int, np.ndarray]
+    labels: np.ndarray
+
+    @property
+    def inside(self) -> np.ndarray:
+        return self.logits[: len(self.labels)]
+
+    @property
+    def outside(self) -> np.ndarray:
+        return self.logits[len(self.labels) :]
+
+    @property
+    def all_labels(self) -> np.ndarray:
+        """With those of the outside texts, where a text has one label."""
+        return np.concatenate([self.labels, np.full(len(self.outside), OUTSIDE)]) if len(self.outside) else self.labels
 
 
-def ham_needed(precision: float, caught: float, prevalence: float) -> int:
-    """
-    How many ham messages, none of them taken for spam, promise this precision where the share `caught` of spam is
-    caught: the upper bound of the share mistaken is then 1 - 0.05 ** (1 / n) (Clopper and Pearson 1934).
-    """
-    most_mistaken = min(prevalence * caught * (1 - precision) / (precision * (1 - prevalence)), 1 - 1e-9)
-    return int(np.ceil(np.log(1 - CONFIDENCE) / np.log1p(-most_mistaken)))
-
-
-def threshold_for_precision(
-    probabilities: np.ndarray, labels: Sequence[int], precision: float, prevalence: float
-) -> tuple[float, float]:
-    """
-    The threshold that catches the most spam of those whose precision, where the share `prevalence` of the messages is
-    spam, is at least `precision`, the highest of several; and what that precision is at least. Of spam the share
-    caught is taken as found; of ham the share taken for spam as high as it may be, with a confidence of 95 % (Clopper
-    and Pearson 1934): a validation set has few mistakes to count.
-
-    Raises:
-        OutOfReach: when no threshold reaches it.
-    """
-    order = np.argsort(-probabilities)
-    scores, is_spam = probabilities[order], np.asarray(labels, dtype=bool)[order]
-    spam, ham = is_spam.sum(), (~is_spam).sum()
-    # A threshold lies between two different scores, below the first of them.
-    last = np.flatnonzero(np.diff(scores, append=0.0))
-    caught, mistaken = np.cumsum(is_spam)[last] / spam, np.cumsum(~is_spam)[last]
-    most_mistaken = np.where(mistaken < ham, beta.ppf(CONFIDENCE, mistaken + 1, np.maximum(ham - mistaken, 1)), 1.0)
-    hits = prevalence * caught
-    at_least = hits / (hits + (1 - prevalence) * most_mistaken)
-    reached = np.flatnonzero(at_least >= precision)
-    if not len(reached):
-        without_mistake = caught[mistaken == 0].max(initial=0) or caught[at_least.argmax()]
-        needed = ham_needed(precision, without_mistake, prevalence)
-        raise OutOfReach(precision, int(spam), int(ham), float(at_least.max()), needed)
-    best = reached[np.argmax(caught[reached])]  # the first of the same recall, so the highest threshold
-    row = last[best]
-    following = scores[row + 1] if row + 1 < len(scores) else 0.0
-    return float((scores[row] + following) / 2), float(at_least[best])
-
-
-def fit(
-    log_odds: np.ndarray, labels: Sequence[int], prevalence: float, precision: float | None = None
-) -> tuple[Calibration, float | None]:
-    """
-    The calibration for messages of which the share `prevalence` is spam, and the precision that its threshold keeps;
-    without a `precision` to keep the threshold is 0.5.
-
-    Raises:
-        InputError: when no threshold has the precision.
-    """
-    shift = float(logit(prevalence) - logit(np.mean(labels)))
-    calibration = Calibration(fit_temperature(log_odds, labels), shift)
-    if precision is None:
-        return calibration, None
-    probabilities = calibration.of_log_odds(torch.from_numpy(log_odds)).numpy()
-    threshold, promised = threshold_for_precision(probabilities, labels, precision, prevalence)
-    return Calibration(calibration.temperature, shift, threshold), promised
-
-
-def metrics_at(
-    threshold: float, probabilities: np.ndarray, labels: Sequence[int], prevalence: float | None = None
-) -> dict[str, Metric]:
-    """
-    The numbers of a classifier with this threshold: of the messages as they are, with the intervals of
-    `metrics.BinaryClassification` as everywhere; or as if the share `prevalence` of them were spam. Intervals are then
-    of numbers made of the shares of spam caught and ham mistaken, each drawn from its posterior.
-    """
-    labels = np.asarray(labels)
-    if prevalence is None:
-        return _as_they_are(threshold, probabilities, labels)
-    spam, ham = int((labels == 1).sum()), int((labels == 0).sum())
-    caught = int((probabilities[labels == 1] > threshold).sum())
-    mistaken = int((probabilities[labels == 0] > threshold).sum())
-
-    def cells(caught, mistaken):
-        """True negatives, false positives, false negatives and true positives as shares of all messages."""
-        ham = 1 - prevalence
-        return ham * (1 - mistaken), ham * mistaken, prevalence * (1 - caught), prevalence * caught
-
-    found, rng = cells(caught / spam, mistaken / ham), np.random.default_rng(0)
-    drawn = cells(posterior([caught, spam - caught], rng)[0], posterior([mistaken, ham - mistaken], rng)[0])
-
-    def metric(score) -> Metric:
-        value = float(score(*found))
-        return Metric(value, percentiles(score(*drawn), value))
-
-    weights = np.where(labels == 1, prevalence / spam, (1 - prevalence) / ham)
-    return {
-        "f1": metric(f1_score),
-        "precision": metric(precision_score),
-        "recall": Metric(caught / spam, wilson(caught, spam)),
-        "mcc": metric(matthews_correlation),
-        "accuracy": metric(accuracy_score),
-        "false_positive_rate": Metric(mistaken / ham, wilson(mistaken, ham), higher_is_better=False),
-        "log_loss": Metric(float(log_loss(labels, probabilities, sample_weight=weights)), higher_is_better=False),
-        "ece": Metric(expected_calibration_error(labels, probabilities, weights), higher_is_better=False),
-    }
-
-
-def _as_they_are(threshold: float, probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Metric]:
-    said, ham = (probabilities > threshold).astype(int), int((labels == 0).sum())
-    found = BinaryClassification().compute(predictions=said, references=labels)
-    mistaken = found["confusion_matrix"][0][1]
-    names = ("f1", "precision", "recall", "mcc", "accuracy")
-    return {name: Metric(found[name], found["intervals"][name]) for name in names} | {
-        "false_positive_rate": Metric(mistaken / ham, wilson(mistaken, ham), higher_is_better=False),
-        "log_loss": Metric(float(log_loss(labels, probabilities)), higher_is_better=False),
-        "ece": Metric(expected_calibration_error(labels, probabilities), higher_is_better=False),
-    }
-
-
-def write(
-    run: SpamRun, card: ResultCard, kept: Mapping, labels: Sequence[int], probabilities: Mapping[str, np.ndarray]
-) -> None:
-    """
-    Writes the picture, the card and, into config.json, the calibration. That comes last: if anything cannot be
-    written, the model classifies as before.
-    """
-    from ..plots import plot_reliability
-
-    config = run.folder / "config.json"
-    calibrated = read_json_object(config) | {"calibration": kept}
-    (run.folder / "plots").mkdir(exist_ok=True)
-    title = f"Calibration on the {len(labels)} test messages"
-    models = {name: (labels, values) for name, values in probabilities.items()}
-    plot_reliability(models, run.folder / "plots/calibration.png", title)
-    card.write(run.folder, "calibration")
-    write_json(config, calibrated)
+def read(run: ClassifierRun, split: str, classifier) -> Texts:
+    texts = [*run.splits[split]["text"], *run.outside.get(split, ())]
+    return Texts(*word_logits(classifier, texts), run.labels(split))
 
 
 @dataclass(frozen=True)
@@ -207,17 +70,25 @@ class Fitted:
         run: the model's run.
         calibration: as config.json keeps it.
         numbers: those of the test set, as trained and calibrated.
-        prevalence: the share of spam that it was fitted for.
-        promised: the precision that the threshold keeps by the validation set, where one was asked for.
-        is_weighted: whether the numbers are as if the test set had that share of spam.
+        prevalence: the share of label 1 of two that it was fitted for; `None` with other labels.
+        promised: the precision that the thresholds keep by the validation set, where one was asked for.
+        is_weighted: whether the numbers are as if the test set had that share of label 1.
+        outside: what the outside answer does, where the run has outside texts.
+        early: what early verdicts cost and save, by the agreement asked for.
+        whole: the same where every text is read to its end.
+        notes: sentences on what could not be fitted.
     """
 
-    run: SpamRun
+    run: ClassifierRun
     calibration: Calibration
     numbers: Mapping[str, Mapping[str, Metric]]
-    prevalence: float
+    prevalence: float | None
     promised: float | None
     is_weighted: bool
+    outside: OutsideTexts | None
+    early: Mapping[str, EarlyVerdicts]
+    whole: EarlyVerdicts
+    notes: Sequence[str] = field(default=())
 
 
 def calibrate(
@@ -231,63 +102,196 @@ def calibrate(
 ) -> Fitted:
     """
     Calibrates the classifier in a run's folder on its validation set, measures it on its test set, and writes
-    config.json, results/calibration.json and plots/calibration.png there.
+    config.json, plots/calibration.png and results/calibration.json there, with early.json and, where the run has
+    outside texts, outside.json beside the latter.
 
     Args:
-        command: that does it again, for the card.
-        precision: that the threshold must keep; without one it is 0.5.
-        prevalence: the share of spam where it will be used; by default that of the validation set.
-        data_file, dataset_name: the messages, as for `load_messages`.
+        command: that does it again, for the cards.
+        precision: that the thresholds must keep; without one they are 0.5, or of the highest F1 where a text may have
+            several labels.
+        prevalence: the share of label 1 of two where it will be used; by default that of the validation set.
+        data_file, dataset_name: the texts, as for `load_messages`.
         placement: that of `pretrained.place`.
 
     Raises:
-        InputError: when the folder is not that of a spam classifier, it was trained on other messages, or no
+        InputError: when the folder is not that of a trained classifier, it was trained on other texts, or no
             threshold has the precision.
     """
     if prevalence == 1 or precision == 1:
         raise UsageError("--precision and --prevalence must be below 1.")
     messages = load_messages(folder, data_file, dataset_name)
     run = open_run(folder, messages)
+    if prevalence is not None and not run.is_binary:
+        raise UsageError(f"--prevalence is the share of one label of two, and {folder} has other labels; omit it.")
     classifier = run.load_classifier(**placement)
-    validation, test = (run.splits[name] for name in ("validation", "test"))
-    share = float(np.mean(validation["label"])) if prevalence is None else prevalence
-    scores = log_odds(classifier, validation["text"])
+    validation = read(run, "validation", classifier)
     try:
-        calibration, promised = fit(scores, validation["label"], share, precision)
+        fitted, share, promised = fit_run(run, validation, prevalence, precision)
     except OutOfReach as error:
         given = {"data_file": data_file, "dataset_name": dataset_name, "prevalence": prevalence}
-        same = [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
-        instead = shlex.join(["hf-gpt-scratch", "calibrate", str(folder), *same, "--precision", f"{error.reach:g}"])
-        raise InputError(f"{str(error).rstrip('.')}. Try `{instead}`, or train on more messages.") from None
+        raise InputError(f"{str(error).rstrip('.')}. {_instead(folder, given, error.reach)}") from None
+    fitted, notes = fit_outside(run, fitted, validation)
 
-    scores = torch.from_numpy(log_odds(classifier, test["text"]))
-    stages = {BEFORE: Calibration(), AFTER: calibration}
-    probabilities = {name: stage.of_log_odds(scores).numpy() for name, stage in stages.items()}
-    numbers = {
-        name: metrics_at(stage.threshold, probabilities[name], test["label"], prevalence)
-        for name, stage in stages.items()
-    }
-    data = [{"source": public_name(messages.source), "sha256": messages.sha256}]
-    fitted = Fitted(run, calibration, numbers, share, promised, is_weighted=prevalence is not None)
-    card = make_card(fitted, precision, data=data, command=command, environment=environment())
-    kept = settings(calibration) | {"prevalence": share, "precision": precision}
-    write(run, card, kept, test["label"], probabilities)
-    return fitted
-
-
-def make_card(fitted: Fitted, precision: float | None, **background) -> ResultCard:
-    """The result card; `background` is its data, command and environment."""
-    run, sizes = fitted.run, {name: len(rows) for name, rows in fitted.run.splits.items()}
-    return ResultCard(
-        task="SMS spam calibration",
-        protocol=f"{run.protocol} split {run.split_seed}, fitted on the {sizes['validation']} messages of the"
-        f" validation set, measured on the {sizes['test']} of the test set"
-        + (f", as if {fitted.prevalence:.1%} of them were spam" if fitted.is_weighted else "")
-        + (f"; for a precision of at least {precision:g}" if precision else ""),
-        metrics=fitted.numbers[AFTER],
-        baselines={BEFORE: fitted.numbers[BEFORE]},
-        seeds=[run.split_seed],
-        # The probabilities as trained, which temperature and shift turn into the calibrated ones.
-        predictions="predictions.csv" if (run.folder / "predictions.csv").is_file() else None,
-        **background,
+    test = read(run, "test", classifier)
+    early = early_table(*(_readings(fitted, texts) for texts in (validation, test)))
+    fitted = replace(fitted, early={name: verdicts.kept() for name, verdicts in early.items()})
+    stages = {BEFORE: Calibration(is_multi_label=run.is_multi_label), AFTER: fitted}
+    found = Fitted(
+        run,
+        fitted,
+        {name: numbers_of(run, stage, test, prevalence) for name, stage in stages.items()},
+        share,
+        promised,
+        is_weighted=prevalence is not None,
+        outside=None if fitted.outside_threshold is None else outside_numbers(fitted, test),
+        early=early,
+        whole=measure_early(1.0, _readings(fitted, test)),
+        notes=notes,
     )
+    data = [{"source": public_name(messages.source), "sha256": messages.sha256}]
+    cards = make_cards(found, precision, data=data, command=command, environment=environment())
+    write(run, cards, keep(found, precision), stages, test)
+    return found
+
+
+def _instead(folder: str, given: Mapping, reach: float) -> str:
+    """What to do where a precision is out of reach."""
+    if reach <= 0:
+        return "Train on more texts."
+    same = [word for name, value in given.items() if value is not None for word in (f"--{name}", str(value))]
+    words = ["hf-gpt-scratch", "calibrate", str(folder), *same, "--precision", f"{reach:g}"]
+    return f"Try `{shlex.join(words)}`, or train on more messages."
+
+
+def fit_run(
+    run: ClassifierRun, validation: Texts, prevalence: float | None, precision: float | None
+) -> tuple[Calibration, float | None, float | None]:
+    """The calibration, the share of label 1 of two that it is for, and the precision that it keeps."""
+    if not run.is_binary:
+        calibration, promised = fit_labels(validation.inside, validation.labels, run.names, precision)
+        return calibration, None, promised
+    share = float(np.mean(validation.labels)) if prevalence is None else prevalence
+    scores = validation.inside[:, 1] - validation.inside[:, 0]
+    calibration, promised = fit(scores, validation.labels, share, precision, run.names, run.unit)
+    return calibration, share, promised
+
+
+def fit_outside(run: ClassifierRun, calibration: Calibration, validation: Texts) -> tuple[Calibration, list[str]]:
+    """With the threshold of the outside answer, where the run has outside texts; and what is to be said of it."""
+    counts = {name: len(run.outside.get(name, ())) for name in ("validation", "test")}
+    if not all(counts.values()):
+        missing = " and ".join(name for name, count in counts.items() if not count)
+        some = any(counts.values())
+        return calibration, [f"No outside answer is fitted: no {missing} text is of an outside label."] if some else []
+    highest = [
+        probabilities_of(calibration, logits).max(axis=-1) for logits in (validation.inside, validation.outside)
+    ]
+    return replace(calibration, outside_threshold=fit_outside_threshold(*highest)), []
+
+
+def outside_numbers(calibration: Calibration, test: Texts) -> OutsideTexts:
+    """What the outside answer does on the test set."""
+    probabilities = [probabilities_of(calibration, logits) for logits in (test.inside, test.outside)]
+    said = [said_of(calibration, one) for one in probabilities]
+    highest = [one.max(axis=-1) for one in probabilities]
+    return measure_outside(
+        calibration.outside_threshold, *highest, said[0] == test.labels, *(one == OUTSIDE for one in said)
+    )
+
+
+def _readings(calibration: Calibration, texts: Texts) -> list:
+    return readings_of(calibration, list(texts.words.values()), [texts.all_labels[row] for row in texts.words])
+
+
+def numbers_of(
+    run: ClassifierRun, calibration: Calibration, texts: Texts, prevalence: float | None
+) -> dict[str, Metric]:
+    """The numbers of a calibration on texts of the labels."""
+    if not run.is_binary:
+        return label_metrics(calibration, texts.inside, texts.labels, run.names)
+    probabilities = probabilities_of(calibration, texts.inside)[:, 1]
+    return metrics_at(calibration.threshold, probabilities, texts.labels, prevalence)
+
+
+def keep(found: Fitted, precision: float | None) -> dict:
+    """What config.json holds."""
+    kept = settings(found.calibration) | {"precision": precision}
+    if found.run.is_binary:
+        return kept | {"prevalence": found.prevalence}
+    del kept["shift"]
+    if not isinstance(found.calibration.threshold, list):
+        del kept["threshold"]
+    return kept
+
+
+def write(
+    run: ClassifierRun,
+    cards: Mapping[str, ResultCard],
+    kept: Mapping,
+    stages: Mapping[str, Calibration],
+    test: Texts,
+) -> None:
+    """
+    Writes the picture, the cards and, into config.json, the calibration. That comes last: if anything cannot be
+    written, the model classifies as before.
+    """
+    from ..plots import plot_reliability
+
+    config = run.folder / "config.json"
+    calibrated = read_json_object(config) | {"calibration": kept}
+    (run.folder / "plots").mkdir(exist_ok=True)
+    probabilities = {name: probabilities_of(stage, test.inside) for name, stage in stages.items()}
+    if run.is_binary:
+        models, positive = {name: (test.labels, one[:, 1]) for name, one in probabilities.items()}, run.names[1]
+    else:
+        models, positive = {name: top_labels(test.labels, one) for name, one in probabilities.items()}, None
+    title = f"Calibration on the {len(test.labels)} test {run.unit}"
+    plot_reliability(models, run.folder / "plots/calibration.png", title, positive)
+    for name, card in cards.items():
+        card.write(run.folder, name)
+    if "outside" not in cards:  # of an earlier calibration
+        (run.folder / "results" / "outside.json").unlink(missing_ok=True)
+    write_json(config, calibrated)
+
+
+def make_cards(found: Fitted, precision: float | None, **background) -> dict[str, ResultCard]:
+    """The result cards by their names; `background` is their data, command and environment."""
+    run, sizes = found.run, {name: len(rows) for name, rows in found.run.splits.items()}
+    task = "SMS spam" if run.is_spam else "text classification"
+    protocol = (
+        f"{run.protocol} split {run.split_seed}, fitted on the {sizes['validation']} {run.unit} of the validation set,"
+        f" measured on the {sizes['test']} of the test set"
+    )
+    # The probabilities as trained, which temperature and shift turn into the calibrated ones.
+    predictions = "predictions.csv" if (run.folder / "predictions.csv").is_file() else None
+    background |= {"seeds": [run.split_seed], "predictions": predictions}
+    cards = {
+        "calibration": ResultCard(
+            task=f"{task} calibration",
+            protocol=protocol
+            + (f", as if {found.prevalence:.1%} of them were {run.names[1]}" if found.is_weighted else "")
+            + (f"; for a precision of at least {precision:g}" if precision else ""),
+            metrics=found.numbers[AFTER],
+            baselines={BEFORE: found.numbers[BEFORE]},
+            **background,
+        ),
+        "early": ResultCard(
+            task=f"{task} early verdict",
+            protocol=f"{protocol}; the first verdict that agrees with the one on the whole text in"
+            f" {float(CARD_AGREEMENT):.0%} of the validation set",
+            metrics=found.early[CARD_AGREEMENT].metrics,
+            baselines={
+                **{f"for {name}": one.metrics for name, one in found.early.items() if name != CARD_AGREEMENT},
+                "the whole text": found.whole.metrics,
+            },
+            **background,
+        ),
+    }
+    if found.outside:
+        cards["outside"] = ResultCard(
+            task=f"{task} outside answer",
+            protocol=f"{protocol}, with {found.outside.texts} test texts of labels that were not learned",
+            metrics=found.outside.metrics,
+            **background,
+        )
+    return cards

@@ -17,8 +17,9 @@ from hf_gpt_scratch.classification.calibration import Calibration
 from hf_gpt_scratch.classification.classifier import TextClassifier
 from hf_gpt_scratch.data.sms_spam import LABELS, load_messages, split
 from hf_gpt_scratch.evaluation.metrics import BinaryClassification
-from hf_gpt_scratch.evaluation.text_classification import calibration
+from hf_gpt_scratch.evaluation.text_classification import calibration, thresholds
 from hf_gpt_scratch.evaluation.text_classification.runs import log_odds
+from hf_gpt_scratch.evaluation.text_classification.temperature import fit_temperature
 from hf_gpt_scratch.utils.errors import InputError, UsageError
 from hf_gpt_scratch.utils.result_card import Metric, read_card
 from support.commands import run_command
@@ -35,7 +36,7 @@ def draw(n: int, share: float, temperature: float = 1.0, seed: int = 0) -> tuple
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
 def test_temperature_is_recovered_and_makes_the_labels_likeliest(temperature):
     scores, labels = draw(20_000, 0.3, temperature)
-    found = calibration.fit_temperature(scores, labels)
+    found = fit_temperature(scores, labels)
     assert found == pytest.approx(temperature, rel=0.05)
     losses = {factor: log_loss(labels, expit(scores / (found * factor))) for factor in (0.9, 1.0, 1.1)}
     assert min(losses, key=losses.get) == 1.0
@@ -43,14 +44,14 @@ def test_temperature_is_recovered_and_makes_the_labels_likeliest(temperature):
 
 @pytest.mark.parametrize("n", [10, 100])
 def test_a_model_without_mistakes_is_as_sure_as_so_many_messages_allow(n):
-    found = calibration.fit_temperature(np.repeat([-6.0, 6.0], n), [0] * n + [1] * n)
+    found = fit_temperature(np.repeat([-6.0, 6.0], n), [0] * n + [1] * n)
     assert expit(-6 / found) == pytest.approx(1 / (n + 2), rel=0.01)
 
 
 def test_threshold_has_the_highest_recall_that_keeps_the_promise():
     scores, labels = draw(800, 0.15)
     probabilities, share = expit(scores), labels.mean()
-    threshold, at_least = calibration.threshold_for_precision(probabilities, labels, 0.9, share)
+    threshold, at_least = thresholds.threshold_for_precision(probabilities, labels, 0.9, share)
 
     def bound(threshold: float) -> float:
         caught = (probabilities[labels == 1] > threshold).mean()
@@ -72,7 +73,7 @@ def test_threshold_has_the_highest_recall_that_keeps_the_promise():
 def test_no_precision_is_given_away_where_there_is_no_more_spam_to_catch():
     ham, spam = np.linspace(0.01, 0.2, 500), np.linspace(0.8, 0.99, 75)
     probabilities, labels = np.concatenate([ham, spam]), [0] * 500 + [1] * 75
-    threshold, _ = calibration.threshold_for_precision(probabilities, labels, 0.9, 0.13)
+    threshold, _ = thresholds.threshold_for_precision(probabilities, labels, 0.9, 0.13)
     assert threshold == pytest.approx(0.5)
 
 
@@ -80,7 +81,7 @@ def test_the_promise_is_kept_on_other_messages():
     kept = []
     for seed in range(40):
         scores, labels = draw(900, 0.15, seed=seed)
-        threshold, _ = calibration.threshold_for_precision(expit(scores), labels, 0.85, labels.mean())
+        threshold, _ = thresholds.threshold_for_precision(expit(scores), labels, 0.85, labels.mean())
         others, truth = draw(60_000, 0.15, seed=1000 + seed)
         kept.append(truth[expit(others) > threshold].mean() >= 0.85)
     assert np.mean(kept) > 0.9  # with a confidence of 95 %
@@ -89,12 +90,12 @@ def test_the_promise_is_kept_on_other_messages():
 def test_a_promise_that_the_data_cannot_carry_is_refused():
     scores, labels = draw(100, 0.15)
     with pytest.raises(InputError, match=r"0.999 cannot be promised from \d+ spam and \d+ ham .* at most 0\.\d"):
-        calibration.threshold_for_precision(expit(scores), labels, 0.999, labels.mean())
+        thresholds.threshold_for_precision(expit(scores), labels, 0.999, labels.mean())
 
 
 @pytest.mark.parametrize("precision", [0.8, 0.95, 0.99])
 def test_so_many_ham_messages_promise_a_precision_and_one_fewer_does_not(precision):
-    needed = calibration.ham_needed(precision, caught=0.9, prevalence=0.2)
+    needed = thresholds.ham_needed(precision, caught=0.9, prevalence=0.2)
 
     def reached(ham: int) -> float:
         most = binomtest(0, ham, alternative="less").proportion_ci(0.95, "exact").high
@@ -179,7 +180,7 @@ def test_the_command_keeps_it_in_the_config_and_classify_applies_it(run, spam_me
     found = calibrate(*options(run, spam_messages, "--precision", "0.6", "--prevalence", "0.2"))
     printed = capsys.readouterr().out
     config = json.loads((run / "config.json").read_text())
-    kept = {"temperature": found.temperature, "shift": found.shift, "threshold": found.threshold}
+    kept = {"temperature": found.temperature, "shift": found.shift, "threshold": found.threshold, "early": found.early}
     assert config["calibration"] == {**kept, "precision": 0.6, "prevalence": 0.2}
     assert config["architectures"] == ["GPTScratchForSequenceClassification"]
 

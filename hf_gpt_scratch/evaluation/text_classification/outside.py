@@ -1,0 +1,90 @@
+"""
+The "outside my topics" answer: a threshold on the highest probability, fitted to texts of labels that the model was
+not trained on, and what it is worth on others of them.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from ...utils.result_card import Metric
+from ..intervals import percentiles, wilson
+
+RESAMPLES = 1000
+
+
+def fit_outside_threshold(inside: np.ndarray, outside: np.ndarray) -> float:
+    """
+    The threshold on the highest probability, at or below which a text is told to be outside, that maximises the share
+    of outside texts told less the share of inside texts refused (Youden 1950); the lowest of several, which refuses
+    the fewest.
+
+    Args:
+        inside: the highest probabilities of the texts of the model's labels, `(N,)`.
+        outside: those of the other texts, `(M,)`.
+    """
+    values = np.unique(np.concatenate([inside, outside]))
+    candidates = np.concatenate([[0.0], (values[1:] + values[:-1]) / 2])
+    told = np.searchsorted(np.sort(outside), candidates, side="right") / len(outside)
+    refused = np.searchsorted(np.sort(inside), candidates, side="right") / len(inside)
+    return float(candidates[(told - refused).argmax()])
+
+
+@dataclass(frozen=True)
+class OutsideTexts:
+    """
+    What the threshold does on the test set.
+
+    Attributes:
+        threshold: at or below which the highest probability is outside.
+        told, texts: how many outside texts are told, of how many.
+        refused, inside_texts: how many inside texts are refused, of how many.
+        metrics: the same as shares, and `auroc`, with intervals.
+    """
+
+    threshold: float
+    told: int
+    texts: int
+    refused: int
+    inside_texts: int
+    metrics: dict[str, Metric]
+
+
+def measure_outside(
+    threshold: float,
+    inside: np.ndarray,
+    outside: np.ndarray,
+    is_right: np.ndarray,
+    inside_said: np.ndarray | None = None,
+    outside_said: np.ndarray | None = None,
+) -> OutsideTexts:
+    """
+    Of the highest probabilities of test texts.
+
+    Args:
+        is_right: whether the answer to each inside text is its label, `(N,)`.
+        inside_said, outside_said: whether each text is answered as outside; by default where its highest probability
+            is at or below the threshold.
+    """
+    inside_said = inside <= threshold if inside_said is None else inside_said
+    outside_said = outside <= threshold if outside_said is None else outside_said
+    told, refused, answered = int(outside_said.sum()), int(inside_said.sum()), int((~inside_said).sum())
+    right = int((is_right & ~inside_said).sum())
+    metrics = {
+        "outside_told": Metric(told / len(outside), wilson(told, len(outside))),
+        "inside_refused": Metric(refused / len(inside), wilson(refused, len(inside)), higher_is_better=False),
+        "auroc": auroc(inside, outside),
+        "accuracy_of_answers": Metric(right / answered if answered else 0.0, wilson(right, answered)),
+    }
+    return OutsideTexts(threshold, told, len(outside), refused, len(inside), metrics)
+
+
+def auroc(inside: np.ndarray, outside: np.ndarray) -> Metric:
+    """How often an inside text has the higher of two highest probabilities, with a bootstrap's interval."""
+    labels, scores = np.repeat([1, 0], [len(inside), len(outside)]), np.concatenate([inside, outside])
+    value, rng = float(roc_auc_score(labels, scores)), np.random.default_rng(0)
+    drawn = [
+        roc_auc_score(labels, scores, sample_weight=rng.standard_exponential(len(labels))) for _ in range(RESAMPLES)
+    ]
+    return Metric(value, percentiles(np.array(drawn), value))

@@ -1,0 +1,49 @@
+"""The outside answer's threshold against a search by hand, and its numbers against scikit-learn's."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from hf_gpt_scratch.evaluation.intervals import wilson
+from hf_gpt_scratch.evaluation.text_classification.outside import fit_outside_threshold, measure_outside
+
+
+def draw(seed: int, inside: int = 200, outside: int = 60) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return rng.beta(6, 1.5, inside), rng.beta(3, 4, outside)
+
+
+def test_the_threshold_tells_the_most_outside_texts_for_the_fewest_inside_ones():
+    inside, outside = draw(0)
+    threshold = fit_outside_threshold(inside, outside)
+
+    def gain(threshold: float) -> float:
+        return (outside <= threshold).mean() - (inside <= threshold).mean()
+
+    assert gain(threshold) == max(gain(value) for value in [0.0, *inside, *outside]) > 0.5
+
+
+def test_where_outside_texts_are_the_surer_ones_none_is_refused():
+    assert fit_outside_threshold(np.array([0.5, 0.6]), np.array([0.9, 0.95])) == 0.0
+
+
+def test_the_numbers_are_those_of_the_texts():
+    inside, outside = draw(1)
+    is_right = np.arange(200) % 10 > 0
+    found = measure_outside(0.6, inside, outside, is_right)
+    assert (found.told, found.texts) == ((outside <= 0.6).sum(), 60)
+    assert (found.refused, found.inside_texts) == ((inside <= 0.6).sum(), 200)
+    assert found.metrics["outside_told"].value == found.told / 60
+    assert found.metrics["outside_told"].interval == wilson(found.told, 60)
+    assert found.metrics["inside_refused"].value == found.refused / 200
+    assert not found.metrics["inside_refused"].higher_is_better
+    assert found.metrics["accuracy_of_answers"].value == is_right[inside > 0.6].mean()
+    auroc = found.metrics["auroc"]
+    expected = roc_auc_score(np.repeat([1, 0], [200, 60]), np.concatenate([inside, outside]))
+    assert auroc.value == pytest.approx(expected)
+    assert expected - 0.08 < auroc.interval[0] < expected - 0.01 and expected < auroc.interval[1] < 1
+
+
+def test_nothing_answered_is_no_division_by_zero():
+    found = measure_outside(1.0, np.array([0.5]), np.array([0.4]), np.array([True]))
+    assert found.metrics["accuracy_of_answers"].value == 0 and found.metrics["accuracy_of_answers"].interval is None
