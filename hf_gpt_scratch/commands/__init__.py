@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str | dict]] = {
             "instruct": ("a language model to follow instructions", "commands.train:INSTRUCT"),
         },
     ),
+    "examples": ("small data sets to try the package with, copied into a folder", "commands.examples"),
     "convert": ("make a model of this package from another GPT-2", "commands.convert"),
     "export": ("write a model of this package in another format", "commands.export"),
     "generate": ("let a language model continue a prompt", "commands.generate"),

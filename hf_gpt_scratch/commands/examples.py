@@ -1,0 +1,54 @@
+"""`hf-gpt-scratch examples`: small data sets to try the package with, copied into a folder."""
+
+import argparse
+import shlex
+from importlib import resources
+from pathlib import Path
+
+from ..utils.errors import InputError
+from ..utils.files import write_whole
+
+# What can be done with a file, as a command in which {} stands for its path.
+NEXT = {
+    "tickets.csv": "hf-gpt-scratch train classify cpu_small --data_file {} --outside_labels other --output_dir"
+    " runs/tickets",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = """\
+Copies the example data of this package into a folder, and prints a command to go
+on with for each file:
+
+tickets.csv   300 messages to a support team about 4 topics (account, billing,
+              delivery, technical), and 40 about something else (other)"""
+    parser.epilog = "Example: hf-gpt-scratch examples my_examples"
+    parser.add_argument("folder", metavar="FOLDER", nargs="?", default="examples", help="default: examples")
+
+
+def check(args: argparse.Namespace) -> None:
+    """What can be checked before anything is written."""
+    folder = Path(args.folder)
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; name a folder.")
+    there = [str(folder / file.name) for file in data_files() if (folder / file.name).exists()]
+    if there:
+        raise InputError(f"{', '.join(there)} already exists; name another folder, or delete it first.")
+
+
+def run(args: argparse.Namespace) -> None:
+    """The command."""
+    folder = Path(args.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in data_files():
+        path = folder / file.name
+        write_whole(path, file.read_bytes())
+        print(f"Wrote {path}.")
+        if file.name in NEXT:
+            print(f"  next: {NEXT[file.name].format(shlex.quote(str(path)))}")
+
+
+def data_files() -> list:
+    """The files of data that come with the package, by name."""
+    files = resources.files("hf_gpt_scratch.example_data").iterdir()
+    return sorted((one for one in files if one.is_file() and not one.name.endswith(".py")), key=lambda one: one.name)
