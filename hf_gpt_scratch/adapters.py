@@ -14,11 +14,13 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from . import modeling_gpt_scratch
 from .conversion.tokenizers import copy_tokenizer
-from .model_folder.contents import ADAPTER_CONFIG, AUTO_CLASSES, ModelFolder, has_tokenizer, resolve_source
+from .model_folder.contents import ADAPTED, ADAPTER_CONFIG, AUTO_CLASSES, ModelFolder, has_tokenizer, resolve_source
 from .model_folder.loading import load_model
 from .utils.errors import InputError, one_line
+from .utils.files import read_json_object
 from .utils.requirements import require_package
 
+HEAD = re.compile(r"\bscore\.(modules_to_save\.\w+\.)?weight")  # the key of a classifier's head in an adapter
 # Keys of an adapter whose merging adds to the embeddings or the head, and so to both where they are one matrix
 CHANGES_TIED = re.compile(r"\b(wte|lm_head)\.lora_")
 
@@ -84,11 +86,39 @@ def add_lora(model: PreTrainedModel, rank: int, alpha: int, dropout: float, acti
     return get_peft_model(model, settings)
 
 
+def base_of(adapter: str | os.PathLike, base: ModelFolder) -> tuple[str, dict]:
+    """
+    What the base model has to be loaded as for an adapter to fit: the name of its class, and keywords of `load_model`.
+    The head of a classifier, of as many labels as it has, is in the adapter; their names are those of the base where
+    it has as many.
+
+    Raises:
+        InputError: when PEFT is missing or does not work, or the adapter's weights cannot be read.
+    """
+    require_peft()
+    from peft.utils import load_peft_weights
+
+    task = read_json_object(Path(adapter) / ADAPTER_CONFIG).get("task_type")
+    architecture = ADAPTED[task][0] if task in ADAPTED else (base.architectures or ["GPTScratchModel"])[0]
+    if not architecture.endswith("Classification"):
+        return architecture, {}
+    try:
+        heads = [len(value) for key, value in load_peft_weights(str(adapter), "cpu").items() if HEAD.search(key)]
+    except Exception as error:  # PEFT's, safetensors' and torch's own
+        raise InputError(f"The adapter in {adapter} cannot be read ({one_line(error)}).") from None
+    settings: dict = {"new_head": True}
+    named = base.settings.get("id2label") or {0: "LABEL_0", 1: "LABEL_1"}
+    if heads and len(named) != heads[0]:
+        names = [f"LABEL_{i}" for i in range(heads[0])]
+        settings |= {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
+    return architecture, settings
+
+
 def merge_adapter(model: PreTrainedModel, adapter: str | os.PathLike) -> PreTrainedModel:
     """
     `model` with the weights of the adapter in the folder `adapter` added to its own, and with the generation settings
-    there, if any; it is changed in place. Where the adapter changes only one of the two uses of a tied matrix, as the
-    embeddings or as the output head, they are separate afterwards.
+    there, if any; it is changed in place, and all of it can be trained. Where the adapter changes only one of the two
+    uses of a tied matrix, as the embeddings or as the output head, they are separate afterwards.
 
     Raises:
         InputError: when PEFT is missing or does not work, or `adapter` is not a LoRA adapter that fits; or the merged
@@ -118,6 +148,8 @@ def merge_adapter(model: PreTrainedModel, adapter: str | os.PathLike) -> PreTrai
             _require_same(_answer(model), expected)
         if model.can_generate() and (Path(adapter) / "generation_config.json").is_file():
             model.generation_config = GenerationConfig.from_pretrained(adapter, local_files_only=True)
+        for parameter in model.parameters():  # PEFT froze them
+            parameter.requires_grad = parameter.is_floating_point()
         return model
     except Exception as error:  # PEFT's, safetensors' and torch's own
         raise InputError(f"The adapter in {adapter} does not fit {name} ({one_line(error)}).") from None
@@ -129,6 +161,7 @@ def _with_adapter(model: PreTrainedModel, adapter: str | os.PathLike):
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Model (with|has) `tie_word_embeddings=True`")
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated")  # which PEFT asks for
         return PeftModel.from_pretrained(model, str(adapter))
 
 
@@ -185,10 +218,10 @@ def merged_folder(source: str | os.PathLike, adapter: str | os.PathLike | None =
         raise InputError(f"{adapter} is not an adapter folder: it has no {ADAPTER_CONFIG}.")
     require_peft()
     folder.require_native()
-    architecture = (folder.architectures or ["GPTScratchModel"])[0]
+    architecture, settings = base_of(adapter, folder)
     if architecture not in AUTO_CLASSES:
         raise InputError(f"{folder} names the architecture {architecture}, which this package does not have.")
-    model = load_model(getattr(modeling_gpt_scratch, architecture), folder)
+    model = load_model(getattr(modeling_gpt_scratch, architecture), folder, **settings)
     model.name_or_path = base
     merged = merge_adapter(model, adapter)
     with tempfile.TemporaryDirectory() as scratch:
@@ -196,4 +229,7 @@ def merged_folder(source: str | os.PathLike, adapter: str | os.PathLike | None =
         merged.save_pretrained(path)
         own_tokenizer = has_tokenizer(adapter)
         copy_tokenizer(adapter if own_tokenizer else folder.path, path, model.config.n_positions)
-        yield path
+        try:
+            yield path
+        except InputError as error:  # whose path says nothing to the user
+            raise type(error)(str(error).replace(str(path), str(source))) from None

@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from . import modeling_gpt_scratch
-from .adapters import merge_adapter
+from .adapters import base_of, merge_adapter
 from .conversion.convert import convert
 from .conversion.hf_gpt2 import ARCHITECTURES
 from .model_folder import reference_logits
@@ -41,12 +41,7 @@ def load_pretrained(
     folder = ModelFolder.resolve(name_or_path)
     arguments = {"new_head": new_head, "quantization": quantization, **config_settings}
     if folder.is_adapter:
-        try:
-            base = load_pretrained(model_class, folder.base_folder, **arguments)
-            base.name_or_path = folder.base
-        except InputError as error:
-            raise InputError(f"The base model of the adapter {name_or_path} cannot be loaded: {error}") from None
-        model = merge_adapter(base, folder.path)
+        model = _load_merged(model_class, folder, **arguments)
     elif folder.is_native:
         model = load_model(model_class, folder, **arguments)
     else:
@@ -57,6 +52,33 @@ def load_pretrained(
         model.config.eos_token_id = folder.settings.get("eos_token_id", model.config.eos_token_id)
     model.name_or_path = str(name_or_path)
     return model
+
+
+def _load_merged(
+    model_class: type[GPTScratchPreTrainedModel], adapter: ModelFolder, new_head: bool, quantization, **settings
+) -> GPTScratchPreTrainedModel:
+    """
+    The base model with the adapter merged into it, in full precision and with the head that the adapter is for; what
+    is to be another class, with another head or quantized, is loaded from that.
+    """
+    base_folder = adapter.base_folder
+    architecture, of_base = base_of(adapter.path, base_folder)
+    is_changed = architecture != model_class.__name__ or quantization is not None or "id2label" in settings
+    base_class = getattr(modeling_gpt_scratch, architecture, model_class)
+    try:
+        base = load_pretrained(base_class, base_folder, **({} if is_changed else settings) | of_base)
+        base.name_or_path = adapter.base
+    except InputError as error:
+        raise InputError(f"The base model of the adapter {adapter} cannot be loaded: {error}") from None
+    merged = merge_adapter(base, adapter.path)
+    if not is_changed:
+        return merged
+    with tempfile.TemporaryDirectory() as folder:
+        merged.save_pretrained(folder)
+        try:
+            return load_model(model_class, folder, new_head, quantization, **settings)
+        except InputError as error:
+            raise InputError(str(error).replace(folder, str(adapter))) from None
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:

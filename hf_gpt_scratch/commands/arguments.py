@@ -13,6 +13,12 @@ from ..utils.constants import DTYPES
 from ..utils.errors import InputError, UsageError
 from ..utils.files import is_missing_folder, read_json_object, require_file, require_folder, require_present
 
+OF_ADAPTERS = {  # by PEFT's task_type
+    "CAUSAL_LM": "GPTScratchForCausalLM",
+    "SEQ_CLS": "GPTScratchForSequenceClassification",
+    "TOKEN_CLS": "GPTScratchForTokenClassification",
+}
+
 
 def positive(text: str) -> int:
     value = _whole_number(text)
@@ -134,11 +140,17 @@ def check_messages(args: argparse.Namespace) -> None:
 
 
 def architecture(folder: str) -> str:
-    """The class of the model in a local folder, by its config.json; "" where there is none to be read."""
+    """
+    The class of the model in a local folder, by its config.json, or that an adapter there is for; "" where there is
+    none to be read.
+    """
     try:
         names = read_json_object(Path(folder) / "config.json").get("architectures")
     except InputError:
-        return ""
+        try:
+            return OF_ADAPTERS.get(read_json_object(Path(folder) / "adapter_config.json").get("task_type"), "")
+        except InputError:
+            return ""
     return str(names[0]) if isinstance(names, list) and names else ""
 
 

@@ -51,8 +51,13 @@ def open_source(folder: Path, content: None = None) -> Source:
         InputError: when it is not plain LoRA, does not fit that model, or that model is not a stock GPT-2.
     """
     adapter = ModelFolder.read(folder)
-    scale = _scale(folder, adapter.adapter or {})
     base_folder = resolve_source(adapter.base)
+    if (base_folder / "config.json").is_file() and ModelFolder.read(base_folder).is_native:
+        raise InputError(
+            f"{folder} is an adapter of {adapter.base}, which is already a model of this package, and needs no"
+            " conversion: every command takes it as it is, and `hf-gpt-scratch export` merges it."
+        )
+    scale = _scale(folder, adapter.adapter or {})
     if not hf_gpt2.accepts(base_folder, None):
         raise InputError(f"The adapter in {folder} was trained on {adapter.base}, which is not a stock GPT-2 folder.")
     base = hf_gpt2.open_source(base_folder)

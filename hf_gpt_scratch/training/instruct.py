@@ -204,6 +204,11 @@ def make_trained_model(
 def check_base(name_or_path: str, tokenizer: PreTrainedTokenizerBase) -> None:
     """Raises `UsageError` unless others can use an adapter that stands alone with this base."""
     base = ModelFolder.resolve(name_or_path)
+    if base.is_adapter:
+        raise UsageError(
+            f"{name_or_path} is an adapter itself, and nobody could load an adapter of an adapter: add --merge_adapter"
+            " true, or omit --lora_r to train the whole model."
+        )
     if not base.is_native:
         raise UsageError(
             f"{name_or_path} is not in this package's format, so others could not load an adapter of it: convert it"
