@@ -8,4 +8,3 @@ training: `turns.split` keeps such copies together.
 
 URL = "https://raw.githubusercontent.com/rasbt/LLMs-from-scratch/main/ch07/01_main-chapter-code/instruction-data.json"
 SHA256 = "7e09a9af353722ca15c18bc580f093f9c39d3178335a75177319cb1e1d163944"
-FIELDS = ("instruction", "input", "output")
