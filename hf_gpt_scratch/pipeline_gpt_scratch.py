@@ -239,7 +239,9 @@ class GPTScratchTextClassificationPipeline(TextClassificationPipeline):
         text = inputs.strip() if isinstance(inputs, str) else inputs
         if not text:
             raise ValueError("A text is empty.")
-        encoded = super().preprocess(text, verbose=False, **tokenizer_kwargs)
+        # Special tokens that are spelled in a text are its characters, as in training.
+        tokenizer_kwargs = {"split_special_tokens": True, "verbose": False, **tokenizer_kwargs}
+        encoded = super().preprocess(text, **tokenizer_kwargs)
         mask = encoded.get("attention_mask", torch.ones_like(encoded["input_ids"]))
         return {"input_ids": encoded["input_ids"], "attention_mask": mask, "text": text}
 
@@ -281,7 +283,8 @@ class GPTScratchTextClassificationPipeline(TextClassificationPipeline):
         """The words of a text, and the logits after each of them, `(words, K)`, of those after its tokens."""
         if not isinstance(text, str):
             raise ValueError("words and decide_at take texts, not pairs of them.")
-        offsets = self.tokenizer(text, return_offsets_mapping=True, verbose=False)["offset_mapping"]
+        options = {"return_offsets_mapping": True, "split_special_tokens": True, "verbose": False}
+        offsets = self.tokenizer(text, **options)["offset_mapping"]
         words = words_read(text, [end for _, end in offsets], self.model.config)
         places = [place for _, place in words if place < len(logits)]  # fewer where the tokenizer was told to cut
         return [word for word, _ in words[: len(places)]], logits[places]

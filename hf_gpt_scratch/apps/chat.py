@@ -84,7 +84,7 @@ def make_page(
     gr = page.gradio()
     chat = Chat(model, tokenizer)  # a model that cannot chat is found before the page is shown
     with page.blocks(TITLE) as blocks:
-        ask = (SINGLE if chat.is_alpaca else ASK).format(choose=CHOOSE if shown else "")
+        ask = (ASK if chat.history else SINGLE).format(choose=CHOOSE if shown else "")
         page.header(TITLE, f"{ask} {WARNING}", page.facts(model, name))
         conversation, note, question, extra = _boxes(chat.is_alpaca if takes_input is None else takes_input)
         go, stop, again, new = _buttons()
@@ -177,7 +177,7 @@ def _settings(model, chat: Chat) -> list:
         remember = gr.Checkbox(
             chat.history,
             label="Read earlier questions too",
-            info="The model was trained on single questions." if chat.is_alpaca else "",
+            info="" if chat.history else "The model was trained on single questions.",
         )
     return [temperature, top_k, longest, system, remember, top_p, penalty]
 

@@ -159,7 +159,8 @@ class TextClassifier:
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """
-        The token ids of each text, none of them cut; what is read of them says `config.long_texts`.
+        The token ids of each text, none of them cut; what is read of them says `config.long_texts`. Special tokens
+        that are spelled in a text are its characters.
 
         Raises:
             InputError: for an empty text, or one that is not UTF-8.
@@ -169,7 +170,8 @@ class TextClassifier:
                 raise InputError("A message is empty.")
             if has_lone_surrogates(text):
                 raise InputError("A message is not UTF-8 text.")
-        return self.tokenizer([text.strip() for text in texts], truncation=False, verbose=False)["input_ids"]
+        options = {"truncation": False, "split_special_tokens": True, "verbose": False}
+        return self.tokenizer([text.strip() for text in texts], **options)["input_ids"]
 
     def logits(self, texts: Sequence[str], batch_size: int = 32) -> torch.Tensor:
         """The logits of the texts before any calibration, `(texts, labels)`, on the CPU; raises as `encode`."""
@@ -274,7 +276,8 @@ class TextClassifier:
 
     def _words(self, text: str, logits: torch.Tensor) -> tuple[list[str], torch.Tensor]:
         """The words that are read of a text, and the probabilities after each, `(words, K)`, from its `read_texts`."""
-        encoding = self.tokenizer(text, return_offsets_mapping=True, verbose=False)
+        options = {"return_offsets_mapping": True, "split_special_tokens": True, "verbose": False}
+        encoding = self.tokenizer(text, **options)
         words = words_read(text, [end for _, end in encoding["offset_mapping"]], self.model.config)
         return [word for word, _ in words], self.calibration.probabilities(logits[[place for _, place in words]])
 

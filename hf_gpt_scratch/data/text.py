@@ -276,7 +276,8 @@ def tokenize(part: Part, tokenizer: PreTrainedTokenizerBase, shard: int = 0, sha
     for number, block in enumerate(_blocks(part.pieces())):
         if number % shards == shard:
             texts = [text for text, _ in block]
-            encoded = tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)
+            options = {"add_special_tokens": False, "split_special_tokens": True, "return_attention_mask": False}
+            encoded = tokenizer(texts, **options, verbose=False)
             ids = []
             for row, (_, ends) in zip(encoded["input_ids"], block):
                 ids += [*(bos if begins else ()), *row, *([tokenizer.eos_token_id] if ends else ())]

@@ -213,7 +213,8 @@ def encode(splits: DatasetDict, tokenizer: PreTrainedTokenizerBase, config: GPTS
     """
 
     def cut(batch: dict, numbers: list[int]) -> dict:
-        ids = tokenizer([text.strip() for text in batch["text"]], verbose=False)["input_ids"]
+        texts = [text.strip() for text in batch["text"]]
+        ids = tokenizer(texts, split_special_tokens=True, verbose=False)["input_ids"]
         found = [
             (row[window], number, label, len(row) > config.n_positions)
             for row, number, label in zip(ids, numbers, batch["label"])

@@ -11,6 +11,7 @@ from ...model_folder.code import attention_kernels
 from ...model_folder.contents import ModelFolder
 from ...modeling_gpt_scratch import GPTScratchForCausalLM
 from ...pretrained import load_pretrained, place, resolve_device
+from ...prompts import as_text, is_alpaca
 from ...tokenizer import load_tokenizer
 from ...utils.errors import InputError, one_line
 from ...utils.provenance import sha256
@@ -145,6 +146,8 @@ class ModelJudge:
     def _prompt(self, before: str, question: str, after: str) -> list[int]:
         # A chat template spells out the token that begins a text; elsewhere the tokenizer may add one.
         beginning = [] if self.tokenizer.chat_template else self.beginning
+        if is_alpaca(self.tokenizer.chat_template):
+            question = as_text(question)
         if any(token in question for token in self.special):
             within = self._tokens(question, split_special_tokens=True)
             return beginning + self._tokens(before) + within + self._tokens(after)
