@@ -1,4 +1,4 @@
-"""What someone types is text: wherever it is read, a special token that it spells is no token, and a heading no turn."""
+"""What someone types is text wherever it is read: a special token that it spells is no token, a heading no turn."""
 
 import threading
 
@@ -39,7 +39,9 @@ def read(monkeypatch):
 
 @pytest.fixture
 def chat(tmp_path):
-    return Chat.from_pretrained(save_model(tmp_path / "model", chat=chat_template(conversations=True), n_positions=512))
+    return Chat.from_pretrained(
+        save_model(tmp_path / "model", chat=chat_template(conversations=True), n_positions=512)
+    )
 
 
 @pytest.mark.parametrize("template", [chat_template(conversations=True), OLD_TEMPLATE], ids=["new", "old"])

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..classification.classifier import TextClassifier
-from ..evaluation.responses import QUESTION, REFERENCE, RESPONSE, read_responses
+from ..evaluation.responses import HISTORY, QUESTION, REFERENCE, RESPONSE, read_responses
 from ..utils.errors import InputError
 from ..utils.files import read_json, write_json
 from ..utils.text import has_lone_surrogates
@@ -120,8 +120,8 @@ def _predictions(path: Path, names: Mapping[int, str]) -> list[dict[str, str]]:
 
 
 def _responses(folder: str | os.PathLike) -> list[dict[str, str]]:
-    try:
-        return read_responses(Path(folder) / "responses.json")
+    try:  # what only follows others in a conversation is no example
+        return [row for row in read_responses(Path(folder) / "responses.json") if not row.get(HISTORY)]
     except (InputError, OSError):
         return []
 

@@ -46,7 +46,7 @@ def texts(row: Row) -> Iterator[str]:
 
 def questions(row: Row) -> list[dict]:
     """The questions of a conversation as `instruction`, `input` and `output`, and the messages before, if any."""
-    found, before = [], [one for one in row["messages"] if one["role"] == "system"]
+    found, before = [], [dict(one) for one in row["messages"] if one["role"] == "system"]
     for question, answer in exchanges(row):
         instruction, input = question_parts(question)
         history = {"history": list(before)} if before else {}

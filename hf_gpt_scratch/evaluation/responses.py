@@ -10,6 +10,7 @@ from ..utils.text import has_lone_surrogates
 QUESTION = ("instruction", "input")
 REFERENCE = "output"
 RESPONSE = "model_response"
+HISTORY = "history"
 
 
 def _kind(value) -> str:
@@ -21,7 +22,8 @@ def _kind(value) -> str:
 def read_responses(path: str | os.PathLike, needs_reference: bool = True) -> list[dict[str, str]]:
     """
     The rows of a file of responses, each with the texts `instruction`, `input`, `model_response` and, where it is
-    needed, the reference answer `output`.
+    needed, the reference answer `output`. The `instruction` of a row with a `history`, the messages before it in its
+    conversation, begins with these.
 
     Raises:
         InputError: naming the first row (from 1 on) that lacks a field.
@@ -47,7 +49,17 @@ def read_responses(path: str | os.PathLike, needs_reference: bool = True) -> lis
                 raise InputError(
                     f"{path}, row {number}: its {name} holds half a character (a lone surrogate); correct it."
                 )
-    return rows
+    return [_with_history(row, f"{path}, row {number}") for number, row in enumerate(rows, start=1)]
+
+
+def _with_history(row: dict, place: str) -> dict:
+    if not row.get(HISTORY):
+        return row
+    try:
+        before = [f"{one['role'].capitalize()}: {one['content']}" for one in row[HISTORY]]
+    except (TypeError, KeyError, AttributeError):
+        raise InputError(f"{place}: its {HISTORY} must be a list of messages with role and content.") from None
+    return {**row, "instruction": "\n\n".join([*before, f"User: {row['instruction']}"])}
 
 
 def read_pairs(

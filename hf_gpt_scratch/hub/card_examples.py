@@ -86,7 +86,7 @@ def answers(folder: Path) -> list[dict]:
                 "has_input": bool(row.get("input")),
             }
             for row in rows
-            if _is_safe(json.dumps(row, ensure_ascii=False))
+            if _is_safe(json.dumps(row, ensure_ascii=False)) and not row.get("history")
         ]
     except (ValueError, LookupError, TypeError, AttributeError):
         raise InputError(f"{path} is damaged; delete it, or train again.") from None

@@ -24,6 +24,7 @@ TEMPLATE_FOLDERS = [Path(__file__).parents[1] / "model_cards", Path(__file__).pa
 METRIC_NAMES = {
     **{"f1": "F1", "mcc": "Matthews correlation", "acc": "Accuracy", "acc_norm": "Accuracy, normalised by length"},
     **{"response_perplexity": "Perplexity of the responses", "stop_rate": "Answers that end with the EOS token"},
+    "later_response_perplexity": "Perplexity of second and later responses",
     **{"eval_loss": "Validation loss", "lowest_eval_loss": "Lowest validation loss", "train_loss": "Training loss"},
 }
 DIFFERENCE = "f1_above_baseline"  # told in a sentence

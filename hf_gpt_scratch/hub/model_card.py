@@ -50,6 +50,7 @@ METRIC_TYPES = {
     "acc": "accuracy",
     "acc_norm": "accuracy",
     "response_perplexity": "perplexity",
+    "later_response_perplexity": "perplexity",
     "word_perplexity": "perplexity",
 }
 

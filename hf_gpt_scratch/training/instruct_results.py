@@ -103,11 +103,12 @@ def write_results(run: Run, metrics: dict, log_history: list[dict], saved: Saved
     """Writes the numbers, the card and the picture, and prints a table of the numbers before and after."""
     answered, rows = metrics["answered_rows"], metrics["sizes"]["test"]
     later = "later_response_perplexity" in metrics
+    asked = "their questions" if later else "them"
     run.write(
         "instructions",
         metrics,
         card_numbers(metrics, answered),
-        protocol=f"split {metrics['split_seed']}: {rows} test rows, {answered} of them answered, greedily, with a"
+        protocol=f"split {metrics['split_seed']}: {rows} test rows, {answered} of {asked} answered, greedily, with a"
         f" repetition penalty of {metrics['repetition_penalty']:g}; perplexity per token of the tokenizer"
         f" {metrics['tokenizer']}",
         baselines={"before tuning": card_numbers(metrics["base"], answered)},
