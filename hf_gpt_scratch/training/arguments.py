@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from transformers import HfArgumentParser, PreTrainedTokenizerBase, TrainerState, TrainingArguments
+from transformers.hf_argparser import string_to_bool
 
 from ..configuration_gpt_scratch import GPTScratchConfig
 from ..modeling_gpt_scratch import GPTScratchPreTrainedModel
@@ -31,8 +32,17 @@ class ScratchTrainingArguments(TrainingArguments):
     weight_decay: float = field(
         default=0.1, metadata={"help": "Weight decay of AdamW, except on biases and LayerNorm."}
     )
-    eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate: no, steps or epoch."})
-    save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint: no, steps or epoch."})
+    eval_strategy: str = field(
+        default="epoch",
+        metadata={"help": "When to evaluate: no, steps or epoch.", "choices": ["no", "steps", "epoch"]},
+    )
+    save_strategy: str = field(
+        default="epoch",
+        metadata={
+            "help": "When to save a checkpoint: no, steps, epoch or best.",
+            "choices": ["no", "steps", "epoch", "best"],
+        },
+    )
     save_total_limit: int | None = field(default=2, metadata={"help": "How many checkpoints to keep."})
     load_best_model_at_end: bool = field(
         default=True, metadata={"help": "Keep the weights of the best checkpoint; needs evaluation during the run."}
@@ -125,7 +135,9 @@ def parse_yaml_and_args(parser: HfArgumentParser, argv: Sequence[str], job: str 
         unknown = [str(key) for key in settings if key not in known]
         if unknown:
             raise UsageError(f"{config} has unknown keys: {', '.join(unknown)}{configs.advice(unknown[0], known)}.")
-        argv = [*configs.as_options(settings), *argv]
+        words = {action.dest: action.choices for action in parser._actions}
+        words |= {action.dest: ("yes", "no") for action in parser._actions if action.type is string_to_bool}
+        argv = [*configs.as_options(settings, words), *argv]
     unknown = parser.parse_known_args(argv)[1]
     if unknown:
         raise configs.unknown_option(unknown[0], {action.dest for action in parser._actions})
@@ -147,9 +159,10 @@ def resume_checkpoint(args: TrainingArguments) -> str | None:
     wanted = args.resume_from_checkpoint
     if not configs.is_resumed(wanted):
         return None
-    folders = complete_checkpoints(args.output_dir) if wanted.lower() == "true" else [Path(wanted)]
+    is_last = configs.is_last(wanted)
+    folders = complete_checkpoints(args.output_dir) if is_last else [Path(wanted)]
     if not folders or not _is_complete(folders[-1]):
-        place = args.output_dir if wanted.lower() == "true" else wanted
+        place = args.output_dir if is_last else wanted
         raise InputError(f"There is no complete checkpoint to resume from in {place}; omit --resume_from_checkpoint.")
     return str(folders[-1])
 

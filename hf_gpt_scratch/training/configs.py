@@ -6,8 +6,9 @@ a job's command before torch is imported. Imports nothing heavy.
 import difflib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import yaml
 
@@ -21,6 +22,7 @@ FOLDERS = [Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "t
 SOURCES = ("model_name_or_path", "tokenizer_name")
 VALUED = ("data_file", "dataset_name", "output_dir", *SOURCES)  # those checked here
 NO_OUTPUT = "Give the folder to write with --output_dir, such as --output_dir runs/mine."
+YES, NO = ("true", "yes", "on"), ("false", "no", "off")
 FINISHED = ("config.json", "adapter_config.json", "metrics.json")  # one of these: the folder holds a model or a run
 
 
@@ -50,9 +52,18 @@ def find(name_or_path: str, job: str) -> Path:
 
 
 def read(path: Path) -> dict:
-    """The settings in a YAML file; raises `InputError` when it cannot be read or holds something else."""
+    """
+    The settings in a YAML file. Its `no`, `yes`, `off` and `on` are read as these words, as YAML 1.2 does: of an
+    option such as `eval_strategy` they are a choice, and a label may be called so.
+
+    Raises:
+        InputError: when it cannot be read or holds something else.
+    """
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+        node = loader.get_single_node()
+        _keep_words(node)
+        settings = (loader.construct_document(node) if node else None) or {}
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"The config {path} cannot be read ({getattr(error, 'strerror', 'not UTF-8')}).") from None
     except yaml.YAMLError as error:
@@ -60,6 +71,15 @@ def read(path: Path) -> dict:
     if not isinstance(settings, dict):
         raise InputError(f"{path} must hold `key: value` lines.")
     return settings
+
+
+def _keep_words(node: yaml.Node | None) -> None:
+    """Makes texts of the words of a mapping's values, and of the items of lists in it, but not within mappings."""
+    values = [value for _, value in node.value] if isinstance(node, yaml.MappingNode) else []
+    for value in values:
+        for one in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+            if one.tag == "tag:yaml.org,2002:bool" and one.value.lower() not in ("true", "false"):
+                one.tag = "tag:yaml.org,2002:str"
 
 
 def take_config(words: Sequence[str], job: str) -> tuple[Path | None, list[str]]:
@@ -84,14 +104,35 @@ def take_config(words: Sequence[str], job: str) -> tuple[Path | None, list[str]]
     return (find(found[0], job) if found else None), words
 
 
-def as_options(settings: dict) -> list[str]:
-    """The settings as options of a command line; one without a value is not given."""
+def as_options(settings: dict, choices: Mapping[str, Iterable[str] | None] = MappingProxyType({})) -> list[str]:
+    """
+    The settings as options of a command line; one without a value is not given.
+
+    Args:
+        choices: the words that an option takes, by its name; yes and no, where it takes true and false.
+
+    Raises:
+        UsageError: for true or false where the choices are words that do not include yes or no.
+    """
     options = []
     for key, value in settings.items():
         if value is not None:
             values = value if isinstance(value, list) else [value]
-            options += [f"--{key}", *(json.dumps(v) if isinstance(v, dict) else str(v) for v in values)]
+            options += [f"--{key}", *(_word(key, one, list(choices.get(key) or ())) for one in values)]
     return options
+
+
+def _word(key: str, value, choices: list[str]) -> str:
+    if isinstance(value, dict):
+        return json.dumps(value)
+    if not choices:
+        return str(value)
+    word = str(value) if not isinstance(value, bool) else "yes" if value else "no"
+    meant = {word.lower(), {"on": "yes", "off": "no"}.get(word.lower())}
+    near = next((choice for choice in choices if choice.lower() in meant), None)
+    if near is None and isinstance(value, bool):
+        raise UsageError(f"{key} must be one of {', '.join(choices)}, not {str(value).lower()}.")
+    return near or word
 
 
 def check_words(words: Sequence[str], job: str) -> None:
@@ -129,7 +170,7 @@ def check_words(words: Sequence[str], job: str) -> None:
     overwrite = settings.get("overwrite_output_dir", False)
     require_free(
         settings["output_dir"],
-        overwrite is True or str(overwrite).lower() in ("", "yes", "true", "t", "y", "1"),
+        str(overwrite).lower() in ("", *YES, "t", "y", "1"),
         settings.get("resume_from_checkpoint"),
         settings.get("model_name_or_path"),
     )
@@ -159,7 +200,12 @@ def checkpoints(output_dir) -> list[Path]:
 
 def is_resumed(resume: str | None) -> bool:
     """Whether `--resume_from_checkpoint` asks for a checkpoint."""
-    return resume is not None and str(resume).lower() != "false"
+    return resume is not None and str(resume).lower() not in NO
+
+
+def is_last(resume: str | None) -> bool:
+    """Whether it asks for the last one of `--output_dir`."""
+    return str(resume).lower() in YES
 
 
 def require_free(output_dir, overwrite: bool, resume: str | None, base: str | None = None) -> None:
@@ -180,7 +226,7 @@ def require_free(output_dir, overwrite: bool, resume: str | None, base: str | No
         raise UsageError(f"{output_dir} is the model to start from; choose another --output_dir for the new one.")
     if overwrite and is_resumed(resume):
         raise UsageError("Give --overwrite_output_dir or --resume_from_checkpoint, not both.")
-    if overwrite or (is_resumed(resume) and (str(resume).lower() == "true" or Path(resume).parent == folder)):
+    if overwrite or (is_resumed(resume) and (is_last(resume) or Path(resume).parent == folder)):
         return
     found = [name for name in FINISHED if (folder / name).is_file()]
     found += [f"{FOLDER}/{path.name}" for path in sorted((folder / FOLDER).glob("*.json")) if _is_card(path)]

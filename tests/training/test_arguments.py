@@ -54,6 +54,54 @@ def test_yaml_values_keep_their_meaning(parse, line, name, value):
 
 
 @pytest.mark.parametrize(
+    "line, name, value",
+    [
+        ("eval_strategy: no", "eval_strategy", "no"),
+        ("eval_strategy: No", "eval_strategy", "no"),
+        ("save_strategy: off", "save_strategy", "no"),
+        ("logging_strategy: no", "logging_strategy", "no"),
+        ("eval_strategy: false", "eval_strategy", "no"),
+        ("load_best_model_at_end: off", "load_best_model_at_end", False),
+        ("overwrite_output_dir: on", "overwrite_output_dir", True),
+        ("verbose: Yes", "verbose", True),
+        ("label_names: [yes, No, on]", "label_names", ["yes", "No", "on"]),
+        ("lr_scheduler_kwargs: {nested: no}", "lr_scheduler_kwargs", {"nested": False}),
+    ],
+)
+def test_yaml_words_are_words_where_the_option_takes_words(parse, line, name, value):
+    found = getattr(parse(f"output_dir: out\nload_best_model_at_end: false\n{line}\n"), name)
+    assert getattr(found, "value", found) == value
+
+
+@pytest.mark.parametrize("word", ["no", "yes", "on", "off", "true", "null"])
+def test_words_of_the_jobs_own_options(word, tmp_path):
+    from hf_gpt_scratch.training import classify, pretrain
+
+    path, words = tmp_path / "config.yaml", ["--output_dir", "out", "--use_cpu", "true"]
+    path.write_text(f"streaming: {word}\n")
+    expected = {"on": "yes", "true": "yes", "off": "no", "null": "auto"}.get(word, word)
+    assert parse_yaml_and_args(pretrain.make_parser(), [str(path), *words])[0].streaming == expected
+    path.write_text(f"outside_labels: [{word}]\nclass_weights: {'none' if word == 'no' else 'null'}\n")
+    args = parse_yaml_and_args(classify.make_parser(), [str(path), *words])[0]
+    assert args.class_weights == "none"
+    if word not in ("true", "null"):
+        assert args.outside_labels == [word]
+
+
+@pytest.mark.parametrize("word", ["true", "yes"])
+def test_yaml_words_that_are_no_choice_are_refused(parse, word, capsys):
+    with pytest.raises((UsageError, SystemExit)) as refusal:
+        parse(f"output_dir: out\neval_strategy: {word}\n")
+    said = capsys.readouterr().err if refusal.type is SystemExit else str(refusal.value)
+    assert "eval_strategy" in said and "steps" in said and "epoch" in said
+
+
+@pytest.mark.parametrize("word", ["no", "off", "false"])
+def test_resuming_is_turned_off_in_a_yaml(parse, word):
+    assert resume_checkpoint(parse(f"output_dir: out\nresume_from_checkpoint: {word}\n")) is None
+
+
+@pytest.mark.parametrize(
     "yaml, complaint",
     [
         ("output_dir: out\nlerning_rate: 1\nsed: 2\n", "lerning_rate, sed"),
@@ -143,7 +191,7 @@ def test_run_starts_afresh_unless_told_otherwise_but_not_among_old_checkpoints(o
         Run("pretrain", make_parser(), [*words, *(["--resume_from_checkpoint", wanted] if wanted else [])])
 
 
-@pytest.mark.parametrize("wanted", ["true", "True"])
+@pytest.mark.parametrize("wanted", ["true", "True", "yes", "on"])
 def test_run_resumes_from_its_last_complete_checkpoint(output_dir, wanted):
     assert resume(output_dir, wanted) == str(output_dir / "checkpoint-10")
 
