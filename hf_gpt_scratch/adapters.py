@@ -76,14 +76,20 @@ def four_bit(compute: torch.dtype):
 
 def add_lora(model: PreTrainedModel, rank: int, alpha: int, dropout: float, activation_checkpointing: bool):
     """The language model with a new adapter on every linear layer; only the adapter is trained (Hu et al. 2021)."""
-    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+    from peft import get_peft_model, prepare_model_for_kbit_training
 
     if getattr(model, "is_quantized", False):
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=activation_checkpointing)
-    settings = LoraConfig(
+    return get_peft_model(model, lora_settings(rank, alpha, dropout))
+
+
+def lora_settings(rank: int, alpha: int, dropout: float):
+    """PEFT's settings of a LoRA adapter on every linear layer of a language model."""
+    from peft import LoraConfig
+
+    return LoraConfig(
         task_type="CAUSAL_LM", target_modules="all-linear", r=rank, lora_alpha=alpha, lora_dropout=dropout
     )
-    return get_peft_model(model, settings)
 
 
 def base_of(adapter: str | os.PathLike, base: ModelFolder) -> tuple[str, dict]:

@@ -14,6 +14,7 @@ COMMANDS: dict[str, tuple[str, str | dict]] = {
             "classify": ("a classifier on labelled texts of your own", "commands.train:CLASSIFY"),
             "spam": ("a spam classifier on the SMS Spam Collection", "commands.train:SPAM"),
             "instruct": ("a language model to follow instructions", "commands.train:INSTRUCT"),
+            "prefer": ("a language model to give the answers that people prefer (DPO)", "commands.train:PREFER"),
         },
     ),
     "examples": ("small data sets to try the package with, copied into a folder", "commands.examples"),

@@ -11,13 +11,17 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from ..training import configs, job_help
+from ..utils.requirements import require_package
 
 
 class Job:
-    """The command of the job that is the module `training.NAME`."""
+    """
+    The command of the job that is the module `training.NAME`; `needs` are the arguments of `require_package` for one
+    that takes another package.
+    """
 
-    def __init__(self, name: str):
-        self.name = name
+    def __init__(self, name: str, needs: tuple[str, str, str] | None = None):
+        self.name, self.needs = name, needs
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Adds the arguments for a shell's completion only."""
@@ -38,6 +42,8 @@ class Job:
 
     def check(self, args: argparse.Namespace) -> None:
         """What can be seen before torch is imported."""
+        if self.needs:
+            require_package(*self.needs)
         if "--help-all" not in args.words:
             configs.check_words(args.words, self.name)
 
@@ -48,3 +54,4 @@ class Job:
 
 
 PRETRAIN, CLASSIFY, SPAM, INSTRUCT = Job("pretrain"), Job("classify"), Job("spam"), Job("instruct")
+PREFER = Job("prefer", needs=("trl", "trl", "Training on preferences"))

@@ -251,7 +251,7 @@ def statistics(votes: Sequence[tuple[str, int, str, str]], seed: int = 0) -> dic
         "wins_B": winners["B"],
         "ties": winners["tie"],
         "both_bad": winners["both_bad"],
-        **_mean_with_interval("win_rate", points, seed),
+        **mean_with_interval("win_rate", points, seed),
         "left_share": sum(sides) / len(sides) if sides else None,
         "raters_alpha": krippendorff_alpha(verdicts),
         "raters_agreement": _mean([_same_pairs(item) for item in verdicts if len(item) > 1]),
@@ -270,8 +270,8 @@ def judge_statistics(votes: Sequence[tuple[str, int, str, str]], verdicts: dict[
     ]
     return {
         "judged_items_voted_on": len(by_item),
-        **_mean_with_interval("judge_agreement", same, seed),
-        **_mean_with_interval("judge_agreement_without_ties", same_decided, seed),
+        **mean_with_interval("judge_agreement", same, seed),
+        **mean_with_interval("judge_agreement_without_ties", same_decided, seed),
         "judge_alpha": krippendorff_alpha([[verdicts[item], _most_frequent(by_item[item])] for item in by_item]),
     }
 
@@ -306,7 +306,7 @@ def _by_item(votes) -> dict[int, list[str]]:
     return dict(by_item)
 
 
-def _mean_with_interval(name: str, clusters: list[list[float]], seed: int) -> dict:
+def mean_with_interval(name: str, clusters: list[list[float]], seed: int) -> dict:
     """
     The mean of all values, and its interval by resampling clusters. Where all are alike, nothing can be resampled:
     then it is that of a share among so many clusters.

@@ -103,10 +103,12 @@ def training_settings(args: TrainingArguments) -> dict:
     return {**settings, "batch_size": rows, "precision": "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"}
 
 
-def make_parser(job: str, arguments: type, description: str, example: str, **defaults) -> HfArgumentParser:
-    """The parser of a job, for its own dataclass and ScratchTrainingArguments, with the job's defaults."""
+def make_parser(
+    job: str, arguments: type, description: str, example: str, training: type = ScratchTrainingArguments, **defaults
+) -> HfArgumentParser:
+    """The parser of a job, for its own dataclass and ScratchTrainingArguments or a kind of it, with its defaults."""
     parser = HfArgumentParser(
-        (arguments, ScratchTrainingArguments),
+        (arguments, training),
         prog=f"hf-gpt-scratch train {job}",
         description=job_help.description(description, configs.names(job)),
         epilog=f"Example: {example}",

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+# Of a job that is trained by another package: where in it the dataclass of its TrainingArguments is
+OTHERS = {"prefer": ("trl", "trainer/dpo_config.py")}
 # Of TrainingArguments' options, those that are needed most often. Their own help is long, or missing.
 COMMON = {
     "num_train_epochs": "Passes over the training data.",
@@ -47,9 +49,10 @@ def option_names(job: str) -> set[str]:
     theirs = _training_arguments()
     if theirs is None:
         return set()
-    options = [option for options in _classes(theirs).values() for option in options]
+    options = [option for path in (theirs, _others(job)) for one in _classes(path).values() for option in one]
     shared = _classes(HERE / "arguments.py")["ScratchTrainingArguments"]
-    return {option.name for option in (*options, *shared, *_job_options(job))}
+    shown = _constants(job).get("SHOWN") or {}
+    return {option.name for option in (*options, *shared, *_job_options(job))} | set(shown)
 
 
 def help_text(job: str, configs: Sequence[str]) -> str:
@@ -57,12 +60,7 @@ def help_text(job: str, configs: Sequence[str]) -> str:
     What `--help` prints: the job's own options, and of TrainingArguments those that are needed most often. `configs`
     are the names of those that come with the package.
     """
-    source = ast.parse((HERE / f"{job}.py").read_text(encoding="utf-8"))
-    constants = {
-        node.targets[0].id: _literal(node.value)
-        for node in source.body
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
-    }
+    source, constants = ast.parse((HERE / f"{job}.py").read_text(encoding="utf-8")), _constants(job)
     parser = argparse.ArgumentParser(
         prog=f"hf-gpt-scratch train {job}",
         usage="%(prog)s [CONFIG] [--key value ...]",
@@ -86,6 +84,16 @@ def help_text(job: str, configs: Sequence[str]) -> str:
     return parser.format_help()
 
 
+def _constants(job: str) -> dict[str, Any]:
+    """The constants of a job's module that are literals."""
+    body = ast.parse((HERE / f"{job}.py").read_text(encoding="utf-8")).body
+    return {
+        node.targets[0].id: _literal(node.value)
+        for node in body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    }
+
+
 def description(text: str, configs: Sequence[str]) -> str:
     """What stands above the options: what the job does, and which configs come with it."""
     return f"{text.strip()}\n\nCONFIG is a YAML file or one of {', '.join(configs)}."
@@ -97,7 +105,8 @@ def _groups(job: str) -> dict[str, list[Option]]:
     defaults = {option.name: option.default for options in _classes(theirs).values() for option in options}
     common = [Option(name, help, defaults[name]) for name, help in COMMON.items() if name in defaults]
     output, ours = shared["ScratchTrainingArguments"][:2], shared["ScratchTrainingArguments"][2:]
-    return {"data and model": _job_options(job), "training": [*output, *common, *ours]}
+    others = [Option(name, help) for name, help in (_constants(job).get("SHOWN") or {}).items()]
+    return {"data and model": _job_options(job), "training": [*output, *others, *common, *ours]}
 
 
 def _job_options(job: str) -> list[Option]:
@@ -128,8 +137,17 @@ def _parent(path: Path, name: str) -> tuple[Path, str | None]:
 
 
 def _training_arguments() -> Path | None:
-    found = importlib.util.find_spec("transformers")
-    path = Path(found.origin).with_name("training_args.py") if found and found.origin else None
+    return _file("transformers", "training_args.py")
+
+
+def _others(job: str) -> Path | None:
+    return _file(*OTHERS[job]) if job in OTHERS else None
+
+
+def _file(package: str, name: str) -> Path | None:
+    """A file of a package that is installed; the package is not imported."""
+    found = importlib.util.find_spec(package)
+    path = Path(found.origin).parent / name if found and found.origin else None
     return path if path and path.is_file() else None
 
 
