@@ -42,10 +42,10 @@ class Job:
 
     def check(self, args: argparse.Namespace) -> None:
         """What can be seen before torch is imported."""
-        if self.needs:
-            require_package(*self.needs)
         if "--help-all" not in args.words:
             configs.check_words(args.words, self.name)
+        if self.needs:
+            require_package(*self.needs)
 
     def run(self, args: argparse.Namespace) -> None:
         """The command."""

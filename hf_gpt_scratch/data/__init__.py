@@ -10,6 +10,7 @@ Data for training, from its source to batches. In the order of reading:
     alpaca          the book's instruction set
     conversations   questions and answers of any shape as conversations
     turns           conversations as tokens, and their split
+    preferences     a prompt with a chosen and a rejected answer, for DPO
     sms_spam        the SMS Spam Collection, split so that near-copies stay together
     word_dropout    messages with words omitted at random
     losses          the loss of each token, and perplexities made of it

@@ -129,8 +129,10 @@ def _messages(value, name: str, role: str) -> list[dict[str, str]]:
         content = message.get("content")
         if isinstance(content, list) and all(isinstance(part, Mapping) for part in content):
             content = "".join(str(part.get("text") or "") for part in content)
-        if not isinstance(content, str) or not content.strip():
-            raise ValueError(f"its {name} is empty" if not content else f"its {name} is not text")
+        if content is not None and not isinstance(content, str):
+            raise ValueError(f"its {name} is not text")
+        if not content or not content.strip():
+            raise ValueError(f"its {name} is empty")
         if has_lone_surrogates(content):
             raise ValueError(f"its {name} holds half a character (a lone surrogate)")
         found.append({"role": message["role"], "content": content})

@@ -24,7 +24,8 @@ from ..utils.requirements import require_package
 from . import arguments, instruct
 from .arguments import ModelArguments, ScratchTrainingArguments
 from .prefer_results import DEFINITIONS, measure_both, write_answers, write_results
-from .preference_trainer import arguments_class, trainer_class
+from .preference_trainer import arguments_class, loss_types, trainer_class
+from .resuming import weights_fingerprint
 from .run_record import Run
 from .trainer import ScratchTrainer, early_stopping, saved_weights
 
@@ -104,6 +105,9 @@ def check(args: PreferArguments, training_args: ScratchTrainingArguments) -> Non
         )
     if not training_args.beta > 0:
         raise UsageError(f"beta must be above 0, not {training_args.beta}.")
+    known = loss_types()
+    if unknown := [name for name in training_args.loss_type if known and name not in known]:
+        raise UsageError(f"TRL has no loss_type {unknown[0]!r}; choose among {', '.join(known)}.")
     instruct.check(args, training_args)
 
 
@@ -179,11 +183,13 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
     set_seed(training_args.seed)
     model = instruct.make_model(args, tokenizer)
     encoded, cut = encode(training_args, splits, tokenizer, model.config.n_positions)
+    reference = weights_fingerprint(model.parameters())
     trainer = make_trainer(run, tokenizer, encoded, model)
     model = trainer.model
     trained_parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     sizes_of_model = {"parameters": model.num_parameters(), "trained_parameters": trained_parameters}
-    run.train(trainer)
+    settings = {name: getattr(training_args, name) for name in ("beta", "loss_type", "label_smoothing", "max_length")}
+    run.train(trainer, sha256=data.sha256, split_seed=split_seed, reference_model=reference, **settings)
     if not trainer.save_final(lambda folder: instruct.merge(folder, args, tokenizer) if args.merge_adapter else None):
         return {}
 
@@ -202,7 +208,7 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
         "truncated": cut,
         **sizes_of_model,
         "method": ("LoRA" if args.lora_r else "full") + " tuning by DPO",
-        **{name: getattr(training_args, name) for name in ("beta", "loss_type", "label_smoothing", "max_length")},
+        **settings,
         "repetition_penalty": args.repetition_penalty,
         "steps": state.global_step,
         "epochs": state.epoch,

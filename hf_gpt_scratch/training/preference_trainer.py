@@ -4,8 +4,9 @@ so that this module can be imported without it.
 """
 
 import os
+import re
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 
 from .arguments import ScratchTrainingArguments
@@ -22,6 +23,12 @@ def arguments_class() -> type:
         """TRL's DPOConfig with this project's defaults."""
 
     return _findable(PreferenceTrainingArguments)
+
+
+def loss_types() -> list[str]:
+    """The names of TRL's losses, which it lists in the help of the option alone; none where it does not."""
+    [option] = [one for one in fields(arguments_class()) if one.name == "loss_type"]
+    return re.findall(r"'(\w+)'", option.metadata.get("help", ""))
 
 
 @cache

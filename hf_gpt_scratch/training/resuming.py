@@ -9,7 +9,7 @@ last; so a checkpoint that is complete has its record.
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -87,14 +87,19 @@ def _adapter(model: torch.nn.Module) -> dict | None:
     """The settings of the LoRA adapter that is trained, and what its frozen base model is."""
     if not hasattr(model, "peft_config"):
         return None
-    digest = hashlib.sha256()
-    for parameter in model.parameters():
-        if not parameter.requires_grad:
-            values = parameter.detach().flatten()
-            digest.update(values[:: max(1, len(values) // SAMPLE)].float().cpu().numpy().tobytes())
+    frozen = weights_fingerprint(parameter for parameter in model.parameters() if not parameter.requires_grad)
     [settings] = model.peft_config.values()
     names = ("r", "lora_alpha", "lora_dropout")
-    return {name: getattr(settings, name, None) for name in names} | {"base": digest.hexdigest()[:8]}
+    return {name: getattr(settings, name, None) for name in names} | {"base": frozen}
+
+
+def weights_fingerprint(parameters: Iterable[torch.Tensor]) -> str:
+    """Eight digits of the SHA-256 of a sample of the weights."""
+    digest = hashlib.sha256()
+    for parameter in parameters:
+        values = parameter.detach().flatten()
+        digest.update(values[:: max(1, len(values) // SAMPLE)].float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:8]
 
 
 def rows_fingerprint(rows) -> str | None:
@@ -106,7 +111,10 @@ def rows_fingerprint(rows) -> str | None:
         return None
     digest = hashlib.sha256()
     for number in np.linspace(0, len(rows) - 1, min(len(rows), SAMPLE)).astype(int):
-        digest.update(json.dumps(rows[int(number)], sort_keys=True, default=_plain).encode())
+        row = rows[int(number)]
+        if isinstance(row, Mapping):  # without what TRL computed of it, which another machine rounds in another way
+            row = {name: value for name, value in row.items() if not name.startswith("ref_")}
+        digest.update(json.dumps(row, sort_keys=True, default=_plain).encode())
     return f"{len(rows)}, {digest.hexdigest()[:8]}"
 
 

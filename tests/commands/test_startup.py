@@ -87,6 +87,7 @@ WRONG_PATHS = [
     "train pretrain --data_file nope --output_dir x",
     "train spam --model_name_or_path ./nope --output_dir x",
     "train instruct --tokenizer_name /nope --output_dir x",
+    "train prefer --data_file nope --output_dir x",
     "convert ./nope x",
     "convert tests/nope x",
     "convert you/gpt2 x --tokenizer ./nope",
@@ -159,7 +160,7 @@ def test_contradicting_options_are_told_before_anything_heavy_is_imported(words)
     ("words", "said"),
     [
         ([], "COMMAND is missing; choose one of train, convert, "),
-        (["train"], "JOB is missing; choose one of pretrain, spam, instruct."),
+        (["train"], "JOB is missing; choose one of pretrain, spam, instruct, prefer."),
         (["app"], "APP is missing; choose one of chat, classify, "),
         (["genrate", "runs/x"], "There is no command 'genrate' (did you mean generate?)."),
         (["train", "spm"], "There is no job 'spm' (did you mean spam?)."),

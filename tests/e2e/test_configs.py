@@ -9,10 +9,11 @@ import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 
 from hf_gpt_scratch import GPTScratchConfig, GPTScratchForCausalLM
+from hf_gpt_scratch.prompts import CHAT_TEMPLATE
 from hf_gpt_scratch.tokenizer import train_tokenizer
 
 TRAINING = Path(__file__).parents[2] / "training"
-JOBS = ("pretrain", "classify", "spam", "instruct")
+JOBS = ("pretrain", "classify", "spam", "instruct", "prefer")
 CONFIGS = sorted(path for job in JOBS for path in (TRAINING / "configs" / job).glob("*.yaml"))
 # What every run is shrunk to; all else stays as the YAML has it.
 SMALL = {
@@ -35,6 +36,7 @@ def model(tmp_path_factory):
     """A folder of a small language model and its tokenizer."""
     folder = tmp_path_factory.mktemp("model")
     tokenizer = train_tokenizer([(TRAINING / "demo_data" / "story.txt").read_text(encoding="utf-8")], 400)
+    tokenizer.chat_template = CHAT_TEMPLATE
     special = {f"{kind}_token_id": getattr(tokenizer, f"{kind}_token_id") for kind in ("bos", "eos", "pad")}
     config = GPTScratchConfig(vocab_size=len(tokenizer), n_positions=512, **SHAPE, **special)
     GPTScratchForCausalLM(config).save_pretrained(folder)
@@ -50,6 +52,8 @@ def data(tmp_path_factory):
         {"instruction": f"Count to {n}.", "input": "", "output": " ".join(map(str, range(n)))} for n in range(1, 41)
     ]
     (folder / "rows.json").write_text(json.dumps(rows))
+    answers = [{"prompt": row["instruction"], "chosen": "1", "rejected": row["output"]} for row in rows[2:]]
+    (folder / "preferences.json").write_text(json.dumps(answers))
     (folder / "hub").mkdir()
     story = (TRAINING / "demo_data" / "story.txt").read_text(encoding="utf-8")
     lines = [json.dumps({"text": paragraph}) for paragraph in story.split("\n\n")]
@@ -61,6 +65,7 @@ def data(tmp_path_factory):
         "pretrain": {"data_file": TRAINING / "demo_data" / "story.txt", "dataset_name": folder / "hub"},
         "spam": {"data_file": Path(__file__).parents[1] / "support" / "messages.tsv"},
         "instruct": {"data_file": folder / "rows.json"},
+        "prefer": {"data_file": folder / "preferences.json"},
     }
 
 
@@ -82,7 +87,9 @@ def test_config_runs_two_steps(path, model, data, tmp_path):
             "validation_share": 0.1,
             "max_validation_characters": 2000,
         }
-    if job == "instruct":
+    if job == "prefer":
+        pytest.importorskip("trl", reason="pip install -e '.[trl]'")
+    if job in ("instruct", "prefer"):
         options |= {"max_new_tokens": 3, "answered_rows": 2}
         if settings.get("qlora"):
             pytest.importorskip("bitsandbytes", reason="pip install -e '.[qlora]'")
