@@ -51,7 +51,7 @@ def option_names(job: str) -> set[str]:
         return set()
     options = [option for path in (theirs, _others(job)) for one in _classes(path).values() for option in one]
     shared = _classes(HERE / "arguments.py")["ScratchTrainingArguments"]
-    shown = _constants(job).get("SHOWN") or {}
+    shown = _constants(job).get("OF_TRL") or {}
     return {option.name for option in (*options, *shared, *_job_options(job))} | set(shown)
 
 
@@ -105,7 +105,7 @@ def _groups(job: str) -> dict[str, list[Option]]:
     defaults = {option.name: option.default for options in _classes(theirs).values() for option in options}
     common = [Option(name, help, defaults[name]) for name, help in COMMON.items() if name in defaults]
     output, ours = shared["ScratchTrainingArguments"][:2], shared["ScratchTrainingArguments"][2:]
-    others = [Option(name, help) for name, help in (_constants(job).get("SHOWN") or {}).items()]
+    others = [Option(name, help) for name, help in (_constants(job).get("OF_TRL") or {}).items()]
     return {"data and model": _job_options(job), "training": [*output, *others, *common, *ours]}
 
 

@@ -29,10 +29,12 @@ from .resuming import weights_fingerprint
 from .run_record import Run
 from .trainer import ScratchTrainer, early_stopping, saved_weights
 
-EXAMPLE = "hf-gpt-scratch train prefer cpu_small --data_file prefs.jsonl --output_dir runs/preferred"
+EXAMPLE = (
+    "hf-gpt-scratch train prefer --model_name_or_path you/follower --dataset_name you/votes --output_dir runs/mine"
+)
 DEFAULTS = {"num_train_epochs": 3.0, "learning_rate": 1e-5, "max_length": None, "precompute_ref_log_probs": True}
 # Of DPOConfig's options, those that are needed most often
-SHOWN = {
+OF_TRL = {
     "beta": "How strongly the model is held to what it was: more is closer (default: 0.1).",
     "loss_type": "TRL's loss: sigmoid is DPO's own; hinge, ipo, robust, apo_zero... (default: sigmoid).",
     "label_smoothing": "With loss_type robust: the share of preferences that are expected to be wrong (default: 0).",
@@ -51,9 +53,7 @@ class PreferArguments(ModelArguments):
             "help": "Rows of prompt, chosen and rejected: JSON, JSON lines, CSV or Parquet, or a folder of them."
         },
     )
-    dataset_name: str | None = field(
-        default=None, metadata={"help": "A Hub data set of preferences, such as trl-lib/ultrafeedback_binarized."}
-    )
+    dataset_name: str | None = field(default=None, metadata={"help": "A Hub data set with these columns."})
     bad_rows: str = field(
         default="fail",
         metadata={"help": "fail, or drop to leave out rows that cannot be used.", "choices": ["fail", "drop"]},

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from dataclasses import fields
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from support.commands import run_command
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "training" / "configs"
+JOBS = ["pretrain", "classify", "spam", "instruct"]
+JOBS.append(pytest.param("prefer", marks=pytest.mark.skipif(find_spec("trl") is None, reason="no trl")))
 MESSAGES = ROOT / "tests" / "support" / "messages.tsv"
 
 
@@ -84,14 +87,14 @@ def test_right_words_pass():
     configs.check_words(["--no_restore_callback_states_from_checkpoint", "--output_dir", "out"], "spam")
 
 
-@pytest.mark.parametrize("job", ["pretrain", "classify", "spam", "instruct"])
+@pytest.mark.parametrize("job", JOBS)
 def test_the_options_are_those_of_the_dataclasses(job):
     parser = importlib.import_module(f"hf_gpt_scratch.training.{job}").make_parser()
     assert configs.option_names(job) == {field.name for kind in parser.dataclass_types for field in fields(kind)}
     assert {field.name for field in fields(ScratchTrainingArguments)} < configs.option_names(job)
 
 
-@pytest.mark.parametrize("job", ["pretrain", "classify", "spam", "instruct"])
+@pytest.mark.parametrize("job", JOBS)
 def test_the_help_ends_with_an_example_whose_words_are_right(job, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tickets.csv").touch()  # which the example of a file of one's own calls so
@@ -101,10 +104,11 @@ def test_the_help_ends_with_an_example_whose_words_are_right(job, tmp_path, monk
     configs.check_words(example.removeprefix(start).split(), job)
 
 
-@pytest.mark.parametrize("job", ["pretrain", "classify", "spam", "instruct"])
+@pytest.mark.parametrize("job", JOBS)
 def test_the_short_help_says_what_the_parser_says(job, capsys):
     """It is read from the source of the dataclasses, and lists the job's own options first."""
-    parser = importlib.import_module(f"hf_gpt_scratch.training.{job}").make_parser()
+    module = importlib.import_module(f"hf_gpt_scratch.training.{job}")
+    parser, others = module.make_parser(), getattr(module, "OF_TRL", {})
     with pytest.raises(SystemExit, match="0"):
         run_command("train", job, "--help")
     text = capsys.readouterr().out
@@ -114,7 +118,9 @@ def test_the_short_help_says_what_the_parser_says(job, capsys):
     assert sorted(shown[: len(own)]) == sorted(own) and set(shown[len(own) :]) < set(theirs)
     assert len(text.splitlines()) < 150 and f"other {len(set(theirs) - set(shown))} TrainingArguments" in words
     for action in parser._actions:
-        if action.dest in shown and action.dest not in job_help.COMMON and action.option_strings[0][:5] != "--no_":
+        if action.dest in others:
+            assert f"--{action.dest} X {others[action.dest]}" in words
+        elif action.dest in shown and action.dest not in job_help.COMMON and action.option_strings[0][:5] != "--no_":
             default = str(action.default).lower() if isinstance(action.default, bool) else str(action.default)
             tail = "" if action.default is None or "default" in action.help else f" (default: {default})"
             assert f"--{action.dest} X {action.help.rstrip('.')}{tail}." in words, action.dest
