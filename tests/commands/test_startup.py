@@ -160,7 +160,7 @@ def test_contradicting_options_are_told_before_anything_heavy_is_imported(words)
     ("words", "said"),
     [
         ([], "COMMAND is missing; choose one of train, convert, "),
-        (["train"], "JOB is missing; choose one of pretrain, spam, instruct, prefer."),
+        (["train"], "JOB is missing; choose one of pretrain, classify, spam, instruct, prefer."),
         (["app"], "APP is missing; choose one of chat, classify, "),
         (["genrate", "runs/x"], "There is no command 'genrate' (did you mean generate?)."),
         (["train", "spm"], "There is no job 'spm' (did you mean spam?)."),
