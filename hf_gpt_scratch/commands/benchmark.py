@@ -1,4 +1,4 @@
-"""`hf-gpt-scratch benchmark`: spam classifiers beside linear models."""
+"""`hf-gpt-scratch benchmark`: classifiers beside linear models."""
 
 import argparse
 from collections.abc import Mapping
@@ -14,17 +14,22 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = """\
-Compares spam classifiers with linear models on the same splits, with 95 % intervals for everything.
+Compares classifiers with linear models on the same splits, with 95 % intervals for everything.
 
-Each DIR is an output folder of `hf-gpt-scratch train spam`, grouped protocol, each with another seed; the linear
-models are trained here, on the same splits. The GPT is measured as it was trained, without a calibration.
-`--book DIR` adds a run on the book's split, in a table and a result card of its own: it has other test messages, and
-some of them are in its training set too. Writes benchmark.json, predictions.csv, benchmark.png and results/ into
-`--output_dir`."""
+Each DIR is an output folder of `hf-gpt-scratch train spam`, grouped protocol, or of `hf-gpt-scratch train classify`,
+each with another seed; the linear models are trained here, on the same splits. The GPT is measured as it was trained,
+without a calibration. `--book DIR` adds a spam run on the book's split, in a table and a result card of its own: it
+has other test messages, and some of them are in its training set too. Writes benchmark.json, predictions.csv,
+benchmark.png and results/ into `--output_dir`."""
     parser.epilog = "Example: hf-gpt-scratch benchmark runs/spam-1 runs/spam-2 --output_dir runs/spam_benchmark"
-    parser.add_argument("dirs", metavar="DIR", nargs="+", help="output folders of `hf-gpt-scratch train spam`")
-    parser.add_argument("--book", metavar="DIR", help="a run that was trained with --protocol book")
-    add_messages(parser, "the messages they were trained on (default: those of the first DIR)")
+    parser.add_argument(
+        "dirs",
+        metavar="DIR",
+        nargs="+",
+        help="output folders of `hf-gpt-scratch train spam` or `hf-gpt-scratch train classify`",
+    )
+    parser.add_argument("--book", metavar="DIR", help="a spam run that was trained with --protocol book")
+    add_messages(parser, "the texts they were trained on (default: those of the first DIR)")
     parser.add_argument("--output_dir", type=Path, default=Path("runs/spam_benchmark"), help="default: %(default)s")
 
 
@@ -58,8 +63,8 @@ def report(result: Mapping, numbers: Mapping[str, Mapping[str, "Metric"]]) -> st
     lines = [table(numbers)]
     for test in result["mcnemar"]:
         lines.append(
-            "split {split_seed}: {only_ours_right} messages only the GPT got right, {only_theirs_right} only {best}"
-            " (McNemar p = {p_value:.2f})".format(best=result["best_linear_model"], **test)
+            "split {split_seed}: {only_ours_right} {unit} only the GPT got right, {only_theirs_right} only {best}"
+            " (McNemar p = {p_value:.2f})".format(best=result["best_linear_model"], unit=result["unit"], **test)
         )
     lines.append(result["conclusion"])
     return "\n".join(lines)

@@ -97,8 +97,7 @@ def _recorded(folder: str | os.PathLike, metrics: dict) -> tuple[str | None, str
     recorded = data.get("file")
     places = [Path(folder) / recorded] if recorded else []
     places += [Path(place) for place in (data.get("source"), typed) if place]  # in older runs; where the run was moved
-    is_there = Path.is_file if _is_spam(metrics) else Path.exists
-    data_file = next((str(path) for path in places if is_there(path)), None)
+    data_file = next((str(path) for path in places if path.exists()), None)
     if recorded and not data_file:
         what = "messages" if _is_spam(metrics) else "texts"
         raise InputError(f"The {what} that {folder} was trained on are not at {places[0]} any more; give --data_file.")
@@ -135,6 +134,11 @@ def open_run(folder: str | os.PathLike, messages: sms_spam.Messages | labelled_t
         what = "messages" if is_spam else "texts"
         raise InputError(
             f"{folder} was trained on other {what} than those of {messages.source}; give them with --data_file."
+        )
+    if not is_spam and list(metrics.get("labels") or ()) != list(messages.names):
+        raise InputError(
+            f"{folder} was trained on the labels {', '.join(metrics.get('labels') or ['-'])}, not those of the other"
+            f" runs, {', '.join(messages.names)}; measure it on its own."
         )
     protocol, split_seed = metrics["protocol"], metrics["split_seed"]
     if is_spam:

@@ -23,6 +23,8 @@ from support.commands import run_command
 
 
 class Run:
+    is_spam, protocol, unit = True, "grouped", "messages"
+
     def __init__(self, split_seed: int):
         self.folder, self.split_seed = "run", split_seed
 
