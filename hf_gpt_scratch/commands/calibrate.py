@@ -32,10 +32,10 @@ little, and the command then says how much. `--prevalence P` is for use where an
 of two.
 
 Where the run was trained with `--outside_labels`, a threshold on the highest probability is fitted that tells their
-texts as "outside". For `classify --decide_at`, thresholds on the confidence after a word are fitted, and what an early
-verdict costs. Prints the numbers of the test set and writes them to DIR/results (calibration.json, early.json,
-outside.json), with a picture in DIR/plots/calibration.png. `hf-gpt-scratch classify`, the pages and the model's
-pipeline then use the calibration."""
+texts as "outside" and refuses at most the share `--refuse` of the others. For `classify --decide_at`, thresholds on
+the confidence after a word are fitted, and what an early verdict costs. Prints the numbers of the test set and writes
+them to DIR/results (calibration.json, early.json, outside.json), with a picture in DIR/plots/calibration.png. `hf-gpt-
+scratch classify`, the pages and the model's pipeline then use the calibration."""
     parser.epilog = "Example: hf-gpt-scratch calibrate runs/demo/spam"
     parser.add_argument(
         "dir", metavar="DIR", help="an output folder of `hf-gpt-scratch train spam` or `hf-gpt-scratch train classify`"
@@ -48,6 +48,12 @@ pipeline then use the calibration."""
     )
     parser.add_argument(
         "--prevalence", type=probability, help="share of label 1 of two (default: that of the validation set)"
+    )
+    parser.add_argument(
+        "--refuse",
+        type=probability,
+        default=0.1,
+        help="share of the texts of its labels that may be answered as outside (default: %(default)s)",
     )
     add_device_options(parser)
 
@@ -67,7 +73,7 @@ def run(args: argparse.Namespace) -> None:
     from ..utils.provenance import own_command
 
     command = own_command(args.argv)
-    options = (args.precision, args.prevalence, args.data_file, args.dataset_name)
+    options = (args.precision, args.prevalence, args.refuse, args.data_file, args.dataset_name)
     print(report(calibrate(args.dir, command, *options, **placement(args))))
 
 

@@ -19,7 +19,7 @@ from ..metrics import top_labels
 from .binary_calibration import fit, metrics_at
 from .early import EarlyVerdicts, early_table, measure_early
 from .label_calibration import fit_labels, label_metrics
-from .outside import OutsideTexts, fit_outside_threshold, measure_outside
+from .outside import REFUSE, OutsideTexts, fit_outside_threshold, measure_outside
 from .runs import ClassifierRun, load_messages, open_run, word_logits
 from .thresholds import OutOfReach
 from .verdicts import OUTSIDE, probabilities_of, readings_of, said_of
@@ -31,34 +31,25 @@ CARD_AGREEMENT = "0.99"  # of the early verdict that the card is about
 @dataclass(frozen=True)
 class Texts:
     """
-    A split read by the model, texts of the labels first and then those outside.
+    A split as the model reads it.
 
     Attributes:
-        logits: of the whole texts, `(N, K)`, and after each word of some of them, by their row.
-        labels: of the texts that are not outside, `(n,)`, or rows of 0 and 1, `(n, K)`.
+        logits: of its texts, `(N, K)`.
+        words: the logits after each word, `(W, K)`, of some of the texts, by their rows.
+        labels: `(N,)`, or rows of 0 and 1, `(N, K)`.
+        outside: the logits of the texts of the labels that were not learned, `(M, K)`.
     """
 
     logits: np.ndarray
     words: Mapping[int, np.ndarray]
     labels: np.ndarray
-
-    @property
-    def inside(self) -> np.ndarray:
-        return self.logits[: len(self.labels)]
-
-    @property
-    def outside(self) -> np.ndarray:
-        return self.logits[len(self.labels) :]
-
-    @property
-    def all_labels(self) -> np.ndarray:
-        """With those of the outside texts, where a text has one label."""
-        return np.concatenate([self.labels, np.full(len(self.outside), OUTSIDE)]) if len(self.outside) else self.labels
+    outside: np.ndarray
 
 
 def read(run: ClassifierRun, split: str, classifier) -> Texts:
-    texts = [*run.splits[split]["text"], *run.outside.get(split, ())]
-    return Texts(*word_logits(classifier, texts), run.labels(split))
+    other = run.outside.get(split)
+    outside = classifier.logits(other).double().numpy() if other else np.empty((0, len(run.names)))
+    return Texts(*word_logits(classifier, run.splits[split]["text"]), run.labels(split), outside)
 
 
 @dataclass(frozen=True)
@@ -96,6 +87,7 @@ def calibrate(
     command: str,
     precision: float | None = None,
     prevalence: float | None = None,
+    refuse: float = REFUSE,
     data_file: str | None = None,
     dataset_name: str | None = None,
     **placement,
@@ -110,6 +102,7 @@ def calibrate(
         precision: that the thresholds must keep; without one they are 0.5, or of the highest F1 where a text may have
             several labels.
         prevalence: the share of label 1 of two where it will be used; by default that of the validation set.
+        refuse: the share of the texts of its labels that may be answered as outside, so that outside ones are told.
         data_file, dataset_name: the texts, as for `load_messages`.
         placement: that of `pretrained.place`.
 
@@ -129,8 +122,9 @@ def calibrate(
         fitted, share, promised = fit_run(run, validation, prevalence, precision)
     except OutOfReach as error:
         given = {"data_file": data_file, "dataset_name": dataset_name, "prevalence": prevalence}
+        given["refuse"] = None if refuse == REFUSE else refuse
         raise InputError(f"{str(error).rstrip('.')}. {_instead(folder, given, error.reach)}") from None
-    fitted, notes = fit_outside(run, fitted, validation)
+    fitted, notes = fit_outside(run, fitted, validation, refuse)
 
     test = read(run, "test", classifier)
     early = early_table(*(_readings(fitted, texts) for texts in (validation, test)))
@@ -168,15 +162,17 @@ def fit_run(
 ) -> tuple[Calibration, float | None, float | None]:
     """The calibration, the share of label 1 of two that it is for, and the precision that it keeps."""
     if not run.is_binary:
-        calibration, promised = fit_labels(validation.inside, validation.labels, run.names, precision)
+        calibration, promised = fit_labels(validation.logits, validation.labels, run.names, precision)
         return calibration, None, promised
     share = float(np.mean(validation.labels)) if prevalence is None else prevalence
-    scores = validation.inside[:, 1] - validation.inside[:, 0]
+    scores = validation.logits[:, 1] - validation.logits[:, 0]
     calibration, promised = fit(scores, validation.labels, share, precision, run.names, run.unit)
     return calibration, share, promised
 
 
-def fit_outside(run: ClassifierRun, calibration: Calibration, validation: Texts) -> tuple[Calibration, list[str]]:
+def fit_outside(
+    run: ClassifierRun, calibration: Calibration, validation: Texts, refuse: float
+) -> tuple[Calibration, list[str]]:
     """With the threshold of the outside answer, where the run has outside texts; and what is to be said of it."""
     counts = {name: len(run.outside.get(name, ())) for name in ("validation", "test")}
     if not all(counts.values()):
@@ -184,14 +180,14 @@ def fit_outside(run: ClassifierRun, calibration: Calibration, validation: Texts)
         some = any(counts.values())
         return calibration, [f"No outside answer is fitted: no {missing} text is of an outside label."] if some else []
     highest = [
-        probabilities_of(calibration, logits).max(axis=-1) for logits in (validation.inside, validation.outside)
+        probabilities_of(calibration, logits).max(axis=-1) for logits in (validation.logits, validation.outside)
     ]
-    return replace(calibration, outside_threshold=fit_outside_threshold(*highest)), []
+    return replace(calibration, outside_threshold=fit_outside_threshold(*highest, refuse)), []
 
 
 def outside_numbers(calibration: Calibration, test: Texts) -> OutsideTexts:
     """What the outside answer does on the test set."""
-    probabilities = [probabilities_of(calibration, logits) for logits in (test.inside, test.outside)]
+    probabilities = [probabilities_of(calibration, logits) for logits in (test.logits, test.outside)]
     said = [said_of(calibration, one) for one in probabilities]
     highest = [one.max(axis=-1) for one in probabilities]
     return measure_outside(
@@ -200,7 +196,7 @@ def outside_numbers(calibration: Calibration, test: Texts) -> OutsideTexts:
 
 
 def _readings(calibration: Calibration, texts: Texts) -> list:
-    return readings_of(calibration, list(texts.words.values()), [texts.all_labels[row] for row in texts.words])
+    return readings_of(calibration, list(texts.words.values()), texts.labels[list(texts.words)])
 
 
 def numbers_of(
@@ -208,8 +204,8 @@ def numbers_of(
 ) -> dict[str, Metric]:
     """The numbers of a calibration on texts of the labels."""
     if not run.is_binary:
-        return label_metrics(calibration, texts.inside, texts.labels, run.names)
-    probabilities = probabilities_of(calibration, texts.inside)[:, 1]
+        return label_metrics(calibration, texts.logits, texts.labels, run.names)
+    probabilities = probabilities_of(calibration, texts.logits)[:, 1]
     return metrics_at(calibration.threshold, probabilities, texts.labels, prevalence)
 
 
@@ -240,7 +236,7 @@ def write(
     config = run.folder / "config.json"
     calibrated = read_json_object(config) | {"calibration": kept}
     (run.folder / "plots").mkdir(exist_ok=True)
-    probabilities = {name: probabilities_of(stage, test.inside) for name, stage in stages.items()}
+    probabilities = {name: probabilities_of(stage, test.logits) for name, stage in stages.items()}
     if run.is_binary:
         models, positive = {name: (test.labels, one[:, 1]) for name, one in probabilities.items()}, run.names[1]
     else:

@@ -12,13 +12,14 @@ from ...utils.result_card import Metric
 from ..intervals import percentiles, wilson
 
 RESAMPLES = 1000
+REFUSE = 0.1
 
 
-def fit_outside_threshold(inside: np.ndarray, outside: np.ndarray) -> float:
+def fit_outside_threshold(inside: np.ndarray, outside: np.ndarray, refuse: float = REFUSE) -> float:
     """
-    The threshold on the highest probability, at or below which a text is told to be outside, that maximises the share
-    of outside texts told less the share of inside texts refused (Youden 1950); the lowest of several, which refuses
-    the fewest.
+    The threshold on the highest probability, at or below which a text is told to be outside. Of those that refuse at
+    most the share `refuse` of the inside texts it maximises the share of outside texts told less that of inside texts
+    refused (Youden 1950); of several it is the lowest, which refuses the fewest.
 
     Args:
         inside: the highest probabilities of the texts of the model's labels, `(N,)`.
@@ -28,7 +29,7 @@ def fit_outside_threshold(inside: np.ndarray, outside: np.ndarray) -> float:
     candidates = np.concatenate([[0.0], (values[1:] + values[:-1]) / 2])
     told = np.searchsorted(np.sort(outside), candidates, side="right") / len(outside)
     refused = np.searchsorted(np.sort(inside), candidates, side="right") / len(inside)
-    return float(candidates[(told - refused).argmax()])
+    return float(candidates[np.where(refused <= refuse, told - refused, -1.0).argmax()])
 
 
 @dataclass(frozen=True)

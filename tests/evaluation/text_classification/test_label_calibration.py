@@ -109,11 +109,15 @@ def test_the_most_answers_are_kept_and_what_cannot_be_promised_is_refused():
 
 
 def test_the_threshold_of_a_label_is_that_of_its_highest_f1():
-    logits, labels = draw_several(2, size=200)
+    logits, labels = draw_several(2, size=3000)
     for scores, has_it in zip(expit(logits).T, labels.T):
         found = best_f1_threshold(scores, has_it)
-        best = max(f1_score(has_it, scores > threshold) for threshold in [*scores, 0.5])
-        assert f1_score(has_it, scores > found) == pytest.approx(best)
+        by_threshold = {threshold: f1_score(has_it, scores > threshold) for threshold in np.linspace(0.02, 0.98, 97)}
+        assert f1_score(has_it, scores > found) == pytest.approx(max(by_threshold.values()), abs=0.003)
+        # Half of the highest F1, where the probabilities are right (Lipton et al. 2014)
+        assert found == pytest.approx(max(by_threshold.values()) / 2, abs=0.06)
+    sure = np.repeat([0.01, 0.99], 20)
+    assert best_f1_threshold(sure, (sure > 0.5).astype(int)) == 0.5
     few = np.repeat([1, 0], [FEWEST - 1, 30])
     assert best_f1_threshold(few * 0.1, few) == 0.5
 

@@ -15,12 +15,15 @@ def draw(seed: int, inside: int = 200, outside: int = 60) -> tuple[np.ndarray, n
 
 def test_the_threshold_tells_the_most_outside_texts_for_the_fewest_inside_ones():
     inside, outside = draw(0)
-    threshold = fit_outside_threshold(inside, outside)
+    threshold = fit_outside_threshold(inside, outside, refuse=1.0)
 
     def gain(threshold: float) -> float:
         return (outside <= threshold).mean() - (inside <= threshold).mean()
 
     assert gain(threshold) == max(gain(value) for value in [0.0, *inside, *outside]) > 0.5
+    threshold = fit_outside_threshold(inside, outside, refuse=0.05)
+    affordable = [value for value in [0.0, *inside, *outside] if (inside <= value).mean() <= 0.05]
+    assert gain(threshold) == max(gain(value) for value in affordable) and 0 < (inside <= threshold).mean() <= 0.05
 
 
 def test_where_outside_texts_are_the_surer_ones_none_is_refused():
