@@ -160,6 +160,10 @@ def check_words(words: Sequence[str], job: str) -> None:
     data_file = settings.get("data_file")
     if data_file and settings.get("dataset_name"):
         raise UsageError("Give --data_file or --dataset_name, not both.")
+    if job == "classify" and not (data_file or settings.get("dataset_name")):
+        raise UsageError(
+            "Give the labelled texts with --data_file, such as --data_file tickets.csv, or --dataset_name."
+        )
     if data_file and not Path(str(data_file)).exists():
         raise InputError(f"The data file {data_file} does not exist.")
     for option in SOURCES:

@@ -83,7 +83,7 @@ def every_option() -> set[str]:
 
     parser = make_parser()
     load_all(parser)
-    jobs = {f"--{name}" for job in ("pretrain", "spam", "instruct") for name in configs.option_names(job)}
+    jobs = {f"--{name}" for job in ("pretrain", "classify", "spam", "instruct") for name in configs.option_names(job)}
     return options(parser) | jobs | {"--help-all", "--key"}  # as in `--key value`
 
 
@@ -126,7 +126,7 @@ def test_every_mark_is_explained():
 def test_every_command_and_config_is_described():
     pages = "".join(read(page) for page in PAGES if page not in CHANGES)
     assert [name for name in COMMANDS if f"hf-gpt-scratch {name}" not in pages] == []
-    for job in ("pretrain", "spam", "instruct"):
+    for job in ("pretrain", "classify", "spam", "instruct"):
         page = read(ROOT / "docs" / f"{ {'spam': 'classify'}.get(job, job) }.md")
         assert [name for name in configs.names(job) if f"`{name}`" not in page] == []
 

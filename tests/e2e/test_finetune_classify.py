@@ -158,6 +158,20 @@ def test_training_goes_on_from_a_classifier(trained, tmp_path, capsys):
     assert all(torch.equal(old[name], other[name]) for name in old if name != "score.weight")
 
 
+def test_a_split_of_the_data_is_kept_and_what_it_lacks_is_said(tmp_path, capsys):
+    rows = [(text, label, "train") for label in ("billing", "login", "delivery") for text in tickets(label, 6)]
+    rows += [(f"{text} soon", label, part) for text, label, _ in rows[:12] for part in ("validation", "test")]
+    rows += [(rows[0][0].upper(), "billing", "test"), (rows[-1][0] + " now", "delivery", "validation")]
+    with (tmp_path / "tickets.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("text", "label", "split"), *rows])
+    metrics = classify.main(options(tmp_path / "tickets.csv", tmp_path / "run", max_steps=1))
+    said = capsys.readouterr().out
+    assert metrics["protocol"] == "given" and metrics["sizes"] == {"train": 18, "validation": 13, "test": 13}
+    assert "test texts with a near-copy in train: 1)" in said and metrics["test_rows_with_a_near_copy_in_train"] == 1
+    assert "note: no text in test has the label delivery, so it is not measured there." in said
+    assert metrics["per_class"]["delivery"]["support"] == 0
+
+
 @pytest.fixture(scope="module")
 def multi_label(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("multi")

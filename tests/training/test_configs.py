@@ -82,6 +82,12 @@ def test_what_is_wrong_with_the_words(words, error, reason):
         configs.check_words([*words, *added], "spam")
 
 
+def test_a_classifier_needs_labelled_texts():
+    with pytest.raises(UsageError, match="labelled texts with --data_file, such as --data_file tickets.csv, or --d"):
+        configs.check_words(["cpu_small", "--output_dir", "out"], "classify")
+    configs.check_words(["cpu_small", "--output_dir", "out", "--dataset_name", "user/set"], "classify")
+
+
 def test_right_words_pass():
     configs.check_words(["cpu_small", "--data-file", str(MESSAGES), "--output_dir=out", "--bf16"], "spam")
     configs.check_words(["--no_restore_callback_states_from_checkpoint", "--output_dir", "out"], "spam")
