@@ -23,7 +23,7 @@ MOST_LABELS = 1000
 
 def find_text_column(table: Table, text_column: str | None = None, taken: Sequence[str] = ()) -> str:
     """
-    The column of the texts: the one that was named, or the one of a usual name, or the only one.
+    The column of the texts: the one that was named, or the one of a usual name.
 
     Raises:
         InputError: when there is no such column, or it is not clear which it is.
@@ -32,8 +32,10 @@ def find_text_column(table: Table, text_column: str | None = None, taken: Sequen
         return _require(table, text_column, "text_column")
     columns = _candidates(table, taken)
     found = _usual(columns, TEXT_NAMES)
-    if found is None and len(columns) == 1 and table.has_header:
-        found = columns[0]
+    if found is None and len(table.columns) == 1 and table.has_header:
+        raise InputError(
+            f"The first row of {table.source} is {_listed(table)}, which may be a text; write `text` above the texts."
+        )
     if found is None:
         raise InputError(_unclear(table, "texts", "--text_column"))
     return found

@@ -54,8 +54,11 @@ def decode(content: bytes, path: str | os.PathLike) -> tuple[str, str]:
     if encoding == "utf-8" and find_spec("charset_normalizer"):
         from charset_normalizer import from_bytes
 
-        guess = from_bytes(content).best()
-        if guess is not None:
+        guesses = from_bytes(content)
+        guess = guesses.best()
+        if guess is not None:  # of equals, that of most spreadsheets
+            usual = (one for one in guesses if one.encoding == "cp1252" and one.chaos <= guess.chaos)
+            guess = next(usual, guess)
             return str(guess), guess.encoding
     raise InputError(f"{path} is not {encoding.removesuffix('-sig').upper()} text ({problem}); save it as UTF-8.")
 
@@ -100,7 +103,7 @@ def parse_delimited(content: bytes, path: str | os.PathLike) -> Cells:
 
 def find_delimiter(text: str) -> str:
     """The delimiter by which most rows have as many cells as the first, and more than one; `NONE` for one column."""
-    best = (0.5, 0, NONE)
+    best = (0.5, len(text), NONE)
     for delimiter in DELIMITERS:
         try:
             rows = list(islice(csv.reader(io.StringIO(text[:SAMPLE], newline=""), delimiter=delimiter), ROWS))

@@ -3,7 +3,6 @@ Texts with labels, from any table: which column is what, what is wrong with some
 validation and test sets, in which near-copies of a text are in one set.
 """
 
-import ast
 import os
 import random
 import re
@@ -17,13 +16,13 @@ from datasets import Dataset, DatasetDict
 from ..utils.errors import InputError, UsageError
 from ..utils.text import has_lone_surrogates
 from .columns import MOST_LABELS, as_text, find_columns
+from .label_cells import marks_unlabelled, order_names, read_labels
 from .stratification import grouped_folds, iterative_folds
 from .tables import SPLIT_NAMES, Table, read_table
 
 OUTSIDE = -1  # the label of a text that has none of the names
 PARTS = ("train", "validation", "test")
 FOLDS, FEWEST = 10, 5  # two folds are the test set, one is the validation set; with fewer texts of a label fewer folds
-SEPARATORS = ("|", ";", ",")  # of several labels in a cell
 SHOWN = 3  # rows named of each fault
 
 
@@ -80,14 +79,16 @@ def load_labelled_texts(
     notes = [*table.notes, *notes]
     parts = _given_parts(table, notes)
     texts = [as_text(row.get(text_column), table.places[i], text_column) for i, row in enumerate(table.rows)]
-    labels = _read_labels(table, label_column, multi_label, notes)
+    labels = read_labels(table, label_column, multi_label, notes)
     is_used = [part is not None for part in parts] if parts else [True] * len(texts)
     faults = _find_faults(table, texts, labels, is_used, set(outside_labels))
     _report(table, faults, bad_rows, notes)
     kept = [i for i in range(len(texts)) if is_used[i] and i not in faults]
-    names = _order_names({name for i in kept for name in labels[i]}, table.class_names.get(label_column, ()))
+    names = order_names({name for i in kept for name in labels[i]}, table.class_names.get(label_column, ()))
     _check_names(names, table, label_column, outside_labels)
     _note_contradictions(table, texts, labels, kept, notes)
+    if parts:
+        _note_leaks(texts, parts, kept, notes)
     names = tuple(name for name in names if name not in outside_labels)
     index = {name: number for number, name in enumerate(names)}
     numbers = [sorted(index.get(name, OUTSIDE) for name in labels[i]) for i in kept]
@@ -160,53 +161,9 @@ def _given_parts(table: Table, notes: list[str]) -> list[str | None] | None:
     return [part if part in PARTS else None for part in given]
 
 
-def _read_labels(table: Table, column: str, multi_label: bool, notes: list[str]) -> list[list[str] | None]:
-    """The labels of each row as names; `None` for an empty cell. A list of several may be empty."""
-    values = [row.get(column) for row in table.rows]
-    if any(isinstance(value, dict) for value in values):
-        raise InputError(f"The column {column!r} of {table.source} holds objects; choose another with --label_column.")
-    if multi_label:
-        return _read_several(values, table, column, notes)
-    if row := next((i + 1 for i, value in enumerate(values) if isinstance(value, list)), 0):
-        raise InputError(f"{table.places[row - 1]}: {column!r} holds a list; give --multi_label.")
-    return [[name] if (name := _name(value)) else None for value in values]
-
-
-def _read_several(values: list, table: Table, column: str, notes: list[str]) -> list[list[str] | None]:
-    cells = [value.strip() for value in values if isinstance(value, str) and value.strip()]
-    if cells and all(cell.startswith("[") and cell.endswith("]") for cell in cells):
-        values = [_parse_list(value, table.places[i], column) for i, value in enumerate(values)]
-    elif separator := next((one for one in SEPARATORS if any(one in cell for cell in cells)), None):
-        notes.append(f"Several labels in a cell of {column!r} are separated by {separator!r}.")
-        values = [value.split(separator) if isinstance(value, str) and value.strip() else value for value in values]
-    lists = [value for value in values if isinstance(value, list)]
-    if lists and {len(one) for one in lists} == {len(lists[0])} and all(sorted({*one}) == [0, 1] for one in lists):
-        raise InputError(
-            f"The column {column!r} of {table.source} holds rows of 0 and 1; give lists of labels' names."
-        )
-    several = [value if isinstance(value, list) else [value] if _name(value) else None for value in values]
-    return [one and list(dict.fromkeys(name for value in one if (name := _name(value)))) for one in several]
-
-
-def _parse_list(cell, place: str, column: str) -> list | None:
-    """A list as Python prints it, which is what pandas writes into a CSV file."""
-    try:
-        return list(ast.literal_eval(cell.strip())) if cell and cell.strip() else None
-    except (AttributeError, ValueError, SyntaxError, TypeError):
-        raise InputError(f"{place}: {column!r} is not a list of labels.") from None
-
-
-def _name(value) -> str:
-    if value is None or value != value:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
-
-
 def _find_faults(table: Table, texts, labels, is_used, outside: set[str]) -> dict[int, str]:
     """What is wrong with rows, by their index."""
-    faults, has_unlabelled = {}, _marks_unlabelled({name for names in labels for name in names or ()})
+    faults, has_unlabelled = {}, marks_unlabelled({name for names in labels for name in names or ()})
     for i, (text, names) in enumerate(zip(texts, labels)):
         if not is_used[i]:
             continue
@@ -229,11 +186,6 @@ def _find_faults(table: Table, texts, labels, is_used, outside: set[str]) -> dic
     return faults
 
 
-def _marks_unlabelled(names: set[str]) -> bool:
-    """Whether -1 is the Hub's mark for a text without a label: where 0 is a label, or the others are words."""
-    return "-1" in names and ("0" in names or not all(re.fullmatch(r"-?\d+", name) for name in names))
-
-
 def _report(table: Table, faults: dict[int, str], bad_rows: str, notes: list[str]) -> None:
     """Raises `InputError` for bad rows, or notes that they are left out."""
     if not faults:
@@ -250,15 +202,6 @@ def _report(table: Table, faults: dict[int, str], bad_rows: str, notes: list[str
     if len(faults) == len(table.rows):
         raise InputError(f"{found}; none is left.")
     notes.append(f"{found}; they are left out.")
-
-
-def _order_names(found: set[str], class_names: Sequence[str]) -> list[str]:
-    """The names in the data set's own order, numbers by their size, or else alphabetically."""
-    if found <= set(class_names):
-        return [name for name in class_names if name in found]
-    if all(re.fullmatch(r"-?\d{1,18}", name) for name in found):
-        return sorted(found, key=int)
-    return sorted(found)
 
 
 def _check_names(names: Sequence[str], table: Table, column: str, outside_labels: Sequence[str]) -> None:
@@ -293,6 +236,13 @@ def _note_contradictions(table: Table, texts, labels, kept: Sequence[int], notes
         notes.append(f"The labels {alike} differ in letter case alone, and are different labels.")
 
 
+def _note_leaks(texts, parts, kept: Sequence[int], notes: list[str]) -> None:
+    """Notes how many texts of the data's own validation and test sets have a near-copy in its training set."""
+    seen = {normalize(texts[i]) for i in kept if parts[i] == "train"}
+    leaked = Counter(parts[i] for i in kept if parts[i] != "train" and normalize(texts[i]) in seen)
+    notes += [f"Near-copies of training texts: {leaked[name]} in {name}." for name in PARTS if leaked[name]]
+
+
 def _new_parts(data: LabelledTexts, rows: Sequence[int], groups: Sequence[str], seed: int) -> dict[str, list[int]]:
     """A new split, near-copies together and every label in every part."""
     number = _number_of_folds(data, rows, groups, FEWEST)
@@ -312,9 +262,15 @@ def _own_parts(data: LabelledTexts, inside: Sequence[int], groups: Sequence[str]
         rows["test"], rows["validation"] = rows["validation"], []
     if not rows["test"]:
         return _new_parts(data, inside, groups, seed)
+    _require_known(data, rows)
     if not rows["validation"]:
         folds = _folds(data, rows["train"], groups, _number_of_folds(data, rows["train"], groups, 2), seed)
         rows["validation"], rows["train"] = folds[0], sorted(i for fold in folds[1:] for i in fold)
+    return rows
+
+
+def _require_known(data: LabelledTexts, rows: dict[str, list[int]]) -> None:
+    """Raises `InputError` for a label that is measured but cannot be learned."""
     known = {label for i in rows["train"] for label in _labels_of(data, i)}
     for name in ("validation", "test"):
         for i in rows[name]:
@@ -323,12 +279,11 @@ def _own_parts(data: LabelledTexts, inside: Sequence[int], groups: Sequence[str]
                 raise InputError(
                     f"No text of train has the label {label!r}, and one of {name} has it; move some there."
                 )
-    return rows
 
 
 def _share_out(data: LabelledTexts, outside: Sequence[int], groups, rows: dict[str, list[int]], seed: int) -> None:
     """Adds the texts outside of the labels to validation and test: where they are by the data, or half to each."""
-    if data.parts:
+    if data.parts and {"validation", "test"} <= set(data.parts):
         for i in outside:
             if data.parts[i] != "train":
                 rows[data.parts[i]].append(i)

@@ -121,11 +121,11 @@ def _book_split(messages: Messages) -> DatasetDict:
     source = io.StringIO(messages.tsv)
     try:
         table = pd.read_csv(source, sep="\t", header=None, names=["label", "text"], keep_default_na=False)
-    except pd.errors.ParserError as error:
+        table["label"] = table["label"].map(LABELS.index)
+    except ValueError as error:  # pandas' ParserError too; a message of two lines has no label on its second
         raise InputError(
             f"The book's protocol cannot read {messages.source} ({error}); use --protocol grouped."
         ) from None
-    table["label"] = table["label"].map(LABELS.index)
     ham, spam = table[table.label == 0], table[table.label == 1]
     if len(spam) < 10:
         raise InputError(f"The book's protocol needs at least 10 spam messages, and there are {len(spam)}; add more.")

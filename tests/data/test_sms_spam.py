@@ -1,3 +1,4 @@
+import csv
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -80,6 +81,41 @@ def test_hub_data_set_gives_the_same_messages_as_the_file(monkeypatch, tmp_path)
     rows = Dataset.from_dict({"sms": ["hi\n", "win\n"], "label": [0, 1]})  # the Hub's texts end in a line break
     monkeypatch.setattr("hf_gpt_scratch.data.download.load_dataset", lambda name, split: rows)
     assert load_messages(dataset_name="owner/sms").sha256 == load(tmp_path, b"ham\thi\nspam\twin\n").sha256
+
+
+def write_table(path: Path, rows: list[tuple]) -> Path:
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("label", "sms"), *rows])
+    return path
+
+
+def test_a_message_with_a_line_break_is_one_message(tmp_path):
+    write_table(tmp_path / "train.csv", [("ham", "two\nlines, one message"), (1, "win"), (0, "hi\n")])
+    messages = load_messages(tmp_path)
+    assert messages.texts == ["two\nlines, one message", "win", "hi"] and messages.labels == [0, 1, 0]
+    rows = Dataset.from_dict({"sms": ["two\nlines\n", "win"], "label": [0, 1]})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hf_gpt_scratch.data.download.load_dataset", lambda name, split: rows)
+        assert load_messages(dataset_name="owner/sms").texts == ["two\nlines", "win"]
+
+
+def test_the_book_split_refuses_a_message_of_two_lines():
+    messages = Messages(["two\nlines"] + ["hi"] * 30 + ["win"] * 20, [0] * 31 + [1] * 20, "invented")
+    with pytest.raises(InputError, match="--protocol grouped"):
+        split(messages, "book", seed=1)
+
+
+@pytest.mark.parametrize("label", [-1, 2, "eggs", ""])
+@pytest.mark.parametrize("source", ["folder", "file", "hub"])
+def test_a_label_that_is_neither_ham_nor_spam_is_named(monkeypatch, tmp_path, label, source):
+    path = write_table(tmp_path / "train.csv", [(0, "hi"), (label, "what"), ("spam", "win")])
+    monkeypatch.setattr(
+        "hf_gpt_scratch.data.download.load_dataset",
+        lambda name, split: Dataset.from_dict({"sms": ["hi", "what", "win"], "label": ["0", str(label), "spam"]}),
+    )
+    sources = {"folder": {"data_file": tmp_path}, "file": {"data_file": path}, "hub": {"dataset_name": "owner/name"}}
+    with pytest.raises(InputError, match=f"row {2 if source == 'hub' else 3}: unknown label '{label}'; it must be 0"):
+        load_messages(**sources[source])
 
 
 def make_zip(path: Path, member: str, content: str) -> Path:

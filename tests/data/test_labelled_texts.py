@@ -1,0 +1,364 @@
+import csv
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
+
+from hf_gpt_scratch.data.labelled_texts import (
+    OUTSIDE,
+    LabelledTexts,
+    leaked_rows,
+    load_labelled_texts,
+    normalize,
+    split,
+)
+from hf_gpt_scratch.utils.errors import InputError, UsageError
+
+ROWS = [("my bill", "billing"), ("the price", "billing"), ("where is it", "delivery"), ("a parcel", "delivery")]
+
+
+def write(path: Path, rows, header=("text", "label"), delimiter=",") -> Path:
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        csv.writer(file, delimiter=delimiter).writerows([*([header] if header else []), *rows])
+    return path
+
+
+def word(number: int) -> str:
+    return "".join(chr(ord("a") + int(digit)) for digit in str(number))
+
+
+def pairs(labels: int = 3, each: int = 40) -> list[tuple[str, str]]:
+    """Rows of several labels; the texts come in pairs of near-copies."""
+    return [
+        (text, f"topic {word(label)}")
+        for label in range(labels)
+        for i in range(each // 2)
+        for text in (f"{word(label)} about {word(i)} 1", f"{word(label)} ABOUT {word(i)}! 2")
+    ]
+
+
+def groups(rows) -> set[str]:
+    return {normalize(text) for text in rows["text"]}
+
+
+# Columns
+
+
+@pytest.mark.parametrize(
+    "header, columns",
+    [
+        (("text", "label"), ("text", "label")),
+        (("topic", "Message"), ("Message", "topic")),
+        (("text", "kind"), ("text", "kind")),
+        (("story", "category"), ("story", "category")),
+        (("story", "kind"), ("story", "kind")),
+        (("kind", "story"), ("story", "kind")),
+    ],
+)
+def test_columns_are_found_by_a_name_or_by_their_values_and_said(tmp_path, header, columns):
+    rows = [row if header.index(columns[0]) == 0 else row[::-1] for row in ROWS]
+    data = load_labelled_texts(write(tmp_path / "t.csv", rows, header))
+    assert (data.text_column, data.label_column) == columns
+    assert data.texts == [text for text, _ in ROWS] and data.labels == [0, 0, 1, 1]
+    assert f"{columns[0]!r}, the labels in {columns[1]!r}" in data.notes[-1]
+
+
+def test_an_id_is_neither_text_nor_label(tmp_path):
+    path = write(tmp_path / "t.csv", [(i, *row) for i, row in enumerate(ROWS)], ("id", "text", "answer"), ";")
+    data = load_labelled_texts(path)
+    assert data.texts[2] == "where is it" and data.names == ("billing", "delivery")
+
+
+@pytest.mark.parametrize(
+    "header, options, complaint",
+    [
+        (
+            ("a", "b", "c"),
+            {},
+            "the texts and which the labels: 'a', 'b', 'c'; say so with --text_column and --label_co",
+        ),
+        (("text", "b", "c"), {}, "the labels: 'text', 'b', 'c'; say so with --label_column"),
+        (("message", "body", "label"), {}, "the texts.*--text_column"),
+        (("text", "b", "label"), {"text_column": "words"}, "no column 'words'; its columns are 'text', 'b', 'label'"),
+        (("text", "b", "label"), {"label_column": "text", "text_column": "text"}, "cannot both be in 'text'"),
+    ],
+)
+def test_columns_that_are_not_clear_are_listed(tmp_path, header, options, complaint):
+    path = write(tmp_path / "t.csv", [(text, text, label) for text, label in ROWS], header)
+    with pytest.raises(InputError, match=complaint):
+        load_labelled_texts(path, **options)
+
+
+def test_named_columns_are_taken(tmp_path):
+    path = write(tmp_path / "t.csv", [(text, "x", label) for text, label in ROWS], ("a", "b", "c"))
+    data = load_labelled_texts(path, text_column="a", label_column="c")
+    assert data.texts[0] == "my bill" and data.notes == ()
+
+
+def test_lines_of_label_tab_text_need_no_header(tmp_path):
+    lines = ["ham\thi, you", 'spam\t"win', "ham\tsee you", "spam\tcall now", "ham\tok"]
+    (tmp_path / "collection").write_text("\n".join(lines) + "\n")
+    data = load_labelled_texts(tmp_path / "collection")
+    assert data.names == ("ham", "spam") and data.labels == [0, 1, 0, 1, 0] and data.texts[1] == '"win'
+
+
+def test_a_first_row_that_seems_to_be_data_is_not_swallowed(tmp_path):
+    rows = [("hi", "ham"), ("win", "spam"), ("free", "spam"), ("you", "ham"), ("call", "spam")]
+    path = write(tmp_path / "t.csv", rows, None)
+    with pytest.raises(InputError, match="first row .* seems to be data"):
+        load_labelled_texts(path)
+
+
+# Labels
+
+
+@pytest.mark.parametrize(
+    "values, names",
+    [
+        ([0, 1, 1, 0], ("0", "1")),
+        ([10, 9, 9, 10], ("9", "10")),
+        ([-1, 1, 1, -1], ("-1", "1")),
+        ([2.0, 1.0, 1.0, 2.0], ("1", "2")),
+        ([True, False, False, True], ("false", "true")),
+        (["b ", "a", "a", "b"], ("a", "b")),
+    ],
+)
+def test_labels_are_words_or_numbers(tmp_path, values, names):
+    rows = [{"text": word(i), "label": value} for i, value in enumerate(values)]
+    (tmp_path / "t.json").write_text(json.dumps({"data": rows}))
+    data = load_labelled_texts(tmp_path / "t.json")
+    assert data.names == names and len(set(data.labels)) == 2
+
+
+def test_class_names_keep_their_order():
+    features = Features({"text": Value("string"), "label": ClassLabel(names=["world", "art"])})
+    rows = Dataset.from_dict({"text": ["a", "b", "c", "d"], "label": [0, 1, 1, 0]}, features=features)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hf_gpt_scratch.data.download.load_dataset", lambda name: DatasetDict(train=rows))
+        data = load_labelled_texts(dataset_name="owner/news")
+    assert data.names == ("world", "art") and data.labels == [0, 1, 1, 0] and data.parts is None
+
+
+@pytest.mark.parametrize("kind", ["lists", "bars", "semicolons", "printed lists"])
+def test_several_labels_a_text(tmp_path, kind):
+    several = [["a", "b"], ["b"], ["a"], ["c", "a"], ["c"]]
+    if kind == "lists":
+        rows = [{"text": word(i), "label": labels} for i, labels in enumerate([*several, []])]
+        (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        data = load_labelled_texts(tmp_path / "t.jsonl", multi_label=True)
+        assert data.labels.pop() == []  # a text without any of the labels
+    else:
+        join = {"bars": "|".join, "semicolons": "; ".join, "printed lists": str}[kind]
+        path = write(tmp_path / "t.csv", [(word(i), join(labels)) for i, labels in enumerate(several)])
+        data = load_labelled_texts(path, multi_label=True)
+    assert data.is_multi_label and data.names == ("a", "b", "c")
+    assert data.labels == [[0, 1], [1], [0], [0, 2], [2]]
+
+
+def test_class_names_in_lists(tmp_path):
+    features = Features({"text": Value("string"), "labels": List(ClassLabel(names=["joy", "anger"]))})
+    rows = {"text": ["a", "b", "c", "d"], "labels": [[0], [0, 1], [1], []]}
+    Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "t.parquet")
+    data = load_labelled_texts(tmp_path / "t.parquet", multi_label=True)
+    assert data.names == ("joy", "anger") and data.labels == [[0], [0, 1], [1], []]
+
+
+@pytest.mark.parametrize(
+    "labels, options, complaint",
+    [
+        (["a"] * 4, {}, "needs two labels, and 'label' .* has 1 .a."),
+        ([["a"], ["b"], ["a"], ["b"]], {}, "t.json, row 1: 'label' holds a list; give --multi_label"),
+        ([[0, 1], [1, 0]] * 2, {"multi_label": True}, "rows of 0 and 1"),
+        ([{"a": 1}] * 4, {}, "holds objects"),
+        (["a", "b"] * 2, {"outside_labels": ["c"]}, "no text has the label 'c'; the labels are a, b"),
+        (["a", "b"] * 2, {"outside_labels": ["b"]}, "needs two labels"),
+        (["a", "b"] * 2, {"outside_labels": ["b"], "multi_label": True}, "outside_labels"),
+        (["a", "b"] * 2, {"bad_rows": "keep"}, "fail or drop"),
+    ],
+)
+def test_labels_that_cannot_be_learned_are_refused(tmp_path, labels, options, complaint):
+    rows = [{"text": word(i), "label": label} for i, label in enumerate(labels)]
+    (tmp_path / "t.json").write_text(json.dumps(rows))
+    with pytest.raises(InputError, match=complaint):
+        load_labelled_texts(tmp_path / "t.json", **options)
+
+
+def test_more_labels_than_a_classifier_can_have(tmp_path):
+    rows = [(f"{word(i)} {j}", word(i)) for i in range(1001) for j in range(2)]
+    with pytest.raises(InputError, match="1,001 different values, more than 1,000"):
+        load_labelled_texts(write(tmp_path / "t.csv", rows))
+
+
+# Bad rows
+
+
+def test_bad_rows_are_counted_and_named_and_can_be_left_out(tmp_path):
+    path = write(tmp_path / "t.csv", [*ROWS, ("", "billing"), (" ", "billing"), ("no label", ""), ("x", "a", "b")])
+    message = (
+        "4 of 8 rows of .*t.csv are bad: 2 without text .row 6, row 7.; 1 without a label .row 8.; 1 with more cells"
+        " than the header .row 9.; mend them, or leave them out with --bad_rows drop."
+    )
+    with pytest.raises(InputError, match=message):
+        load_labelled_texts(path)
+    data = load_labelled_texts(path, bad_rows="drop")
+    assert data.texts == [text for text, _ in ROWS] and data.left_out == 4
+    assert "4 of 8 rows" in data.notes[-1] and "left out" in data.notes[-1]
+
+
+def test_only_the_first_rows_of_many_are_named(tmp_path):
+    path = write(tmp_path / "t.csv", ROWS + [("", "billing")] * 9)
+    with pytest.raises(InputError, match="9 without text .row 6, row 7, row 8 and 6 more."):
+        load_labelled_texts(path)
+
+
+def test_a_label_seen_once_is_a_bad_row_also_where_another_bad_row_made_it_so(tmp_path):
+    path = write(tmp_path / "t.csv", [*ROWS, ("what", "once"), ("", "twice"), ("well", "twice")])
+    with pytest.raises(InputError, match="2 with a label that no other row has .row 6, row 8."):
+        load_labelled_texts(path)
+    assert load_labelled_texts(path, bad_rows="drop").names == ("billing", "delivery")
+
+
+@pytest.mark.parametrize("others", [(0, 1), ("ham", "spam")])
+def test_minus_one_beside_zero_or_words_is_no_label(tmp_path, others):
+    path = write(tmp_path / "t.csv", [*((word(i), others[i % 2]) for i in range(6)), ("?", -1), ("!", -1)])
+    with pytest.raises(InputError, match="2 with the label -1, which stands for none .row 8, row 9."):
+        load_labelled_texts(path)
+    assert len(load_labelled_texts(path, bad_rows="drop").texts) == 6
+
+
+def test_a_message_with_a_line_break_is_one_row(tmp_path):
+    data = load_labelled_texts(write(tmp_path / "t.csv", [("two\nlines,\r\nor three", "delivery"), *ROWS]))
+    assert data.texts[0] == "two\nlines,\r\nor three" and len(data.texts) == 5
+
+
+def test_contradictions_are_noted(tmp_path):
+    path = write(tmp_path / "t.csv", [*ROWS, ("my bill", "delivery"), ("ok", "Billing"), ("well", "Billing")])
+    notes = " ".join(load_labelled_texts(path).notes)
+    assert "A text has different labels in different rows, such as t.csv, row 2 and t.csv, row 6." in notes
+    assert "'Billing' and 'billing' differ in letter case alone" in notes
+
+
+# Splits
+
+
+@pytest.fixture(params=[2, 3, 7])
+def data(request, tmp_path) -> LabelledTexts:
+    return load_labelled_texts(write(tmp_path / "t.csv", pairs(request.param)))
+
+
+def test_a_split_uses_every_row_once_keeps_near_copies_together_and_every_label_everywhere(data):
+    splits = split(data, seed=1)
+    rows = Counter((row["text"], row["label"]) for part in splits.values() for row in part)
+    assert rows == Counter(zip(data.texts, data.labels))
+    train, validation, test = (groups(splits[name]) for name in ("train", "validation", "test"))
+    assert not (train & validation or train & test or validation & test) and leaked_rows(splits) == 0
+    for name, share in (("train", 0.7), ("validation", 0.1), ("test", 0.2)):
+        assert Counter(splits[name]["label"]) == dict.fromkeys(range(len(data.names)), 40 * share)
+
+
+def test_a_split_depends_on_the_seed_alone(data):
+    first, again, other = (list(split(data, seed)["test"]["text"]) for seed in (1, 1, 2))
+    assert first == again != other
+
+
+@pytest.mark.parametrize("different", range(5, 10))
+def test_a_rare_label_is_in_every_part(tmp_path, different):
+    rows = [*pairs(2, 60), *((f"rare {word(i)}", "topic z") for i in range(different))]
+    data = load_labelled_texts(write(tmp_path / "t.csv", rows))
+    for seed in range(3):
+        splits = split(data, seed)
+        assert all(splits[name]["label"].count(2) for name in splits) and leaked_rows(splits) == 0
+        assert len(splits["train"]) >= 0.59 * len(data.texts)
+
+
+def test_a_label_of_too_few_texts_is_named_with_what_to_do(tmp_path):
+    rows = [*pairs(2), *((f"rare {i}", "topic z") for i in range(20))]  # near-copies: "rare 0" and "rare 00"
+    data = load_labelled_texts(write(tmp_path / "t.csv", rows))
+    with pytest.raises(InputError, match="at least 5 different texts of each label.*'topic z' has 2; add texts"):
+        split(data, seed=1)
+
+
+def test_texts_outside_are_never_in_train_and_half_in_each_other_part(tmp_path):
+    data = load_labelled_texts(write(tmp_path / "t.csv", pairs(4)), outside_labels=["topic b"])
+    assert data.names == ("topic a", "topic c", "topic d") and data.labels.count(OUTSIDE) == 40
+    splits = split(data, seed=1)
+    assert [splits[name]["label"].count(OUTSIDE) for name in ("train", "validation", "test")] == [0, 20, 20]
+    assert not groups(splits["validation"]) & groups(splits["test"])
+
+
+@pytest.mark.parametrize("given", [("train", "validation", "test"), ("train", "test")])
+def test_texts_outside_of_a_given_split_stay_where_they_are_but_not_in_train(tmp_path, given):
+    rows = [(*row, given[i % len(given)]) for i, row in enumerate([*pairs(2, 60), *pairs(3, 36)[-36:]])]
+    path = write(tmp_path / "t.csv", rows, ("text", "label", "split"))
+    data = load_labelled_texts(path, outside_labels=["topic c"])
+    counts = [split(data, seed=1)[name]["label"].count(OUTSIDE) for name in ("train", "validation", "test")]
+    assert counts == [0, 18, 18] and len(data.texts) == 156
+
+
+def test_several_labels_are_spread_over_the_parts(tmp_path):
+    rows = [
+        (f"text {word(i)} {copy}", "|".join("abc"[k] for k in range(3) if i % (k + 2) == 0) or "d")
+        for i in range(120)
+        for copy in range(2)
+    ]
+    data = load_labelled_texts(write(tmp_path / "t.csv", rows), multi_label=True)
+    splits = split(data, seed=1)
+    assert leaked_rows(splits) == 0
+    assert [len(splits[name]) for name in ("train", "validation", "test")] == pytest.approx([168, 24, 48], abs=3)
+    total = [sum(number in labels for labels in data.labels) for number in range(4)]
+    for name, share in (("train", 0.7), ("validation", 0.1), ("test", 0.2)):
+        counts = [sum(column) for column in zip(*splits[name]["label"])]
+        assert counts == pytest.approx([share * one for one in total], abs=3)
+    assert split(data, seed=1)["test"]["text"] == splits["test"]["text"] != split(data, seed=2)["test"]["text"]
+
+
+@pytest.mark.parametrize("way", ["column", "files"])
+def test_a_given_split_is_kept_and_its_leaks_are_counted(tmp_path, way):
+    rows = pairs(2)
+    parts = ["test" if i % 10 == 0 else "dev" if i % 10 == 3 else "train" for i in range(len(rows))]
+    if way == "column":
+        path = write(tmp_path / "t.csv", [(*row, part) for row, part in zip(rows, parts)], ("text", "label", "split"))
+    else:
+        path = tmp_path
+        for name in set(parts):
+            write(tmp_path / f"{name}.csv", [row for row, part in zip(rows, parts) if part == name])
+    data = load_labelled_texts(path)
+    splits = split(data, seed=1)
+    assert set(splits["test"]["text"]) == {text for (text, _), part in zip(rows, parts) if part == "test"}
+    assert [len(splits[name]) for name in ("train", "validation", "test")] == [64, 8, 8]
+    assert leaked_rows(splits) == leaked_rows(splits, "validation") == 8
+    assert "8 in validation" in " ".join(data.notes) and "8 in test" in " ".join(data.notes)
+
+
+@pytest.mark.parametrize("lacks", ["validation", "test"])
+def test_a_part_that_a_given_split_lacks_is_taken_from_train(tmp_path, lacks):
+    rows = pairs(2)
+    other = {"validation": "test", "test": "validation"}[lacks]
+    write(tmp_path / "train.csv", rows[4:])
+    write(tmp_path / f"{other}.csv", [*rows[:4], ("b b", "topic b")])
+    splits = split(load_labelled_texts(tmp_path), seed=1)
+    assert len(splits["test"]) == 5 and len(splits["validation"]) + len(splits["train"]) == 76
+    assert not groups(splits["validation"]) & groups(splits["train"])
+    assert set(splits["validation"]["label"]) == {0, 1}
+
+
+def test_a_given_split_whose_test_set_has_a_label_of_its_own_is_refused(tmp_path):
+    write(tmp_path / "train.csv", pairs(2))
+    write(tmp_path / "test.csv", [("x", "topic q"), ("y", "topic q")])
+    with pytest.raises(InputError, match="No text of train has the label 'topic q', and one of test"):
+        split(load_labelled_texts(tmp_path), seed=1)
+
+
+def test_a_split_column_of_other_words_is_named(tmp_path):
+    path = write(
+        tmp_path / "t.csv", [(*row, "train") for row in ROWS] + [("x", "billing", "third")], ("text", "label", "split")
+    )
+    with pytest.raises(InputError, match="t.csv, row 6: 'split' is 'third'; expected train, validation or test"):
+        load_labelled_texts(path)
+
+
+def test_usage_errors_are_of_their_kind():
+    with pytest.raises(UsageError):
+        load_labelled_texts("t.csv", bad_rows="keep")
