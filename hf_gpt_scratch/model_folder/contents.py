@@ -57,6 +57,7 @@ SMALL_FILES = (
 MODEL_FILES = (*SMALL_FILES, "*.safetensors", "*.safetensors.index.json")
 COMPANIONS = (*SMALL_FILES, "meta.pkl")  # what may lie beside a file of weights: nanoGPT keeps its characters there
 DOCUMENTS = ("README.md", "LICENSE", "plots/*.png")  # which go to the Hub with it
+FAQ_FILE = "faq.json"  # of a bot
 # Of these, the names that only a model of this package has: they go when another model takes the folder.
 OF_THE_MODEL = (
     *("config.json", "generation_config.json", ADAPTER_CONFIG),

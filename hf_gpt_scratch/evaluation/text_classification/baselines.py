@@ -4,11 +4,11 @@ from collections.abc import Iterable
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
-from sklearn.pipeline import FeatureUnion, make_union
 from sklearn.svm import LinearSVC
+
+from ...utils.tfidf import tfidf
 
 # TF-IDF rows have length 1, for which logistic regression's default C of 1 holds the weights too small: it misses a
 # tenth of the spam. Its F1 is at its best near 100; that of the support vector machine hardly changes with C.
@@ -17,14 +17,6 @@ CLASSIFIERS = {
     "TF-IDF + logistic regression": LogisticRegression(C=100, max_iter=1000),
 }
 STRONGEST = "TF-IDF + LinearSVC"
-
-
-def tfidf() -> FeatureUnion:
-    """TF-IDF of words and word pairs, and of 2 to 5 characters."""
-    return make_union(
-        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
-        TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True),
-    )
 
 
 def baseline_scores(name: str, train, *tests, n_labels: int = 2) -> list[np.ndarray]:

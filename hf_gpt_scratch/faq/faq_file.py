@@ -1,0 +1,67 @@
+"""What the folder of a bot keeps of its FAQ: faq.json, from which the retrieval is fitted when it is loaded."""
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from ..data.faq import Entry
+from ..model_folder.contents import FAQ_FILE
+from ..utils.errors import InputError
+from ..utils.files import read_json_object, write_json
+
+VERSION = 1
+REFUSAL = "I do not know. Please ask in other words, or ask a person."
+
+
+@dataclass(frozen=True)
+class FaqFile:
+    """
+    An FAQ as its bot uses it.
+
+    Attributes:
+        entries: the questions and answers that it was trained on.
+        threshold: a question whose score is not above it is refused.
+        model_weight: of the language model's opinion beside the similarity in the score; 0 leaves it out.
+        refusal: what is said then.
+        promise: where the threshold comes from, in a sentence.
+    """
+
+    entries: Sequence[Entry]
+    threshold: float
+    model_weight: float = 0.0
+    refusal: str = REFUSAL
+    promise: str = ""
+    version: int = field(default=VERSION, repr=False)
+
+    def write(self, folder: str | os.PathLike) -> None:
+        """Writes it as faq.json of a model's folder."""
+        write_json(Path(folder) / FAQ_FILE, asdict(self))
+
+
+def is_faq_folder(folder: str | os.PathLike) -> bool:
+    """Whether a model's folder is that of a bot."""
+    return (Path(folder) / FAQ_FILE).is_file()
+
+
+def read_faq_file(folder: str | os.PathLike) -> FaqFile:
+    """The FAQ of a bot's folder; raises `InputError` where there is none or it is damaged."""
+    path = Path(folder) / FAQ_FILE
+    values = read_json_object(path)
+    try:
+        entries = tuple(Entry(**entry) for entry in values["entries"])
+        faq = FaqFile(**{**values, "entries": entries})
+    except (TypeError, KeyError, AttributeError):
+        raise InputError(f"{path} is damaged: train the bot again with `hf-gpt-scratch train chat`.") from None
+    if faq.version != VERSION:
+        raise InputError(f"{path} is of another version of this package: train the bot again.")
+    numbers = (faq.threshold, faq.model_weight)
+    texts = [faq.refusal, *(text for entry in entries for text in (*entry.phrasings, entry.answer))]
+    if not (
+        entries
+        and all(type(number) in (int, float) and math.isfinite(number) for number in numbers)
+        and all(isinstance(text, str) and text.strip() for text in texts)
+    ):
+        raise InputError(f"{path} is damaged: train the bot again with `hf-gpt-scratch train chat`.")
+    return faq
