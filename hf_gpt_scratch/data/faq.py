@@ -97,7 +97,9 @@ def load_faq(data_file: str | os.PathLike | None = None, dataset_name: str | Non
         )
     entries, unanswered, seen = [], [], {}
     for row, place in zip(table.rows, table.places):
-        values = {name: row.get(columns[name]) for name in ("question", "answer", "rephrasings", "kind") if name in columns}
+        values = {
+            name: row.get(columns[name]) for name in ("question", "answer", "rephrasings", "kind") if name in columns
+        }
         entry, kind = _parse(values, place)
         for text in entry.phrasings:
             if normalize(text) in seen:

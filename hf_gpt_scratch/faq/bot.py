@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ..data import alpaca
 from ..data.losses import row_losses
 from ..data.packing import LanguageModelCollator
+from ..data.turns import Row, encode
 from ..model_folder.contents import ModelFolder
 from ..modeling_gpt_scratch import GPTScratchForCausalLM
 from ..pretrained import load_with_tokenizer
@@ -120,15 +120,17 @@ class FaqBot:
         return found
 
 
+def conversation(question: str, answer: str) -> Row:
+    """A question and its answer as the language model learns them."""
+    return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
+
+
 @torch.inference_mode()
 def answer_losses(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, question: str, answers: Sequence[str]
 ) -> np.ndarray:
     """The cross-entropy in nats of each answer as a whole, EOS token included, after the question: `(answers,)`."""
-    rows = [
-        alpaca.encode({"instruction": question, "input": "", "output": one}, tokenizer, model.config.n_positions, True)
-        for one in answers
-    ]
+    rows = [encode(conversation(question, one), tokenizer, model.config.n_positions, True) for one in answers]
     batch = LanguageModelCollator(tokenizer.pad_token_id)(rows)
     batch = {name: value.to(model.device) for name, value in batch.items()}
     logits = model(batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False).logits

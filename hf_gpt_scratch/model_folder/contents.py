@@ -38,6 +38,7 @@ from .weight_files import (
 # The code that travels with every model; the second imports the others. Folders of 0.1.0 have no third.
 CODE_FILES = ("configuration_gpt_scratch.py", "modeling_gpt_scratch.py", "pipeline_gpt_scratch.py")
 ADAPTER_CONFIG = "adapter_config.json"
+FAQ_FILE = "faq.json"  # of a bot: the questions and answers, and when it refuses
 SECONDS_TO_ANSWER = 10  # for the Hub
 # A tokenizer's vocabulary: one of them, in whatever form it is saved (`vocab_files_names` of transformers' tokenizers)
 TOKENIZER_FILES = (
@@ -51,16 +52,15 @@ TOKENIZER_PARTS = (
 )
 # All that makes up a model or an adapter, but its code, which `ModelFolder.code_files` knows; first without weights
 SMALL_FILES = (
-    *("config.json", "generation_config.json", ADAPTER_CONFIG, "reference_logits.json"),
+    *("config.json", "generation_config.json", ADAPTER_CONFIG, FAQ_FILE, "reference_logits.json"),
     *(*TOKENIZER_FILES, *TOKENIZER_PARTS),
 )
 MODEL_FILES = (*SMALL_FILES, "*.safetensors", "*.safetensors.index.json")
 COMPANIONS = (*SMALL_FILES, "meta.pkl")  # what may lie beside a file of weights: nanoGPT keeps its characters there
 DOCUMENTS = ("README.md", "LICENSE", "plots/*.png")  # which go to the Hub with it
-FAQ_FILE = "faq.json"  # of a bot
 # Of these, the names that only a model of this package has: they go when another model takes the folder.
 OF_THE_MODEL = (
-    *("config.json", "generation_config.json", ADAPTER_CONFIG),
+    *("config.json", "generation_config.json", ADAPTER_CONFIG, FAQ_FILE),
     *("model.safetensors", "model-[0-9]*-of-[0-9]*.safetensors", "model.safetensors.index.json"),
     *("adapter_model.safetensors", *CODE_FILES, "chat_template.jinja", "reference_logits.json"),
     *(f"plots/{name}.png" for name in ("training", "confusion_matrix", "precision_recall", "calibration")),

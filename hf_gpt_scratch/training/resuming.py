@@ -27,6 +27,7 @@ NOT_COMPARED = {
     *("data_file", "model_name_or_path", "tokenizer_name", "early_stopping_patience", "merge_adapter"),
     *("sample_every", "sample_prompt", "sample_tokens", "temperature", "top_k"),
     *("max_new_tokens", "repetition_penalty", "generation_batch_size", "answered_rows"),
+    *("refuse", "refusal"),
 }
 # Of the training arguments, those that `training_settings` lacks: the checkpoint's optimizer has the last three.
 DECIDING = ("seed", "data_seed", "adam_beta1", "adam_beta2", "adam_epsilon")

@@ -20,7 +20,10 @@ from .arguments import parse_yaml_and_args, resume_checkpoint, training_settings
 from .progress import quieten
 from .resuming import TrainedOn, make_record, require_same
 
-OUTPUTS = ("samples.jsonl", "predictions.csv", "responses.json", "responses_before.json", "judge.json", "judge.png")
+OUTPUTS = (
+    *("samples.jsonl", "predictions.csv", "responses.json", "responses_before.json", "replies.csv"),
+    *("judge.json", "judge.png"),
+)
 
 
 class Run:

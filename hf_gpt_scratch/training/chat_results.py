@@ -1,0 +1,153 @@
+"""What `train chat` measures of a bot and of what it is compared with, and what it writes of that."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from ..data.faq import ANSWERED, UNANSWERED, Asked, FaqSplit
+from ..data.turns import encode_prompt
+from ..evaluation.intervals import wilson
+from ..evaluation.plots import Saved, plot_training
+from ..faq.bot import FaqBot
+from ..faq.fitting import Read, questions_to_refuse, threshold_of
+from ..generation.batch import complete_prompts
+from ..utils.result_card import Metric
+from .run_record import Run
+
+BOT, RETRIEVAL, NEAREST, MODEL = "bot", "TF-IDF of entries", "TF-IDF nearest question", "model alone"
+DEFINITIONS = {
+    "right": "share of the test rephrasings that get the answer of their question",
+    "wrong": "share of them that get another answer",
+    "refused": "share of them that are refused",
+    "refused_near_miss": "share of the near-miss questions that are refused",
+    "refused_off_topic": "share of the off-topic questions that are refused",
+    "refused_left_out": "share of the test rephrasings that are refused once their own entry is left out of the FAQ",
+}
+
+
+def measure(bot: FaqBot, parts: FaqSplit, refuse: float) -> dict[str, dict]:
+    """
+    The numbers of `DEFINITIONS` of the bot and of what it is compared with, by name, each with its interval and how many
+    questions it is of. The thresholds of those are fitted on the validation questions as the bot's is; what the model
+    writes by itself is never a refusal.
+    """
+
+    def nearest(questions: Sequence[str]) -> Read:
+        cosines = bot.retriever.nearest_questions(questions) if questions else np.zeros((0, len(parts.entries)))
+        return Read(cosines, np.zeros_like(cosines))
+
+    read = Read.by(bot, parts.test.questions)
+    found = {BOT: _numbers(parts, read, bot.faq.model_weight, bot.faq.threshold)}
+    for name, reader in ((RETRIEVAL, lambda questions: Read.by(bot, questions)), (NEAREST, nearest)):
+        to_refuse, _ = questions_to_refuse(parts.validation, parts.entries, reader)
+        threshold = threshold_of(to_refuse.similarities, refuse)
+        found[name] = _numbers(parts, read if name == RETRIEVAL else nearest(parts.test.questions), 0.0, threshold)
+    return found | {MODEL: _written(bot, parts)}
+
+
+def _numbers(parts: FaqSplit, read: Read, weight: float, threshold: float) -> dict:
+    """The numbers of the test questions as they were read."""
+    scores, answers = read.scores(weight), [entry.answer for entry in parts.entries]
+    said = [answers[row.argmax()] if row.max() > threshold else None for row in scores]
+    own = np.array(parts.test.entries)
+    is_answered = np.array([kind == ANSWERED for kind in parts.test.kinds], dtype=bool)
+    numbers = _shares(parts, said)
+    if is_answered.any():
+        alone = Read(read.similarities[is_answered], read.opinions[is_answered]).without(own[is_answered].astype(int))
+        numbers["refused_left_out"] = _share(alone.scores(weight).max(axis=1) <= threshold)
+    return numbers
+
+
+def _written(bot: FaqBot, parts: FaqSplit) -> dict:
+    """The numbers of what the language model writes by itself, greedily, and how much of it the FAQ does not say."""
+    limit, longest = bot.model.config.n_positions, bot.model.generation_config.max_new_tokens
+    prompts = [encode_prompt(bot.tokenizer, question, limit)[0] for question in parts.test.questions]
+    written = complete_prompts(bot.model, prompts, longest, tokenizer=bot.tokenizer)
+    said = [bot.tokenizer.decode(one.token_ids, skip_special_tokens=True).strip() for one in written]
+    known = {entry.answer for entry in parts.entries}
+    return {**_shares(parts, said), "not_in_the_faq": _share([text not in known for text in said])}
+
+
+def _shares(parts: FaqSplit, said: Sequence[str | None]) -> dict:
+    """Of what was said to each test question, `None` where it was refused."""
+    test, numbers = parts.test, {}
+    pairs = [(text, parts.entries[own].answer) for text, own in zip(said, test.entries) if own is not None]
+    if pairs:
+        numbers = {
+            "right": _share([text == answer for text, answer in pairs]),
+            "wrong": _share([text not in (answer, None) for text, answer in pairs]),
+            "refused": _share([text is None for text, _ in pairs]),
+        }
+    for kind in UNANSWERED:
+        refused = [text is None for text, one in zip(said, test.kinds) if one == kind]
+        if refused:
+            numbers[f"refused_{kind.replace('-', '_')}"] = _share(refused)
+    return numbers
+
+
+def _share(outcomes: Sequence[bool]) -> dict:
+    total, trials = int(sum(outcomes)), len(outcomes)
+    return {"value": total / trials, "interval": wilson(total, trials), "questions": trials}
+
+
+def replies(bot: FaqBot, test: Asked, answers: Sequence[str]) -> pd.DataFrame:
+    """What the bot says to each test question, and what it should."""
+    rows = []
+    for question, own, kind in zip(test.questions, test.entries, test.kinds):
+        reply = bot.answer(question)
+        expected = "" if own is None else answers[own]
+        rows.append((question, kind, expected, reply.text, reply.is_refusal, reply.source, reply.similarity))
+    columns = ("question", "kind", "expected", "reply", "is_refusal", "source", "similarity")
+    return pd.DataFrame(rows, columns=columns)
+
+
+def write_results(run: Run, metrics: dict, said: pd.DataFrame, log_history: list[dict], saved: Saved) -> None:
+    """Writes the replies, the numbers, the card and the picture, and prints the numbers as a table."""
+    said.to_csv(run.output_dir / "replies.csv", index=False)
+    methods = metrics["methods"]
+    run.write(
+        "chat",
+        metrics,
+        _card_numbers(methods[BOT]),
+        protocol=f"split {metrics['split_seed']}: {metrics['phrasings']['test']} rephrasings held out of the training"
+        f" of {metrics['entries']} answers, and half of the {metrics['unanswered']} questions to be refused; the"
+        f" threshold {metrics['promise']}",
+        baselines={name: _card_numbers(one) for name, one in methods.items() if name != BOT},
+        predictions="replies.csv",
+    )
+    plot_training(log_history, run.picture("training"), "perplexity", saved, unit="nats per token")
+    print("\n" + table(methods))
+    print(f"The threshold {metrics['promise']}.")
+    weight = metrics["model_weight"]
+    print(
+        f"The language model counts {weight:g} beside the similarity: on the validation questions that was best."
+        if weight
+        else "The language model has no say in the choice of an answer: on the validation questions it did not help."
+    )
+    run.say_what_is_there(("faq.json", "replies.csv", "metrics.json", "results/chat.json", "plots/"), "chat")
+
+
+def table(methods: dict[str, dict]) -> str:
+    """The numbers as lines of text: a row a number, in per cent with its interval."""
+    lines = [f"{'':20}" + "".join(f"{name:>26}" for name in methods)]
+    for key in DEFINITIONS:
+        cells = [_cell(numbers.get(key)) for numbers in methods.values()]
+        if any(cells):
+            lines.append(f"{key:20}" + "".join(f"{cell:>26}" for cell in cells))
+    return "\n".join(lines)
+
+
+def _cell(number: dict | None) -> str:
+    if number is None:
+        return ""
+    low, high = number["interval"]
+    return f"{number['value']:.1%} [{low:.1%}, {high:.1%}]"
+
+
+def _card_numbers(numbers: dict) -> dict[str, Metric]:
+    is_worse = ("wrong", "refused", "not_in_the_faq")
+    return {
+        name: Metric(one["value"], one["interval"], higher_is_better=name not in is_worse)
+        for name, one in numbers.items()
+    }
