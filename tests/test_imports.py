@@ -21,7 +21,7 @@ FLOORS = [
     {"conversion"},
     {"adapters"},
     {"pretrained"},
-    {"generation", "classification"},
+    {"generation", "classification", "faq"},
     {"evaluation", "hub"},
     {"training", "apps"},
     {"commands"},

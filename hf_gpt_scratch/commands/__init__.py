@@ -15,6 +15,7 @@ COMMANDS: dict[str, tuple[str, str | dict]] = {
             "spam": ("a spam classifier on the SMS Spam Collection", "commands.train:SPAM"),
             "instruct": ("a language model to follow instructions", "commands.train:INSTRUCT"),
             "prefer": ("a language model to give the answers that people prefer (DPO)", "commands.train:PREFER"),
+            "chat": ("a bot that answers from an FAQ, or says that it does not know", "commands.train:CHAT"),
         },
     ),
     "examples": ("small data sets to try the package with, copied into a folder", "commands.examples"),

@@ -12,6 +12,8 @@ from ..utils.files import write_whole
 NEXT = {
     "tickets.csv": "hf-gpt-scratch train classify cpu_small --data_file {} --outside_labels other --output_dir"
     " runs/tickets",
+    "airline.jsonl": "hf-gpt-scratch train chat airline --data_file {} --output_dir runs/airline",
+    "academic.jsonl": "hf-gpt-scratch train chat academic --data_file {} --output_dir runs/academic",
 }
 
 
@@ -20,8 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 Copies the example data of this package into a folder, and prints a command to go
 on with for each file:
 
-tickets.csv   300 messages to a support team about 4 topics (account, billing,
-              delivery, technical), and 40 about something else (other)"""
+tickets.csv     300 messages to a support team about 4 topics (account, billing,
+                delivery, technical), and 40 about something else (other)
+airline.jsonl   200 questions to an airline, each with its answer and 5 other
+                wordings, and 60 questions that are to be refused
+academic.jsonl  the same of a university"""
     parser.epilog = "Example: hf-gpt-scratch examples my_examples"
     parser.add_argument("folder", metavar="FOLDER", nargs="?", default="examples", help="default: examples")
 

@@ -55,3 +55,4 @@ class Job:
 
 PRETRAIN, CLASSIFY, SPAM, INSTRUCT = Job("pretrain"), Job("classify"), Job("spam"), Job("instruct")
 PREFER = Job("prefer", needs=("trl", "trl", "Training on preferences"))
+CHAT = Job("chat")
