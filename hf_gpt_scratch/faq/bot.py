@@ -1,7 +1,7 @@
 """`FaqBot`: what a question is answered with, and whether. It retrieves, asks the language model, and then decides."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +41,12 @@ class Reply:
     similarity: float
     score: float
 
+    @property
+    def explanation(self) -> str:
+        """Where the answer comes from, for those who read it."""
+        what = "Nearest question, not near enough" if self.is_refusal else "From"
+        return f"{what}: {self.source} (similarity {self.similarity:.2f})"
+
 
 class FaqBot:
     """
@@ -65,6 +71,8 @@ class FaqBot:
     ):
         self.faq, self.model, self.tokenizer = faq, model, tokenizer
         self.retriever = Retriever(faq.entries)
+        self.reply: Reply | None = None
+        self.forgotten, self.finish_reason = 0, "stop"
 
     @classmethod
     def from_pretrained(
@@ -87,18 +95,34 @@ class FaqBot:
         )
         return cls(faq, model.eval(), tokenizer)
 
-    def answer(self, question: str) -> Reply:
-        """Raises `InputError` for an empty question."""
+    def answer(self, question: str, threshold: float | None = None) -> Reply:
+        """
+        The reply to a question.
+
+        Args:
+            threshold: another than that of the FAQ.
+
+        Raises:
+            InputError: for an empty question, or one that is too long for the model.
+        """
         if not question.strip():
             raise InputError("The question is empty.")
         if has_lone_surrogates(question):
             raise InputError("The question is not UTF-8 text.")
         similarities = self.retriever.similarities([question])[0]
         scores = self.scores(question, similarities)
-        best = int(scores.argmax())
-        entry, is_refusal = self.faq.entries[best], not scores[best] > self.faq.threshold
+        best, limit = int(scores.argmax()), self.faq.threshold if threshold is None else threshold
+        entry, is_refusal = self.faq.entries[best], not scores[best] > limit
         text = self.faq.refusal if is_refusal else entry.answer
         return Reply(text, is_refusal, entry.question, float(similarities[best]), float(scores[best]))
+
+    def ask(self, text: str, max_new_tokens: int | None = None, input: str = "", **sampling) -> Iterator[str]:
+        """As `Chat.ask`, for the terminal: the reply, which is then in `reply`; the settings do not matter to it."""
+        self.reply = self.answer(f"{text}\n{input}" if input else text)
+        return iter([self.reply.text])
+
+    def reset(self) -> None:
+        """Nothing: each question is answered by itself."""
 
     def scores(self, question: str, similarities: np.ndarray) -> np.ndarray:
         """The similarities `(entries,)`, and of the nearest ones the language model's opinion added."""

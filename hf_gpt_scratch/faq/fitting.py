@@ -50,11 +50,11 @@ def fit(
     refusal: str,
 ) -> FaqFile:
     """
-    The FAQ with the lowest threshold at which the share `refuse` of the unanswered validation questions is refused, and
-    with that weight of the language model which then answers most rephrasings rightly, the smallest where several do.
+    The FAQ with the lowest threshold that refuses the share `refuse` of the unanswered validation questions, and with
+    that weight of the language model which then answers most rephrasings rightly, the smallest where several do.
 
-    Where there are fewer than 10 unanswered questions, answered ones take their place, each with its own entry left out
-    of the FAQ. With fewer than 20 rephrasings, the language model gets no weight.
+    Where there are fewer than 10 unanswered questions, answered ones take their place, each with its own entry left
+    out of the FAQ. With fewer than 20 rephrasings, the language model gets no weight.
     """
     bot = FaqBot(FaqFile(entries, 0.0), model, tokenizer)
     answered = validation.of(ANSWERED)
@@ -69,7 +69,7 @@ def fit(
 
 
 def threshold_of(scores: np.ndarray, refuse: float) -> float:
-    """The score, of the questions `(N, entries)` that ought to be refused, which that share of them does not exceed."""
+    """The score which that share of the questions `(N, entries)` does not exceed, all of which ought to be refused."""
     return float(np.quantile(scores.max(axis=1), refuse, method="higher"))
 
 

@@ -1,0 +1,65 @@
+"""The page in the browser to ask a bot of questions and answers; what it says is `faq.bot.FaqBot`'s."""
+
+import os
+from functools import partial
+
+from ..faq.bot import FaqBot, Reply
+from . import page
+
+TITLE = "Ask a bot"
+WHAT = "It answers from {count:,} questions and answers, and says where it does not know."
+EXAMPLES, LONGEST = 3, 60  # questions of the FAQ on buttons, of so many characters at most
+
+
+def load(folder: str | os.PathLike, name: str | None = None, **placement):
+    """The page for the bot in `folder`; arguments and errors are those of `chat.load`."""
+    return make_page(FaqBot.from_pretrained(folder, **placement), name or page.model_name(folder))
+
+
+def make_page(bot: FaqBot, name: str = "a bot"):
+    """The Gradio page."""
+    gr, faq = page.gradio(), bot.faq
+    with page.blocks(TITLE) as blocks:
+        page.header(TITLE, WHAT.format(count=len(faq.entries)), page.facts(bot.model, name))
+        conversation = gr.Chatbot(
+            elem_id="conversation",
+            render_markdown=False,
+            label="Conversation",
+            placeholder="Ask something.",
+            buttons=["copy"],  # without Gradio's own, which sends conversations to the Hub
+        )
+        question = gr.Textbox(label="Question", elem_id="question", autofocus=True, lines=1, max_lines=6)
+        with gr.Row(elem_id="actions"):
+            go = gr.Button("Ask", variant="primary", elem_id="ask", min_width=70, size="md")
+            new = gr.Button("New chat", elem_id="new", min_width=70, size="md")
+        shown = [entry.question for entry in faq.entries if len(entry.question) <= LONGEST]
+        shown = shown[:: max(1, len(shown) // EXAMPLES)][:EXAMPLES]
+        chips = page.example_buttons(shown, "Questions that it knows:")
+        with gr.Accordion("Settings", open=False, elem_id="settings"):
+            threshold = gr.Slider(
+                *(0, max(1.0, faq.threshold), faq.threshold),
+                label="Threshold: refuse questions whose score is not above it",
+                info=f"The fitted one, {faq.threshold:.3f}, {faq.promise}." if faq.promise else "",
+            )
+        page.footer()
+        does = {"outputs": [conversation, question], "show_progress": "hidden", "concurrency_limit": None}
+        act = partial(answer, bot)
+        gr.on([go.click, question.submit], act, [question, conversation, threshold], api_name="ask", **does)
+        for chip, text in zip(chips, shown):
+            chip.click(partial(act, text), [conversation, threshold], api_visibility="private", **does)
+        new.click(lambda: ([], ""), None, [conversation, question], queue=False, api_visibility="private")
+    return blocks
+
+
+def answer(bot: FaqBot, text: str, history: list, threshold: float) -> tuple[list, str]:
+    """The conversation with a question and the reply to it, and the emptied box of the question."""
+    with page.errors_on_page():
+        page.require_short(text or "")
+        reply = bot.answer(text or "", threshold)
+        asked = {"role": "user", "content": page.escape(text)}
+        return [*history, asked, {"role": "assistant", "content": as_html(reply)}], ""
+
+
+def as_html(reply: Reply) -> str:
+    """What is said, and below it the question of the FAQ that it comes from, with its similarity."""
+    return f'{page.escape(reply.text)}<br><span class="of-source">{page.escape(reply.explanation)}</span>'
