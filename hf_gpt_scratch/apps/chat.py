@@ -5,13 +5,14 @@ import os
 from collections.abc import Sequence
 from functools import partial
 
+from ..faq.faq_file import is_faq_folder
 from ..generation.chat import Chat
 from ..generation.sampling import sampling_settings
 from ..model_folder.contents import ModelFolder
 from ..modeling_gpt_scratch import GPTScratchForCausalLM
 from ..pretrained import load_with_tokenizer
 from ..prompts import PREAMBLE
-from . import examples, page
+from . import examples, faq, page
 
 TITLE = "Chat with a GPT"  # also of a Space
 SINGLE = "This small model was trained to follow single instructions: ask for one thing at a time{choose}."
@@ -28,6 +29,7 @@ CSS = """
 .gradio-container { max-width: 800px !important; }
 #conversation { height: 42vh !important; min-height: 230px; }
 #conversation .message { max-width: 70ch; line-height: 1.5; overflow-wrap: anywhere; }
+.of-source { color: var(--quiet); font-size: 13px; }
 #note:not(:has(.prose:not(:empty))) { display: none !important; }
 #actions { flex-wrap: nowrap; }
 #actions button { white-space: nowrap; padding-inline: 4px; min-height: 44px; }
@@ -53,6 +55,8 @@ def load(folder: str | os.PathLike, name: str | None = None, **placement):
     """
     page.gradio()
     name, folder = name or page.model_name(folder), ModelFolder.resolve(folder)
+    if is_faq_folder(folder):
+        return faq.load(folder, name, **placement)
     model, tokenizer = load_with_tokenizer(GPTScratchForCausalLM, folder, **placement)
     return make_page(model.eval(), tokenizer, name, examples.questions(folder), examples.takes_input(folder))
 

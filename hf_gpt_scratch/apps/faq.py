@@ -37,9 +37,9 @@ def make_page(bot: FaqBot, name: str = "a bot"):
         chips = page.example_buttons(shown, "Questions that it knows:")
         with gr.Accordion("Settings", open=False, elem_id="settings"):
             threshold = gr.Slider(
-                *(0, max(1.0, faq.threshold), faq.threshold),
-                label="Threshold: refuse questions whose score is not above it",
-                info=f"The fitted one, {faq.threshold:.3f}, {faq.promise}." if faq.promise else "",
+                *(0, 1, faq.threshold),
+                label="Threshold of the confidence: questions that are not above it are refused",
+                info=f"On the validation set, {faq.threshold:.3f} {faq.promise}." if faq.promise else "",
             )
         page.footer()
         does = {"outputs": [conversation, question], "show_progress": "hidden", "concurrency_limit": None}

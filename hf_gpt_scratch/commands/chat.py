@@ -48,6 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="read each question together with those before it (default: off for models trained on single"
         " instructions, such as those of `hf-gpt-scratch train instruct`, and on for others)",
     )
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help="of a bot of `hf-gpt-scratch train chat`: let its language model write the answers, which may then say"
+        " what the FAQ does not",
+    )
     add_sampling(parser, max_new_tokens=256, temperature=0.0)
 
 
@@ -58,10 +64,21 @@ def check(args: argparse.Namespace) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """The command."""
+    from ..faq.bot import FaqBot
+    from ..faq.faq_file import is_faq_folder, read_faq_file
     from ..generation.chat import Chat
+    from ..model_folder.contents import ModelFolder
 
     model, tokenizer, sampling = language_model(args)
-    converse(Chat(model, tokenizer, args.system, args.history), **sampling)
+    folder = ModelFolder.resolve(args.dir)
+    if not is_faq_folder(folder) or args.write:
+        converse(Chat(model, tokenizer, args.system, args.history), **sampling)
+        return
+    if idle := [name.replace("_", "-") for name in ("system", "history", *sampling) if getattr(args, name)]:
+        print(
+            f"note: answers come from the FAQ, so --{idle[0]} has no effect; add --write to use it.", file=sys.stderr
+        )
+    converse(FaqBot(read_faq_file(folder), model.eval(), tokenizer))
 
 
 def converse(chat: "Chat", **sampling) -> None:
@@ -127,6 +144,8 @@ def _show_answer(chat: "Chat", text: str, input: str, sampling: dict, typed: boo
         for piece in answer:
             print(piece, end="", flush=True)
         print()
+        if reply := getattr(chat, "reply", None):  # of a bot
+            print(f"({reply.explanation})", file=sys.stderr)
     except KeyboardInterrupt:
         print()
     except InputError as error:

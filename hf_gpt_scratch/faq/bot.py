@@ -1,11 +1,16 @@
-"""`FaqBot`: what a question is answered with, and whether. It retrieves, asks the language model, and then decides."""
+"""
+`FaqBot`: what a question is answered with, and whether. It retrieves an entry, asks the language model about it, and
+answers from it where the two together leave little doubt.
+"""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
+from scipy.special import expit
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..data.losses import row_losses
@@ -16,7 +21,7 @@ from ..modeling_gpt_scratch import GPTScratchForCausalLM
 from ..pretrained import load_with_tokenizer
 from ..utils.errors import InputError
 from ..utils.text import has_lone_surrogates
-from .faq_file import FaqFile, read_faq_file
+from .faq_file import FEATURES, FaqFile, read_faq_file
 from .retrieval import Retriever
 
 CANDIDATES = 10  # the entries whose answers the language model compares
@@ -31,15 +36,15 @@ class Reply:
         text: the answer of the FAQ, to the letter, or the refusal.
         is_refusal: whether it is that.
         source: the question of the FAQ that is nearest, whose answer it is unless it is a refusal.
-        similarity: of what was asked with that question and its answer: the cosine of their TF-IDF vectors, 0 to 1.
-        score: what is compared with the threshold.
+        similarity: of what was asked with that entry: the cosine of their TF-IDF vectors, 0 to 1.
+        confidence: that the entry answers it, 0 to 1; what is compared with the threshold.
     """
 
     text: str
     is_refusal: bool
     source: str
     similarity: float
-    score: float
+    confidence: float
 
     @property
     def explanation(self) -> str:
@@ -48,13 +53,48 @@ class Reply:
         return f"{what}: {self.source} (similarity {self.similarity:.2f})"
 
 
+@dataclass(frozen=True)
+class Read:
+    """
+    Questions as a bot reads them, `(N, entries)`: their similarities to the entries, and how probable the language model
+    finds the answers of the nearest ones, among them.
+    """
+
+    similarities: np.ndarray
+    opinions: np.ndarray
+
+    @cached_property
+    def best(self) -> np.ndarray:
+        """The number of the nearest entry, `(N,)`."""
+        return self.similarities.argmax(axis=1)
+
+    @property
+    def features(self) -> np.ndarray:
+        """
+        `FEATURES` of the nearest entry, `(N, 3)`: its similarity, by how much that is above the next one's, and the
+        model's opinion of its answer.
+        """
+        rows, (second, first) = np.arange(len(self.best)), np.sort(self.similarities, axis=1)[:, -2:].T
+        return np.stack([first, first - second, self.opinions[rows, self.best]], axis=1)
+
+    def without(self, own: np.ndarray) -> "Read":
+        """As if the entry that answers each question, `(N,)`, were not in the FAQ."""
+        rows, similarities, opinions = np.arange(len(own)), self.similarities.copy(), self.opinions.copy()
+        similarities[rows, own] = opinions[rows, own] = 0
+        sums = opinions.sum(axis=1, keepdims=True)
+        return Read(similarities, np.divide(opinions, sums, out=np.zeros_like(opinions), where=sums > 0))
+
+
 class FaqBot:
     """
     Answers questions from an FAQ, or says that it does not know.
 
     Args:
         faq: the FAQ with its threshold.
-        model, tokenizer: the language model that was trained on it; not needed where `faq.model_weight` is 0.
+        model, tokenizer: the language model that was trained on it.
+
+    Attributes:
+        reply: the last one that `ask` gave.
 
     Examples:
         >>> from hf_gpt_scratch import FaqBot
@@ -63,12 +103,7 @@ class FaqBot:
         'A checked bag may weigh up to 23 kg.'
     """
 
-    def __init__(
-        self,
-        faq: FaqFile,
-        model: PreTrainedModel | None = None,
-        tokenizer: PreTrainedTokenizerBase | None = None,
-    ):
+    def __init__(self, faq: FaqFile, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase):
         self.faq, self.model, self.tokenizer = faq, model, tokenizer
         self.retriever = Retriever(faq.entries)
         self.reply: Reply | None = None
@@ -89,10 +124,8 @@ class FaqBot:
             InputError: when it holds none.
         """
         folder = ModelFolder.resolve(name_or_path)
-        faq = read_faq_file(folder)
-        model, tokenizer = load_with_tokenizer(
-            GPTScratchForCausalLM, folder, device=device, dtype=dtype, report=report
-        )
+        faq, options = read_faq_file(folder), {"device": device, "dtype": dtype, "report": report}
+        model, tokenizer = load_with_tokenizer(GPTScratchForCausalLM, folder, **options)
         return cls(faq, model.eval(), tokenizer)
 
     def answer(self, question: str, threshold: float | None = None) -> Reply:
@@ -109,12 +142,12 @@ class FaqBot:
             raise InputError("The question is empty.")
         if has_lone_surrogates(question):
             raise InputError("The question is not UTF-8 text.")
-        similarities = self.retriever.similarities([question])[0]
-        scores = self.scores(question, similarities)
-        best, limit = int(scores.argmax()), self.faq.threshold if threshold is None else threshold
-        entry, is_refusal = self.faq.entries[best], not scores[best] > limit
-        text = self.faq.refusal if is_refusal else entry.answer
-        return Reply(text, is_refusal, entry.question, float(similarities[best]), float(scores[best]))
+        read = self.read([question])
+        [entry], [confidence] = read.best, self.confidences(read)
+        is_refusal = not confidence > (self.faq.threshold if threshold is None else threshold)
+        nearest, similarity = self.faq.entries[entry], float(read.similarities[0, entry])
+        text = self.faq.refusal if is_refusal else nearest.answer
+        return Reply(text, is_refusal, nearest.question, similarity, float(confidence))
 
     def ask(self, text: str, max_new_tokens: int | None = None, input: str = "", **sampling) -> Iterator[str]:
         """As `Chat.ask`, for the terminal: the reply, which is then in `reply`; the settings do not matter to it."""
@@ -124,16 +157,21 @@ class FaqBot:
     def reset(self) -> None:
         """Nothing: each question is answered by itself."""
 
-    def scores(self, question: str, similarities: np.ndarray) -> np.ndarray:
-        """The similarities `(entries,)`, and of the nearest ones the language model's opinion added."""
-        if not self.faq.model_weight:
-            return similarities
-        opinion = self.opinion(question, similarities)
-        return similarities + self.faq.model_weight * opinion
+    def read(self, questions: Sequence[str]) -> Read:
+        """The questions, compared with all entries."""
+        if not questions:
+            return Read(*np.zeros((2, 0, len(self.faq.entries))))
+        similarities = self.retriever.similarities(questions)
+        return Read(similarities, np.stack([self._opinion(*pair) for pair in zip(questions, similarities)]))
 
-    def opinion(self, question: str, similarities: np.ndarray) -> np.ndarray:
+    def confidences(self, read: Read) -> np.ndarray:
+        """The probability, `(N,)`, that the nearest entry answers a question, by the fitted weights."""
+        weights = np.array([self.faq.weights[name] for name in FEATURES])
+        return expit(read.features @ weights + self.faq.weights["bias"])
+
+    def _opinion(self, question: str, similarities: np.ndarray) -> np.ndarray:
         """
-        Of the nearest entries, how probable the language model finds each answer after this question, among them:
+        How probable the language model finds the answers of the nearest entries, among them, after a question:
         `(entries,)`, 0 for the others, the sum 1.
         """
         nearest = np.argsort(-similarities, kind="stable")[:CANDIDATES]

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -12,6 +12,10 @@ from ..utils.errors import InputError
 from ..utils.files import read_json_object, write_json
 
 VERSION = 1
+# What the confidence is made of: `bot.Read.features`.
+FEATURES = ("similarity", "margin", "opinion")
+# Where there are no rephrasings to fit others on: about those of the example data, without the language model.
+WEIGHTS = {"similarity": 5.0, "margin": 15.0, "opinion": 0.0, "bias": -3.5}
 REFUSAL = "I do not know. Please ask in other words, or ask a person."
 
 
@@ -22,15 +26,15 @@ class FaqFile:
 
     Attributes:
         entries: the questions and answers that it was trained on.
-        threshold: a question whose score is not above it is refused.
-        model_weight: of the language model's opinion beside the similarity in the score; 0 leaves it out.
+        threshold: a question is refused unless the confidence that its nearest entry answers it is above that.
+        weights: of `FEATURES` and a bias: the confidence is the sigmoid of their sum.
         refusal: what is said then.
         promise: where the threshold comes from, in a sentence.
     """
 
     entries: Sequence[Entry]
     threshold: float
-    model_weight: float = 0.0
+    weights: Mapping[str, float] = field(default_factory=lambda: dict(WEIGHTS))
     refusal: str = REFUSAL
     promise: str = ""
     version: int = field(default=VERSION, repr=False)
@@ -56,10 +60,12 @@ def read_faq_file(folder: str | os.PathLike) -> FaqFile:
         raise InputError(f"{path} is damaged: train the bot again with `hf-gpt-scratch train chat`.") from None
     if faq.version != VERSION:
         raise InputError(f"{path} is of another version of this package: train the bot again.")
-    numbers = (faq.threshold, faq.model_weight)
+    is_weighted = isinstance(faq.weights, dict) and faq.weights.keys() == WEIGHTS.keys()
+    numbers = (faq.threshold, *(faq.weights.values() if is_weighted else ()))
     texts = [faq.refusal, *(text for entry in entries for text in (*entry.phrasings, entry.answer))]
     if not (
-        entries
+        len(entries) > 1
+        and is_weighted
         and all(type(number) in (int, float) and math.isfinite(number) for number in numbers)
         and all(isinstance(text, str) and text.strip() for text in texts)
     ):

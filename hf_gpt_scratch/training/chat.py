@@ -17,7 +17,7 @@ from transformers import HfArgumentParser, set_seed
 
 from ..data.faq import ANSWERED, FEWEST, Faq, FaqSplit, load_faq, split
 from ..faq.bot import FaqBot, conversation
-from ..faq.faq_file import REFUSAL
+from ..faq.faq_file import REFUSAL, FaqFile
 from ..faq.fitting import fit
 from ..tokenizer import fingerprint
 from ..utils.errors import UsageError
@@ -120,13 +120,13 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
     trainer = instruct.make_trainer(run, model, tokenizer, encoded["train"], encoded["validation"])
     run.train(trainer, sha256=data.sha256, split_seed=split_seed)
     print("\nFitting the threshold on the validation questions.")
-    faq = fit(parts.entries, parts.validation, model.eval(), tokenizer, args.refuse, args.refusal)
-    bot = FaqBot(faq, model, tokenizer)
+    bot = FaqBot(FaqFile(parts.entries, 0.0, refusal=args.refusal), model.eval(), tokenizer)
+    bot.faq = fit(bot, parts.validation, args.refuse)
 
     def finish(folder: Path) -> None:
         if args.merge_adapter:
             instruct.merge(folder, args, tokenizer)
-        faq.write(folder)
+        bot.faq.write(folder)
 
     if not trainer.save_final(finish):
         return {}
@@ -140,9 +140,9 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
         "phrasings": {name: len(part) for name, part in rows.items()}
         | {"test": len(parts.test.of(ANSWERED).questions)},
         "unanswered": len(data.unanswered),
-        "threshold": faq.threshold,
-        "model_weight": faq.model_weight,
-        "promise": faq.promise,
+        "threshold": bot.faq.threshold,
+        "weights": bot.faq.weights,
+        "promise": bot.faq.promise,
         "refuse": args.refuse,
         "parameters": model.num_parameters(),
         "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),

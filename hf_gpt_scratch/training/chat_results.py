@@ -5,17 +5,18 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from ..data.faq import ANSWERED, UNANSWERED, Asked, FaqSplit
+from ..data.faq import UNANSWERED, Asked, FaqSplit
 from ..data.turns import encode_prompt
 from ..evaluation.intervals import wilson
 from ..evaluation.plots import Saved, plot_training
-from ..faq.bot import FaqBot
-from ..faq.fitting import Read, questions_to_refuse, threshold_of
+from ..faq.bot import FaqBot, Read
+from ..faq.fitting import fit, threshold_of
 from ..generation.batch import complete_prompts
 from ..utils.result_card import Metric
 from .run_record import Run
 
-BOT, RETRIEVAL, NEAREST, MODEL = "bot", "TF-IDF of entries", "TF-IDF nearest question", "model alone"
+BOT, RETRIEVAL = "bot", "bot without its model"
+NEAREST, MODEL = "TF-IDF nearest question", "model alone"
 DEFINITIONS = {
     "right": "share of the test rephrasings that get the answer of their question",
     "wrong": "share of them that get another answer",
@@ -28,35 +29,39 @@ DEFINITIONS = {
 
 def measure(bot: FaqBot, parts: FaqSplit, refuse: float) -> dict[str, dict]:
     """
-    The numbers of `DEFINITIONS` of the bot and of what it is compared with, by name, each with its interval and how many
-    questions it is of. The thresholds of those are fitted on the validation questions as the bot's is; what the model
-    writes by itself is never a refusal.
+    The numbers of `DEFINITIONS` of the bot and of what it is compared with, by name, each with its interval and how
+    many questions it is of. Every threshold is fitted on the same validation questions; what the model writes by
+    itself is never a refusal.
     """
-
-    def nearest(questions: Sequence[str]) -> Read:
-        cosines = bot.retriever.nearest_questions(questions) if questions else np.zeros((0, len(parts.entries)))
-        return Read(cosines, np.zeros_like(cosines))
-
-    read = Read.by(bot, parts.test.questions)
-    found = {BOT: _numbers(parts, read, bot.faq.model_weight, bot.faq.threshold)}
-    for name, reader in ((RETRIEVAL, lambda questions: Read.by(bot, questions)), (NEAREST, nearest)):
-        to_refuse, _ = questions_to_refuse(parts.validation, parts.entries, reader)
-        threshold = threshold_of(to_refuse.similarities, refuse)
-        found[name] = _numbers(parts, read if name == RETRIEVAL else nearest(parts.test.questions), 0.0, threshold)
-    return found | {MODEL: _written(bot, parts)}
+    without = FaqBot(fit(bot, parts.validation, refuse, use_model=False), bot.model, bot.tokenizer)
+    read = bot.read(parts.test.questions)
+    own = np.array([-1 if entry is None else entry for entry in parts.test.entries])
+    left_out = Read(read.similarities[own >= 0], read.opinions[own >= 0]).without(own[own >= 0])
+    found = {}
+    for name, one in ((BOT, bot), (RETRIEVAL, without)):
+        is_said = one.confidences(read) > one.faq.threshold
+        found[name] = _numbers(parts, read.best, is_said, one.confidences(left_out) > one.faq.threshold)
+    return found | {NEAREST: _nearest(bot, parts, own, refuse), MODEL: _written(bot, parts)}
 
 
-def _numbers(parts: FaqSplit, read: Read, weight: float, threshold: float) -> dict:
-    """The numbers of the test questions as they were read."""
-    scores, answers = read.scores(weight), [entry.answer for entry in parts.entries]
-    said = [answers[row.argmax()] if row.max() > threshold else None for row in scores]
-    own = np.array(parts.test.entries)
-    is_answered = np.array([kind == ANSWERED for kind in parts.test.kinds], dtype=bool)
-    numbers = _shares(parts, said)
-    if is_answered.any():
-        alone = Read(read.similarities[is_answered], read.opinions[is_answered]).without(own[is_answered].astype(int))
-        numbers["refused_left_out"] = _share(alone.scores(weight).max(axis=1) <= threshold)
-    return numbers
+def _nearest(bot: FaqBot, parts: FaqSplit, own: np.ndarray, refuse: float) -> dict:
+    """The numbers of the nearest phrasing, refused where its cosine is too small."""
+    entries, unanswered = len(parts.entries), parts.validation.of(*UNANSWERED).questions
+    test, refused = (
+        bot.retriever.nearest_questions(questions) if questions else np.zeros((0, entries))
+        for questions in (parts.test.questions, unanswered or [entry.answer for entry in parts.entries])
+    )
+    threshold = threshold_of(refused.max(axis=1), refuse)
+    left_out = test[own >= 0]
+    left_out[np.arange(len(left_out)), own[own >= 0]] = 0
+    return _numbers(parts, test.argmax(axis=1), test.max(axis=1) > threshold, left_out.max(axis=1) > threshold)
+
+
+def _numbers(parts: FaqSplit, best: np.ndarray, is_said: np.ndarray, is_said_left_out: np.ndarray) -> dict:
+    """The numbers, of the nearest entry of each test question and whether it is answered from that."""
+    said = [parts.entries[entry].answer if answers else None for entry, answers in zip(best, is_said)]
+    left_out = {"refused_left_out": _share(~is_said_left_out)} if len(is_said_left_out) else {}
+    return _shares(parts, said) | left_out
 
 
 def _written(bot: FaqBot, parts: FaqSplit) -> dict:
@@ -97,8 +102,9 @@ def replies(bot: FaqBot, test: Asked, answers: Sequence[str]) -> pd.DataFrame:
     for question, own, kind in zip(test.questions, test.entries, test.kinds):
         reply = bot.answer(question)
         expected = "" if own is None else answers[own]
-        rows.append((question, kind, expected, reply.text, reply.is_refusal, reply.source, reply.similarity))
-    columns = ("question", "kind", "expected", "reply", "is_refusal", "source", "similarity")
+        said = (reply.text, reply.is_refusal, reply.source, reply.similarity, reply.confidence)
+        rows.append((question, kind, expected, *said))
+    columns = ("question", "kind", "expected", "reply", "is_refusal", "source", "similarity", "confidence")
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -118,13 +124,7 @@ def write_results(run: Run, metrics: dict, said: pd.DataFrame, log_history: list
     )
     plot_training(log_history, run.picture("training"), "perplexity", saved, unit="nats per token")
     print("\n" + table(methods))
-    print(f"The threshold {metrics['promise']}.")
-    weight = metrics["model_weight"]
-    print(
-        f"The language model counts {weight:g} beside the similarity: on the validation questions that was best."
-        if weight
-        else "The language model has no say in the choice of an answer: on the validation questions it did not help."
-    )
+    print(f"\nOn the validation set, the threshold {metrics['promise']}.")
     run.say_what_is_there(("faq.json", "replies.csv", "metrics.json", "results/chat.json", "plots/"), "chat")
 
 
