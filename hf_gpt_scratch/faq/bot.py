@@ -56,8 +56,8 @@ class Reply:
 @dataclass(frozen=True)
 class Read:
     """
-    Questions as a bot reads them, `(N, entries)`: their similarities to the entries, and how probable the language model
-    finds the answers of the nearest ones, among them.
+    Questions as a bot reads them, `(N, entries)`: their similarities to the entries, and how probable the language
+    model finds the answers of the nearest ones, among them.
     """
 
     similarities: np.ndarray

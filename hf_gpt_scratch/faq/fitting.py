@@ -54,7 +54,7 @@ def fit(bot: FaqBot, validation: Asked, refuse: float, use_model: bool = True) -
 
 
 def threshold_of(values: np.ndarray, refuse: float) -> float:
-    """The lowest of the values of questions to be refused, `(N,)`, which the share `refuse` of them does not exceed."""
+    """The lowest of the values `(N,)` of questions to be refused which that share of them does not exceed."""
     return float(np.quantile(values, refuse, method="inverted_cdf"))
 
 

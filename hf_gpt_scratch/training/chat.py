@@ -3,9 +3,9 @@ Makes a bot of questions and answers (an FAQ): it answers from them, or says tha
 
 The file has columns `question` and `answer`; `rephrasings` (a list, or texts separated by |) holds other wordings of
 the question, and `kind` marks questions that the FAQ does not answer as near-miss or off-topic. Options come from the
-config and the command line, which wins. Writes to `--output_dir`: the language model trained on the FAQ, its tokenizer,
-`faq.json` (the FAQ, the threshold and the refusal), `metrics.json`, `results/chat.json`, `replies.csv` and
-`plots/training.png`.
+config and the command line, which wins. Writes to `--output_dir`: the language model trained on the FAQ, its
+tokenizer, `faq.json` (the FAQ, the threshold and the refusal), `metrics.json`, `results/chat.json`, `replies.csv`
+and `plots/training.png`.
 """
 
 from collections.abc import Sequence

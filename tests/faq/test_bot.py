@@ -1,0 +1,149 @@
+"""The bot: retrieval, refusal, what the language model adds, and the file that its folder keeps."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hf_gpt_scratch import GPTScratchForCausalLM
+from hf_gpt_scratch.data.faq import Asked, Entry
+from hf_gpt_scratch.data.losses import perplexities
+from hf_gpt_scratch.data.turns import encode
+from hf_gpt_scratch.faq.bot import FaqBot, Read, answer_losses, conversation
+from hf_gpt_scratch.faq.faq_file import FEATURES, WEIGHTS, FaqFile, read_faq_file
+from hf_gpt_scratch.faq.fitting import fit, threshold_of
+from hf_gpt_scratch.faq.retrieval import Retriever
+from hf_gpt_scratch.utils.errors import InputError
+from support.models import save_model
+
+THINGS = ("luggage", "passport", "refund", "seat", "meal", "lounge", "ticket", "visa", "pet", "delay", "gate", "bike")
+ENTRIES = [
+    Entry(
+        f"Where do I ask about my {thing}?",
+        f"At desk {n} for the {thing}.",
+        (f"{thing} question", f"my {thing}, who?"),
+    )
+    for n, thing in enumerate(THINGS, start=1)
+]
+OFF_TOPIC = [
+    f"{verb} {what} slowly" for verb in ("Bake", "Sing", "Paint", "Write") for what in ("bread", "songs", "walls")
+]
+
+
+@pytest.fixture(scope="module")
+def bot(tmp_path_factory):
+    texts = [text for entry in ENTRIES for text in (*entry.phrasings, entry.answer)]
+    folder = save_model(tmp_path_factory.mktemp("bot") / "model", GPTScratchForCausalLM, 1, texts, n_positions=256)
+    FaqFile(ENTRIES, 0.5, refusal="Ask a person.").write(folder)
+    return FaqBot.from_pretrained(folder, device="cpu")
+
+
+def test_the_nearest_entry_is_found_by_all_its_words():
+    found = Retriever(ENTRIES)
+    assert found.similarities(["lost my passport", "desk 9"]).argmax(axis=1).tolist() == [1, 8]
+    nearest = found.nearest_questions(["my seat, who?", "desk 9"])  # the answers are no part of it
+    assert nearest.shape == (2, 12) and nearest[0].argmax() == 3 and nearest[0, 3] == pytest.approx(1)
+
+
+def test_it_answers_to_the_letter_or_refuses(bot):
+    reply = bot.answer("a question on the lounge")
+    assert (reply.text, reply.source) == (ENTRIES[5].answer, ENTRIES[5].question) and not reply.is_refusal
+    assert reply.explanation == f"From: {reply.source} (similarity {reply.similarity:.2f})"
+    refused = bot.answer("Bake bread slowly")
+    assert (refused.text, refused.is_refusal) == ("Ask a person.", True)
+    assert refused.explanation.startswith("Nearest question, not near enough: ")
+    assert bot.answer("a question on the lounge", threshold=1.0).is_refusal
+    assert list(bot.ask("a question on the lounge")) == [reply.text] and bot.reply == reply
+
+
+@pytest.mark.parametrize("question", ["", " \n", "who\ud800"])
+def test_what_is_no_question(bot, question):
+    with pytest.raises(InputError, match="question is"):
+        bot.answer(question)
+
+
+def test_answer_losses_are_those_of_the_response(bot):
+    answers = [entry.answer for entry in ENTRIES[:3]]
+    found = answer_losses(bot.model, bot.tokenizer, "my seat?", answers)
+    for loss, text in zip(found, answers):
+        row = encode(conversation("my seat?", text), bot.tokenizer, 256, True)
+        alone = perplexities(bot.model, [row], bot.tokenizer.pad_token_id)["response_perplexity"]
+        assert loss == pytest.approx(np.log(alone) * (len(row["input_ids"]) - row["prompt_length"]), abs=1e-3)
+
+
+def test_the_opinion_is_of_the_nearest_ones_and_what_is_left_out_has_none(bot):
+    read = bot.read(["my pet", "my seat"])
+    assert read.opinions.sum(axis=1) == pytest.approx([1, 1]) and ((read.opinions > 0).sum(axis=1) == 10).all()
+    own = np.array([8, 3])
+    assert read.best.tolist() == own.tolist()
+    rest = read.without(own)
+    assert (rest.best != own).all() and rest.opinions[[0, 1], own].tolist() == [0, 0]
+    assert rest.opinions.sum(axis=1) == pytest.approx([1, 1]) and read.best.tolist() == own.tolist()
+
+
+def test_features():
+    read = Read(np.array([[0.1, 0.5, 0.3]]), np.array([[0.2, 0.7, 0.1]]))
+    assert read.features[0] == pytest.approx([0.5, 0.2, 0.7])
+
+
+def asked(questions, entries, kind="answered") -> Asked:
+    found = Asked()
+    for question, entry in zip(questions, entries):
+        found.add(question, entry, kind)
+    return found
+
+
+def test_the_threshold_keeps_its_promise(bot):
+    held_out = [f"who knows about the {thing}" for thing in THINGS]
+    validation = asked([*held_out, *OFF_TOPIC], [*range(12), *[None] * 12])
+    validation.kinds[12:] = ["off-topic"] * 12
+    fitted = fit(bot, validation, 0.75)
+    same = FaqBot(fitted, bot.model, bot.tokenizer)
+    assert sum(same.answer(text).is_refusal for text in OFF_TOPIC) >= 9
+    assert [same.answer(text).source for text in held_out] == [entry.question for entry in ENTRIES]
+    assert sum(not same.answer(text).is_refusal for text in held_out) >= 11
+    assert "refuses at least 75% of 12 validation questions" in fitted.promise and "of 12 held-out" in fitted.promise
+    assert fitted.weights["opinion"] != 0 == fit(bot, validation, 0.75, use_model=False).weights["opinion"]
+
+
+def test_without_rephrasings_the_questions_without_their_own_entry_set_the_threshold(bot):
+    fitted = fit(bot, Asked(), 1.0)
+    assert fitted.weights == WEIGHTS and "12 questions whose own entry was left out" in fitted.promise
+    read = bot.read([entry.question for entry in ENTRIES]).without(np.arange(12))
+    assert FaqBot(fitted, bot.model, bot.tokenizer).confidences(read).max() == pytest.approx(fitted.threshold)
+
+
+def test_the_threshold_refuses_no_more_than_it_must():
+    assert threshold_of(np.array([0.4, 0.1, 0.3, 0.2]), 0.75) == 0.3
+    assert threshold_of(np.array([0.4, 0.1, 0.3, 0.2]), 0.76) == 0.4
+
+
+def test_the_file_comes_back_as_it_was(tmp_path):
+    faq = FaqFile(ENTRIES, 0.25, dict(zip((*FEATURES, "bias"), (1.0, 2.0, 3.0, -4.0))), "No.", "keeps it")
+    faq.write(tmp_path)
+    again = read_faq_file(tmp_path)
+    entries = [replace(entry, rephrasings=tuple(entry.rephrasings)) for entry in again.entries]
+    assert replace(again, entries=entries) == faq
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"entries": []},
+        {"threshold": "0.5"},
+        {"threshold": float("nan")},
+        {"weights": {"similarity": 1}},
+        {"refusal": ""},
+        {"entries": [{"question": "Who?"}]},
+        {"entries": None},
+        {"else": 1},
+        {"version": 2},
+    ],
+)
+def test_a_damaged_file_is_refused(tmp_path, change):
+    FaqFile(ENTRIES, 0.25).write(tmp_path)
+    path = tmp_path / "faq.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(InputError, match=r"faq.json is .*train the bot again"):
+        read_faq_file(tmp_path)
