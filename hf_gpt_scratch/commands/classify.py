@@ -1,37 +1,47 @@
-"""`hf-gpt-scratch classify`: spam and ham told apart, message by message."""
+"""`hf-gpt-scratch classify`: texts and their labels, one by one or a whole table."""
 
 import argparse
-import json
 import os
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..utils.errors import InputError, UsageError
-from ..utils.files import require_file
+from ..utils.files import read_json_object, require_file
 from ..utils.terminal import quieten_transformers
-from .arguments import add_device_options, placement, positive, require_model
+from .arguments import add_device_options, placement, positive, probability, require_model
+from .classify_output import Output, note
 
 if TYPE_CHECKING:
     from ..classification.classifier import Prediction, TextClassifier
-
-RED, GREEN, RESET = "\033[31m", "\033[32m", "\033[0m"
+    from ..data.tables import Table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = """\
-Prints a line for each message: its label, the probability (0 to 1) that it is
-spam, and its text, separated by tabs. An empty line of a file or of stdin gives
-"-", "-" and no text, so that line n of the output is about line n of the input.
+Prints a line for each message: its label, the probability (0 to 1), and its
+text, separated by tabs. The probability is that of label 1 (spam) where the
+classifier has two labels, else that of the label. An empty line of a file or of
+stdin gives "-", "-" and no text, so that line n of the output is about line n
+of the input.
+
+--file takes a table (.csv, .tsv, .json, .jsonl, .parquet), whose column of
+texts is found by its name or given by --text_column, or else a file with a
+message a line. With --output the rows of the table are written with all their
+columns, in their order, and with label and probability added (decided_at with
+--decide_at, labels where a text may have several).
 
 With --json each line is an object with the keys text, label, probability,
-threshold (spam is above it) and truncated (whether the message is longer than
-the model reads); with --stream also words, a list of words, each with the
-probability after it. Label and probability of an empty line are null."""
+threshold (spam is above it) and truncated (whether a part was not read); with
+more than two labels probabilities instead of threshold; with --stream also
+words, a list of words, each with what is said after it. Label and probability
+of an empty line are null."""
     parser.epilog = (
         "Examples:\n  hf-gpt-scratch classify runs/demo/spam 'You have won a free prize' --stream\n"
         "  hf-gpt-scratch classify runs/demo/spam --file messages.txt --json\n"
+        "  hf-gpt-scratch classify runs/tickets --file tickets.csv --output labelled.csv\n"
         "  hf-gpt-scratch classify you/spam 'See you at home'"
     )
     parser.add_argument("dir", metavar="DIR", help="a folder or Hub repository (owner/name) of a trained classifier")
@@ -43,8 +53,21 @@ probability after it. Label and probability of an empty line are null."""
         help="messages, each in quotes; several words without quotes are one message (default: read stdin, a message"
         " a line)",
     )
-    parser.add_argument("--file", help="read the messages from this file, one a line")
-    parser.add_argument("--stream", action="store_true", help="show the probability of spam after each word")
+    parser.add_argument("--file", help="read the messages from this table, or from this file with one a line")
+    parser.add_argument("--text_column", metavar="NAME", help="the column of the table with the texts")
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        help="write the rows of --file there with their labels (.csv, .tsv, .json, .jsonl or .parquet)",
+    )
+    parser.add_argument("--stream", action="store_true", help="show what is said after each word")
+    parser.add_argument(
+        "--decide_at",
+        type=probability,
+        metavar="SHARE",
+        help="also say after which word the verdict is as good as final: it is that on the whole text in this share of"
+        " texts, such as 0.99 (fitted by `hf-gpt-scratch calibrate`)",
+    )
     parser.add_argument("--json", action="store_true", help="print a JSON object for each message")
     parser.add_argument("--batch-size", type=positive, default=32, help="messages per forward pass (default: 32)")
     add_device_options(parser)
@@ -54,9 +77,18 @@ def check(args: argparse.Namespace) -> None:
     """What can be checked before torch is imported."""
     if args.text and args.file:
         raise UsageError("Give messages or --file, not both.")
+    for option in ("text_column", "output"):
+        if getattr(args, option) and not args.file:
+            raise UsageError(f"--{option} is for the rows of a --file.")
+    if args.output and (args.json or args.stream):
+        raise UsageError("--output writes a table, and --json and --stream print lines: give one of them.")
     require_model(args.dir)
     if args.file:
         require_file(args.file)
+    if args.output:
+        from ..data.writing import require_writable
+
+        require_writable(args.output, args.file)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -65,16 +97,29 @@ def run(args: argparse.Namespace) -> None:
 
     quieten_transformers()
     classifier = TextClassifier.from_pretrained(args.dir, **placement(args))
+    classifier.require_early(args.decide_at)
     typed = not (args.text or args.file) and sys.stdin.isatty()  # then each line is answered at once
-    messages = list(_messages(args, typed)) if args.file else _messages(args, typed)  # a fault in a file comes first
-    predictions = predict(classifier, messages, batch_size=1 if typed else args.batch_size)
-    output = _Output(classifier, args.json, args.stream, explains_each=typed or bool(args.text))
-    for number, prediction in enumerate(predictions, start=1):
+    explains_each = typed or bool(args.text)
+    output = Output(classifier, args.json, args.stream, args.decide_at, explains_each)
+    if args.file and (args.output or args.text_column or _is_table(args.file)):
+        rows, column = _read_rows(args)
+        messages = _texts(rows, column)
+        if args.output:
+            _write(args, classifier, rows, messages, output)
+            return
+    else:
+        messages = _messages(args, typed)
+        if args.file:
+            messages = list(messages)  # a fault in a file comes first
+    batch_size = 1 if typed else args.batch_size
+    for number, prediction in enumerate(predict(classifier, messages, batch_size, args.decide_at), start=1):
         output.show(number, prediction)
     output.end()
 
 
-def predict(classifier: "TextClassifier", messages: Iterable[str], batch_size: int) -> Iterator["Prediction | None"]:
+def predict(
+    classifier: "TextClassifier", messages: Iterable[str], batch_size: int, decide_at: float | None = None
+) -> Iterator["Prediction | None"]:
     """The prediction of each message, in order; `None` for an empty one."""
     empty = deque()  # of each message that was read and not answered: whether it is
 
@@ -84,83 +129,107 @@ def predict(classifier: "TextClassifier", messages: Iterable[str], batch_size: i
             if message.strip():
                 yield message
 
-    for prediction in classifier.classify(with_text(), batch_size):
+    for prediction in classifier.classify(with_text(), batch_size, decide_at):
         while empty.popleft():
             yield None
         yield prediction
     yield from (None for _ in empty)
 
 
-class _Output:
-    """
-    Prints predictions, and on stderr what they do not say by themselves.
+def _is_table(file: str) -> bool:
+    from ..data.tables import KINDS
 
-    Args:
-        explains_each: whether a label that the calibrated threshold decided is explained at once, or all are counted
-            at the end.
-    """
-
-    def __init__(self, classifier: "TextClassifier", as_json: bool, with_words: bool, explains_each: bool):
-        self.classifier, self.threshold = classifier, classifier.calibration.threshold
-        self.as_json, self.with_words, self.explains_each = as_json, with_words, explains_each
-        has_colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        self.colours, self.reset = ((GREEN, RED), RESET) if has_colours else (("", ""), "")
-        self.empty = self.between = 0
-
-    def show(self, number: int, prediction: "Prediction | None") -> None:
-        if prediction is None:
-            self.empty += 1
-            print(json.dumps(self._record("", None, None, False, [])) if self.as_json else "-\t-\t", flush=True)
-            return
-        if prediction.truncated:
-            limit = self.classifier.model.config.n_positions
-            _note(f"message {number} is longer than {limit} tokens; only those were read.")
-        words = self.classifier.word_probabilities(prediction.text) if self.with_words else []
-        label, probability = prediction.label, prediction.probability
-        if self.as_json:
-            record = self._record(prediction.text, label, probability, prediction.truncated, words)
-            print(json.dumps(record, ensure_ascii=False), flush=True)
-        else:
-            for word, value in words:
-                bar = "█" * round(20 * value)
-                print(f"{self._coloured(f'{value:7.1%} {bar:20} {word.strip()}', value)}", flush=True)
-            print(f"{self._coloured(label, probability)}\t{probability:.4f}\t{prediction.text}", flush=True)
-        self._explain(label, probability)
-
-    def _record(self, text: str, label, probability, truncated: bool, words: list) -> dict:
-        record = {"text": text, "label": label, "probability": probability, "threshold": self.threshold}
-        record["truncated"] = truncated
-        if self.with_words:
-            record["words"] = [{"word": word.strip(), "probability": value} for word, value in words]
-        return record
-
-    def _coloured(self, text: str, probability: float) -> str:
-        return f"{self.colours[probability > self.threshold]}{text}{self.reset}"
-
-    def _explain(self, label: str, probability: float) -> None:
-        """Where the calibrated threshold, and not 0.5, made the label."""
-        if (probability > 0.5) == (probability > self.threshold):
-            return
-        self.between += 1
-        if self.explains_each:
-            side = "above" if probability > self.threshold else "below"
-            _note(f"{label}: {probability:.4g} is {side} the threshold {self.threshold:.4g} of the calibration.")
-
-    def end(self) -> None:
-        """The counts."""
-        if self.empty:
-            _note(f"{self.empty} empty {'line was' if self.empty == 1 else 'lines were'} not classified.")
-        if self.between and not self.explains_each:
-            are = "message has a probability" if self.between == 1 else "messages have probabilities"
-            _note(f"{self.between} {are} between 0.5 and the threshold {self.threshold:.4g} of the calibration.")
+    return Path(file).suffix.lower() in KINDS
 
 
-def _note(sentence: str) -> None:
-    print(f"note: {sentence}", file=sys.stderr)
+def _read_rows(args: argparse.Namespace) -> tuple["Table", str]:
+    """The rows of the file, and which of their columns holds the texts; a message a line is a table of one column."""
+    from ..data.columns import find_text_column
+    from ..data.tables import Table, read_table
+
+    if not (args.text_column or _is_table(args.file)):
+        lines = list(_messages(args, typed=False))
+        places = [f"{args.file}, line {number}" for number in range(1, len(lines) + 1)]
+        return Table([{"text": line} for line in lines], ["text"], args.file, "", places), "text"
+    table = read_table(args.file)
+    trained_on = _columns_trained_on(args.dir)
+    usual = trained_on.get("text_column") if trained_on.get("text_column") in table.columns else None
+    column = find_text_column(table, args.text_column or usual, [trained_on.get("label_column")])
+    notes = table.notes if args.text_column else [*table.notes, f"The texts are in the column {column!r}."]
+    for sentence in notes:
+        note(sentence)
+    return table, column
+
+
+def _columns_trained_on(folder: str) -> dict:
+    """What metrics.json says of the data of the classifier, where it is in the folder."""
+    try:
+        data = read_json_object(Path(folder) / "metrics.json").get("data")
+    except InputError:
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _texts(table: "Table", column: str) -> list[str]:
+    from ..data.columns import as_text
+
+    return [as_text(row.get(column), place, column) for row, place in zip(table.rows, table.places)]
+
+
+def _write(
+    args: argparse.Namespace, classifier: "TextClassifier", table: "Table", texts: list[str], output: Output
+) -> None:
+    """Writes the rows with what is said of them, and prints how often each label was said."""
+    from tqdm import tqdm
+
+    from ..data.writing import write_rows
+
+    names = ["label", "probability"]
+    names += ["labels"] * classifier.calibration.is_multi_label
+    names += ["decided_at"] * (args.decide_at is not None)
+    columns = _free_names(names, table)
+    predictions = predict(classifier, texts, args.batch_size, args.decide_at)
+    rows, counts = [], Counter()
+    for row, prediction in tqdm(
+        zip(table.rows, predictions, strict=True), total=len(texts), desc="classify", unit="text", disable=None
+    ):
+        rows.append({**row, **{column: _value(prediction, name) for name, column in columns.items()}})
+        output.empty += prediction is None
+        if prediction is not None:
+            output.count(prediction)
+            counts.update(prediction.labels or [prediction.label])
+    if Path(args.output).suffix.lower() in (".csv", ".tsv"):
+        for row in rows:
+            if (several := columns.get("labels")) and row[several] is not None:
+                row[several] = "|".join(row[several])
+    write_rows(args.output, rows, [*table.columns, *columns.values()])
+    said = ", ".join(f"{name} {count:,}" for name, count in counts.most_common(10))
+    print(f"{args.output}: {len(rows):,} rows{'; ' if said else ''}{said}{', ...' if len(counts) > 10 else ''}")
+    output.note_cut()
+    output.end()
+
+
+def _value(prediction: "Prediction | None", name: str):
+    """What goes into a column of that name; nothing for an empty text."""
+    value = getattr(prediction, name, None)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _free_names(names: list[str], table: "Table") -> dict[str, str]:
+    """The columns to add by their names, called `predicted_label` and so on where the table has one of them."""
+    taken = [name for name in names if name in table.columns]
+    columns = {name: f"predicted_{name}" if taken else name for name in names}
+    if again := [column for column in columns.values() if column in table.columns]:
+        raise InputError(
+            f"{table.source} already has the columns {', '.join(map(repr, [*taken, *again]))}; rename one of each."
+        )
+    if taken:
+        note(f"{table.source} has a column {taken[0]!r}, so the new ones are {', '.join(columns.values())}.")
+    return columns
 
 
 def _messages(args: argparse.Namespace, typed: bool) -> Iterator[str]:
-    """The messages to classify, from the command line, a file or standard input."""
+    """The messages to classify, from the command line, a file with one a line or standard input."""
     if args.text:
         yield from _quoted(args.text)
         return
@@ -185,5 +254,5 @@ def _quoted(texts: list[str]) -> list[str]:
     if len(texts) == 1 or any(len(text.split()) > 1 for text in texts):
         return texts
     message = " ".join(texts)
-    _note(f"read as one message: {message!r}. Put a message in quotes; give several single words with --file.")
+    note(f"read as one message: {message!r}. Put a message in quotes; give several single words with --file.")
     return [message]
