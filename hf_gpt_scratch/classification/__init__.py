@@ -2,6 +2,7 @@
 Labels for texts from a sequence classifier:
 
     classifier     `TextClassifier`: whole texts, or word by word
+    prediction     what it says of a text
     session        a text that arrives in pieces
     calibration    from logits to probabilities, and from those to labels
 """

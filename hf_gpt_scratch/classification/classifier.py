@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 
 import torch
@@ -16,62 +16,8 @@ from ..tokenizer import load_tokenizer
 from ..utils.errors import InputError
 from ..utils.text import has_lone_surrogates
 from .calibration import Calibration
+from .prediction import Prediction, WordReading
 from .session import TextSession
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """
-    What is said of a text.
-
-    Attributes:
-        label: the most probable label, or the calibration's `outside_label`.
-        probability: that of label 1 with two labels (spam), else that of `label`; that of the most probable label
-            where `label` is the outside one.
-        truncated: whether the text is longer than the model reads, so that a part of it was not read.
-        probabilities: of all labels, in their order.
-        labels: one label; with several labels a text, all that are said; none where the text is outside.
-        decided_at: after how many words the verdict was as good as final, where `decide_at` was asked and it was so
-            before the end of the text.
-        decided_label: the label then.
-    """
-
-    text: str
-    label: str
-    probability: float
-    truncated: bool
-    probabilities: tuple[float, ...] = ()
-    labels: tuple[str, ...] = ()
-    decided_at: int | None = None
-    decided_label: str | None = None
-
-    @property
-    def is_outside(self) -> bool:
-        return not self.labels
-
-
-@dataclass(frozen=True)
-class WordReading:
-    """
-    What is said of a text up to a word.
-
-    Attributes:
-        word: with the space before it.
-        probabilities: of all labels, in their order.
-        label, probability, labels: as of a `Prediction`.
-        confidence: how sure the verdict is (`Calibration.confidence`).
-    """
-
-    word: str
-    probabilities: tuple[float, ...]
-    label: str
-    probability: float
-    labels: tuple[str, ...]
-    confidence: float
-
-    @property
-    def is_outside(self) -> bool:
-        return not self.labels
 
 
 class TextClassifier:
@@ -246,7 +192,13 @@ class TextClassifier:
         Raises:
             InputError: where no early verdict was fitted for that agreement.
         """
-        return TextSession(self, decide_at)
+        self.require_early(decide_at)
+
+        def is_final(prediction: Prediction) -> bool:
+            found = torch.tensor([prediction.probabilities])
+            return decide_at is not None and self.calibration.decided_at(found, decide_at) is not None
+
+        return TextSession(self.model, lambda text: self.encode([text])[0], self.predict, is_final)
 
     def read_words(self, text: str) -> list[WordReading]:
         """

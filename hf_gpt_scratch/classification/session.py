@@ -1,34 +1,41 @@
 """A text that arrives in pieces, judged after each of them without being read from the start again."""
 
-from __future__ import annotations
-
 import re
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 from transformers import DynamicCache
 
+from ..modeling_gpt_scratch import GPTScratchForSequenceClassification
 from ..pipeline_gpt_scratch import pooled, windows
-
-if TYPE_CHECKING:
-    from .classifier import Prediction, TextClassifier
+from .prediction import Prediction
 
 
 class TextSession:
     """
     What `TextClassifier.session` returns. The keys and values of the tokens that were read are kept, so that a piece
-    costs its own tokens only, besides those at the end of the text so far that it changes. Two cases cost more: with
+    costs its own tokens only, besides those at the end of the text so far that it changes. Only with
     `long_texts` "last" a text of more than `n_positions` tokens is read again at each piece, as its window moves.
+
+    Args:
+        encode: from a text to its token ids, none cut.
+        predict: from a text, its token ids and its logits `(K,)` to what is said of it.
+        is_final: whether the verdict is as good as final.
 
     Attributes:
         text: what has arrived.
-        decided_at: after how many words the verdict was as good as final, if it was, by `decide_at`.
+        decided_at: after how many words the verdict was first as good as final, if it was.
     """
 
-    def __init__(self, classifier: TextClassifier, decide_at: float | None = None):
-        classifier.require_early(decide_at)
-        self.classifier, self.decide_at = classifier, decide_at
+    def __init__(
+        self,
+        model: GPTScratchForSequenceClassification,
+        encode: Callable[[str], list[int]],
+        predict: Callable[[str, list[int], torch.Tensor], Prediction],
+        is_final: Callable[[Prediction], bool],
+    ):
+        self.model, self._encode, self._predict, self._is_final = model, encode, predict, is_final
         self.text = ""
         self.decided_at: int | None = None
         self._decided_label: str | None = None
@@ -47,18 +54,16 @@ class TextSession:
         if not text.strip():
             self.text = text
             return None
-        [ids] = self.classifier.encode([text])
+        ids = self._encode(text)
         self.text = text
-        prediction = self.classifier.predict(text.strip(), ids, self._logits(ids)[-1])
-        if self.decide_at is not None and self.decided_at is None:
-            found = torch.tensor([prediction.probabilities])
-            if self.classifier.calibration.decided_at(found, self.decide_at):
-                self.decided_at, self._decided_label = len(re.findall(r"\S+", text)), prediction.label
+        prediction = self._predict(text.strip(), ids, self._logits(ids)[-1])
+        if self.decided_at is None and self._is_final(prediction):
+            self.decided_at, self._decided_label = len(re.findall(r"\S+", text)), prediction.label
         return replace(prediction, decided_at=self.decided_at, decided_label=self._decided_label)
 
     def _logits(self, ids: list[int]) -> torch.Tensor:
         """What `read_texts` returns of the text so far, `(T, K)`."""
-        spans = windows(len(ids), self.classifier.model.config)
+        spans = windows(len(ids), self.model.config)
         self._read = [self._window(number, ids[span]) for number, span in enumerate(spans)]
         return pooled([logits for _, logits in self._read])
 
@@ -78,10 +83,9 @@ class TextSession:
     @torch.no_grad()
     def _forward(self, ids: list[int], start: int) -> torch.Tensor:
         """The logits after the tokens from `start` on, `(T, K)`, with those before it in the cache."""
-        model = self.classifier.model
-        found = model(
-            input_ids=torch.tensor([ids[start:]], device=model.device),
-            attention_mask=torch.ones(1, len(ids), dtype=torch.long, device=model.device),
+        found = self.model(
+            input_ids=torch.tensor([ids[start:]], device=self.model.device),
+            attention_mask=torch.ones(1, len(ids), dtype=torch.long, device=self.model.device),
             past_key_values=self._cache,
             use_cache=True,
             output_token_logits=True,
