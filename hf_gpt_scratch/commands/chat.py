@@ -45,8 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--history",
         action=argparse.BooleanOptionalAction,
-        help="read each question together with those before it (default: off for models trained on single"
-        " instructions, such as those of `hf-gpt-scratch train instruct`, and on for others)",
+        help="read each question together with those before it (default: on for models trained on conversations, and"
+        " off for those that `hf-gpt-scratch train instruct` trained on single questions)",
     )
     parser.add_argument(
         "--write",

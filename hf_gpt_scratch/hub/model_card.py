@@ -16,7 +16,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from ..classification.calibration import Calibration
 from ..conversion.hf_gpt2 import ARCHITECTURES
 from ..model_folder.contents import ModelFolder, is_hub_id
-from ..prompts import is_our_template
+from ..prompts import PREAMBLE, is_our_template, reads_history
 from ..utils.constants import REPOSITORY
 from ..utils.errors import InputError
 from ..utils.files import read_json_object
@@ -132,6 +132,7 @@ def _text(model: "_Model", repo_id: str, license: str | None, language: str | No
         language=language,
         code=loading_code(repo_id, model.template, model.contents.auto_class, is_twin, **model.example),
         example=model.example,
+        reads_history=reads_history(chat_template(model.folder) or PREAMBLE),
         data=data,
         adapter=model.is_adapter,
         made=_how_it_was_made(model, data),

@@ -9,7 +9,7 @@ from huggingface_hub import ModelCard
 
 from hf_gpt_scratch.data.sms_spam import SHA256
 from hf_gpt_scratch.hub.model_card import make_card
-from hf_gpt_scratch.prompts import CHAT_TEMPLATE
+from hf_gpt_scratch.prompts import CHAT_TEMPLATE, chat_template
 from hf_gpt_scratch.utils.errors import InputError
 from hf_gpt_scratch.utils.provenance import recorded_source
 from hf_gpt_scratch.utils.result_card import Metric, ResultCard
@@ -157,6 +157,13 @@ def test_the_whole_card(make, tmp_path):
     assert text == (CARDS / f"{name}.md").read_text(encoding="utf-8")
     assert "/home" not in text
     assert str(make_card(tmp_path / "model", f"user/{name}")) == text
+
+
+def test_a_model_of_conversations_is_described_as_one(tmp_path):
+    folder = make_instruct(tmp_path / "model")
+    (folder / "chat_template.jinja").write_text(chat_template(conversations=True))
+    text = str(make_card(folder, "user/instruct"))
+    assert "that answers questions in conversations in the Alpaca format" in text and "single questions" not in text
 
 
 def test_what_was_not_measured_is_one_line(tmp_path):
