@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ..data.faq import ANSWERED, UNANSWERED, Asked
+from ..data.faq import ANSWERED, UNANSWERED, Asked, Entry
 from .bot import FaqBot, Read
 from .faq_file import FEATURES, FaqFile
 
@@ -28,29 +28,40 @@ def fit(bot: FaqBot, validation: Asked, refuse: float, use_model: bool = True) -
     Args:
         use_model: without it, the language model's opinion counts nothing.
     """
-    answered, unanswered = validation.of(ANSWERED), validation.of(*UNANSWERED)
-    asked, own = answered.questions, np.array(answered.entries, dtype=int)
-    has_rephrasings = len(own) >= FEWEST
-    if not has_rephrasings:
-        asked, own = [entry.question for entry in bot.faq.entries], np.arange(len(bot.faq.entries))
-    read = bot.read(asked)
-    left_out, to_refuse = read.without(own), bot.read(unanswered.questions)
-    faq = bot.faq
+    answered = validation.of(ANSWERED)
+    has_rephrasings, faq = len(answered.questions) >= FEWEST, bot.faq
     if has_rephrasings:
-        faq = replace(faq, weights=_weights(read, own, [left_out, to_refuse], use_model))
-    what = f"{len(unanswered.questions)} validation questions that the FAQ does not answer"
-    if len(unanswered.questions) < FEWEST:
-        to_refuse, what = left_out, f"{len(own)} questions whose own entry was left out of the FAQ"
+        read, own = bot.read(answered.questions), np.array(answered.entries)
+        others = [read.without(own), bot.read(validation.of(*UNANSWERED).questions)]
+        faq = replace(faq, weights=_weights(read, own, others, use_model))
     fitted = FaqBot(faq, bot.model, bot.tokenizer)
-    threshold = threshold_of(fitted.confidences(to_refuse), refuse)
-    promise = f"refuses at least {refuse:.0%} of {what}"
+    threshold, promise = _threshold(fitted, validation, refuse)
     if has_rephrasings:
         is_said, is_right = fitted.confidences(read) > threshold, read.best == own
         right, wrong = (np.mean(is_said & outcome) for outcome in (is_right, ~is_right))
-        promise += (
-            f"; of {len(own)} held-out rephrasings {right:.0%} are then answered rightly and {wrong:.0%} wrongly"
-        )
+        promise += f"; of {len(own)} held-out rephrasings, {right:.0%} were answered rightly and {wrong:.0%} wrongly"
     return replace(faq, threshold=threshold, promise=promise)
+
+
+def with_all_wordings(bot: FaqBot, entries: Sequence[Entry], validation: Asked, refuse: float) -> FaqFile:
+    """The fitted FAQ of a bot with these entries, which have the held-out wordings too, and its threshold for them."""
+    whole = FaqBot(replace(bot.faq, entries=entries), bot.model, bot.tokenizer)
+    threshold, _ = _threshold(whole, validation, refuse)
+    return replace(whole.faq, threshold=threshold)
+
+
+def _threshold(bot: FaqBot, validation: Asked, refuse: float) -> tuple[float, str]:
+    """The threshold, and what it promises."""
+    questions, what = validation.of(*UNANSWERED).questions, "validation questions that the FAQ does not answer"
+    read = bot.read(questions)
+    if len(questions) < FEWEST:
+        answered = validation.of(ANSWERED)
+        questions, own = answered.questions, answered.entries
+        if len(questions) < FEWEST:
+            questions, own = [entry.question for entry in bot.faq.entries], range(len(bot.faq.entries))
+        read, what = bot.read(questions).without(np.array(own)), "questions whose own entry was left out of the FAQ"
+    promise = f"refuses at least {refuse:.0%} of {len(questions)} {what}"
+    return threshold_of(bot.confidences(read), refuse), promise
 
 
 def threshold_of(values: np.ndarray, refuse: float) -> float:

@@ -18,7 +18,7 @@ from transformers import HfArgumentParser, set_seed
 from ..data.faq import ANSWERED, FEWEST, Faq, FaqSplit, load_faq, split
 from ..faq.bot import FaqBot, conversation
 from ..faq.faq_file import REFUSAL, FaqFile
-from ..faq.fitting import fit
+from ..faq.fitting import fit, with_all_wordings
 from ..tokenizer import fingerprint
 from ..utils.errors import UsageError
 from . import arguments, instruct
@@ -122,11 +122,12 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
     print("\nFitting the threshold on the validation questions.")
     bot = FaqBot(FaqFile(parts.entries, 0.0, refusal=args.refusal), model.eval(), tokenizer)
     bot.faq = fit(bot, parts.validation, args.refuse)
+    whole = FaqBot(with_all_wordings(bot, data.entries, parts.validation, args.refuse), model, tokenizer)
 
     def finish(folder: Path) -> None:
         if args.merge_adapter:
             instruct.merge(folder, args, tokenizer)
-        bot.faq.write(folder)
+        whole.faq.write(folder)
 
     if not trainer.save_final(finish):
         return {}
@@ -134,13 +135,13 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
     metrics = {
         "task": "answers from an FAQ",
         "measured_on": "test",
-        "methods": measure(bot, parts, args.refuse),
+        "methods": measure(bot, whole, parts, args.refuse),
         "definitions": DEFINITIONS,
         "entries": len(parts.entries),
         "phrasings": {name: len(part) for name, part in rows.items()}
         | {"test": len(parts.test.of(ANSWERED).questions)},
         "unanswered": len(data.unanswered),
-        "threshold": bot.faq.threshold,
+        "threshold": whole.faq.threshold,
         "weights": bot.faq.weights,
         "promise": bot.faq.promise,
         "refuse": args.refuse,

@@ -12,11 +12,13 @@ from ..evaluation.plots import Saved, plot_training
 from ..faq.bot import FaqBot, Read
 from ..faq.fitting import fit, threshold_of
 from ..generation.batch import complete_prompts
+from ..utils.files import write_json
 from ..utils.result_card import Metric
 from .run_record import Run
 
 BOT, RETRIEVAL = "bot", "bot without its model"
 NEAREST, MODEL = "TF-IDF nearest question", "model alone"
+WHOLE = "bot with all wordings"  # the one that is saved
 DEFINITIONS = {
     "right": "share of the test rephrasings that get the answer of their question",
     "wrong": "share of them that get another answer",
@@ -27,12 +29,15 @@ DEFINITIONS = {
 }
 
 
-def measure(bot: FaqBot, parts: FaqSplit, refuse: float) -> dict[str, dict]:
+def measure(bot: FaqBot, whole: FaqBot, parts: FaqSplit, refuse: float) -> dict[str, dict]:
     """
     The numbers of `DEFINITIONS` of the bot and of what it is compared with, by name, each with its interval and how
     many questions it is of. Every threshold is fitted on the same validation questions; what the model writes by
-    itself is never a refusal.
+    itself is never a refusal. Of `whole`, which knows the test rephrasings, they are the refusals. Without test
+    questions there is nothing.
     """
+    if not parts.test.questions:
+        return {}
     without = FaqBot(fit(bot, parts.validation, refuse, use_model=False), bot.model, bot.tokenizer)
     read = bot.read(parts.test.questions)
     own = np.array([-1 if entry is None else entry for entry in parts.test.entries])
@@ -41,17 +46,22 @@ def measure(bot: FaqBot, parts: FaqSplit, refuse: float) -> dict[str, dict]:
     for name, one in ((BOT, bot), (RETRIEVAL, without)):
         is_said = one.confidences(read) > one.faq.threshold
         found[name] = _numbers(parts, read.best, is_said, one.confidences(left_out) > one.faq.threshold)
+    is_said = whole.confidences(whole.read(parts.test.questions)) > whole.faq.threshold
+    refused = [None if not answers else "" for answers in is_said]
+    found[WHOLE] = {name: one for name, one in _shares(parts, refused).items() if name.startswith("refused_")}
     return found | {NEAREST: _nearest(bot, parts, own, refuse), MODEL: _written(bot, parts)}
 
 
 def _nearest(bot: FaqBot, parts: FaqSplit, own: np.ndarray, refuse: float) -> dict:
     """The numbers of the nearest phrasing, refused where its cosine is too small."""
-    entries, unanswered = len(parts.entries), parts.validation.of(*UNANSWERED).questions
-    test, refused = (
-        bot.retriever.nearest_questions(questions) if questions else np.zeros((0, entries))
-        for questions in (parts.test.questions, unanswered or [entry.answer for entry in parts.entries])
-    )
-    threshold = threshold_of(refused.max(axis=1), refuse)
+    cosines, unanswered = bot.retriever.nearest_questions, parts.validation.of(*UNANSWERED).questions
+    if unanswered:
+        to_refuse = cosines(unanswered)
+    else:
+        to_refuse = cosines([entry.question for entry in parts.entries])
+        np.fill_diagonal(to_refuse, 0)
+    threshold = threshold_of(to_refuse.max(axis=1), refuse)
+    test = cosines(parts.test.questions)
     left_out = test[own >= 0]
     left_out[np.arange(len(left_out)), own[own >= 0]] = 0
     return _numbers(parts, test.argmax(axis=1), test.max(axis=1) > threshold, left_out.max(axis=1) > threshold)
@@ -111,30 +121,40 @@ def replies(bot: FaqBot, test: Asked, answers: Sequence[str]) -> pd.DataFrame:
 def write_results(run: Run, metrics: dict, said: pd.DataFrame, log_history: list[dict], saved: Saved) -> None:
     """Writes the replies, the numbers, the card and the picture, and prints the numbers as a table."""
     said.to_csv(run.output_dir / "replies.csv", index=False)
+    plot_training(log_history, run.picture("training"), "perplexity", saved, unit="nats per token")
+    files = ["faq.json", "replies.csv", "metrics.json", "results/chat.json", "plots/"]
+    if methods := metrics["methods"]:
+        _write_card(run, metrics)
+        print(f"\n{table(methods)}\n\nref.: refused; left_out: rephrasings whose own entry was taken out of the FAQ.")
+        print(f"The bot in the folder is the {WHOLE}, which the others do not all know.")
+    else:
+        write_json(run.output_dir / "metrics.json", metrics)
+        files.remove("results/chat.json")
+        print("\nNothing was measured: the FAQ has neither rephrasings nor questions to be refused to test with.")
+    print(f"On the validation set, the threshold {metrics['promise']}.")
+    run.say_what_is_there(files, "chat")
+
+
+def _write_card(run: Run, metrics: dict) -> None:
     methods = metrics["methods"]
     run.write(
         "chat",
         metrics,
         _card_numbers(methods[BOT]),
-        protocol=f"split {metrics['split_seed']}: {metrics['phrasings']['test']} rephrasings held out of the training"
-        f" of {metrics['entries']} answers, and half of the {metrics['unanswered']} questions to be refused; the"
-        f" threshold {metrics['promise']}",
-        baselines={name: _card_numbers(one) for name, one in methods.items() if name != BOT},
+        protocol=f"split {metrics['split_seed']}: {metrics['phrasings']['test']} rephrasings that the bot of"
+        f" {metrics['entries']} answers did not know, and half of the {metrics['unanswered']} questions to be refused;"
+        f" on the validation set the threshold {metrics['promise']}",
+        baselines={name: _card_numbers(one) for name, one in methods.items() if name != BOT and one},
         predictions="replies.csv",
     )
-    plot_training(log_history, run.picture("training"), "perplexity", saved, unit="nats per token")
-    print("\n" + table(methods))
-    print(f"\nOn the validation set, the threshold {metrics['promise']}.")
-    run.say_what_is_there(("faq.json", "replies.csv", "metrics.json", "results/chat.json", "plots/"), "chat")
 
 
 def table(methods: dict[str, dict]) -> str:
-    """The numbers as lines of text: a row a number, in per cent with its interval."""
-    lines = [f"{'':20}" + "".join(f"{name:>26}" for name in methods)]
-    for key in DEFINITIONS:
-        cells = [_cell(numbers.get(key)) for numbers in methods.values()]
-        if any(cells):
-            lines.append(f"{key:20}" + "".join(f"{cell:>26}" for cell in cells))
+    """The numbers as lines of text, a row for each of what was measured: per cent, with intervals."""
+    columns = [key for key in DEFINITIONS if any(key in numbers for numbers in methods.values())]
+    lines = [f"{'per cent':24}" + "".join(f"{key.replace('refused_', 'ref. '):>15}" for key in columns)]
+    for name, numbers in methods.items():
+        lines.append(f"{name:24}" + "".join(f"{_cell(numbers.get(key)):>15}" for key in columns))
     return "\n".join(lines)
 
 
@@ -142,7 +162,7 @@ def _cell(number: dict | None) -> str:
     if number is None:
         return ""
     low, high = number["interval"]
-    return f"{number['value']:.1%} [{low:.1%}, {high:.1%}]"
+    return f"{100 * number['value']:.0f} [{100 * low:.0f}, {100 * high:.0f}]"
 
 
 def _card_numbers(numbers: dict) -> dict[str, Metric]:
