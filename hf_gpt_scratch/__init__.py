@@ -2,8 +2,8 @@
 A GPT written from scratch that is a real Hugging Face model.
 
 Importing the package registers its Auto classes. Besides the five classes of the model it has `convert` and `export`
-(checkpoints of the GPT-2 family), `load` (any of them), `TextClassifier`, `Chat`, `check` and `push` (for the Hub),
-each imported when it is first used.
+(checkpoints of the GPT-2 family), `load` (any of them), `TextClassifier`, `Chat`, `FaqBot`, `check` and `push` (for
+the Hub), each imported when it is first used.
 
     >>> from hf_gpt_scratch import load
     >>> model, tokenizer = load("openai-community/gpt2")  # doctest: +SKIP
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .configuration_gpt_scratch import GPTScratchConfig
     from .conversion.convert import convert
     from .conversion.export import export
+    from .faq.bot import FaqBot
     from .generation.chat import Chat
     from .hub.check import check
     from .hub.push import push
@@ -39,6 +40,7 @@ _HOME = {
     "GPTScratchForTokenClassification": "modeling_gpt_scratch",
     "GPTScratchModel": "modeling_gpt_scratch",
     "Chat": "generation.chat",
+    "FaqBot": "faq.bot",
     "TextClassifier": "classification.classifier",
     "check": "hub.check",
     "convert": "conversion.convert",
@@ -49,6 +51,7 @@ _HOME = {
 
 __all__ = [
     "Chat",
+    "FaqBot",
     "GPTScratchConfig",
     "GPTScratchForCausalLM",
     "GPTScratchForSequenceClassification",

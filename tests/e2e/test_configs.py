@@ -13,7 +13,7 @@ from hf_gpt_scratch.prompts import CHAT_TEMPLATE
 from hf_gpt_scratch.tokenizer import train_tokenizer
 
 TRAINING = Path(__file__).parents[2] / "training"
-JOBS = ("pretrain", "classify", "spam", "instruct", "prefer")
+JOBS = ("pretrain", "classify", "spam", "instruct", "prefer", "chat")
 CONFIGS = sorted(path for job in JOBS for path in (TRAINING / "configs" / job).glob("*.yaml"))
 # What every run is shrunk to; all else stays as the YAML has it.
 SMALL = {
@@ -54,6 +54,8 @@ def data(tmp_path_factory):
     (folder / "rows.json").write_text(json.dumps(rows))
     answers = [{"prompt": row["instruction"], "chosen": "1", "rejected": row["output"]} for row in rows[2:]]
     (folder / "preferences.json").write_text(json.dumps(answers))
+    questions = [f"What is {n}?;It is {n}.;{n}?|and {n}?" for n in range(1, 9)]
+    (folder / "faq.csv").write_text("question;answer;rephrasings\n" + "\n".join(questions))
     (folder / "hub").mkdir()
     story = (TRAINING / "demo_data" / "story.txt").read_text(encoding="utf-8")
     lines = [json.dumps({"text": paragraph}) for paragraph in story.split("\n\n")]
@@ -66,6 +68,7 @@ def data(tmp_path_factory):
         "spam": {"data_file": Path(__file__).parents[1] / "support" / "messages.tsv"},
         "instruct": {"data_file": folder / "rows.json"},
         "prefer": {"data_file": folder / "preferences.json"},
+        "chat": {"data_file": folder / "faq.csv"},
     }
 
 
@@ -93,6 +96,8 @@ def test_config_runs_two_steps(path, model, data, tmp_path):
         options |= {"max_new_tokens": 3, "answered_rows": 2}
         if settings.get("qlora"):
             pytest.importorskip("bitsandbytes", reason="pip install -e '.[qlora]'")
+    if job == "chat":
+        options["max_new_tokens"] = 3
     argv = [word for key, value in options.items() for word in (f"--{key}", str(value))]
     metrics = importlib.import_module(f"hf_gpt_scratch.training.{job}").main([path.stem, *argv])
     assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == json.loads(json.dumps(metrics))

@@ -121,7 +121,7 @@ def test_the_page_shows_the_source_below_the_answer(trained):
 def test_the_faq_travels_and_the_rest_is_a_plain_model(trained, tmp_path):
     names = {path.name for path in uploadable(trained)}
     assert "faq.json" in names and not {"replies.csv", "metrics.json"} & names
-    assert all(finding.ok for finding in check(trained))
+    assert {finding.status for finding in check(trained)} <= {"ok", "skipped"}
     assert AutoModelForCausalLM.from_pretrained(trained, trust_remote_code=True).can_generate()
 
 
