@@ -28,7 +28,7 @@ FLOORS = [
     {"cli"},
 ]
 NARROWER = {
-    "generation": {"utils", "prompts", "pretrained"} | MODEL,
+    "generation": {"utils", "prompts", "model_folder", "tokenizer", "adapters", "pretrained"} | MODEL,
     "configuration_gpt_scratch": set(),
     "pipeline_gpt_scratch": set(),
     "modeling_gpt_scratch": MODEL,

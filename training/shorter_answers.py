@@ -4,12 +4,13 @@ Preferences for a trait that can be measured, since nobody votes here: of two ri
     python training/shorter_answers.py rows runs/shorter.json
     hf-gpt-scratch train instruct --data_file runs/shorter.json ... --output_dir runs/either
     python training/shorter_answers.py pairs runs/either --output runs/shorter.jsonl
-    hf-gpt-scratch train prefer --model_name_or_path runs/either --data_file runs/shorter.jsonl --output_dir runs/shorter
+    hf-gpt-scratch train prefer --model_name_or_path runs/either --data_file runs/shorter.jsonl ...
     python training/shorter_answers.py measure runs/shorter
 
-`rows` writes questions with two right answers each, a sentence and its last word, from the demo's instructions. `pairs`
-samples answers of a follower to these questions, and pairs its shortest and its longest right one. `measure` compares
-the answers to the held-out questions before and after: `results/shorter.json`. docs/results.md has the commands.
+`rows` writes questions with two right answers each, a sentence and its last word, from the demo's instructions.
+`pairs` samples answers of a follower to these questions, and pairs its shortest and its longest right one. `measure`
+compares the answers to the held-out questions before and after: `results/shorter.json`. docs/results.md has all of the
+commands.
 """
 
 import argparse
@@ -99,8 +100,8 @@ def measure(args: argparse.Namespace) -> None:
 
     card = ResultCard(
         task="answers preferred by a rule",
-        protocol=f"{len(pairs)} held-out questions, answered greedily; the shorter of two right answers wins, and a right"
-        " one over a wrong one; else it is a tie, half a win",
+        protocol=f"{len(pairs)} held-out questions, answered greedily; the shorter of two right answers wins, and a"
+        " right one over a wrong one; else it is a tie, half a win",
         data=[{key: metrics["data"][key] for key in ("source", "sha256")}],
         metrics=numbers(0),
         baselines={"before": numbers(1)},

@@ -2,10 +2,11 @@
 
 import html
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from ..faq.faq_file import is_faq_folder
+from ..generation.adapters import AdapterSet
 from ..generation.chat import Chat
 from ..generation.sampling import sampling_settings
 from ..model_folder.contents import ModelFolder
@@ -41,13 +42,14 @@ def serve(folder: str | os.PathLike, host: str, port: int | None, share: bool = 
     page.serve(load(folder, **settings), host, port, share, CSS)
 
 
-def load(folder: str | os.PathLike, name: str | None = None, **placement):
+def load(folder: str | os.PathLike, name: str | None = None, adapters: Mapping[str, str] | None = None, **placement):
     """
     The page for the language model in `folder`.
 
     Args:
         folder: a folder or a Hub repository, also of an adapter.
         name: what the page calls the model.
+        adapters: LoRA adapters of the model, by name, to choose among on the page.
         placement: as for `load_with_tokenizer`.
 
     Raises:
@@ -55,6 +57,9 @@ def load(folder: str | os.PathLike, name: str | None = None, **placement):
     """
     page.gradio()
     name, folder = name or page.model_name(folder), ModelFolder.resolve(folder)
+    if adapters:
+        chosen = AdapterSet(folder, adapters, **placement)
+        return make_page(chosen.model, chosen.switch(chosen.names[0]), name, adapters=chosen)
     if is_faq_folder(folder):
         return faq.load(folder, name, **placement)
     model, tokenizer = load_with_tokenizer(GPTScratchForCausalLM, folder, **placement)
@@ -74,6 +79,7 @@ def make_page(
     name: str = "a language model",
     shown: Sequence[tuple[str, str]] = (),
     takes_input: bool | None = None,
+    adapters: AdapterSet | None = None,
 ):
     """
     The Gradio page.
@@ -81,6 +87,7 @@ def make_page(
     Args:
         shown: examples, each an instruction and its input.
         takes_input: whether there is a box for an input; where it is unknown, there is one for the Alpaca prompt.
+        adapters: to choose among, on `model`; another one begins a new conversation.
 
     Raises:
         InputError: where the tokenizer has no chat template.
@@ -103,6 +110,13 @@ def make_page(
         asked = [question, conversation, *settings[:5], wish, extra, *settings[5:]]
         known = [conversation, *settings[:5], wish, *settings[5:]]
         does = [partial(act, model, tokenizer) for act in (answer, answer_again, answer_example)]
+        if adapters:
+            chosen = gr.Dropdown(adapters.names, value=adapters.names[0], label="Subject", elem_id="adapter")
+            # One answer at a time: they share the model, which is one adapter's at a time.
+            answers |= {"concurrency_limit": 1, "concurrency_id": "answers"}
+            asked, known = [[chosen, *values] for values in (asked, known)]
+            does = [partial(_with_adapter, adapters, act) for act in (answer, answer_again, answer_example)]
+            chosen.change(begin_anew, wish, outputs, queue=False, api_visibility="private")
         gr.on([go.click, question.submit, extra.submit], does[0], asked, api_name="ask", **answers)
         again.click(does[1], known, api_visibility="private", **answers)
         for chip, one in zip(chips, shown):
@@ -111,6 +125,12 @@ def make_page(
         stop.click(lambda wish: wish.append("stop"), wish, **quick)
         new.click(begin_anew, wish, outputs, **quick)
     return blocks
+
+
+def _with_adapter(adapters: AdapterSet, act, name: str, *values):
+    """What `act` yields of the model with the adapter of that name."""
+    with page.errors_on_page(), adapters.use(name) as tokenizer:
+        yield from act(adapters.model, tokenizer, *values)
 
 
 def _boxes(takes_input: bool) -> tuple:

@@ -51,11 +51,11 @@ def check_model_arguments(args: argparse.Namespace) -> None:
         require_new(args.export_space)
 
 
-def serve_or_export(args: argparse.Namespace, page) -> None:
-    """Serves the page of a model, a module of `apps`, or writes it as a Space."""
+def serve_or_export(args: argparse.Namespace, page, **settings) -> None:
+    """Serves the page of a model, a module of `apps`, with the page's own settings, or writes it as a Space."""
     quieten_transformers()
     if not args.export_space:
-        page.serve(args.dir, args.host, args.port, args.share, **placement(args))
+        page.serve(args.dir, args.host, args.port, args.share, **placement(args), **settings)
         return
     from ..apps.space import export_space
 

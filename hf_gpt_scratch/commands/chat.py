@@ -3,19 +3,23 @@
 import argparse
 import re
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ..utils.errors import InputError
+from .adapter_options import add_adapters, check_adapters, load_adapters
 from .arguments import require_model
 from .generation_options import add_sampling, language_model
 
 if TYPE_CHECKING:
+    from ..generation.adapters import AdapterSet
     from ..generation.chat import Chat
 
 HELP = """\
 /input TEXT  the text that the next question is about (the input of Alpaca data)
 /reset       start a new conversation
+/adapter X   answer with the adapter X from here on; without X, list them
 /help        show this list
 /quit        end (also: exit, quit or Ctrl-D)
 Ctrl-C       stop an answer"""
@@ -32,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "Examples:\n  hf-gpt-scratch chat runs/demo/follower\n"
         "  hf-gpt-scratch chat runs/demo/follower --temperature 0.7 --top-p 0.9\n"
+        "  hf-gpt-scratch chat runs/base --adapter airline=runs/airline --adapter studies=runs/studies\n"
         "  echo 'Name three colours.' | hf-gpt-scratch chat you/follower"
     )
     parser.add_argument(
@@ -54,12 +59,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of a bot of `hf-gpt-scratch train chat`: let its language model write the answers, which may then say"
         " what the FAQ does not",
     )
+    add_adapters(parser)
     add_sampling(parser, max_new_tokens=256, temperature=0.0)
 
 
 def check(args: argparse.Namespace) -> None:
     """What can be checked before torch is imported."""
     require_model(args.dir)
+    check_adapters(args)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -69,19 +76,47 @@ def run(args: argparse.Namespace) -> None:
     from ..generation.chat import Chat
     from ..model_folder.contents import ModelFolder
 
-    model, tokenizer, sampling = language_model(args)
-    folder = ModelFolder.resolve(args.dir)
-    if not is_faq_folder(folder) or args.write:
-        converse(Chat(model, tokenizer, args.system, args.history), **sampling)
-        return
-    if idle := [name.replace("_", "-") for name in ("system", "history", *sampling) if getattr(args, name)]:
-        print(
-            f"note: answers come from the FAQ, so --{idle[0]} has no effect; add --write to use it.", file=sys.stderr
-        )
-    converse(FaqBot(read_faq_file(folder), model.eval(), tokenizer))
+    adapters = load_adapters(args)
+    model, tokenizer, sampling = language_model(args, adapters)
+    idle = [name.replace("_", "-") for name in ("system", "history", *sampling) if getattr(args, name)]
+
+    def begin(folder: ModelFolder, tokenizer) -> Chat | FaqBot:
+        if not is_faq_folder(folder) or args.write:
+            return Chat(model, tokenizer, args.system, args.history)
+        if idle:
+            print(
+                f"note: answers come from the FAQ, so --{idle[0]} has no effect; add --write to use it.",
+                file=sys.stderr,
+            )
+        return FaqBot(read_faq_file(folder), model.eval(), tokenizer)
+
+    folder = adapters.folders[adapters.active] if adapters else ModelFolder.resolve(args.dir)
+    converse(begin(folder, tokenizer), adapters and Switch(adapters, begin), **sampling)
 
 
-def converse(chat: "Chat", **sampling) -> None:
+class Switch:
+    """What `/adapter` does: each adapter has a conversation of its own, which goes on when it is chosen again."""
+
+    def __init__(self, adapters: "AdapterSet", begin: Callable[..., "Chat"]):
+        self.adapters, self.begin, self.chats = adapters, begin, {}
+
+    def __call__(self, chat: "Chat", name: str) -> "Chat":
+        """The conversation with the adapter of that name, in place of `chat`; without a name, lists them."""
+        self.chats[self.adapters.active] = chat
+        if not name:
+            print("\n".join(f"{'*' if one == self.adapters.active else ' '} {one}" for one in self.adapters.names))
+            return chat
+        try:
+            tokenizer = self.adapters.switch(name)
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return chat
+        is_new = name not in self.chats
+        print(f"{'A new' if is_new else 'The earlier'} conversation, with {name}.", file=sys.stderr)
+        return self.begin(self.adapters.folders[name], tokenizer) if is_new else self.chats[name]
+
+
+def converse(chat: "Chat", switch: Switch | None = None, **sampling) -> None:
     """
     Reads questions and commands from standard input, one a line, and prints the answers as they are written, until it
     ends.
@@ -109,6 +144,8 @@ def converse(chat: "Chat", **sampling) -> None:
         if command == "/input":
             pending = rest.strip()
             _tell("The next question is about this text." if pending else "The next question has no input.", typed)
+        elif command == "/adapter" and switch:
+            chat, pending = switch(chat, rest.strip()), ""
         elif re.fullmatch("/[a-z]+", command):
             _run_command(chat, command, typed)
             pending = "" if command == "/reset" else pending
@@ -125,6 +162,8 @@ def _run_command(chat: "Chat", command: str, typed: bool) -> None:
         _tell("A new conversation.", typed)
     elif command == "/help":
         print(HELP, file=sys.stderr)
+    elif command == "/adapter":
+        print("error: There is one model only; start the chat with --adapter NAME=FOLDER.", file=sys.stderr)
     else:
         print(f"error: There is no command {command}; /help lists them.", file=sys.stderr)
 

@@ -47,8 +47,11 @@ def add_sampling(parser: argparse.ArgumentParser, max_new_tokens: int, temperatu
     parser.set_defaults(default_temperature=temperature)
 
 
-def language_model(args: argparse.Namespace) -> tuple:
-    """The model and the tokenizer of `args.dir`, and the settings of `add_sampling` that are given; sets the seed."""
+def language_model(args: argparse.Namespace, adapters=None) -> tuple:
+    """
+    The model and the tokenizer of `args.dir`, or of the `AdapterSet` on it, and the settings of `add_sampling` that
+    are given; sets the seed.
+    """
     import torch
 
     from ..generation.sampling import sampling_settings
@@ -56,7 +59,10 @@ def language_model(args: argparse.Namespace) -> tuple:
     from ..pretrained import load_with_tokenizer
 
     quieten_transformers()
-    model, tokenizer = load_with_tokenizer(GPTScratchForCausalLM, args.dir, **placement(args))
+    if adapters:
+        model, tokenizer = adapters.model, adapters.switch(adapters.names[0])
+    else:
+        model, tokenizer = load_with_tokenizer(GPTScratchForCausalLM, args.dir, **placement(args))
     if args.seed is not None:
         torch.manual_seed(args.seed)
     given = {name: getattr(args, name) for name in SAMPLING_SETTINGS}
