@@ -15,6 +15,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ..classification.calibration import Calibration
 from ..conversion.hf_gpt2 import ARCHITECTURES
+from ..faq.faq_file import FaqFile, is_faq_folder, read_faq_file
 from ..model_folder.contents import ModelFolder, is_hub_id
 from ..prompts import PREAMBLE, is_our_template, reads_history
 from ..utils.constants import REPOSITORY
@@ -36,11 +37,12 @@ PIPELINES = {  # by the class of the model
     "GPTScratchForSequenceClassification": "text-classification",
     "GPTScratchForTokenClassification": "token-classification",
 }
-TAGS = {"spam": ["spam-detection"], "instruct": ["instruction-following"]}  # by template
+TAGS = {"spam": ["spam-detection"], "instruct": ["instruction-following"], "faq": ["faq"]}  # by template
 EXPECTED = {
     "base": ("perplexity",),
     "spam": ("f1", "precision", "recall", "mcc", "accuracy"),
     "instruct": ("response_perplexity", "stop_rate"),
+    "faq": ("right", "wrong", "refused"),
     "other": (),
 }
 # What the Hub calls the metrics that it knows; the others are in the card's tables only.
@@ -142,6 +144,8 @@ def _text(model: "_Model", repo_id: str, license: str | None, language: str | No
         sample=model.sample,
         answers=model.answers[:SHOWN],
         answered=len(model.answers),
+        faq=model.faq,
+        faq_question=_quoted(model.faq.entries[0].question) if model.faq else None,
         parameters=model.parameters and f"{model.parameters:,}",
         positions=settings.get("n_positions"),
         training=card_facts.training_facts(metrics),
@@ -270,12 +274,19 @@ class _Model:
     @property
     def template(self) -> str:
         """The template of model_cards/ that fits."""
+        if self.faq:
+            return "faq"
         if self.contents.architecture == "GPTScratchForCausalLM":
             if self.metrics.get("task") == "instruction following" or is_our_template(chat_template(self.folder)):
                 return "instruct"
             return "other" if self.is_adapter else "base"
         is_spam = self.contents.architecture == "GPTScratchForSequenceClassification"
         return "spam" if is_spam and list(self.labels.values()) == ["ham", "spam"] else "other"
+
+    @cached_property
+    def faq(self) -> FaqFile | None:
+        """The FAQ of a bot."""
+        return read_faq_file(self.folder) if is_faq_folder(self.folder) else None
 
     @property
     def labels(self) -> dict[int, str]:
@@ -353,7 +364,7 @@ class _Model:
         if shown := example_answer(self.answers):
             return tokens | {"text": shown["question"], "answer": shown["answer"]}
         texts = {"instruct": "Name three colours.", "spam": "Are you free for lunch at twelve?"}
-        prompt = self.sample["prompt"] if self.sample else ""
+        prompt = self.sample["prompt"] if self.sample else self.faq.entries[0].question if self.faq else ""
         return tokens | {"text": prompt or texts.get(self.template, "Every effort moves you"), "answer": None}
 
     @property

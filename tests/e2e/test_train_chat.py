@@ -12,8 +12,8 @@ from transformers import AutoModelForCausalLM
 from hf_gpt_scratch import cli
 from hf_gpt_scratch.data.faq import load_faq
 from hf_gpt_scratch.faq.bot import FaqBot
-from hf_gpt_scratch.hub.check import check
 from hf_gpt_scratch.hub.files import uploadable
+from hf_gpt_scratch.hub.model_card import make_card
 from hf_gpt_scratch.training import chat
 from hf_gpt_scratch.utils.errors import InputError, UsageError
 from hf_gpt_scratch.utils.result_card import read_card
@@ -119,10 +119,19 @@ def test_the_page_shows_the_source_below_the_answer(trained):
 
 
 def test_the_faq_travels_and_the_rest_is_a_plain_model(trained, tmp_path):
-    names = {path.name for path in uploadable(trained)}
+    pytest.importorskip("gradio")
+    from hf_gpt_scratch.apps import chat as page
+    from hf_gpt_scratch.apps.space import export_space
+
+    export_space(trained, tmp_path / "space", page)  # after all checks
+    names = {path.name for path in (tmp_path / "space" / "model").iterdir()}
     assert "faq.json" in names and not {"replies.csv", "metrics.json"} & names
-    assert {finding.status for finding in check(trained)} <= {"ok", "skipped"}
+    bot = FaqBot.from_pretrained(tmp_path / "space" / "model", device="cpu")
+    assert bot.answer("How heavy may my cabin bag be?").text == "A cabin bag may weigh up to 8 kg."
     assert AutoModelForCausalLM.from_pretrained(trained, trust_remote_code=True).can_generate()
+    card = str(make_card(trained, "you/bot"))
+    assert 'FaqBot.from_pretrained("you/bot")' in card and "an FAQ of 24 answers" in card
+    assert "| Right | " in card and "Not measured" not in card and "do not take its answers" not in card
 
 
 def test_a_new_model_in_the_folder_takes_the_faq_away(trained, tmp_path):
