@@ -37,8 +37,8 @@ def windows(length: int, config) -> list[slice]:
 @torch.no_grad()
 def read_texts(model, rows: Sequence[Sequence[int]]) -> list[torch.Tensor]:
     """
-    The logits `(T, K)` after every token that is read of each row of token ids; the last are those of the whole text.
-    Of the windows of a long text each counts by its number of tokens.
+    The logits `(T, K)` after every token that is read of each row of token ids, on the CPU; the last are those of the
+    whole text. Of the windows of a long text each counts by its number of tokens.
     """
     cut = [(number, ids[window]) for number, ids in enumerate(rows) for window in windows(len(ids), model.config)]
     read = [[] for _ in rows]
@@ -47,7 +47,7 @@ def read_texts(model, rows: Sequence[Sequence[int]]) -> list[torch.Tensor]:
         ids = [torch.tensor(window, device=model.device) for _, window in batch]
         mask = pad_sequence([torch.ones_like(window) for window in ids], batch_first=True)  # 0 for padding
         padded = pad_sequence(ids, batch_first=True)
-        logits = model(input_ids=padded, attention_mask=mask, output_token_logits=True).token_logits
+        logits = model(input_ids=padded, attention_mask=mask, output_token_logits=True).token_logits.cpu()
         for (number, window), found in zip(batch, logits):
             read[number].append(found[: len(window)])
     return [pooled(parts) for parts in read]
@@ -59,7 +59,8 @@ def pooled(parts: Sequence[torch.Tensor]) -> torch.Tensor:
         return parts[0]
     after, total, tokens = [], 0.0, 0  # the sum of tokens * logits of the windows that are complete, and their tokens
     for logits in parts:
-        count = torch.arange(1, len(logits) + 1, device=logits.device).unsqueeze(1)  # (T, 1)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        count = torch.arange(1, len(logits) + 1).unsqueeze(1)  # (T, 1)
         after.append((total + count * logits) / (tokens + count))
         total, tokens = total + len(logits) * logits[-1], tokens + len(logits)
     return torch.cat(after)

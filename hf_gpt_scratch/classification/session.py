@@ -90,4 +90,4 @@ class TextSession:
             use_cache=True,
             output_token_logits=True,
         )
-        return found.token_logits[0]
+        return found.token_logits[0].cpu()

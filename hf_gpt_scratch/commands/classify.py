@@ -139,7 +139,7 @@ def predict(
 def _is_table(file: str) -> bool:
     from ..data.tables import KINDS
 
-    return Path(file).suffix.lower() in KINDS
+    return Path(file).suffix.lower() in (*KINDS, ".xlsx")  # of which `read_table` says what to do
 
 
 def _read_rows(args: argparse.Namespace) -> tuple["Table", str]:

@@ -141,6 +141,14 @@ def test_columns_of_the_names_that_are_added_are_kept(run):
     assert status == 1 and "rename" in complained and not Path("again.csv").exists()
 
 
+def test_a_first_row_that_is_no_header(run):
+    Path("messages.csv").write_text("\n".join(TEXTS))
+    status, printed, complained = run("four", "--file", "messages.csv")
+    assert (status, printed) == (1, "") and "'win a free prize now', which may be a text" in complained
+    Path("messages.xlsx").write_bytes(b"PK\x03\x04")
+    assert "save the sheet as CSV" in run("four", "--file", "messages.xlsx")[2]
+
+
 BAD = {
     "the input itself": (["--file", "t.csv", "--output", "./t.csv"], "would overwrite t.csv"),
     "no kind of file": (["--file", "t.csv", "--output", "out.xlsx"], "ends in .csv"),

@@ -54,7 +54,14 @@ for prediction in classifier.classify(["Win a prize"], batch_size=8):
     assert_type(prediction.label, str)
     assert_type(prediction.probability, float)
     assert_type(prediction.truncated, bool)
+    assert_type(prediction.probabilities, tuple[float, ...])
+    assert_type(prediction.decided_at, int | None)
 assert_type(classifier.word_probabilities("Win a prize"), list[tuple[str, float]])
+for reading in classifier.read_words("Win a prize"):
+    assert_type(reading.labels, tuple[str, ...])
+found = classifier.session(decide_at=0.99).add("Win a prize")
+assert found is not None
+assert_type(found.is_outside, bool)
 classifier.classify([b"bytes"])  # type: ignore[list-item]
 
 chat = Chat(model, tokenizer, system=None, history=False)
