@@ -557,8 +557,7 @@ def _chunked_loss(model, hidden_states, labels, num_items_in_batch=None, shift_l
     """The same as `loss_function` on all the logits, which for GPT-2's vocabulary outweigh everything else."""
     if shift_labels is None:
         shift_labels = F.pad(labels[:, 1:], (0, 1), value=-100)  # (B, T): the last position predicts nothing
-    if num_items_in_batch is None:
-        num_items_in_batch = (shift_labels != -100).sum()
+    shift_labels = shift_labels.flatten().to(hidden_states.device)  # (B, T) -> (B * T,)
 
     def summed_loss(logits, shift_labels):
         settings = {"vocab_size": model.config.vocab_size, "num_items_in_batch": 1, **kwargs}
@@ -567,11 +566,14 @@ def _chunked_loss(model, hidden_states, labels, num_items_in_batch=None, shift_l
     loss = ChunkedLoss.apply(
         summed_loss,
         model.config.loss_chunk_size,
-        shift_labels.flatten().to(hidden_states.device),  # (B, T) -> (B * T,)
+        shift_labels,
         hidden_states.flatten(0, 1),  # (B, T, C) -> (B * T, C)
         model.lm_head.weight,
     )
-    return loss / num_items_in_batch
+    if num_items_in_batch is not None:
+        return loss / num_items_in_batch
+    count = (shift_labels != -100).sum()
+    return (loss / count.clamp(min=1)).where(count > 0, torch.nan)  # without labels NaN, but no gradient of NaN
 
 
 class ChunkedLoss(torch.autograd.Function):
@@ -602,15 +604,15 @@ class ChunkedLoss(torch.autograd.Function):
                 weight_grad.addmm_(logits_grad.t(), hidden_chunk)  # in place: it is as large as the vocabulary
             else:  # mixed precision
                 weight_grad += logits_grad.t() @ hidden_chunk
-        ctx.grads = torch.cat(hidden_grads), weight_grad
+        ctx.save_for_backward(torch.cat(hidden_grads), weight_grad)
         return total
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_output):
-        (hidden_grad, weight_grad), ctx.grads = ctx.grads, None
+        hidden_grad, weight_grad = ctx.saved_tensors  # not changed in place: a graph that is retained comes here again
         if weight_grad is not None:
-            weight_grad.mul_(grad_output)
+            weight_grad = weight_grad * grad_output
         return None, None, None, hidden_grad * grad_output, weight_grad
 
 

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from hf_gpt_scratch import (
     GPTScratchConfig,
@@ -216,67 +215,6 @@ def test_each_dropout_acts_while_training_only(lm, name):
     model = GPTScratchForCausalLM(lm.config)
     assert not torch.allclose(model.train()(ids).logits, model(ids).logits)
     torch.testing.assert_close(model.eval()(ids).logits, model(ids).logits)
-
-
-@pytest.mark.parametrize("num_items_in_batch", [None, 31])
-@pytest.mark.parametrize("tied", [True, False])
-def test_chunked_loss_equals_the_plain_one(tiny_config, num_items_in_batch, tied):
-    tiny_config.tie_word_embeddings = tied
-    model = GPTScratchForCausalLM(tiny_config).train()
-    ids = random_ids(3, 11)
-    labels = ids.clone()
-    labels[0, :5] = -100
-    results = []
-    for chunk_size in (0, 7, 1000):
-        model.config.loss_chunk_size = chunk_size
-        model.zero_grad()
-        outputs = model(ids, labels=labels, num_items_in_batch=num_items_in_batch)
-        assert (outputs.logits is None) == (chunk_size > 0)
-        (outputs.loss * 3).backward()
-        results.append([outputs.loss.detach(), *(parameter.grad.clone() for parameter in model.parameters())])
-    for chunked in results[1:]:
-        for value, expected in zip(chunked, results[0]):
-            torch.testing.assert_close(value, expected, atol=1e-6, rtol=1e-5)
-
-
-def test_chunked_loss_leaves_a_frozen_head_alone(tiny_config):
-    tiny_config.tie_word_embeddings = False
-    model = GPTScratchForCausalLM(tiny_config).train()
-    model.lm_head.requires_grad_(False)
-    model(random_ids(2, 9), labels=random_ids(2, 9)).loss.backward()
-    assert model.lm_head.weight.grad is None
-    assert model.transformer.wte.weight.grad.abs().sum() > 0
-
-
-def test_a_head_with_a_bias_or_a_hook_is_not_bypassed(tiny_config):
-    model = GPTScratchForCausalLM(tiny_config).train()
-    ids = random_ids(2, 9)
-    seen = []
-    handle = model.lm_head.register_forward_hook(lambda *_: seen.append(1))
-    assert model(ids, labels=ids).logits is not None and seen
-    handle.remove()
-    model.lm_head = torch.nn.Linear(32, 100, bias=True)
-    model(ids, labels=ids).loss.backward()
-    assert model.lm_head.bias.grad is not None
-
-
-def test_training_never_holds_all_logits(tiny_config):
-    class LargestTensor(TorchDispatchMode):
-        largest = 0
-
-        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-            result = function(*args, **(kwargs or {}))
-            for value in result if isinstance(result, (tuple, list)) else [result]:
-                if isinstance(value, torch.Tensor):
-                    self.largest = max(self.largest, value.numel())
-            return result
-
-    tiny_config.vocab_size, tiny_config.loss_chunk_size = 5000, 16
-    model = GPTScratchForCausalLM(tiny_config).train()
-    ids = random_ids(8, 64)
-    with LargestTensor() as seen:
-        model(ids, labels=ids).loss.backward()
-    assert seen.largest <= max(model.lm_head.weight.numel(), 16 * 5000) < ids.numel() * 5000
 
 
 @pytest.fixture
