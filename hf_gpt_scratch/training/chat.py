@@ -27,7 +27,7 @@ from .chat_results import DEFINITIONS, measure, replies, write_results
 from .run_record import Run
 from .trainer import saved_weights
 
-EXAMPLE = "hf-gpt-scratch train chat airline --data_file examples/airline.jsonl --output_dir runs/airline"
+EXAMPLE = "hf-gpt-scratch train chat cpu_small --data_file faq.csv --output_dir runs/faq"
 DEFAULTS = {"num_train_epochs": 15.0}
 
 

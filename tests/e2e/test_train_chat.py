@@ -170,3 +170,18 @@ def test_wrong_settings(tmp_path, changes, error, words):
     with pytest.raises(error, match=words):
         train(tmp_path, rows(6, 0), **changes)
     assert not (tmp_path / "bot").exists()
+
+
+def test_a_second_subject_as_an_adapter_of_the_first(trained, tmp_path):
+    pytest.importorskip("peft")
+    text = (resources.files("hf_gpt_scratch.example_data") / "academic.jsonl").read_text(encoding="utf-8")
+    lines = [json.loads(line) for line in text.splitlines()[:8]]
+    bases = {"model_name_or_path": trained, "lora_r": 2, "max_steps": 1}
+    own = ("train_tokenizer", "n_embd", "n_layer", "n_head", "n_positions")
+    settings = {key: value for key, value in (SETTINGS | bases).items() if key not in own}
+    (tmp_path / "faq.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines))
+    settings |= {"data_file": tmp_path / "faq.jsonl", "output_dir": tmp_path / "bot"}
+    chat.main([word for key, value in settings.items() for word in (f"--{key}", str(value))])
+    assert {"adapter_config.json", "faq.json"} <= {path.name for path in uploadable(tmp_path / "bot")}
+    bot = FaqBot.from_pretrained(tmp_path / "bot", device="cpu")
+    assert bot.answer(lines[0]["question"]).source == lines[0]["question"]
