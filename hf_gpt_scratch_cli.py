@@ -37,16 +37,19 @@ def run(argv: list[str] | None = None, program: str | None = None) -> None:
         argv: the words of the command; by default those of this process.
         program: what was started to run it, such as "training/pretrain.py", where that is to be recorded.
     """
-    sys.exit(_answer(argv, program))
+    sys.exit(_answer(argv, program, is_own_process=True))
 
 
-def _answer(argv: list[str] | None, program: str | None = None) -> int:
+def _answer(argv: list[str] | None, program: str | None = None, is_own_process: bool = False) -> int:
     global registers_later
     registers_later = True
     try:
         from hf_gpt_scratch.cli import main
+        from hf_gpt_scratch.utils.console import never_fail_to_print
     finally:
         registers_later = False
+    if is_own_process:
+        never_fail_to_print()
     return main(argv, program)
 
 

@@ -1,7 +1,34 @@
-"""The console script `hf-gpt-scratch`, started by modules that an older version ran by `python -m`."""
+"""The console: output that it cannot show, and old modules that start the console script."""
 
+import codecs
+import io
 import runpy
 import sys
+
+ESCAPES = "hf_gpt_scratch.escapes"  # the name of `_escape` among the error handlers of codecs
+BAR = "\u2588"  # of a bar, such as `classify --stream` draws
+LOSSLESS = ("strict", "surrogateescape")
+
+
+def never_fail_to_print() -> None:
+    """
+    Lets this process print any text on a terminal or into a pipe that is not UTF-8: characters outside of the
+    encoding are written as in JSON, such as \\u20ac, so that JSON lines stay JSON lines; bars are drawn with `#`.
+    """
+    codecs.register_error(ESCAPES, _escape)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in LOSSLESS:
+            stream.reconfigure(errors=ESCAPES)
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    written = []
+    for character in error.object[error.start : error.end]:
+        units = character.encode("utf-16-be", "surrogatepass").hex(" ", 2).split()
+        written.append("#" if character == BAR else "".join(f"\\u{unit}" for unit in units))
+    return "".join(written), error.end
 
 
 def run_command(name: str) -> None:
