@@ -2,9 +2,10 @@
 
 import csv
 import json
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import torch
 
 from ..classification.calibration import Calibration
 from ..prompts import user_message
@@ -12,46 +13,55 @@ from ..utils.errors import InputError
 from .secrets import secrets_in
 
 SHOWN = 3  # answers in a card
+MOST_LABELS = 20  # with an example each
 LENGTH = 120  # characters of an example, at most
 SAMPLE_LENGTH = 400
 
 
-def label_examples(folder: Path, labels: Mapping[int, str], calibration: Calibration) -> list[dict]:
+def label_examples(folder: Path, labels: Mapping[int, str], stages: Sequence[Calibration]) -> list[dict]:
     """
-    For each of two labels the test text of predictions.csv that the model is surest of, among the short ones that it
-    labels correctly, both calibrated and as `pipeline()` does; fewer where there are none.
+    For each label the test text of predictions.csv that the model is surest of, among the short ones that it labels
+    correctly at every one of the `stages`; fewer where there are none.
+
+    Args:
+        stages: the calibration that `pipeline()` applies, first; and another one that the model is used with.
 
     Returns:
         `label`, `text`, and the `score` of that label as `pipeline()` gives it.
     """
-    path = folder / "predictions.csv"
-    if not path.is_file() or set(labels) != {0, 1}:
+    path, names = folder / "predictions.csv", [labels[number] for number in sorted(labels)]
+    if not path.is_file() or len(names) > MOST_LABELS:
         return []
     with open(path, encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if _is_shown(row.get("text"))]
-    examples = []
-    for number, label in sorted(labels.items()):
-        candidates = []
-        for row in rows:
-            try:
-                probability = float(row["probability"])
-            except (KeyError, TypeError, ValueError):
-                return []
-            bounds = [0.5, _bound(calibration)]
-            is_right = all((probability > bound) == bool(number) for bound in bounds)
-            if row.get("label") in (str(number), label) and is_right:
-                candidates.append((probability if number else 1 - probability, row["text"].strip()))
-        if candidates:
-            score, text = max(candidates, key=lambda one: one[0])
-            examples.append({"label": label, "text": text, "score": round(score, 3)})
-    return examples
+    best = {}
+    for row in rows:
+        logits = _logits(row, names, stages[0].is_multi_label)
+        if logits is None:
+            return []
+        verdicts = [stage.verdict(stage.probabilities(logits), names) for stage in stages]
+        label, score = verdicts[0].label, verdicts[0].score
+        # The spam job's labels are numbers
+        is_right = label in names and row.get("label") in (label, str(names.index(label)))
+        is_sure = all(verdict.labels == (label,) for verdict in verdicts)
+        if is_right and is_sure and score > best.get(label, {"score": 0})["score"]:
+            best[label] = {"label": label, "text": row["text"].strip(), "score": score}
+    return [{**best[name], "score": round(best[name]["score"], 3)} for name in names if name in best]
 
 
-def _bound(calibration: Calibration) -> float:
-    """The probability before calibration that becomes its threshold."""
-    threshold = min(max(calibration.threshold, 1e-9), 1 - 1e-9)
-    log_odds = math.log(threshold / (1 - threshold))
-    return 1 / (1 + math.exp(-(log_odds - calibration.shift) * calibration.temperature))
+def _logits(row: Mapping, names: Sequence[str], is_multi_label: bool) -> torch.Tensor | None:
+    """The logits `(K,)` of which the probabilities of a row were made; `None` where it has none."""
+    try:
+        if "probability" in row:  # of label 1
+            probability = float(row["probability"])
+            probabilities = torch.tensor([1 - probability, probability], dtype=torch.float64)
+        else:
+            probabilities = torch.tensor([float(row[f"probability: {name}"]) for name in names], dtype=torch.float64)
+    except (KeyError, TypeError, ValueError):
+        return None
+    if len(probabilities) != len(names):
+        return None
+    return probabilities.logit(1e-9) if is_multi_label else probabilities.clamp(min=1e-9).log()
 
 
 def sample(folder: Path, prompt: str | None) -> dict | None:

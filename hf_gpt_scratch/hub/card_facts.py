@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,16 +18,25 @@ from ..utils.provenance import command_words
 from ..utils.result_card import FOLDER, ResultCard, identity, read_cards
 from .secrets import public_command, public_source, public_text
 
-CLASSIFICATION, CALIBRATION = "SMS spam classification", "SMS spam calibration"  # tasks of cards
+# Tasks of cards
+CLASSIFICATIONS = (
+    *("SMS spam classification", "text classification"),
+    "text classification, several labels a text",
+)
+CALIBRATIONS = ("SMS spam calibration", "text classification calibration")
+OUTSIDE = "text classification outside answer"
 # Beside the package where it is installed, beside its folder in a checkout.
 TEMPLATE_FOLDERS = [Path(__file__).parents[1] / "model_cards", Path(__file__).parents[2] / "model_cards"]
 METRIC_NAMES = {
     **{"f1": "F1", "mcc": "Matthews correlation", "acc": "Accuracy", "acc_norm": "Accuracy, normalised by length"},
+    **{"macro_f1": "Macro F1", "micro_f1": "Micro F1", "subset_accuracy": "Texts with all labels right"},
+    **{"outside_told": "Outside texts that are told", "inside_refused": "Texts of its own labels that are refused"},
+    **{"macro_precision": "Macro precision", "macro_recall": "Macro recall", "ece": "Expected calibration error"},
     **{"response_perplexity": "Perplexity of the responses", "stop_rate": "Answers that end with the EOS token"},
     "later_response_perplexity": "Perplexity of second and later responses",
     **{"eval_loss": "Validation loss", "lowest_eval_loss": "Lowest validation loss", "train_loss": "Training loss"},
 }
-DIFFERENCE = "f1_above_baseline"  # told in a sentence
+DIFFERENCES = {"f1_above_baseline": "F1", "macro_f1_above_baseline": "macro F1"}  # told in a sentence
 PLOTS = {
     "training": "Training and validation curves",
     "confusion_matrix": "Confusion matrix on the test set",
@@ -207,22 +216,28 @@ def plots(folder: Path) -> list[dict[str, str]]:
 
 
 def calibration_facts(config: Mapping) -> dict | None:
-    """The calibration that a configuration holds, if it does."""
+    """The calibration that a configuration holds, if it does; `thresholds` where each label has its own."""
     if not config.get("calibration"):
         return None
-    fitted = asdict(Calibration.of(SimpleNamespace(**config)))
-    facts = {name: number(fitted[name]) for name in ("temperature", "shift", "threshold")}
+    fitted = Calibration.of(SimpleNamespace(**config))
     prevalence = config["calibration"].get("prevalence")
-    return facts | {"prevalence": None if prevalence is None else f"{prevalence:.1%}"}
+    has_own = isinstance(fitted.threshold, (list, tuple))
+    return {
+        **{name: number(getattr(fitted, name)) for name in ("temperature", "shift", "threshold", "outside_label")},
+        "thresholds": [number(one) for one in fitted.threshold] if has_own else None,
+        "outside_threshold": None if fitted.outside_threshold is None else number(fitted.outside_threshold),
+        "early": list(fitted.early or ()),
+        "prevalence": f"{prevalence:.1%}" if isinstance(prevalence, float) else None,
+    }
 
 
 def result_facts(cards: Sequence[ResultCard], expected: Sequence[str], name_of_data) -> dict:
     """The evaluations as tables, and the metrics one would expect that were not measured."""
-    is_calibrated = CALIBRATION in [card.task for card in cards]
+    is_calibrated = any(card.task in CALIBRATIONS for card in cards)
     evaluations = [
         {
             "title": card.task[0].upper() + card.task[1:],
-            "intervals": any(metric.interval for key, metric in card.metrics.items() if key != DIFFERENCE),
+            "intervals": any(metric.interval for key, metric in card.metrics.items() if key not in DIFFERENCES),
             "protocol": public_text(card.protocol),
             "table": _table({name_of_row(card, is_calibrated): card.metrics, **card.baselines}),
             "data": [f"{name_of_data(data)} ({identity(data, 12)})" for data in card.data],
@@ -231,35 +246,43 @@ def result_facts(cards: Sequence[ResultCard], expected: Sequence[str], name_of_d
         for card in cards
     ]
     measured = {name for card in cards for name in card.metrics}
-    compared = [card for card in cards if DIFFERENCE in card.metrics]
+    compared = [card for card in cards if difference_in(card)]
     when = ", as trained and before the calibration," if is_calibrated else ""
     return {
         "evaluations": evaluations,
         "unmeasured": [metric_name(name) for name in expected if name not in measured],
         "comparisons": [comparison(card, when) for card in compared],
-        "beats_baselines": all(card.metrics[DIFFERENCE].interval[0] > 0 for card in compared),
+        "beats_baselines": all(card.metrics[difference_in(card)].interval[0] > 0 for card in compared),
     }
 
 
 def _table(rows: Mapping[str, Mapping]) -> str:
-    shown = {row: {key: value for key, value in metrics.items() if key != DIFFERENCE} for row, metrics in rows.items()}
+    shown = {
+        row: {key: value for key, value in metrics.items() if key not in DIFFERENCES} for row, metrics in rows.items()
+    }
     names = {key: metric_name(key) for metrics in shown.values() for key in metrics}
     return markdown_table(shown, names=names, metrics_as_rows=True)
 
 
 def name_of_row(card: ResultCard, is_calibrated: bool) -> str:
     """What a card's own numbers are of: the model, or the model before it was calibrated."""
-    return "as trained" if is_calibrated and card.task == CLASSIFICATION else "this model"
+    return "as trained" if is_calibrated and card.task in CLASSIFICATIONS else "this model"
+
+
+def difference_in(card: ResultCard) -> str | None:
+    """The name of the metric that says how far the model is above the card's baseline, if there is one."""
+    return next((name for name in DIFFERENCES if name in card.metrics), None)
 
 
 def comparison(card: ResultCard, when: str) -> str:
     """How F1 compares with that of the card's baseline on the same messages, by the interval of the difference."""
-    above, [name] = card.metrics[DIFFERENCE], card.baselines
+    above, what, [name] = card.metrics[difference_in(card)], DIFFERENCES[difference_in(card)], card.baselines
     low, high = (100 * end for end in above.interval)
     verdict = "reliably better" if low > 0 else "reliably worse" if high < 0 else "not a reliable difference"
     side = "above" if above.value >= 0 else "below"
-    difference = f"{100 * abs(above.value):.2f} points {side} that of {name} on the same messages"
-    return f"Its F1{when} is {difference} (95 % confidence interval {low:+.2f} to {high:+.2f}): {verdict}."
+    unit = "texts" if what == "macro F1" else "messages"
+    difference = f"{100 * abs(above.value):.2f} points {side} that of {name} on the same {unit}"
+    return f"Its {what}{when} is {difference} (95 % confidence interval {low:+.2f} to {high:+.2f}): {verdict}."
 
 
 def commands(metrics: Mapping, cards: Sequence[ResultCard]) -> list[str]:

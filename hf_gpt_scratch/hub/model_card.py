@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
@@ -24,9 +25,10 @@ from ..utils.files import read_json_object
 from ..utils.markdown import escape
 from ..utils.provenance import option
 from . import card_facts
+from .card_code import loading_code, quoted
 from .card_data import DataSet
 from .card_examples import SHOWN, answers, example_answer, label_examples, sample
-from .card_facts import CALIBRATION, metric_name, name_of_row, read_results, render, result_facts
+from .card_facts import CALIBRATIONS, metric_name, name_of_row, read_results, render, result_facts
 from .secrets import public_source
 
 MARKER = "<!-- Written by hf-gpt-scratch from the files beside it. Without this line it is never overwritten. -->"
@@ -41,6 +43,7 @@ TAGS = {"spam": ["spam-detection"], "instruct": ["instruction-following"], "faq"
 EXPECTED = {
     "base": ("perplexity",),
     "spam": ("f1", "precision", "recall", "mcc", "accuracy"),
+    "classify": ("macro_f1", "macro_precision", "macro_recall"),
     "instruct": ("response_perplexity", "stop_rate"),
     "faq": ("right", "wrong", "refused"),
     "other": (),
@@ -49,6 +52,7 @@ EXPECTED = {
 METRIC_TYPES = {
     **{name: name for name in ("f1", "precision", "recall", "accuracy", "perplexity")},
     "mcc": "matthews_correlation",
+    **{"macro_f1": "f1", "macro_precision": "precision", "macro_recall": "recall"},
     "acc": "accuracy",
     "acc_norm": "accuracy",
     "response_perplexity": "perplexity",
@@ -145,7 +149,7 @@ def _text(model: "_Model", repo_id: str, license: str | None, language: str | No
         answers=model.answers[:SHOWN],
         answered=len(model.answers),
         faq=model.faq,
-        faq_question=_quoted(model.faq.entries[0].question) if model.faq else None,
+        faq_question=quoted(model.faq.entries[0].question) if model.faq else None,
         parameters=model.parameters and f"{model.parameters:,}",
         positions=settings.get("n_positions"),
         training=card_facts.training_facts(metrics),
@@ -154,6 +158,11 @@ def _text(model: "_Model", repo_id: str, license: str | None, language: str | No
         plots=card_facts.plots(model.folder),
         calibration=card_facts.calibration_facts(settings),
         protocol=metrics.get("protocol"),
+        has_pipeline=model.has_pipeline,
+        unit="message" if model.template == "spam" else "text",
+        is_multi_label=settings.get("problem_type") == "multi_label_classification",
+        long_texts=settings.get("long_texts", "first"),
+        has_outside=any(card.task == card_facts.OUTSIDE for card in cards),
         leaked_rows=metrics.get("test_rows_with_a_near_copy_in_train"),
         conversion=card_facts.conversion_facts(model.conversion),
         commands=recorded_commands,
@@ -179,7 +188,7 @@ def _how_it_was_made(model: "_Model", data: DataSet | None) -> str:
 
 def _metadata(model: "_Model", repo_id: str, cards, data: DataSet | None, license, language, is_twin) -> ModelCardData:
     """The YAML at the top of the card, which the Hub reads."""
-    is_calibrated = CALIBRATION in [card.task for card in cards]
+    is_calibrated = any(card.task in CALIBRATIONS for card in cards)
     in_use = [card for card in cards if name_of_row(card, is_calibrated) == "this model"]
     results = [result for card in in_use for result in eval_results(card, model.pipeline, data)]
     tags = ["gpt", "gpt-from-scratch", *([] if is_twin else ["custom_code"]), *TAGS.get(model.template, [])]
@@ -219,36 +228,6 @@ def eval_results(card, pipeline: str, trained_on: DataSet | None) -> list[EvalRe
     ]
 
 
-def loading_code(
-    folder_or_repo: str | os.PathLike, template: str, auto_class: str, is_twin: bool = False, **example
-) -> list[str]:
-    """
-    Pieces of Python, the first of which loads a model and uses it, where this package need not be installed.
-
-    Args:
-        is_twin: load the twin, on its branch of the repository, without code to trust.
-        example: `text` to give to the model, its `answer` where it is known, and `tokens` to generate.
-    """
-    name, example = _quoted(str(folder_or_repo)), {"text": "", "answer": None, "tokens": 32, **example}
-    variables = {
-        "kind": template,
-        "name": name,
-        "how": 'revision="gpt2"' if is_twin else "trust_remote_code=True",
-        "auto_class": auto_class,
-        "is_adapter": auto_class.startswith("AutoPeft"),
-        "text": _quoted(example["text"]),
-        "answer": example["answer"],
-        "tokens": example["tokens"],
-    }
-    pieces = render("code.md", **variables).split("\n# ---\n")
-    pieces = [piece.strip("\n") for piece in pieces if piece.strip()]
-    return pieces[:1] if is_twin else pieces  # the others use what only this package's own code does
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
-
-
 @dataclass(frozen=True)
 class _Model:
     """A folder, and what was recorded of its training and conversion."""
@@ -280,8 +259,9 @@ class _Model:
             if self.metrics.get("task") == "instruction following" or is_our_template(chat_template(self.folder)):
                 return "instruct"
             return "other" if self.is_adapter else "base"
-        is_spam = self.contents.architecture == "GPTScratchForSequenceClassification"
-        return "spam" if is_spam and list(self.labels.values()) == ["ham", "spam"] else "other"
+        if self.contents.architecture != "GPTScratchForSequenceClassification" or len(self.labels) < 2:
+            return "other"
+        return "spam" if list(self.labels.values()) == ["ham", "spam"] else "other" if self.is_adapter else "classify"
 
     @cached_property
     def faq(self) -> FaqFile | None:
@@ -339,11 +319,19 @@ class _Model:
             return f"It was converted from {named if self.ancestor else f'`{name}`'}"
         return "It was trained from random weights" if self.metrics.get("command") else ""
 
+    @property
+    def has_pipeline(self) -> bool:
+        """Whether `pipeline` applies the calibration and gives the scores after each word."""
+        return not self.is_adapter and "text-classification" in (self.contents.settings.get("custom_pipelines") or {})
+
     @cached_property
     def label_examples(self) -> list[dict]:
-        calibration = self.contents.settings.get("calibration") or {}
-        known = {name: calibration[name] for name in ("temperature", "shift", "threshold") if name in calibration}
-        return label_examples(self.folder, self.labels, Calibration(**known)) if self.template == "spam" else []
+        if self.template not in ("spam", "classify"):
+            return []
+        calibrated = Calibration.of(SimpleNamespace(**self.contents.settings))
+        as_trained = Calibration(is_multi_label=calibrated.is_multi_label)
+        stages = [calibrated] if self.has_pipeline else [as_trained, calibrated]
+        return label_examples(self.folder, self.labels, stages)
 
     @cached_property
     def answers(self) -> list[dict]:
@@ -358,12 +346,14 @@ class _Model:
     def example(self) -> dict:
         """What the card's code gives to the model, and what the model makes of it, where that is known."""
         tokens = {"tokens": int(self.contents.settings.get("n_positions") or 128) // 4}
-        if self.template == "spam" and self.label_examples:
+        tokens["has_pipeline"] = self.has_pipeline
+        if self.label_examples:
             shown = self.label_examples[-1]
             return tokens | {"text": shown["text"], "answer": f"{shown['label']}, {shown['score']:.2f}"}
         if shown := example_answer(self.answers):
             return tokens | {"text": shown["question"], "answer": shown["answer"]}
-        texts = {"instruct": "Name three colours.", "spam": "Are you free for lunch at twelve?"}
+        message = "Are you free for lunch at twelve?"
+        texts = {"instruct": "Name three colours.", "spam": message, "classify": message}
         prompt = self.sample["prompt"] if self.sample else self.faq.entries[0].question if self.faq else ""
         return tokens | {"text": prompt or texts.get(self.template, "Every effort moves you"), "answer": None}
 

@@ -15,7 +15,12 @@ from hf_gpt_scratch.utils.provenance import recorded_source
 from hf_gpt_scratch.utils.result_card import Metric, ResultCard
 
 CARDS = Path(__file__).parent / "cards"
-SPAM = {"architectures": ["GPTScratchForSequenceClassification"], "id2label": {"0": "ham", "1": "spam"}}
+CLASSIFIER = {
+    "architectures": ["GPTScratchForSequenceClassification"],
+    "custom_pipelines": {"text-classification": {"impl": "pipeline_gpt_scratch.GPTScratchTextClassificationPipeline"}},
+}
+SPAM = {**CLASSIFIER, "id2label": {"0": "ham", "1": "spam"}}
+TOPICS = {**CLASSIFIER, "id2label": {"0": "billing", "1": "delivery", "2": "login"}}
 
 
 def write_folder(folder: Path, config: dict, metrics: dict | None = None, chat: bool = False) -> Path:
@@ -135,6 +140,39 @@ def make_instruct(folder: Path) -> Path:
     return folder
 
 
+def make_classify(folder: Path) -> Path:
+    calibration = {"temperature": 2.0, "shift": [0.0, 0.0, 0.0], "outside_threshold": 0.55, "early": {"0.99": {}}}
+    data = {"source": "/home/someone/tickets.csv", "sha256": "ab" * 32}
+    command = "hf-gpt-scratch train classify cpu_small --data_file /home/someone/tickets.csv --output_dir runs/tickets"
+    metrics = {
+        **{"task": "text classification", "protocol": "grouped", "parameters": 1234567, "seed": 5, "data": data},
+        **{"test_rows_with_a_near_copy_in_train": 0, "command": command},
+    }
+    write_folder(folder, {**TOPICS, "long_texts": "windows", "calibration": calibration}, metrics)
+    rows = [
+        ("Charged twice", "billing", 0.9, 0.05, 0.05),
+        ("Where is it?", "delivery", 0.3, 0.4, 0.3),  # outside, once calibrated
+        ("No entry", "login", 0.02, 0.08, 0.9),
+        ("Cannot log in", "login", 0.001, 0.001, 0.998),
+        ("Refund", "delivery", 0.999, 0.0005, 0.0005),
+    ]
+    names = [f"probability: {name}" for name in TOPICS["id2label"].values()]
+    table = [["text", "label", *names], *rows]
+    (folder / "predictions.csv").write_text("".join(",".join(map(str, row)) + "\n" for row in table))
+    protocol = "grouped split 5: 60 test texts"
+    for name, task, metrics, baselines in (
+        (
+            "classify",
+            "text classification",
+            {"macro_f1": Metric(0.91, [0.85, 0.95]), "macro_f1_above_baseline": Metric(0.05, [0.01, 0.09])},
+            {"TF-IDF + LinearSVC": {"macro_f1": Metric(0.86, [0.8, 0.9])}},
+        ),
+        ("outside", "text classification outside answer", {"outside_told": Metric(0.7, [0.5, 0.85])}, {}),
+    ):
+        ResultCard(task, protocol, [data], metrics, command, {}, baselines=baselines, seeds=[5]).write(folder, name)
+    return folder
+
+
 def make_other(folder: Path) -> Path:
     labels = {"0": "good", "1": "bad"}
     return write_folder(folder, {"architectures": ["GPTScratchForTokenClassification"], "id2label": labels})
@@ -150,7 +188,9 @@ def make_adapter(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("make", [make_spam, make_base, make_pretrained, make_instruct, make_adapter, make_other])
+@pytest.mark.parametrize(
+    "make", [make_spam, make_classify, make_base, make_pretrained, make_instruct, make_adapter, make_other]
+)
 def test_the_whole_card(make, tmp_path):
     name = make.__name__.removeprefix("make_")
     text = str(make_card(make(tmp_path / "model"), f"user/{name}"))
@@ -193,7 +233,7 @@ def test_every_number_is_from_a_file_of_the_folder(tmp_path):
     text = str(make_card(folder, "user/spam")).split("\n# spam")[1]
     known = {number for path in folder.rglob("*.json") for number in numbers(path.read_text())}
     known |= {round(100 * number, 2) for number in known}  # a difference of F1 is told in points
-    known |= {0.97, 0.98}  # the probability of each example's label, of predictions.csv
+    known |= {0.957, 0.96, 0.942, 0.94}  # of each example's label: predictions.csv's, at the temperature
     known |= {2011.0, 4.0, 95.0}  # what the template itself says: of the data, its licence (CC BY 4.0), the intervals
     prose = re.sub(r"```.*?```|SHA-256 `?\w+|https://\S+", "", text, flags=re.DOTALL)
     assert len(numbers(prose)) > 20
@@ -292,10 +332,10 @@ def test_data_that_was_streamed_is_told_by_its_revision(tmp_path):
 
 def test_the_examples_are_true_for_the_model(tmp_path):
     text = str(make_card(make_spam(tmp_path / "spam"), "user/spam"))
-    assert "| ham | See you at six | 0.98 |\n| spam | Call now, you won | 0.97 |" in text
-    assert 'message = "Call now, you won"' in text and "# spam, 0.97" in text and "hf_a1" not in text
+    assert "| ham | See you at six | 0.96 |\n| spam | Call now, you won | 0.94 |" in text
+    assert 'message = "Call now, you won"' in text and "# spam, 0.94" in text and "hf_a1" not in text
     widget = ModelCard(text).data.widget
-    assert widget[1] == {"text": "Call now, you won", "output": [{"label": "spam", "score": 0.97}]}
+    assert widget[1] == {"text": "Call now, you won", "output": [{"label": "spam", "score": 0.942}]}
 
 
 def test_a_label_that_the_calibration_changes_is_not_an_example(tmp_path):
@@ -303,6 +343,28 @@ def test_a_label_that_the_calibration_changes_is_not_an_example(tmp_path):
     folder = spam_folder(tmp_path / "spam", Metric(0.0, [-0.1, 0.1]), calibration=calibration)
     text = str(make_card(folder, "user/spam"))
     assert "See you at six" in text and "Call now" not in text
+
+
+def test_of_a_folder_without_the_pipeline_the_probabilities_are_those_that_transformers_gives(tmp_path):
+    folder = make_spam(tmp_path / "spam")
+    config = json.loads((folder / "config.json").read_text())
+    del config["custom_pipelines"]
+    (folder / "config.json").write_text(json.dumps(config))
+    text = str(make_card(folder, "user/spam"))
+    assert "print(classifier(message, truncation=True))  # spam, 0.97" in text and "words=True" not in text
+    assert "`pipeline()` does not apply its calibration." in text
+
+
+def test_several_labels_a_text_have_examples_of_one(tmp_path):
+    folder = make_classify(tmp_path / "classify")
+    config = json.loads((folder / "config.json").read_text()) | {
+        "problem_type": "multi_label_classification",
+        "calibration": {"threshold": [0.5, 0.5, 0.95]},
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    text = str(make_card(folder, "user/classify"))
+    assert "of which a text may have several" in text
+    assert "| billing | Charged twice | 0.90 |\n| login | Cannot log in | 1.00 |" in text
 
 
 def test_a_follower_shows_an_answer_that_is_right_and_the_first_three(tmp_path):

@@ -1,0 +1,38 @@
+"""The code in a model card: how the model is loaded and used, by the template model_cards/code.md."""
+
+import os
+
+from .card_facts import render
+
+
+def loading_code(
+    folder_or_repo: str | os.PathLike, template: str, auto_class: str, is_twin: bool = False, **example
+) -> list[str]:
+    """
+    Pieces of Python, the first of which loads a model and uses it, where this package need not be installed.
+
+    Args:
+        is_twin: load the twin, on its branch of the repository, without code to trust.
+        example: `text` to give to the model, its `answer` where it is known, `tokens` to generate, and and whether
+            the folder `has_pipeline` of its own.
+    """
+    name = quoted(str(folder_or_repo))
+    example = {"text": "", "answer": None, "tokens": 32, "has_pipeline": False, **example}
+    variables = {
+        "kind": template,
+        "name": name,
+        "how": 'revision="gpt2"' if is_twin else "trust_remote_code=True",
+        "auto_class": auto_class,
+        "is_adapter": auto_class.startswith("AutoPeft"),
+        "text": quoted(example["text"]),
+        "answer": example["answer"],
+        "tokens": example["tokens"],
+        "has_pipeline": example["has_pipeline"] and not is_twin,
+    }
+    pieces = render("code.md", **variables).split("\n# ---\n")
+    pieces = [piece.strip("\n") for piece in pieces if piece.strip()]
+    return pieces[:1] if is_twin else pieces  # the others use what only this package's own code does
+
+
+def quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
