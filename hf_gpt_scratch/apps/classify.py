@@ -1,7 +1,6 @@
 """The page that shows how a classifier's answer changes from word to word, and labels a file of messages."""
 
 import csv
-import io
 import os
 import tempfile
 import unicodedata
@@ -9,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..classification.classifier import TextClassifier
+from ..data.columns import read_texts
 from ..model_folder.contents import ModelFolder
 from ..utils.errors import InputError
 from . import examples, page, words
@@ -51,22 +51,18 @@ def record_examples(folder: str | os.PathLike, path: str | os.PathLike) -> int:
 
 def read_messages(path: str | os.PathLike) -> list[str]:
     """
-    The messages of a text file, one a line, or of a CSV file, in its column `text` or `message`.
+    The messages of a text file, one a line, or of a table such as CSV, in its column `text`, `message` or the like.
 
     Raises:
-        InputError: for a file that is too large, is not UTF-8 text or CSV, lacks the column, or has no message.
+        InputError: for a file that is too large, cannot be read, lacks the column, or has no message.
     """
     path = Path(path)
     if path.stat().st_size > MOST_BYTES:
         raise InputError(f"The file has more than {MOST_BYTES // 10**6} MB; split it into several files.")
     try:
-        content = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"The file is not UTF-8 text ({error.reason}).") from None
-    # Not splitlines(), which would cut messages at form feeds and at Unicode's own line ends.
-    is_table = path.suffix.lower() == ".csv"
-    messages = _column(content) if is_table else [line.rstrip("\r") for line in content.split("\n")]
-    messages = [message for message in messages if message.strip()]
+        messages = [message for message in read_texts(path) if message.strip()]
+    except InputError as error:  # the page knows the file by its name alone
+        raise InputError(str(error).replace(str(path), path.name)) from None
     if not messages:
         raise InputError("The file holds no messages.")
     if len(messages) > MOST_MESSAGES:
@@ -74,18 +70,6 @@ def read_messages(path: str | os.PathLike) -> list[str]:
             f"The file has {len(messages):,} messages; the page classifies at most {MOST_MESSAGES:,} at a time."
         )
     return messages
-
-
-def _column(content: str) -> list[str]:
-    """The column of messages in the content of a CSV file."""
-    rows = csv.DictReader(io.StringIO(content, newline=""), strict=True)  # a stray quote would swallow what follows
-    try:
-        columns = [name for name in rows.fieldnames or () if (name or "").strip().lower() in ("text", "message")]
-        if not columns:
-            raise InputError("The CSV file has no column named text or message.")
-        return [row[columns[0]] or "" for row in rows]
-    except csv.Error as error:
-        raise InputError(f"The CSV file cannot be read: {error}, at line {rows.reader.line_num}.") from None
 
 
 def without_formula(text: str) -> str:

@@ -133,7 +133,7 @@ def _parse(text: str, delimiter: str, path: str | os.PathLike) -> tuple[list[lis
                 rows.append(row)
                 start = reader.line_num + 1
         except csv.Error as error:
-            if is_even:
+            if is_even and delimiter != NONE:  # one column is always even
                 return plain, False
             raise InputError(
                 f"{path}, row {len(rows) + 1} (from line {start} on): its quotation marks do not match"

@@ -28,6 +28,10 @@ def test_messages_of_a_file(tmp_path):
     table.write_text('id,Text\n1,"one, and\nmore"\n2,two\n')
     assert spam.read_messages(lines) == ["one", "two"]
     assert spam.read_messages(table) == ["one, and\nmore", "two"]
+    table.write_text("message\none, two, three\nfour\n")  # nothing is cut at a comma
+    assert spam.read_messages(table) == ["one, two, three", "four"]
+    table.write_text("id;text\n1;one, two\n" + f"2;{'x' * 131_073}\n")
+    assert spam.read_messages(table) == ["one, two", "x" * 131_073]
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
@@ -42,12 +46,16 @@ def test_a_message_is_not_cut_at_other_line_ends(tmp_path, end):
 @pytest.mark.parametrize(
     "name, content, message",
     [
-        ("a.txt", b"\xff\xfe", "not UTF-8"),
+        ("a.txt", b"\xff\xfea", "a.txt is not UTF-16"),
         ("a.txt", b"\n\n", "no messages"),
-        ("a.csv", b"a,b\n1,2\n", "no column named text or message"),
-        ("a.csv", b"text\n" + b"x" * 131_073, "field larger than field limit .131072., at line 2"),
-        ("a.csv", b'text\n"one\ntwo\nthree\n', "cannot be read: unexpected end of data, at line 4"),
-        ("a.csv", b'text\n"one\n"two\n', "cannot be read: ',' expected after"),
+        ("a.csv", b"a,b\n1,2\n", "which column of a.csv holds the texts: 'a', 'b'"),
+        ("a.csv", b"id,text\n1,one, two\n2,x\n3,y\n", "a.csv, row 2: it has 3 cells, and the header has 2"),
+        (
+            "a.csv",
+            b'text\n"one\ntwo\nthree\n',
+            "a.csv, row 2 .from line 2 on.: its quotation marks do not match .unexpected end",
+        ),
+        ("a.csv", b'text\n"one\n"two\n', "row 2 .from line 2 on.: its quotation marks do not match"),
         ("a.txt", b"x\n" * 10_001, "10,001 messages; the page classifies at most 10,000"),
         ("a.txt", b"x" * 10_000_001, "more than 10 MB"),
     ],

@@ -90,6 +90,7 @@ def test_a_row_of_more_cells_than_the_header_is_named(tmp_path):
         ("t.csv", "", "t.csv is empty"),
         ("t.csv", "text,label\n", "has no rows"),
         ("t.csv", 'text,label\nhi,a\n"you,there,a\nthey,b\n', "row 3 .from line 3 on.: its quotation marks"),
+        ("t.csv", 'text\n"two\nlines"\n"stray\n', "row 3 .from line 4 on.: its quotation marks"),
         ("t.csv", "text,text\nhi,a\n", "2 columns of the name 'text'"),
         ("t.csv", b"PK\x03\x04xyz", "zip or Excel file"),
         ("t.csv", b"\xff\xfeh\0i", "is not UTF-16|has no rows"),
