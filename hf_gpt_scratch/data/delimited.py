@@ -15,7 +15,7 @@ from ..utils.errors import InputError, one_line
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 NONE = "\x1f"  # a delimiter that no file of one column has
-SAMPLE, ROWS = 200_000, 200  # characters, and rows of them, that tell the delimiter
+SAMPLE, ROWS = 100_000, 200  # characters, fewer than csv takes for a cell, and rows of them, that tell the delimiter
 BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
 
