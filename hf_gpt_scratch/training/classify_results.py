@@ -29,6 +29,7 @@ SEVERAL = {
     "micro_f1": "micro F1",
     "subset_accuracy": "all right",
 }
+MOST_IN_MATRIX = 100  # labels of a confusion matrix in metrics.json; of more it is in the picture alone
 MOST_LABELS = 20  # in the table of single labels; of more, those with the lowest F1
 
 
@@ -78,7 +79,7 @@ def write(run: Run, metrics: dict, test: Dataset, logits: np.ndarray, said: dict
     )
     run.write(
         "classify",
-        metrics,
+        storable(metrics),
         protocol=protocol,
         numbers={**rows["GPT"], "macro_f1_above_baseline": difference},
         baselines={STRONGEST: rows[STRONGEST]},
@@ -98,6 +99,14 @@ def write(run: Run, metrics: dict, test: Dataset, logits: np.ndarray, said: dict
         f" {test_of['only_theirs_right']} (McNemar's test: p = {test_of['p_value']:.3g})."
     )
     _print_labels(metrics["per_class"])
+
+
+def storable(metrics: dict) -> dict:
+    """The numbers without confusion matrices of so many labels that they would make up most of the file."""
+    if len(metrics["labels"]) <= MOST_IN_MATRIX:
+        return metrics
+    parts = {name: {**metrics[name], "confusion_matrix": None} for name in ("validation", "baseline")}
+    return {**metrics, **parts, "confusion_matrix": None}
 
 
 def predictions(
