@@ -1,7 +1,11 @@
 """
 The training jobs behind transformers' Trainer. In the order of reading:
 
-    spam, pretrain, instruct    the jobs: each has its settings, its `main` and what it measures
+    pretrain, classify, instruct
+                                the jobs: each has its settings, its `main` and what it measures
+    spam                        the SMS collection as a first example of classify
+    classifiers                 what these two share: heads, weights of labels, long texts
+    classify_results            what classify measures, prints and writes
     instruct_results            what instruct measures and writes
     prefer                      the job of preferences, by TRL's DPO: preference_trainer, prefer_results
     run_record                  what the jobs share: how a run begins, what is recorded, how it ends
