@@ -95,8 +95,8 @@ def write(run: Run, metrics: dict, test: Dataset, logits: np.ndarray, said: dict
     )
     test_of = metrics["mcnemar"]
     print(
-        f"Right on only one side: the GPT on {test_of['only_ours_right']} texts, the linear model on"
-        f" {test_of['only_theirs_right']} (McNemar's test: p = {test_of['p_value']:.3g})."
+        f"Texts that only one of them gets right: {test_of['only_ours_right']} the GPT,"
+        f" {test_of['only_theirs_right']} the linear model (McNemar's test: p = {test_of['p_value']:.3g})."
     )
     _print_labels(metrics["per_class"])
 
