@@ -131,3 +131,19 @@ OLLAMA_TEMPLATE = (
     "{{ if .System }}{{ .System }}{{ else }}" + PREAMBLE + "{{ end }}"
     "{{ if .Prompt }}" + INSTRUCTION + "{{ .Prompt }}{{ end }}" + RESPONSE + "{{ .Response }}"
 )
+
+
+def ollama_template(template: str | None, end: str) -> str:
+    """
+    Ollama's template for a tokenizer with the chat template `template` and the EOS token `end`: of a model of
+    conversations all messages, of one of single questions the last one, of others nothing around the prompt.
+    """
+    if not is_our_template(template):
+        return "{{ .Prompt }}"
+    if not reads_history(template):
+        return OLLAMA_TEMPLATE
+    return (
+        "{{ if .System }}{{ .System }}{{ else }}" + PREAMBLE + "{{ end }}"
+        '{{ range .Messages }}{{ if eq .Role "user" }}' + INSTRUCTION + "{{ .Content }}"
+        '{{ else if eq .Role "assistant" }}' + RESPONSE + "{{ .Content }}" + end + "{{ end }}{{ end }}" + RESPONSE
+    )

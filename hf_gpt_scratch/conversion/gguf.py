@@ -22,7 +22,7 @@ from ..data.losses import token_losses
 from ..model_folder.contents import resolve_source
 from ..model_folder.loading import load_model
 from ..modeling_gpt_scratch import GPTScratchForCausalLM
-from ..prompts import OLLAMA_TEMPLATE, is_our_template
+from ..prompts import ollama_template
 from ..tokenizer import load_tokenizer
 from ..utils.errors import InputError
 from ..utils.files import atomic_folder, write_json
@@ -157,7 +157,7 @@ def _write_modelfile(
     folder: Path, config: GPTScratchConfig, tokenizer: PreTrainedTokenizerBase, ends: list[int]
 ) -> None:
     # Ollama has a template language of its own: a chat template other than ours is not translated.
-    template = OLLAMA_TEMPLATE if is_our_template(tokenizer.chat_template) else "{{ .Prompt }}"
+    template = ollama_template(tokenizer.chat_template, tokenizer.eos_token)
     stops = "".join(
         f"PARAMETER stop {json.dumps(tokenizer.decode([token]))}\n" for token in ends if tokenizer.decode([token])
     )
