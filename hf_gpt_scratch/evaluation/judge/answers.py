@@ -27,6 +27,7 @@ class NoAnswer(Exception):
         status: of HTTP, where there is one.
         wait: the seconds that the server asks to wait.
         late: whether the answer took too long.
+        said: all that the server said.
     """
 
     def __init__(
@@ -37,6 +38,8 @@ class NoAnswer(Exception):
         status: int | None = None,
         wait: float | None = None,
         late: bool = False,
+        said: str = "",
     ):
         super().__init__(message)
+        self.said = said
         self.retry, self.fatal, self.status, self.wait, self.late = retry, fatal, status, wait, late

@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import sys
 import time
 from collections.abc import Iterator, Mapping
+from threading import Lock
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import httpx2
@@ -23,12 +25,14 @@ PASSING = {408, 409, 425, 429, 500, 502, 503, 504, 529}  # statuses that may be 
 HOPELESS = {401, 403, 404, 405}  # the same for every question
 UNFIT = {400, 413, 422}  # perhaps this question alone, being too long
 NOT_FOR_THE_SCHEMA = {401, 403, 429}  # statuses with another reason than the schema, to be sure
+TOO_LONG = re.compile(r"too (large|long|many)|context|exceed|at most|less than", re.IGNORECASE)  # not of a parameter
 HUGGING_FACE = re.compile(r"(.*\.)?(huggingface\.co|hf\.co|hf\.space|huggingface\.cloud)")
 
 
 class EndpointJudge:
     """
-    A model behind `base_url`, asked for chat completions at temperature 0 and with a fixed seed.
+    A model behind `base_url`, asked for chat completions at temperature 0 and with a fixed seed. Where the server
+    refuses one of these, or `max_tokens`, by its name, it is asked without it from then on; answers' details say so.
 
     The key is the environment's OPENAI_API_KEY, or for Hugging Face's own hosts HF_TOKEN; a token that the user logged
     in to the Hub with goes nowhere else. The requests are plain HTTP: huggingface_hub's InferenceClient sends a schema
@@ -60,7 +64,10 @@ class EndpointJudge:
         self.timeout, self.retries, self.workers = timeout, retries, workers
         self.takes_schema: bool | None = None  # not known before the first answer
         self.works = False
+        self._parameters = {"temperature": TEMPERATURE, "seed": seed, "max_tokens": max_tokens}
+        self._changed: tuple[str, ...] = ()  # what was refused of them, and what is sent instead
         self.key = _key("HF_TOKEN" if self._is_hugging_face() else "OPENAI_API_KEY")
+        self._lock = Lock()
         self._url = _completions_url(base_url)
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         times = httpx2.Timeout(timeout, connect=min(CONNECTING, timeout / 2))
@@ -116,10 +123,13 @@ class EndpointJudge:
         """The answer after the retries. What a server refuses for good is asked once more without the schema."""
         attempt, structured = 0, self.takes_schema is not False
         while True:
+            parameters, changed = self._parameters, self._changed
             try:
-                text, details = self._request(task, structured)
+                text, details = self._request(task, structured, parameters)
             except NoAnswer as failure:
-                if attempt < self._retries_after(failure):
+                if name := _refused(parameters, failure):
+                    self._leave_out(name, failure)
+                elif attempt < self._retries_after(failure):
                     wait = max(BACK_OFF * 2 ** min(attempt, 10), failure.wait or 0)
                     time.sleep(min(wait, LONGEST_WAIT))
                     attempt += 1
@@ -132,25 +142,37 @@ class EndpointJudge:
                 self.takes_schema = False
             elif _has_keys_of(text, task.mode.schema):  # a server may ignore the schema without a word
                 self.takes_schema = True
+            details = {**details, "changed": list(changed)} if changed else details
             return Answer(text, task.mode.parse(text), details)
+
+    def _leave_out(self, name: str, failure: NoAnswer) -> None:
+        """Sends no parameter of that name any more; of `max_tokens`, under its newer name where that is wanted."""
+        with self._lock:
+            if name not in self._parameters:  # another request was refused for the same
+                return
+            rest = {key: value for key, value in self._parameters.items() if key != name}
+            change = f"no {name}"
+            if name == "max_tokens" and "max_completion_tokens" in failure.said:
+                rest["max_completion_tokens"] = self.max_tokens
+                change = "max_completion_tokens for max_tokens"
+            self._changed, self._parameters = (*self._changed, change), rest
+        print(f"note: the judge's server refuses {name}; asked again with {change}.", file=sys.stderr)
 
     def _retries_after(self, failure: NoAnswer) -> int:
         if not failure.retry:
             return 0
         if failure.late:
             return min(self.retries, 1)
-        if failure.fatal and not self.works:  # the server was never there
+        if (failure.fatal or failure.status == 200) and not self.works:  # it was never there, or never this API
             return min(self.retries, 2)
         return self.retries
 
-    def _request(self, task: Task, structured: bool) -> tuple[str, dict]:
+    def _request(self, task: Task, structured: bool, parameters: Mapping) -> tuple[str, dict]:
         """What the model says to one request, and details of it."""
         body = {
             "model": self.name,
             "messages": [{"role": "user", "content": task.message(self.form(task))}],
-            "temperature": TEMPERATURE,
-            "seed": self.seed,
-            "max_tokens": self.max_tokens,
+            **parameters,
         }
         if structured:
             schema = {"name": "judgement", "schema": dict(task.mode.schema), "strict": True}
@@ -187,7 +209,7 @@ class EndpointJudge:
         except (IndexError, KeyError, TypeError) as error:
             if output.get("error"):  # some refuse with the status of a success
                 said = self._for_people(_error_message(output))
-                raise NoAnswer(f"refused ({said}); check --model") from error
+                raise NoAnswer(f"refused ({said}); check --model", retry=True, status=200) from error
             raise _not_openai("answered JSON without choices[0].message.content") from error
         reason = choice.get("finish_reason")
         return text, {"finish_reason": whole_characters(reason)} if isinstance(reason, str) else {}
@@ -206,6 +228,7 @@ class EndpointJudge:
             fatal=status in HOPELESS,
             status=status,
             wait=float(wait) if re.fullmatch(r"[0-9]{1,6}(\.[0-9]+)?", wait) else None,
+            said=response.text,
         )
 
     def _for_people(self, text: str) -> str:
@@ -214,6 +237,13 @@ class EndpointJudge:
             for secret in (self.key, repr(self.key)[1:-1], json.dumps(self.key)[1:-1], quote(self.key, "")):
                 text = text.replace(secret, "***")
         return " ".join(whole_characters(text).split())[:300].rstrip(".")
+
+
+def _refused(parameters: Mapping, failure: NoAnswer) -> str | None:
+    """The parameter that a server refuses, and not the question, being too long for its value."""
+    if failure.status not in UNFIT or TOO_LONG.search(failure.said):
+        return None
+    return next((name for name in parameters if re.search(rf"\b{name}\b", failure.said)), None)
 
 
 def _key(name: str) -> str | None:
@@ -261,7 +291,9 @@ def _has_keys_of(text: str, schema: Mapping) -> bool:
 
 
 def _not_openai(what: str) -> NoAnswer:
-    return NoAnswer(f"{what}, so it is not an OpenAI-compatible API; check --base-url, which usually ends in /v1")
+    """A page of a proxy whose server is busy is one too, so it is worth another try."""
+    sentence = f"{what}, so it is not an OpenAI-compatible API; check --base-url, which usually ends in /v1"
+    return NoAnswer(sentence, retry=True, status=200)
 
 
 def public_url(base_url: str) -> str:

@@ -22,6 +22,7 @@ SCORING = {
     "histogram": "the number of scores from each edge up to the next, the last edge included",
     "n_unparsed": "responses without a score because the judge's answer is unparsable; see items",
     "n_failed": "responses that the judge did not answer",
+    "changed": "what the judge's server refused, and what it was sent in its place; absent where nothing was",
 }
 COMPARING = {
     "score": "points of A for a question (1, 0.5 for a tie, 0), averaged over both orders; of a judge in process,"
@@ -34,6 +35,7 @@ COMPARING = {
     "first_position_rate": "average points of the response shown first; 0.5 for a judge without position bias",
     "n_unparsed": "questions without a score because an answer is unparsable; see items",
     "n_failed": "questions with an order that the judge did not answer",
+    "changed": SCORING["changed"],
 }
 
 
@@ -57,8 +59,10 @@ def summarize(tasks: Sequence[Sequence[Task]], outcomes: Sequence[Sequence[Answe
     if masses:  # a judge in process
         result["n_truncated"] = sum(answer.details["truncated"] for answer in answers)
         result["mean_probability_mass"] = sum(masses) / len(masses)
+    if changed := sorted({one for answer in answers for one in answer.details.get("changed", ())}):
+        result["changed"] = changed
     worst = sorted((item for item in items if item["score"] is not None), key=lambda item: item["score"])[:WORST]
-    hidden = ("answer", "orders", "probability_mass", "truncated", "finish_reason")
+    hidden = ("answer", "orders", "probability_mass", "truncated", "finish_reason", "changed")
     result["worst"] = [{name: value for name, value in item.items() if name not in hidden} for item in worst]
     result["definitions"] = COMPARING if is_comparison else SCORING
     return {**result, "items": items}
@@ -161,6 +165,8 @@ def make_card(result: dict, judge: str, folder: Path) -> ResultCard:
     the answers of B, so that the cards of other models' answers can be compared with it.
     """
     is_comparison = result["task"] == "comparison"
+    if changed := result.get("changed"):
+        judge = f"{judge} ({', '.join(changed)})"
     score, n = Metric(result["win_rate" if is_comparison else "mean"], result["interval"]), result["n"]
     if files := result["judge"].get("files"):  # a model on disk is known by its weights, whatever its folder is called
         judge = f"in process, {json_sha256(files)[:8]}"
