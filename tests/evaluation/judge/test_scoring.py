@@ -159,19 +159,20 @@ def test_a_key_that_cannot_be_one_is_refused_and_not_told(run, responses, monkey
 
 
 # The last of the requests to what answers with a status is the one without the schema.
+# What answers with the status of a success and no answer is asked for it twice more before that.
 NEVER_WORKS = {
     "500": (lambda body: error(500, "out of memory"), 6, "HTTP status 500 (out of memory)"),
     "overloaded": (lambda body: error(503, "busy", Retry_After="0"), 6, "HTTP status 503 (busy)"),
     "too many": (lambda body: error(429, "slow down"), 5, "HTTP status 429 (slow down)"),
-    "HTML": (lambda body: HTML, 1, "JSON object, so it is not an OpenAI-compatible API; check --base-url"),
+    "HTML": (lambda body: HTML, 4, "JSON object, so it is not an OpenAI-compatible API; check --base-url"),
     "HTML 502": (lambda body: Reply(HTML.body, 502, "text/html"), 6, "HTTP status 502"),
     "no such model": (lambda body: error(404, 'model "llama3" not found'), 2, "check --model and --base-url"),
     "no key": (lambda body: error(401, "no key"), 1, "OPENAI_API_KEY"),
-    "a JSON list": (lambda body: Reply(b"[1, 2]"), 1, "did not answer with a JSON object"),
+    "a JSON list": (lambda body: Reply(b"[1, 2]"), 4, "did not answer with a JSON object"),
     "an error that is a list": (lambda body: Reply(b"[1]", 500), 6, "HTTP status 500"),
-    "a list in a list in a...": (lambda body: Reply(b"[" * 100_000), 1, "did not answer with a JSON object"),
+    "a list in a list in a...": (lambda body: Reply(b"[" * 100_000), 4, "did not answer with a JSON object"),
     "an error that is one": (lambda body: Reply(b"[" * 100_000, 500), 6, "HTTP status 500"),
-    "no choices": (lambda body: Reply(b'{"choices": []}'), 1, "JSON without choices"),
+    "no choices": (lambda body: Reply(b'{"choices": []}'), 4, "JSON without choices"),
     "a broken connection": (lambda body: Reply(b"", 0), 5, "closed the connection"),
 }
 
