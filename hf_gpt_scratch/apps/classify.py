@@ -11,7 +11,7 @@ from ..classification.classifier import TextClassifier
 from ..data.columns import read_texts
 from ..model_folder.contents import ModelFolder
 from ..utils.errors import InputError
-from . import examples, page, words
+from . import examples, label_words, page, words
 
 TITLE = "A text classifier, word by word"  # of a Space
 
@@ -21,7 +21,7 @@ MOST_BYTES = 10_000_000
 
 def serve(folder: str | os.PathLike, host: str, port: int | None, share: bool = False, **settings) -> None:
     """The page for the classifier in `folder`, until Ctrl-C; `settings` are those of `load`."""
-    page.serve(load(folder, **settings), host, port, share, words.CSS, words.SCRIPT)
+    page.serve(load(folder, **settings), host, port, share, words.CSS + label_words.CSS, words.SCRIPT)
 
 
 def load(folder: str | os.PathLike, name: str | None = None, **placement):
@@ -90,7 +90,13 @@ def write_table(rows: Iterable[Sequence], folder: str | os.PathLike) -> str:
 
 
 def make_page(classifier: TextClassifier, name: str = "a classifier", shown: Sequence[tuple[str, str]] = ()):
-    """The Gradio page of a classifier; `shown` are examples, each a message and its label."""
+    """
+    The Gradio page of a classifier; `shown` are examples, each a message and its label. Of two labels it has a slider
+    for the threshold; of others, or where a message may be outside of both, the calibration alone decides.
+    """
+    calibration = classifier.calibration
+    if len(classifier.labels) != 2 or calibration.is_multi_label or calibration.outside_threshold is not None:
+        return _page_of_labels(classifier, name, shown)
     gr, names = page.gradio(), _names(classifier)
     title = f"{names[1]} or {names[0]}, word by word"
     title = title[:1].upper() + title[1:]
@@ -128,6 +134,72 @@ def make_page(classifier: TextClassifier, name: str = "a classifier", shown: Seq
         threshold.input(judge_again, [text, threshold], one, **moved)
         threshold.input(label, [judged, threshold], many, **moved)
     return blocks
+
+
+def _page_of_labels(classifier: TextClassifier, name: str, shown: Sequence[tuple[str, str]]):
+    """The page of a classifier of any labels."""
+    gr, names = page.gradio(), classifier.labels
+    listed = ", ".join(names[:6]) + (f" and {len(names) - 6} others" if len(names) > 6 else "")
+    sentence = (
+        f"This model reads a message word by word and says after each word which of its labels fits: {listed}. Type a"
+        " message or choose an example."
+    )
+    judge, judge_file = behaviour_of_labels(classifier)
+    first = list(judge(shown[0][0])) if shown else ["", ""]
+    with page.blocks("Labels, word by word") as blocks:
+        page.header("Labels, word by word", sentence, page.facts(classifier.model, name))
+        with gr.Tab("Message"), gr.Row():  # on a phone a column
+            text, go, buttons, one = _message(shown, first)
+        with gr.Tab("File of messages", elem_id="many"):
+            file, go_file, results, many = _file()
+        page.footer()
+
+        folder = many[1].GRADIO_CACHE
+        gr.on([go.click, text.submit], judge, text, one, api_name="judge").then(js=words.INTO_VIEW)
+        for button, (example, _) in zip(buttons, shown):
+            taken = button.click(
+                lambda example=example: (example, *judge(example)),
+                *(None, [text, *one]),
+                **{"api_visibility": "private", "show_progress": "hidden"},
+            )
+            taken.then(js=words.INTO_VIEW)
+
+        def judge_all(path: str | None, progress=gr.Progress()):  # noqa: B008 (Gradio's way)
+            rows = judge_file(path, progress)
+            return gr.Column(visible=True), rows, write_table(rows, folder)
+
+        go_file.click(judge_all, file, [results, *many], api_name="judge_file", show_progress_on=file)
+    return blocks
+
+
+def behaviour_of_labels(classifier: TextClassifier):
+    """What the page does with a message, and the rows that it makes of a file."""
+
+    @page.errors_on_page()
+    def judge(text: str):
+        page.require_short(text)
+        [prediction] = classifier.classify([text])
+        readings = classifier.read_words(text)
+        colours = label_words.Colours(classifier.labels, readings)
+        verdict = label_words.verdict_html(prediction, classifier.labels, colours, _note(classifier, prediction))
+        return verdict, label_words.words_html(readings, colours, classifier.calibration.is_multi_label)
+
+    @page.errors_on_page()
+    def judge_file(path: str | None, progress):
+        if path is None:
+            raise InputError("Choose a file first.")
+        messages = read_messages(path)
+        predictions = progress.tqdm(classifier.classify(messages), total=len(messages), unit="messages")
+        return [[one.text, ", ".join(one.labels) or one.label, round(one.probability, 4)] for one in predictions]
+
+    return judge, judge_file
+
+
+def _note(classifier: TextClassifier, prediction) -> str:
+    """Which part of a long message was read; nothing for others."""
+    config = classifier.model.config
+    part = f"only its {config.long_texts} {config.n_positions} tokens were read"
+    return f"The message is too long for the model; {part}." if prediction.truncated else ""
 
 
 def _names(classifier: TextClassifier) -> tuple[str, str]:
@@ -184,12 +256,8 @@ def behaviour(classifier, folder: str):
     def judge(text: str, threshold: float):
         page.require_short(text)
         [prediction] = classifier.classify([text])
-        limit = classifier.model.config.n_positions
-        note = (
-            f"The message is too long for the model; only its first {limit} tokens were read." * prediction.truncated
-        )
         read = words.words_html(classifier.word_probabilities(text), threshold, names)
-        return words.verdict_html(names, prediction.probability, threshold, note), read
+        return words.verdict_html(names, prediction.probability, threshold, _note(classifier, prediction)), read
 
     def judge_again(text: str, threshold: float):
         return judge(text, threshold) if text.strip() else [gr.skip()] * 2

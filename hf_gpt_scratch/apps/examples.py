@@ -18,6 +18,7 @@ from ..utils.text import has_lone_surrogates
 
 FILE = "examples.json"
 PER_LABEL, QUESTIONS = 2, 3  # how many are shown
+LABELS = 6  # of how many labels
 TRIED = 24  # messages of each label
 SHORTEST, LONGEST = 20, 120  # characters, so that they fit a phone
 MESSAGES = {
@@ -42,27 +43,36 @@ MESSAGES = {
 
 def messages(classifier: TextClassifier, folder: str | os.PathLike) -> list[tuple[str, str]]:
     """
-    Up to `PER_LABEL` messages of each label, label 1 and label 0 in turn, and their labels: only messages whose label
-    the classifier gets right.
+    Messages whose label the classifier gets right, and their labels, the last label first and in turn: of two labels
+    up to `PER_LABEL` each, of more one each, of `LABELS` labels at most.
 
     Args:
         folder: of the classifier, with what was recorded beside it.
     """
     names = classifier.model.config.id2label
+    labels = [names[number] for number in sorted(names, reverse=True)][-LABELS:]
     recorded = _saved(folder, ("text", "label")) or _predictions(Path(folder) / "predictions.csv", names)
-    known = {name: [] for name in (names[1], names[0])}
+    known = {name: [] for name in labels}
     for row in recorded or [{"text": text, "label": label} for label, texts in MESSAGES.items() for text in texts]:
         if row["label"] in known and _fits(row["text"]):
             known[row["label"]].append(row["text"])
     chosen = [_right(classifier, texts[:TRIED], label) for label, texts in known.items()]
-    return [(texts[i], label) for i in range(PER_LABEL) for label, texts in zip(known, chosen) if i < len(texts)]
+    rounds = range(PER_LABEL if len(labels) == 2 else 1)
+    return [(texts[i], label) for i in rounds for label, texts in zip(known, chosen) if i < len(texts)]
 
 
 def _right(classifier: TextClassifier, texts: Sequence[str], label: str) -> list[str]:
     """Those of the texts that get the label, the surest first, no two that begin alike."""
     right = [one for one in classifier.classify(texts) if one.label == label]
-    right.sort(key=lambda one: -abs(one.probability - classifier.calibration.threshold))
+    right.sort(key=_sureness(classifier))
     return _begin_differently((one.text for one in right), lambda text: text)
+
+
+def _sureness(classifier: TextClassifier):
+    """A key that sorts predictions, the surest first."""
+    if len(classifier.labels) == 2 and not classifier.calibration.is_multi_label:
+        return lambda one: -abs(one.probability - classifier.calibration.threshold)
+    return lambda one: -one.probability
 
 
 def questions(folder: str | os.PathLike) -> list[tuple[str, str]]:

@@ -139,23 +139,32 @@ def curve_html(words: Sequence[tuple[str, float]], threshold: float, names: Sequ
         for number, (x, (_, probability)) in enumerate(zip(at, words), start=1)
     )
     grid = "".join(f'<div class="grid" style="bottom: {y}%"><span>{y}%</span></div>' for y in (0, 50, 100))
-    step = -(-len(words) // LABELS_ON_AXIS)
-    labels = "".join(
-        f'<span style="left: {at[i]:.2f}%">{page.escape(_short(words[i][0].strip()))}</span>'
-        for i in range(0, len(words), step)
-    )
-    every = "" if step == 1 else f" (every {_ordinal(step)} word is written)"
     first, last = percent(words[0][1]), percent(words[-1][1])
     said = (
         f"Curve of the probability of {names[1]} over {len(words)} words: {first} after the first, {last} at the end."
     )
-    return (
-        f'<div class="of-axis">Probability of {page.escape(names[1])} after each word{every}</div>'
+    return axis_html(
+        [word for word, _ in words],
+        f"Probability of {names[1]} after each word",
         f'<div class="curve" id="curve" role="img" aria-label="{page.escape(said)}">{grid}'
         f'<div class="threshold{" high" if threshold > 0.85 else ""}" style="bottom: {100 * threshold:.1f}%">'
         f"<span>threshold {percent(threshold)}</span></div>"
         f'<svg viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true"><polyline points="{line}"/></svg>'
-        f'{points}</div><div class="axis" aria-hidden="true">{labels}</div>'
+        f"{points}</div>",
+    )
+
+
+def axis_html(words: Sequence[str], title: str, curve: str) -> str:
+    """A curve with its title above it and its words below it, which never overlap."""
+    step = -(-len(words) // LABELS_ON_AXIS)
+    labels = "".join(
+        f'<span style="left: {100 * (i + 0.5) / len(words):.2f}%">{page.escape(_short(words[i].strip()))}</span>'
+        for i in range(0, len(words), step)
+    )
+    every = "" if step == 1 else f" (every {_ordinal(step)} word is written)"
+    return (
+        f'<div class="of-axis">{page.escape(title)}{every}</div>{curve}<div class="axis" aria-hidden="true">{labels}'
+        "</div>"
     )
 
 

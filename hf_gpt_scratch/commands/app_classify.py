@@ -7,7 +7,7 @@ from .app_options import add_model_arguments, check_model_arguments, serve_or_ex
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "Example: hf-gpt-scratch app classify runs/demo/spam"
-    add_model_arguments(parser, "a folder or Hub repository (owner/name) of a classifier of two labels")
+    add_model_arguments(parser, "a folder or Hub repository (owner/name) of a classifier")
 
 
 def check(args: argparse.Namespace) -> None:

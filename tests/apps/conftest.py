@@ -27,10 +27,14 @@ def models(tmp_path_factory) -> dict[str, Path]:
     names = {"id2label": {0: "ham", 1: "spam"}, "label2id": {"ham": 0, "spam": 1}}
     calibration = {"calibration": {"temperature": 1.0, "shift": 0.0, "threshold": 0.25}}
     spam = save(folder / "spam", GPTScratchForSequenceClassification, **names, **calibration)
+    topics = dict(enumerate(("billing", "delivery", "login")))
+    topics = {"id2label": topics, "label2id": {name: number for number, name in topics.items()}}
+    outside = {"calibration": {"outside_threshold": 0.4}}
+    topics = save(folder / "topics", GPTScratchForSequenceClassification, **topics, **outside)
     chat = save(folder / "chat", GPTScratchForCausalLM, chat=CHAT_TEMPLATE)
     record_predictions(spam)
     record_responses(chat)
-    return {"spam": spam, "chat": chat}
+    return {"spam": spam, "topics": topics, "chat": chat}
 
 
 def record_predictions(folder: Path) -> None:
@@ -52,6 +56,13 @@ def record_responses(folder: Path) -> None:
         row = {"instruction": instruction, "input": input, "output": answer, "model_response": answer}
         rows.append(row if instruction != "Wrong" else {**row, "output": f"not {answer}"})
     (folder / "responses.json").write_text(json.dumps(rows), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def topics_page(models):
+    pytest.importorskip("gradio")
+    with started(program("classify", models["topics"])) as (_, address):
+        yield address
 
 
 @pytest.fixture(scope="module")

@@ -125,6 +125,27 @@ def test_a_file_over_the_wire(spam_page, tmp_path):
     assert len(rows) == 3 and "see you at home" in str(table)
 
 
+def test_a_classifier_of_more_labels_over_the_wire(topics_page, models, tmp_path):
+    from gradio_client import handle_file
+
+    from hf_gpt_scratch.classification.classifier import TextClassifier
+
+    classifier = TextClassifier.from_pretrained(models["topics"], device="cpu")
+    texts = [UNTRUSTED, "win a free prize now", "see you at home"]
+    expected = list(classifier.classify(texts))
+    for one in expected:
+        verdict, words = client(topics_page).predict(one.text, api_name="/judge")
+        assert f">{one.label}</div>" in verdict and "<script" not in words
+        assert words.count('role="button"') == len(one.text.split()) and words.count("<polygon") == 3
+    with open(tmp_path / "many.txt", "w", encoding="utf-8") as file:
+        file.writelines(f"{text}\n" for text in texts)
+    _, saved = client(topics_page).predict(handle_file(tmp_path / "many.txt"), api_name="/judge_file")
+    with open(saved["value"] if isinstance(saved, dict) else saved, encoding="utf-8", newline="") as file:
+        assert [row[1] for row in csv.reader(file)] == ["label", *(one.label for one in expected)]
+    with pytest.raises(Exception, match="Choose a file first"):
+        client(topics_page).predict(None, api_name="/judge_file")
+
+
 def test_no_message_stays_on_the_disk(models, tmp_path):
     pytest.importorskip("gradio")
     (tmp_path / "many.txt").write_text("see you at home\n")

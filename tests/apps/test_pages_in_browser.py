@@ -49,6 +49,24 @@ def written(page) -> list[str]:
     return page.browser.execute_script("return [...document.querySelectorAll('#words .word')].map(o => o.textContent)")
 
 
+def test_a_message_of_one_of_three_labels_in_the_browser(browser, topics_page, tmp_path):
+    page = Page(browser, topics_page, tmp_path, PHONE)
+    box = page.until("#message textarea")
+    box.clear()
+    box.send_keys(UNTRUSTED)
+    page.until("#judge").click()
+    words = wait_for(lambda: written(page) if len(written(page)) == len(UNTRUSTED.split()) else None)
+    assert " ".join(words) == UNTRUSTED
+    page.until("#verdict .labels .name")
+    assert [one.text for one in page.all(".key span")] == ["billing", "delivery", "login"]
+    tints = "return [...document.querySelectorAll('.curve polygon')].map(o => getComputedStyle(o).fill)"
+    assert len(set(browser.execute_script(tints))) == 3
+    page.all("#words .word")[1].click()
+    page.until("#reading", "After word 2, ")
+    assert page.is_unharmed() and not page.wide()
+    page.picture("topics-message")
+
+
 def test_the_page_opens_with_an_example_and_its_examples_are_true(browser, spam_page, models, tmp_path):
     with open(models["spam"] / "predictions.csv", encoding="utf-8", newline="") as file:
         label = {row["text"]: ("ham", "spam")[int(row["label"])] for row in csv.DictReader(file)}
