@@ -226,11 +226,15 @@ class TextClassifier:
             raise InputError(f"The model has {len(self.labels)} labels; `read_words` gives the probabilities of all.")
         return [(reading.word, reading.probabilities[1]) for reading in self.read_words(text)]
 
+    def word_places(self, text: str) -> list[tuple[str, int]]:
+        """The words of a stripped text that are read, and where in its `read_texts` the last token of each stands."""
+        options = {"return_offsets_mapping": True, "split_special_tokens": True, "verbose": False}
+        ends = [end for _, end in self.tokenizer(text, **options)["offset_mapping"]]
+        return words_read(text, ends, self.model.config)
+
     def _words(self, text: str, logits: torch.Tensor) -> tuple[list[str], torch.Tensor]:
         """The words that are read of a text, and the probabilities after each, `(words, K)`, from its `read_texts`."""
-        options = {"return_offsets_mapping": True, "split_special_tokens": True, "verbose": False}
-        encoding = self.tokenizer(text, **options)
-        words = words_read(text, [end for _, end in encoding["offset_mapping"]], self.model.config)
+        words = self.word_places(text)
         return [word for word, _ in words], self.calibration.probabilities(logits[[place for _, place in words]])
 
     def _verdict(self, probabilities: torch.Tensor) -> dict:

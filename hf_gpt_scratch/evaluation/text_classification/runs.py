@@ -13,7 +13,7 @@ from datasets import Dataset, DatasetDict
 
 from ...classification.classifier import TextClassifier
 from ...data import labelled_texts, sms_spam
-from ...pipeline_gpt_scratch import read_texts, words_read
+from ...pipeline_gpt_scratch import read_texts
 from ...utils.errors import InputError
 from ...utils.files import read_json_object, require_folder
 from ...utils.provenance import option
@@ -188,12 +188,6 @@ def word_logits(
         for row, read in zip(batch.tolist(), read_texts(classifier.model, [rows[row] for row in batch])):
             whole[row] = read[-1].double().cpu().numpy()
             if row % every == 0:
-                places = _word_places(classifier, texts[row].strip())
+                places = [place for _, place in classifier.word_places(texts[row].strip())]
                 words[row] = read[[*places[:-1], len(read) - 1]].float().cpu().numpy()
     return whole, {row: words[row] for row in sorted(words)}
-
-
-def _word_places(classifier: TextClassifier, text: str) -> list[int]:
-    """Where in the tokens that are read each word's last one stands."""
-    offsets = classifier.tokenizer(text, return_offsets_mapping=True, verbose=False)["offset_mapping"]
-    return [place for _, place in words_read(text, [end for _, end in offsets], classifier.model.config)]
