@@ -8,13 +8,14 @@ import os
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..utils.errors import InputError
 from ..utils.text import has_lone_surrogates
 from .tables import read_table
 
 ANSWERED, UNANSWERED = "answered", ("near-miss", "off-topic")
+COLUMNS = ("question", "answer", "rephrasings", "kind")
 FEWEST = 5
 NEEDED = "name one column question and another answer"
 
@@ -97,19 +98,22 @@ def load_faq(data_file: str | os.PathLike | None = None, dataset_name: str | Non
         )
     entries, unanswered, seen = [], [], {}
     for row, place in zip(table.rows, table.places):
-        values = {
-            name: row.get(columns[name]) for name in ("question", "answer", "rephrasings", "kind") if name in columns
-        }
+        values = {name: row.get(columns[name]) for name in COLUMNS if name in columns}
         entry, kind = _parse(values, place)
+        known = [seen[text] for text in map(normalize, entry.phrasings) if text in seen]
         for text in entry.phrasings:
             if normalize(text) in seen:
-                _require_same(text, entry.answer, *seen[normalize(text)], place)
-        is_new = normalize(entry.question) not in seen
-        seen |= {normalize(text): (entry.answer, place) for text in entry.phrasings}
+                _require_same(text, entry.answer, *seen[normalize(text)][:2], place)
+        # The same question once more, with the same answer: what it adds are its other wordings.
+        number = known[0][2] if normalize(entry.question) in seen else len(entries)
+        fresh = [text for text in entry.phrasings if normalize(text) not in seen]
+        seen |= {normalize(text): (entry.answer, place, number) for text in fresh}
         if kind != ANSWERED:
-            unanswered.append((entry.question, kind))
-        elif is_new:
-            entries.append(entry)
+            unanswered += [(text, kind) for text in fresh[:1]]
+        elif number == len(entries):
+            entries.append(Entry(entry.question, entry.answer, fresh[1:]))
+        else:
+            entries[number] = replace(entries[number], rephrasings=[*entries[number].rephrasings, *fresh])
     if len(entries) < FEWEST:
         raise InputError(f"{table.source} has {len(entries)} answered questions; a bot needs at least {FEWEST}.")
     return Faq(entries, unanswered, table.source, table.sha256, table.notes)

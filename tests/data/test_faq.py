@@ -53,8 +53,12 @@ def test_a_bad_row_is_named_with_its_column(tmp_path, row, words):
     assert words in str(error.value) and "faq.jsonl" in str(error.value) and "\n" not in str(error.value)
 
 
-def test_a_copy_with_the_same_answer_is_read_once(tmp_path):
-    assert load_faq(write(tmp_path, [*ROWS, ROWS[2]])).entries == [Entry(**row, rephrasings=[]) for row in ROWS]
+def test_a_copy_with_the_same_answer_adds_its_wordings(tmp_path):
+    copy = {**ROWS[2], "question": "what is number 2", "rephrasings": ["2?", "Number 2?"]}
+    odd = {"question": "Who?", "kind": "near-miss"}
+    faq = load_faq(write(tmp_path, [*ROWS, ROWS[2], copy, odd, odd]))
+    assert faq.entries == [Entry(**row, rephrasings=["2?", "Number 2?"] if row is ROWS[2] else []) for row in ROWS]
+    assert faq.unanswered == [("Who?", "near-miss")]
 
 
 def test_missing_columns_and_too_few_answers(tmp_path):
