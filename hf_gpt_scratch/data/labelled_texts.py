@@ -17,7 +17,7 @@ from ..utils.errors import InputError, UsageError
 from ..utils.text import has_lone_surrogates
 from .columns import MOST_LABELS, as_text, find_columns
 from .label_cells import marks_unlabelled, order_names, read_labels
-from .stratification import grouped_folds, iterative_folds
+from .stratification import stratified_folds
 from .tables import SPLIT_NAMES, Table, read_table
 
 OUTSIDE = -1  # the label of a text that has none of the names
@@ -325,8 +325,7 @@ def _number_of_folds(data: LabelledTexts, rows: Sequence[int], groups: Sequence[
 
 def _folds(data: LabelledTexts, rows: Sequence[int], groups, number: int, seed: int) -> list[list[int]]:
     labels = [_labels_of(data, i) for i in rows]
-    make = iterative_folds if data.is_multi_label else grouped_folds
-    folds = make(labels, [groups[i] for i in rows], number, seed)
+    folds = stratified_folds(labels, [groups[i] for i in rows], number, seed)
     return [[rows[i] for i in fold] for fold in folds]
 
 

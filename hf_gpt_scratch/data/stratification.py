@@ -6,9 +6,18 @@ from collections.abc import Sequence
 
 from sklearn.model_selection import StratifiedGroupKFold
 
+MANY = 20_000  # groups, for which scikit-learn takes minutes
 
-def grouped_folds(labels: Sequence[Sequence[int]], groups: Sequence[str], number: int, seed: int) -> list[list[int]]:
-    """`number` folds of the indices, by scikit-learn, for one label each."""
+
+def stratified_folds(
+    labels: Sequence[Sequence[int]], groups: Sequence[str], number: int, seed: int
+) -> list[list[int]]:
+    """
+    `number` folds of the indices of texts, each text with its labels and its group: by scikit-learn for one label a
+    text, or by `iterative_folds` for several, or for very many texts.
+    """
+    if any(len(one) != 1 for one in labels) or len(set(groups)) > MANY:
+        return iterative_folds(labels, groups, number, seed)
     splitter = StratifiedGroupKFold(number, shuffle=True, random_state=seed)
     only = [label for (label,) in labels]
     return [fold.tolist() for _, fold in splitter.split(only, only, groups)]

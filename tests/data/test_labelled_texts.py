@@ -362,3 +362,11 @@ def test_a_split_column_of_other_words_is_named(tmp_path):
 def test_usage_errors_are_of_their_kind():
     with pytest.raises(UsageError):
         load_labelled_texts("t.csv", bad_rows="keep")
+
+
+def test_very_many_texts_are_split_alike_but_faster(data, monkeypatch):
+    monkeypatch.setattr("hf_gpt_scratch.data.stratification.MANY", 10)
+    splits = split(data, seed=1)
+    assert leaked_rows(splits) == leaked_rows(splits, "validation") == 0
+    for name, share in (("train", 0.7), ("validation", 0.1), ("test", 0.2)):
+        assert Counter(splits[name]["label"]) == dict.fromkeys(range(len(data.names)), 40 * share)
