@@ -1,16 +1,14 @@
 """
 Preferences for a trait that can be measured, since nobody votes here: of two right answers, the shorter one.
 
-    python training/shorter_answers.py rows runs/shorter.json
-    hf-gpt-scratch train instruct --data_file runs/shorter.json ... --output_dir runs/either
-    python training/shorter_answers.py pairs runs/either --output runs/shorter.jsonl
-    hf-gpt-scratch train prefer --model_name_or_path runs/either --data_file runs/shorter.jsonl ...
+    python training/shorter_answers.py data runs/two_answers
+    hf-gpt-scratch train instruct --data_file runs/two_answers/rows.json ... --output_dir runs/either
+    hf-gpt-scratch train prefer --model_name_or_path runs/either --data_file runs/two_answers/preferences.jsonl ...
     python training/shorter_answers.py measure runs/shorter
 
-`rows` writes questions with two right answers each, a sentence and its last word, from the demo's instructions.
-`pairs` samples answers of a follower to these questions, and pairs its shortest and its longest right one. `measure`
-compares the answers to the held-out questions before and after: `results/shorter.json`. docs/results.md has all of the
-commands.
+`data` writes questions with two right answers each, a sentence and its last word, from the demo's instructions; and
+preferences for the shorter one. `measure` compares the answers to the held-out questions before and after, and writes
+`results/shorter.json`. docs/results.md has the commands.
 """
 
 import argparse
@@ -23,7 +21,6 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 # Sentences whose last word is the answer
 ANSWER = re.compile(r"(?:The .+ is|\w+ rhymes with|An? \w+ says|\d+ \+ \d+ is) ([\w-]+)\.")
-SAMPLES, TEMPERATURE = 8, 1.0
 
 
 def questions() -> dict[str, tuple[str, str]]:
@@ -43,38 +40,16 @@ def is_right(text: str, answers: Sequence[str]) -> bool:
     return text.split()[-1:] != [] and text.split()[-1].lower() == answers[1].lower()
 
 
-def write_rows(args: argparse.Namespace) -> None:
-    from hf_gpt_scratch.utils.files import write_json
+def write_data(args: argparse.Namespace) -> None:
+    from hf_gpt_scratch.utils.files import atomic_folder, write_json, write_whole
 
-    rows = [{"instruction": one, "input": "", "output": text} for one, texts in questions().items() for text in texts]
-    write_json(args.output, rows)
-    print(f"Wrote {len(rows)} rows to {args.output}.")
-
-
-def write_pairs(args: argparse.Namespace) -> None:
-    from hf_gpt_scratch import Chat
-    from hf_gpt_scratch.generation.batch import complete_prompts
-    from hf_gpt_scratch.utils.files import write_whole
-    from hf_gpt_scratch.utils.special_tokens import chat_ids
-
-    chat, known = Chat.from_pretrained(args.follower), questions()
-    asked = [one for one in known for _ in range(SAMPLES)]
-    prompts = [chat_ids(chat.tokenizer, [{"role": "user", "content": one}]) for one in asked]
-    settings = {"max_new_tokens": 24, "temperature": TEMPERATURE, "seed": args.seed, "tokenizer": chat.tokenizer}
-    right: dict[str, set[str]] = {one: set() for one in known}
-    for one, answer in zip(asked, complete_prompts(chat.model, prompts, **settings)):
-        text = chat.tokenizer.decode(answer.token_ids)
-        if answer.finish_reason == "stop" and is_right(text, known[one]):
-            right[one].add(text)
-    pairs = []
-    for one, texts in right.items():
-        chosen, *_, rejected = [*sorted(texts, key=lambda text: (len(text.split()), text)), "", ""][
-            : max(2, len(texts))
-        ]
-        if rejected and len(chosen.split()) < len(rejected.split()):
-            pairs.append({"prompt": one, "chosen": chosen, "rejected": rejected})
-    write_whole(args.output, "".join(json.dumps(pair) + "\n" for pair in pairs))
-    print(f"Wrote {len(pairs)} pairs of {len(known)} questions to {args.output}; the others had no two right answers.")
+    known = questions()
+    rows = [{"instruction": one, "input": "", "output": text} for one, texts in known.items() for text in texts]
+    pairs = [{"prompt": one, "chosen": short, "rejected": long} for one, (long, short) in known.items()]
+    with atomic_folder(args.folder) as folder:
+        write_json(folder / "rows.json", rows)
+        write_whole(folder / "preferences.jsonl", "".join(json.dumps(pair) + "\n" for pair in pairs))
+    print(f"Wrote {args.folder}: {len(rows)} rows and {len(pairs)} preferences.")
 
 
 def measure(args: argparse.Namespace) -> None:
@@ -130,14 +105,9 @@ def _points(own: dict, other: dict, known: dict) -> float:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
-    rows = commands.add_parser("rows", help="write questions with two right answers each")
-    rows.add_argument("output")
-    rows.set_defaults(run_it=write_rows)
-    pairs = commands.add_parser("pairs", help="write preferences between a follower's own answers")
-    pairs.add_argument("follower")
-    pairs.add_argument("--output", required=True)
-    pairs.add_argument("--seed", type=int, default=0)
-    pairs.set_defaults(run_it=write_pairs)
+    data = commands.add_parser("data", help="write questions with two right answers each, and preferences")
+    data.add_argument("folder")
+    data.set_defaults(run_it=write_data)
     compared = commands.add_parser("measure", help="compare the answers before and after `train prefer`")
     compared.add_argument("run")
     compared.set_defaults(run_it=measure)
