@@ -66,7 +66,7 @@ def measure(args: argparse.Namespace) -> None:
     def numbers(side: int) -> dict[str, Metric]:
         words = [[float(len(pair[side][RESPONSE].split()))] for pair in pairs]
         right = sum(is_right(pair[side][RESPONSE], known[pair[side]["instruction"]]) for pair in pairs)
-        points = [[_points(pair[side], pair[1 - side], known)] for pair in pairs]
+        points = [[_points(pair[side], pair[1 - side])] for pair in pairs]
         return {
             "words": Metric(sum(map(sum, words)) / len(words), bootstrap_mean(words), higher_is_better=False),
             "right": Metric(right / len(pairs), wilson(right, len(pairs))),
@@ -75,8 +75,7 @@ def measure(args: argparse.Namespace) -> None:
 
     card = ResultCard(
         task="answers preferred by a rule",
-        protocol=f"{len(pairs)} held-out questions, answered greedily; the shorter of two right answers wins, and a"
-        " right one over a wrong one; else it is a tie, half a win",
+        protocol=f"{len(pairs)} held-out questions, answered greedily; the answer of fewer words wins, a tie is half",
         data=[{key: metrics["data"][key] for key in ("source", "sha256")}],
         metrics=numbers(0),
         baselines={"before": numbers(1)},
@@ -91,15 +90,10 @@ def measure(args: argparse.Namespace) -> None:
         print(f"{name:10} before {before.value:.3f} {before.interval}, after {after.value:.3f} {after.interval}")
 
 
-def _points(own: dict, other: dict, known: dict) -> float:
-    """What an answer wins over another to the same question: 1, 0, or half of a tie."""
-    answers = known[own["instruction"]]
-    ours, theirs = (
-        (is_right(row["model_response"], answers), -len(row["model_response"].split())) for row in (own, other)
-    )
-    if not ours[0] and not theirs[0]:
-        return 0.5
-    return 0.5 if ours == theirs else float(ours > theirs)
+def _points(own: dict, other: dict) -> float:
+    """What an answer wins over another to the same question by its length: 1, 0, or half of a tie."""
+    ours, theirs = (len(row["model_response"].split()) for row in (own, other))
+    return 0.5 if ours == theirs else float(ours < theirs)
 
 
 def main(argv: list[str] | None = None) -> None:
