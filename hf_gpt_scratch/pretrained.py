@@ -61,8 +61,11 @@ def _load_merged(
     The base model with the adapter merged into it, in full precision and with the head that the adapter is for; what
     is to be another class, with another head or quantized, is loaded from that.
     """
-    base_folder = adapter.base_folder
-    architecture, of_base = base_of(adapter.path, base_folder)
+    try:
+        base_folder = adapter.base_folder
+        architecture, of_base = base_of(adapter.path, base_folder)
+    except InputError as error:
+        raise InputError(f"The base model of the adapter {adapter} cannot be loaded: {error}") from None
     is_changed = architecture != model_class.__name__ or quantization is not None or "id2label" in settings
     base_class = getattr(modeling_gpt_scratch, architecture, model_class)
     try:
