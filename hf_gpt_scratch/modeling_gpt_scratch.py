@@ -608,8 +608,9 @@ class ChunkedLoss(torch.autograd.Function):
         return total
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, grad_output):
+        if torch.is_grad_enabled():  # by create_graph=True; the gradients below would count as constants, silently
+            raise RuntimeError("The chunked loss has no second derivatives: set config.loss_chunk_size to 0 for them.")
         hidden_grad, weight_grad = ctx.saved_tensors  # not changed in place: a graph that is retained comes here again
         if weight_grad is not None:
             weight_grad = weight_grad * grad_output

@@ -26,6 +26,7 @@ from .arguments import training_settings
 NOT_COMPARED = {
     *("data_file", "model_name_or_path", "tokenizer_name", "early_stopping_patience", "merge_adapter"),
     *("sample_every", "sample_prompt", "sample_tokens", "temperature", "top_k"),
+    *("refusal", "refuse"),
     *("max_new_tokens", "repetition_penalty", "generation_batch_size", "answered_rows"),
     *("refuse", "refusal"),
 }
