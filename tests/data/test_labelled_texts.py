@@ -220,6 +220,12 @@ def test_a_label_seen_once_is_a_bad_row_also_where_another_bad_row_made_it_so(tm
     assert load_labelled_texts(path, bad_rows="drop").names == ("billing", "delivery")
 
 
+def test_a_row_that_is_left_out_may_leave_a_label_with_one_row(tmp_path):
+    rows = [("one", "a|once"), ("two", "a"), ("three", "b|c"), ("four", "c"), ("five", "b")]
+    data = load_labelled_texts(write(tmp_path / "t.csv", rows), multi_label=True, bad_rows="drop")
+    assert data.texts == ["three", "four", "five"] and data.names == ("b", "c")
+
+
 @pytest.mark.parametrize("others", [(0, 1), ("ham", "spam")])
 def test_minus_one_beside_zero_or_words_is_no_label(tmp_path, others):
     path = write(tmp_path / "t.csv", [*((word(i), others[i % 2]) for i in range(6)), ("?", -1), ("!", -1)])
