@@ -87,7 +87,9 @@ WRONG_PATHS = [
     "train pretrain --data_file nope --output_dir x",
     "train spam --model_name_or_path ./nope --output_dir x",
     "train instruct --tokenizer_name /nope --output_dir x",
+    "train classify --data_file nope --output_dir x",
     "train prefer --data_file nope --output_dir x",
+    "train chat --data_file nope --output_dir x",
     "convert ./nope x",
     "convert tests/nope x",
     "convert you/gpt2 x --tokenizer ./nope",
@@ -129,7 +131,7 @@ def test_a_wrong_path_is_told_before_anything_heavy_is_imported(words):
 
 def test_every_command_is_among_these():
     tried = {" ".join(command) for command in names() for words in WRONG_PATHS if words.startswith(" ".join(command))}
-    assert tried == {" ".join(command) for command in names()} - {"app spam"}
+    assert tried == {" ".join(command) for command in names()} - {"app spam", "examples"}
 
 
 @pytest.mark.parametrize(
@@ -159,8 +161,8 @@ def test_contradicting_options_are_told_before_anything_heavy_is_imported(words)
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "COMMAND is missing; choose one of train, convert, "),
-        (["train"], "JOB is missing; choose one of pretrain, classify, spam, instruct, prefer."),
+        ([], "COMMAND is missing; choose one of train, examples, convert, "),
+        (["train"], "JOB is missing; choose one of pretrain, classify, spam, instruct, prefer, chat."),
         (["app"], "APP is missing; choose one of chat, classify, "),
         (["genrate", "runs/x"], "There is no command 'genrate' (did you mean generate?)."),
         (["train", "spm"], "There is no job 'spm' (did you mean spam?)."),
