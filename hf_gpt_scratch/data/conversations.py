@@ -58,7 +58,7 @@ class Conversations:
     notes: list[str] = field(default_factory=list)
 
 
-class _BadRow(Exception):
+class BadRow(Exception):
     """What is wrong, behind the name of its column."""
 
 
@@ -90,9 +90,9 @@ def conversations_of(table: Table, bad_rows: str = "fail") -> Conversations:
     for number, (place, row) in enumerate(zip(table.places, table.rows, strict=True)):
         try:
             if number in table.faults:
-                raise _BadRow(table.faults[number])
+                raise BadRow(table.faults[number])
             rows.append({"messages": _messages(row, columns)})
-        except _BadRow as problem:
+        except BadRow as problem:
             problems.append(f"{place}, {problem}")
     if problems and (bad_rows == "fail" or not rows):
         more = f" ({len(problems) - 1:,} more rows are bad)" if len(problems) > 1 else ""
@@ -127,15 +127,17 @@ def _columns(table: Table) -> tuple[dict[str, str | None], str]:
 
 
 def _messages(row: Mapping, columns: Mapping[str, str | None]) -> list[Message]:
-    """The messages of a row; raises `_BadRow`."""
+    """The messages of a row; raises `BadRow`."""
     system = _optional(row, columns["system"])
     if "several" in columns:
         column = columns["several"]
         return _checked(column, _listed(column, row.get(column)), system)
     question, answer = row.get(columns["question"]), row.get(columns["answer"])
-    if isinstance(question, (list, tuple)):  # TRL's conversational prompt and completion
-        answers = [{"role": "assistant", "content": answer}] if isinstance(answer, str) else answer
-        return _checked(columns["question"], [*question, *_listed(columns["answer"], answers)], system)
+    asked, answered = held_messages(question), held_messages(answer)
+    if asked or answered:  # TRL's conversational prompt and completion
+        asked = asked or [{"role": "user", "content": question}]
+        answered = answered or [{"role": "assistant", "content": answer}]
+        return _checked(columns["question"], [*asked, *answered], system)
     asked = user_message(_text(columns["question"], question), _optional(row, columns["input"]))
     messages = [{"role": "user", "content": asked}]
     messages.append({"role": "assistant", "content": _text(columns["answer"], answer)})
@@ -149,17 +151,17 @@ def _optional(row: Mapping, column: str | None) -> str:
 
 
 def _text(column: str, value, what: str = "it") -> str:
-    """A text that is there, or the joined parts of one; raises `_BadRow`."""
+    """A text that is there, or the joined parts of one; raises `BadRow`."""
     if isinstance(value, (list, tuple)) or hasattr(value, "tolist"):
         value = "\n".join(_part(column, part, what) for part in value)
     if value is None:
-        raise _BadRow(f"column {column}: {what} is empty")
+        raise BadRow(f"column {column}: {what} is empty")
     if not isinstance(value, str):
-        raise _BadRow(f"column {column}: {what} must be text, not {_kind(value)}")
+        raise BadRow(f"column {column}: {what} must be text, not {_kind(value)}")
     if has_lone_surrogates(value):
-        raise _BadRow(f"column {column}: {what} holds half a character (a lone surrogate)")
+        raise BadRow(f"column {column}: {what} holds half a character (a lone surrogate)")
     if not value.strip():
-        raise _BadRow(f"column {column}: {what} is empty")
+        raise BadRow(f"column {column}: {what} is empty")
     return value
 
 
@@ -170,7 +172,19 @@ def _part(column: str, part, what: str) -> str:
     if isinstance(part, str):
         return part
     kind = part.get("type") if isinstance(part, Mapping) else None
-    raise _BadRow(f"column {column}: {what} has a part that is not text ({kind or _kind(part)})")
+    raise BadRow(f"column {column}: {what} has a part that is not text ({kind or _kind(part)})")
+
+
+def held_messages(value) -> list | None:
+    """The messages in a cell, a list or its JSON as a CSV holds it; `None` where it holds another thing, as a text."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return None
+    if not isinstance(value, (list, tuple)) or not value:
+        return None
+    return list(value) if all(isinstance(one, Mapping) and ("role" in one or "from" in one) for one in value) else None
 
 
 def _listed(column: str, value) -> list:
@@ -179,45 +193,65 @@ def _listed(column: str, value) -> list:
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
-            raise _BadRow(f"column {column}: it is not a list of messages as JSON") from None
+            raise BadRow(f"column {column}: it is not a list of messages as JSON") from None
     if hasattr(value, "tolist"):  # of Parquet
         value = value.tolist()
     if not isinstance(value, (list, tuple)) or not value:
-        raise _BadRow(f"column {column}: it holds no list of messages")
+        raise BadRow(f"column {column}: it holds no list of messages")
     return list(value)
 
 
 def _checked(column: str, listed: list, system: str = "") -> list[Message]:
-    """The messages of one conversation, in the one form; raises `_BadRow`."""
-    messages = [_message(column, number, one) for number, one in enumerate(listed, start=1)]
-    if messages[0]["role"] != "system" and system:
+    """The messages of one conversation, in the one form; raises `BadRow`."""
+    messages = read_messages(column, listed)
+    if system and (not messages or messages[0]["role"] != "system"):
         messages.insert(0, {"role": "system", "content": system})
-    first = messages[0]["role"] == "system"
-    for number, message in enumerate(messages[first:]):
-        expected = ("user", "assistant")[number % 2]
-        if message["role"] != expected:
-            raise _BadRow(
-                f"column {column}: the roles are out of order (message {number + first + 1} is of the role"
-                f" {message['role']}, where one of the role {expected} must be)"
-            )
-    if messages[-1]["role"] != "assistant":
-        raise _BadRow(f"column {column}: the conversation ends without an answer")
+    require_turns(column, messages)
+    if not messages or messages[-1]["role"] != "assistant":
+        raise BadRow(f"column {column}: the conversation ends without an answer")
     return messages
 
 
-def _message(column: str, number: int, message) -> Message:
-    """A message of OpenAI's or ShareGPT's kind in the one form, without white space around it; raises `_BadRow`."""
-    if not isinstance(message, Mapping):
-        raise _BadRow(f"column {column}: message {number} must be an object, not {_kind(message)}")
-    role = message.get("role", message.get("from"))
+def read_messages(column: str, listed: list) -> list[Message]:
+    """Messages in the one form, without a first system message that is empty; raises `BadRow`."""
+    first = listed[0]
+    is_empty = isinstance(first, Mapping) and _role(first) in ("system", "developer") and _content(first) in ("", None)
+    return [_message(column, number, one) for number, one in enumerate(listed, start=1) if number > is_empty]
+
+
+def require_turns(column: str, messages: Sequence[Message]) -> None:
+    """Raises `BadRow` unless questions and answers take turns, behind at most one system message."""
+    first = bool(messages) and messages[0]["role"] == "system"
+    for number, message in enumerate(messages[first:]):
+        expected = ("user", "assistant")[number % 2]
+        if message["role"] != expected:
+            raise BadRow(
+                f"column {column}: the roles are out of order (message {number + first + 1} is of the role"
+                f" {message['role']}, where one of the role {expected} must be)"
+            )
+
+
+def _role(message: Mapping) -> str:
+    return str(message.get("role", message.get("from")) or "").strip().lower()
+
+
+def _content(message: Mapping):
     content = message.get("content", message.get("value"))
-    known = str(role or "").strip().lower()
+    return content.strip() if isinstance(content, str) else content
+
+
+def _message(column: str, number: int, message) -> Message:
+    """A message of OpenAI's or ShareGPT's kind in the one form, without white space around it; raises `BadRow`."""
+    if not isinstance(message, Mapping):
+        raise BadRow(f"column {column}: message {number} must be an object, not {_kind(message)}")
+    role, known = message.get("role", message.get("from")), _role(message)
     if known in TOOL_ROLES or message.get("tool_calls") or message.get("function_call"):
-        raise _BadRow(f"column {column}: message {number} is a tool call or its result, which are not learned")
+        raise BadRow(f"column {column}: message {number} is a tool call or its result, which are not learned")
     if known not in ROLES:
         named = f"the role {role!r}" if role else "no role"
-        raise _BadRow(f"column {column}: message {number} has {named}; known are system, user and assistant")
-    return {"role": ROLES[known], "content": _text(column, content, f"message {number} ({ROLES[known]})").strip()}
+        raise BadRow(f"column {column}: message {number} has {named}; known are system, user and assistant")
+    content = _text(column, _content(message), f"message {number} ({ROLES[known]})")
+    return {"role": ROLES[known], "content": content.strip()}
 
 
 def _kind(value) -> str:

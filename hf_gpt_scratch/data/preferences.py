@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from ..prompts import as_text, is_alpaca
 from ..utils.errors import InputError
 from ..utils.special_tokens import chat_ids, plain_ids
-from ..utils.text import has_lone_surrogates
+from .conversations import BadRow, Message, held_messages, read_messages, require_turns
 from .tables import read_table
 
 FIELDS = ("prompt", "chosen", "rejected")
@@ -58,17 +58,19 @@ def load_preferences(
     Raises:
         InputError: for data that cannot be read; for a row that cannot be used, naming it; where no row is left.
     """
-    table = read_table(data_file, dataset_name)
+    table = read_table(data_file, dataset_name, keep_faulty=bad_rows == "drop")
     if not {"chosen", "rejected"} <= set(table.columns):
         raise InputError(
             f"{table.source} has the columns {', '.join(table.columns)}; preferences need {', '.join(FIELDS)}."
         )
     read, problems = [], []
-    for place, row in zip(table.places, table.rows):
+    for number, (place, row) in enumerate(zip(table.places, table.rows, strict=True)):
         try:
+            if number in table.faults:
+                raise BadRow(table.faults[number])
             read.append(_read(row))
-        except ValueError as problem:
-            problems.append(f"{place}: {problem}")
+        except BadRow as problem:
+            problems.append(f"{place}, {problem}")
     if problems and bad_rows == "fail":
         others = f" ({len(problems) - 1} more rows cannot be used either)" if len(problems) > 1 else ""
         raise InputError(f"{problems[0]}{others}; correct the data, or leave such rows out with --bad_rows drop.")
@@ -92,51 +94,34 @@ def _without_copies(rows: Sequence[dict]) -> tuple[list[dict], dict[str, int]]:
 
 
 def _read(row: Mapping) -> dict:
-    """A row as `Preferences.rows` has it; raises `ValueError` with what is wrong."""
-    chosen, rejected = (_messages(row.get(name), name, "assistant") for name in FIELDS[1:])
-    prompt, before = row.get("prompt"), chosen[:-1]
+    """A row as `Preferences.rows` has it; raises `BadRow`."""
+    chosen, rejected = (_messages(row, name, "assistant") for name in FIELDS[1:])
+    prompt = before = chosen[:-1]
     if before != rejected[:-1]:
-        raise ValueError("its chosen and its rejected answer follow different messages")
-    if prompt or not before:
-        given = _messages(prompt, "prompt", "user")
-        if before and before[: len(given)] != given and not isinstance(prompt, str):
-            raise ValueError("its chosen answer has several messages after the prompt")
+        raise BadRow("its chosen and its rejected answer follow different messages")
+    if row.get("prompt") or not before:
+        given = _messages(row, "prompt", "user")
+        if before and before[: len(given)] != given and held_messages(row["prompt"]):
+            raise BadRow("its chosen answer has several messages after the prompt")
         prompt = before or given
-    else:
-        prompt = before
+    require_turns("prompt", prompt)
     for name, messages, role in (
         ("prompt", prompt, "user"),
         ("chosen", chosen, "assistant"),
         ("rejected", rejected, "assistant"),
     ):
         if messages[-1]["role"] != role:
-            raise ValueError(f"its {name} does not end with a message of the role {role}")
+            raise BadRow(f"column {name}: it does not end with a message of the role {role}")
     answers = {"chosen": chosen[-1]["content"], "rejected": rejected[-1]["content"]}
     if answers["chosen"] == answers["rejected"]:
-        raise ValueError("its chosen and its rejected answer are the same")
+        raise BadRow("its chosen and its rejected answer are the same")
     return {"prompt": prompt, **answers}
 
 
-def _messages(value, name: str, role: str) -> list[dict[str, str]]:
-    """A text, as a message of that role, or a list of messages, whose contents may come in parts."""
-    messages = [{"role": role, "content": value}] if isinstance(value, str) else value
-    if not isinstance(messages, Sequence) or not messages:
-        raise ValueError(f"it has no {name}" if not value else f"its {name} is neither text nor a list of messages")
-    found = []
-    for message in messages:
-        if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
-            raise ValueError(f"its {name} has a message that is not an object with role and content")
-        content = message.get("content")
-        if isinstance(content, list) and all(isinstance(part, Mapping) for part in content):
-            content = "".join(str(part.get("text") or "") for part in content)
-        if content is not None and not isinstance(content, str):
-            raise ValueError(f"its {name} is not text")
-        if not content or not content.strip():
-            raise ValueError(f"its {name} is empty")
-        if has_lone_surrogates(content):
-            raise ValueError(f"its {name} holds half a character (a lone surrogate)")
-        found.append({"role": message["role"], "content": content})
-    return found
+def _messages(row: Mapping, column: str, role: str) -> list[Message]:
+    """The messages of a cell; a text is one of that role."""
+    value = row.get(column)
+    return read_messages(column, held_messages(value) or [{"role": role, "content": value}])
 
 
 def split(rows: Sequence[dict], seed: int) -> DatasetDict:

@@ -6,7 +6,7 @@ import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from ..utils.errors import InputError, UsageError
 from ..utils.files import read_json
 from ..utils.provenance import sha256
 from .intervals import bootstrap_mean, wilson
-from .responses import QUESTION, RESPONSE, read_pairs
+from .responses import MESSAGES, QUESTION, RESPONSE, read_pairs
 
 CHOICES = ("left", "right", "tie", "both_bad")
 POINTS = {"A": 1.0, "tie": 0.5, "both_bad": 0.5, "B": 0.0}  # what a vote adds to A's wins
@@ -53,18 +53,24 @@ CREATE TABLE votes (
 
 @dataclass(frozen=True)
 class Pair:
-    """A question and the two answers to it."""
+    """
+    A question and the two answers to it.
+
+    Attributes:
+        messages: of a question in a conversation, those before it and itself, whose text is the `instruction`.
+    """
 
     instruction: str
     input: str
     a: str
     b: str
+    messages: Sequence[dict[str, str]] = field(default=(), compare=False)
 
 
 def load_pairs(a_path: str | os.PathLike, b_path: str | os.PathLike) -> list[Pair]:
     """The answers of two files to the same questions, in the order of the first; `InputError` as `read_pairs`."""
     pairs = read_pairs(a_path, b_path, needs_reference=False)
-    return [Pair(a["instruction"], a["input"], a[RESPONSE], b[RESPONSE]) for a, b in pairs]
+    return [Pair(a["instruction"], a["input"], a[RESPONSE], b[RESPONSE], a.get(MESSAGES, ())) for a, b in pairs]
 
 
 def load_verdicts(path: str | os.PathLike, pairs: Sequence[Pair]) -> dict[int, str]:

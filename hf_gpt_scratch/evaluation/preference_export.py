@@ -65,10 +65,11 @@ def preferences(pairs: Sequence[Pair], votes: Sequence[tuple[str, int, str, str]
     for _, item, winner, _ in votes:
         winners[item].append(winner)
     asked: dict[tuple, Counter] = {}
-    repeated = 0
+    prompts, repeated = {}, 0
     for item, pair in enumerate(pairs):
         key = (user_message(pair.instruction, pair.input), *sorted((pair.a, pair.b)))
         repeated += key in asked
+        prompts[key[0]] = list(pair.messages) or [{"role": "user", "content": key[0]}]
         # A tie, or both bad, is a vote for no answer
         asked.setdefault(key, Counter()).update({"A": pair.a, "B": pair.b}.get(winner) for winner in winners[item])
     rows, left_out, disputed = [], Counter(), 0
@@ -82,16 +83,16 @@ def preferences(pairs: Sequence[Pair], votes: Sequence[tuple[str, int, str, str]
         else:
             chosen, rejected = sorted((first, second), key=counts.__getitem__, reverse=True)
             disputed += counts[rejected] > 0
-            rows.append(_row(question, chosen, rejected))
+            rows.append(_row(prompts[question], chosen, rejected))
     found = Preferences(rows, disputed, repeated, **left_out)
     if not rows:
         raise InputError(f"No vote prefers one answer to the other, so there is nothing to export. {found}".strip())
     return found
 
 
-def _row(question: str, chosen: str, rejected: str) -> dict:
-    texts = {"prompt": ("user", question), "chosen": ("assistant", chosen), "rejected": ("assistant", rejected)}
-    return {name: [{"role": role, "content": text}] for name, (role, text) in texts.items()}
+def _row(prompt: list[dict], chosen: str, rejected: str) -> dict:
+    answers = [[{"role": "assistant", "content": text}] for text in (chosen, rejected)]
+    return dict(zip(FIELDS, (prompt, *answers)))
 
 
 def require_own_export(path: str | os.PathLike) -> None:

@@ -3,6 +3,7 @@
 import os
 from collections import defaultdict
 
+from ..prompts import user_message
 from ..utils.errors import InputError, UsageError
 from ..utils.files import read_json
 from ..utils.text import has_lone_surrogates
@@ -10,7 +11,7 @@ from ..utils.text import has_lone_surrogates
 QUESTION = ("instruction", "input")
 REFERENCE = "output"
 RESPONSE = "model_response"
-HISTORY = "history"
+HISTORY, MESSAGES = "history", "messages"
 
 
 def _kind(value) -> str:
@@ -23,7 +24,7 @@ def read_responses(path: str | os.PathLike, needs_reference: bool = True) -> lis
     """
     The rows of a file of responses, each with the texts `instruction`, `input`, `model_response` and, where it is
     needed, the reference answer `output`. The `instruction` of a row with a `history`, the messages before it in its
-    conversation, begins with these.
+    conversation, begins with these; `messages` are both as a chat has them.
 
     Raises:
         InputError: naming the first row (from 1 on) that lacks a field.
@@ -59,7 +60,8 @@ def _with_history(row: dict, place: str) -> dict:
         before = [f"{one['role'].capitalize()}: {one['content']}" for one in row[HISTORY]]
     except (TypeError, KeyError, AttributeError):
         raise InputError(f"{place}: its {HISTORY} must be a list of messages with role and content.") from None
-    return {**row, "instruction": "\n\n".join([*before, f"User: {row['instruction']}"])}
+    messages = [*row[HISTORY], {"role": "user", "content": user_message(row["instruction"], row["input"])}]
+    return {**row, "instruction": "\n\n".join([*before, f"User: {row['instruction']}"]), MESSAGES: messages}
 
 
 def read_pairs(

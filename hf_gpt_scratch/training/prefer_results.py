@@ -14,6 +14,7 @@ from ..data.packing import IGNORED, LanguageModelCollator
 from ..evaluation.intervals import bootstrap_mean, wilson
 from ..evaluation.plots import Saved, plot_training
 from ..evaluation.preference import mean_with_interval
+from ..evaluation.responses import HISTORY
 from ..generation.batch import Completion, complete_prompts
 from ..modeling_gpt_scratch import GPTScratchForCausalLM
 from ..pretrained import load_pretrained
@@ -142,13 +143,14 @@ def _one_of_each_prompt(rows: Dataset) -> list[dict]:
 
 def _response(row: Mapping, answer: Completion, tokenizer: PreTrainedTokenizerBase) -> dict:
     """An answer as `evaluation.responses` reads it: the chosen answer stands for the reference."""
-    *earlier, question = [message["content"] for message in row["prompt"]]
-    instruction, input = question_parts(question)
+    *history, question = row["prompt"]
+    instruction, input = question_parts(question["content"])
     text = tokenizer.decode(answer.token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return {
-        "instruction": "\n\n".join([*earlier, instruction]),
+        "instruction": instruction,
         "input": input,
         "output": row["chosen"],
+        **({HISTORY: history} if history else {}),
         "model_response": text,
         "finish_reason": answer.finish_reason,
     }

@@ -171,3 +171,20 @@ def test_the_book_set_is_the_default(monkeypatch, shared_data):
     monkeypatch.setattr(download.DownloadManager, "download", lambda self, url: str(path))
     data = load_conversations()
     assert len(data.rows) == 1100 and data.sha256 == alpaca.SHA256 and data.source == alpaca.URL
+
+
+def test_an_empty_system_message_is_none(tmp_path):
+    path = tmp_path / "data.json"
+    for empty in ("", " ", None):
+        row = {"messages": [{"role": "system", "content": empty}, *TWO]}
+        path.write_text(json.dumps([row, {"messages": TWO}]))
+        first, second = load_conversations(path).rows
+        assert first == second
+
+
+def test_a_prompt_may_be_text_and_its_completion_messages_or_the_reverse(tmp_path):
+    path = tmp_path / "data.json"
+    question, answer = TWO[:2]
+    shapes = [(question["content"], [answer]), ([question], answer["content"]), ([question], [answer])]
+    path.write_text(json.dumps([{"prompt": asked, "completion": said} for asked, said in shapes]))
+    assert load_conversations(path).rows == [{"messages": [question, answer]}] * 3

@@ -51,6 +51,32 @@ def test_a_spreadsheet_is_read(tmp_path):
     assert [row["rejected"] for row in load_preferences(path).rows] == ["Because\nof it.", "Me."]
 
 
+def test_a_spreadsheet_holds_messages_as_json(tmp_path):
+    path = tmp_path / "prefs.csv"
+    cells = [json.dumps([one]).replace('"', '""') for one in (QUESTION, GOOD, BAD)]
+    path.write_text("prompt,chosen,rejected\n" + ",".join(f'"{cell}"' for cell in cells) + "\n[1] Why?,[So],[No]\n")
+    first, second = load_preferences(path).rows
+    assert first == READ
+    assert second == {"prompt": [said("user", "[1] Why?")], "chosen": "[So]", "rejected": "[No]"}  # texts stay texts
+
+
+def test_a_row_of_too_many_cells_is_dropped_on_request(tmp_path):
+    path = tmp_path / "prefs.csv"
+    path.write_text("prompt,chosen,rejected\nWhy?,So.,Because of it.\nWho?,I,you,he\n")
+    assert load_preferences(path, bad_rows="drop").rows == [READ]
+    with pytest.raises(InputError, match="row 3: it has 4 cells"):
+        load_preferences(path)
+
+
+def test_sharegpts_names_and_parts_are_read_as_in_conversations(load):
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    asked = [{"from": "system", "value": ""}, {"from": "human", "value": "Why?"}]
+    [row] = load(
+        {"prompt": asked, "chosen": [{"from": "gpt", "value": "So."}], "rejected": [said("assistant", parts)]}
+    ).rows
+    assert row == {"prompt": [QUESTION], "chosen": "So.", "rejected": "a\nb"}
+
+
 def test_turns_before_the_question_are_part_of_the_prompt(load):
     before = [said("system", "Be brief."), said("user", "Hi."), said("assistant", "Hello."), QUESTION]
     [row] = load({"chosen": [*before, GOOD], "rejected": [*before, BAD]}).rows
@@ -58,15 +84,39 @@ def test_turns_before_the_question_are_part_of_the_prompt(load):
 
 
 FAULTS = {
-    "it has no chosen": {"prompt": "Why?", "rejected": "no"},
-    "its rejected is empty": {"prompt": "Why?", "chosen": "So.", "rejected": " "},
+    r"column chosen: message 1 \(assistant\) is empty": {"prompt": "Why?", "rejected": "no"},
+    r"column rejected: message 1 \(assistant\) is empty": {"prompt": "Why?", "chosen": "So.", "rejected": " "},
     "its chosen and its rejected answer are the same": {"prompt": "Why?", "chosen": "So.", "rejected": "So."},
-    "it has no prompt": {"chosen": "So.", "rejected": "no"},
-    "its prompt does not end with a message of the role user": {"prompt": [GOOD], "chosen": "a", "rejected": "b"},
-    "its chosen is neither text nor a list of messages": {"prompt": "Why?", "chosen": 3, "rejected": "b"},
+    r"column prompt: message 1 \(user\) is empty": {"chosen": "So.", "rejected": "no"},
+    "column prompt: the roles are out of order": {"prompt": [GOOD], "chosen": "a", "rejected": "b"},
+    "column prompt: it does not end with a message of the role user": {
+        "prompt": [QUESTION, GOOD],
+        "chosen": "a",
+        "rejected": "b",
+    },
+    r"column chosen: message 1 \(assistant\) must be text, not a number": {
+        "prompt": "Why?",
+        "chosen": 3,
+        "rejected": "b",
+    },
     "its chosen and its rejected answer follow different messages": {
         "chosen": [QUESTION, GOOD],
         "rejected": [said("user", "Who?"), BAD],
+    },
+    r"column chosen: message 1 \(assistant\) has a part that is not text \(image_url\)": {
+        "prompt": "Why?",
+        "chosen": [said("assistant", [{"type": "text", "text": "So."}, {"type": "image_url", "image_url": "x"}])],
+        "rejected": "b",
+    },
+    "column prompt: message 1 is a tool call": {
+        "prompt": [said("tool", "4"), QUESTION],
+        "chosen": "a",
+        "rejected": "b",
+    },
+    "column prompt: message 2 has the role 'judge'": {
+        "prompt": [QUESTION, said("judge", "Hm.")],
+        "chosen": "a",
+        "rejected": "b",
     },
 }
 
@@ -74,7 +124,7 @@ FAULTS = {
 @pytest.mark.parametrize("problem", FAULTS)
 def test_a_row_that_cannot_be_used_is_named_or_dropped_and_counted(load, problem):
     good, bad = {"prompt": "Why?", "chosen": "So.", "rejected": "Because of it."}, FAULTS[problem]
-    with pytest.raises(InputError, match=rf"prefs.jsonl, \w+ 2: {problem}.*1 more rows.*--bad_rows drop"):
+    with pytest.raises(InputError, match=rf"prefs.jsonl, \w+ 2, {problem}.*1 more rows.*--bad_rows drop"):
         load(good, bad, bad)
     kept = load(good, bad, bad, bad_rows="drop")
     assert kept.rows == [READ] and kept.dropped == {"unusable": 2}

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from hf_gpt_scratch.evaluation.preference import Pair, Votes
+from hf_gpt_scratch.evaluation.preference import Pair, Votes, load_pairs
 from hf_gpt_scratch.evaluation.preference_export import preferences
 from hf_gpt_scratch.utils.errors import InputError, UsageError
 from support.commands import run_command
@@ -71,6 +71,19 @@ def comparison(tmp_path):
     for item, choice in enumerate(("left", "tie")):
         assert kept.vote("ann", item, choice)
     return files
+
+
+def test_a_question_of_a_conversation_is_exported_with_the_messages_before_it(tmp_path):
+    before = [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Hello."}]
+    row = {"instruction": "Translate.", "input": "Haus", "output": "House", "history": before}
+    files = tmp_path / "a.json", tmp_path / "b.json"
+    for file in files:
+        file.write_text(json.dumps([{**row, "model_response": file.stem}]))
+    pairs = load_pairs(*files)
+    assert pairs[0].instruction == "User: Hi.\n\nAssistant: Hello.\n\nUser: Translate."  # what raters read
+    [exported] = preferences(pairs, votes((0, "B"))).rows
+    assert exported["prompt"] == [*before, {"role": "user", "content": "Translate.\n\n### Input:\nHaus"}]
+    assert exported["chosen"] == [{"role": "assistant", "content": "b"}]
 
 
 def test_the_command_writes_a_file_that_can_be_written_again(comparison, tmp_path, capsys):
