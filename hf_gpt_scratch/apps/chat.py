@@ -5,7 +5,8 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from ..faq.faq_file import is_faq_folder
+from ..faq.bot import FaqBot
+from ..faq.faq_file import is_faq_folder, read_faq_file
 from ..generation.adapters import AdapterSet
 from ..generation.chat import Chat
 from ..generation.sampling import sampling_settings
@@ -115,7 +116,8 @@ def make_page(
             # One answer at a time: they share the model, which is one adapter's at a time.
             answers |= {"concurrency_limit": 1, "concurrency_id": "answers"}
             asked, known = [[chosen, *values] for values in (asked, known)]
-            does = [partial(_with_adapter, adapters, act) for act in (answer, answer_again, answer_example)]
+            bots = _bots(adapters)
+            does = [partial(_with_adapter, adapters, bots, act) for act in (answer, answer_again, answer_example)]
             chosen.change(begin_anew, wish, outputs, queue=False, api_visibility="private")
         gr.on([go.click, question.submit, extra.submit], does[0], asked, api_name="ask", **answers)
         again.click(does[1], known, api_visibility="private", **answers)
@@ -127,10 +129,19 @@ def make_page(
     return blocks
 
 
-def _with_adapter(adapters: AdapterSet, act, name: str, *values):
-    """What `act` yields of the model with the adapter of that name."""
+def _bots(adapters: AdapterSet) -> dict[str, FaqBot]:
+    """Of the adapters, those that answer from an FAQ, by name."""
+    return {
+        name: FaqBot(read_faq_file(folder), adapters.model, adapters.switch(name))
+        for name, folder in adapters.folders.items()
+        if is_faq_folder(folder)
+    }
+
+
+def _with_adapter(adapters: AdapterSet, bots: Mapping[str, FaqBot], act, name: str, *values):
+    """What `act` yields of the model with the adapter of that name, or of the bot that it is."""
     with page.errors_on_page(), adapters.use(name) as tokenizer:
-        yield from act(adapters.model, tokenizer, *values)
+        yield from act(bots.get(name, adapters.model), tokenizer, *values)
 
 
 def _boxes(takes_input: bool) -> tuple:
@@ -245,6 +256,8 @@ def answer(model, tokenizer, text, history, temperature, top_k, max_new_tokens, 
             raise
         if mine not in wish:
             return
+        if isinstance(chat, FaqBot):
+            shown[-1]["content"] = faq.as_html(chat.reply)
         if chat.finish_reason == "length":
             note = f"{note} The answer was cut off at the maximum number of new tokens.".strip()
         is_new = "new" in wish
@@ -270,8 +283,10 @@ def answer_again(model, tokenizer, history, temperature, *settings):
         yield shown, question, f"{note} {GREEDY}".strip() if temperature == 0 and shown else note, *others
 
 
-def _chat(model, tokenizer, history: list[dict], system: str | None, remember: bool) -> Chat:
-    """The conversation of the page."""
+def _chat(model, tokenizer, history: list[dict], system: str | None, remember: bool) -> Chat | FaqBot:
+    """The conversation of the page; a bot answers each question by itself."""
+    if isinstance(model, FaqBot):
+        return model
     system = (system or "").strip()
     chat = Chat(model, tokenizer, system if system != _preamble(tokenizer) else None, history=remember)
     chat.messages = [{"role": one["role"], "content": chat.question(*_question(one["content"]))} for one in history]

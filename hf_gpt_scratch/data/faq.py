@@ -96,7 +96,7 @@ def load_faq(data_file: str | os.PathLike | None = None, dataset_name: str | Non
             f"{table.source} has no column {' and no column '.join(missing)} (its columns are"
             f" {', '.join(table.columns)}); {NEEDED}."
         )
-    entries, unanswered, seen = [], [], {}
+    entries, unanswered, seen, unused = [], [], {}, 0
     for row, place in zip(table.rows, table.places):
         values = {name: row.get(columns[name]) for name in COLUMNS if name in columns}
         entry, kind = _parse(values, place)
@@ -109,14 +109,19 @@ def load_faq(data_file: str | os.PathLike | None = None, dataset_name: str | Non
         fresh = [text for text in entry.phrasings if normalize(text) not in seen]
         seen |= {normalize(text): (entry.answer, place, number) for text in fresh}
         if kind != ANSWERED:
-            unanswered += [(text, kind) for text in fresh[:1]]
+            if normalize(entry.question) in map(normalize, fresh):
+                unanswered.append((entry.question, kind))
+            unused += len(entry.rephrasings)
         elif number == len(entries):
             entries.append(Entry(entry.question, entry.answer, fresh[1:]))
         else:
             entries[number] = replace(entries[number], rephrasings=[*entries[number].rephrasings, *fresh])
     if len(entries) < FEWEST:
         raise InputError(f"{table.source} has {len(entries)} answered questions; a bot needs at least {FEWEST}.")
-    return Faq(entries, unanswered, table.source, table.sha256, table.notes)
+    notes = [*table.notes]
+    if unused:
+        notes.append(f"{unused} rephrasings of questions to be refused are not used; give each a row of its own.")
+    return Faq(entries, unanswered, table.source, table.sha256, notes)
 
 
 def normalize(text: str) -> str:

@@ -61,6 +61,13 @@ def test_a_copy_with_the_same_answer_adds_its_wordings(tmp_path):
     assert faq.unanswered == [("Who?", "near-miss")]
 
 
+def test_rephrasings_of_what_is_refused_are_not_used_and_said(tmp_path):
+    odd = {"question": "Who?", "kind": "near-miss"}
+    faq = load_faq(write(tmp_path, [*ROWS, odd, {**odd, "rephrasings": ["And who?", "Who are you?"]}]))
+    assert faq.unanswered == [("Who?", "near-miss")]
+    assert faq.notes[-1] == "2 rephrasings of questions to be refused are not used; give each a row of its own."
+
+
 def test_missing_columns_and_too_few_answers(tmp_path):
     with pytest.raises(InputError, match="no column question and no column answer .its columns are q, a."):
         load_faq(write(tmp_path, [{"q": "Who?", "a": "I."}]))

@@ -170,7 +170,7 @@ def test_wrong_settings(tmp_path, changes, error, words):
     assert not (tmp_path / "bot").exists()
 
 
-def test_a_second_subject_as_an_adapter_of_the_first(trained, tmp_path):
+def test_a_second_subject_as_an_adapter_of_the_first(trained, tmp_path, monkeypatch, capsys):
     pytest.importorskip("peft")
     text = (resources.files("hf_gpt_scratch.example_data") / "academic.jsonl").read_text(encoding="utf-8")
     lines = [json.loads(line) for line in text.splitlines()[:8]]
@@ -183,3 +183,23 @@ def test_a_second_subject_as_an_adapter_of_the_first(trained, tmp_path):
     assert {"adapter_config.json", "faq.json"} <= {path.name for path in uploadable(tmp_path / "bot")}
     bot = FaqBot.from_pretrained(tmp_path / "bot", device="cpu")
     assert bot.answer(lines[0]["question"]).source == lines[0]["question"]
+    _ask_the_adapter(trained, tmp_path / "bot", lines[0], monkeypatch, capsys)
+
+
+def _ask_the_adapter(base, folder, row, monkeypatch, capsys):
+    """It answers from its FAQ beside others too, on the page and in the terminal."""
+    pytest.importorskip("gradio")
+    from hf_gpt_scratch.apps import chat as page
+
+    blocks = page.load(base, adapters={"studies": folder}, device="cpu")
+    [ask] = [function for function in blocks.fns.values() if function.api_name == "ask"]
+    settings = [one.value for one in ask.inputs[3:]]
+    shown = []
+    for number in (1, 2):
+        *_, (shown, *_) = ask.fn("studies", row["question"], shown, *settings)
+        assert len(shown) == 2 * number
+        assert shown[-1]["content"].startswith(f'{row["answer"]}<br><span class="of-source">From: {row["question"]} (')
+    monkeypatch.setattr("sys.stdin", io.StringIO(row["question"] + "\n"))
+    capsys.readouterr()
+    assert cli.main(["chat", str(base), "--adapter", f"studies={folder}", "--device", "cpu"]) == 0
+    assert capsys.readouterr().out == row["answer"] + "\n"
