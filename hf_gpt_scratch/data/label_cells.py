@@ -27,7 +27,7 @@ def order_names(found: set[str], class_names: Sequence[str]) -> list[str]:
     if found <= set(class_names):
         return [name for name in class_names if name in found]
     if all(re.fullmatch(r"-?\d{1,18}", name) for name in found):
-        return sorted(found, key=int)
+        return sorted(found, key=lambda name: (int(name), name))
     return sorted(found)
 
 
@@ -65,4 +65,6 @@ def _name(value) -> str:
         return ""
     if isinstance(value, bool):
         return str(value).lower()
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return " ".join(str(value).split())  # a name is one line

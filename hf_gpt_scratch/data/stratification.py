@@ -14,13 +14,16 @@ def stratified_folds(
 ) -> list[list[int]]:
     """
     `number` folds of the indices of texts, each text with its labels and its group: by scikit-learn for one label a
-    text, or by `iterative_folds` for several, or for very many texts.
+    text, or by `iterative_folds` for several, for very many texts, or where the former leave a fold without a label.
     """
     if any(len(one) != 1 for one in labels) or len(set(groups)) > MANY:
         return iterative_folds(labels, groups, number, seed)
     splitter = StratifiedGroupKFold(number, shuffle=True, random_state=seed)
     only = [label for (label,) in labels]
-    return [fold.tolist() for _, fold in splitter.split(only, only, groups)]
+    folds = [fold.tolist() for _, fold in splitter.split(only, only, groups)]
+    if any({only[i] for i in fold} != set(only) for fold in folds):
+        return iterative_folds(labels, groups, number, seed)
+    return folds
 
 
 def iterative_folds(labels: Sequence[Sequence[int]], groups: Sequence[str], number: int, seed: int) -> list[list[int]]:

@@ -123,6 +123,8 @@ def test_a_first_row_that_seems_to_be_data_is_not_swallowed(tmp_path):
         ([2.0, 1.0, 1.0, 2.0], ("1", "2")),
         ([True, False, False, True], ("false", "true")),
         (["b ", "a", "a", "b"], ("a", "b")),
+        (["b\nc", "a", "a", "b  c"], ("a", "b c")),
+        (["1", "01", "1", "01"], ("01", "1")),  # in one order in every process
     ],
 )
 def test_labels_are_words_or_numbers(tmp_path, values, names):
@@ -277,6 +279,20 @@ def test_a_rare_label_is_in_every_part(tmp_path, different):
         splits = split(data, seed)
         assert all(splits[name]["label"].count(2) for name in splits) and leaked_rows(splits) == 0
         assert len(splits["train"]) >= 0.59 * len(data.texts)
+
+
+def test_a_label_of_few_groups_of_many_copies_is_in_every_part():
+    sizes = {0: [1, 3, 1, 1, 10, 1, 2], 1: [1, 1, 10, 3, 1]}
+    rows = [
+        (word(10 * label + i) + "!" * n, label)
+        for label in (0, 1)
+        for i in range(len(sizes[label]))
+        for n in range(sizes[label][i])
+    ]
+    data = LabelledTexts([text for text, _ in rows], [label for _, label in rows], ("a", "b"), "t.csv", "")
+    for seed in range(40):
+        splits = split(data, seed)
+        assert all({*splits[name]["label"]} == {0, 1} for name in splits) and leaked_rows(splits) == 0
 
 
 def test_a_label_of_too_few_texts_is_named_with_what_to_do(tmp_path):

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
+from hf_gpt_scratch.data.delimited import decode
 from hf_gpt_scratch.data.tables import read_table
 from hf_gpt_scratch.utils.errors import InputError, UsageError
 from hf_gpt_scratch.utils.provenance import sha256
@@ -55,6 +56,19 @@ def test_an_older_encoding_is_guessed_and_said(tmp_path):
     table = read_table(write(tmp_path / "old.csv", text.encode("cp1252")))
     assert table.rows[3] == {"id": "3", "text": "Die Lösung wäre schön, Herr Müller, größer geht es nicht"}
     assert "was read as cp125" in table.notes[0]
+
+
+@pytest.mark.parametrize(
+    "encoding, text",
+    [
+        ("cp1252", "Perché il pacco non è arrivato? Così non va più,a\nÈ già la terza volta,b\n"),
+        ("cp1250", "Paczka nie dotarła na czas, proszę o pomoc,dostawa\nŻądam zwrotu pieniędzy,zwrot\n"),
+        ("cp1251", "Посылка не пришла вовремя,доставка\nНе могу войти в аккаунт,вход\n"),
+        ("shift_jis", "荷物が届きません。,配送\n"),
+    ],
+)
+def test_few_rows_of_a_spreadsheet_are_read_in_their_encoding(encoding, text):
+    assert decode(text.encode(encoding) * 4, "t.csv") == (text * 4, encoding)
 
 
 def test_a_column_of_messages_keeps_their_commas(tmp_path):

@@ -127,6 +127,7 @@ def open_runs(folders: Sequence[str], messages, protocol: str) -> list[Classifie
     runs = [open_run(folder, messages) for folder in folders]
     seen = {}
     for run in runs:
+        run.require_both_labels()
         if run.protocol == "given":
             continue
         if run.protocol != protocol:

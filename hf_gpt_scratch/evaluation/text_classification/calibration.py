@@ -107,8 +107,8 @@ def calibrate(
         placement: that of `pretrained.place`.
 
     Raises:
-        InputError: when the folder is not that of a trained classifier, it was trained on other texts, or no
-            threshold has the precision.
+        InputError: when the folder is not that of a trained classifier, it was trained on other texts, a label is not
+            among the texts that it takes to fit, or no threshold has the precision.
     """
     if prevalence == 1 or precision == 1:
         raise UsageError("--precision and --prevalence must be below 1.")
@@ -116,6 +116,7 @@ def calibrate(
     run = open_run(folder, messages)
     if prevalence is not None and not run.is_binary:
         raise UsageError(f"--prevalence is the share of one label of two, and {folder} has other labels; omit it.")
+    run.require_both_labels()
     classifier = run.load_classifier(**placement)
     validation = read(run, "validation", classifier)
     try:

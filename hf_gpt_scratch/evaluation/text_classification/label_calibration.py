@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.metrics import log_loss
 
 from ...pipeline_gpt_scratch import Calibration
+from ...utils.errors import InputError
 from ...utils.result_card import Metric
 from ..intervals import wilson
 from ..metrics import Classification, top_label_calibration_error, top_labels
@@ -28,6 +29,7 @@ def fit_labels(
         labels: `(N,)`, or rows of 0 and 1, `(N, K)`, where a text may have several.
 
     Raises:
+        InputError: when no text has one of several labels, for which a precision is to be kept.
         OutOfReach: when no threshold has the precision.
     """
     is_multi_label = labels.ndim == 2
@@ -44,6 +46,11 @@ def fit_labels(
     if precision is None:
         found = [best_f1_threshold(scores, has_it) for scores, has_it, _ in columns]
         return Calibration(temperature, threshold=found, is_multi_label=True), None
+    if missing := [name for _, has_it, name in columns if not has_it.any()]:
+        raise InputError(
+            f"No validation text has the label {missing[0]!r}, so no precision can be promised for it; omit"
+            " --precision, or train on more texts of it."
+        )
     pairs = [
         threshold_for_precision(scores, has_it, precision, has_it.mean(), (f"not {name}", name), "texts")
         for scores, has_it, name in columns

@@ -58,6 +58,15 @@ class ClassifierRun:
         """`(N,)`, or rows of 0 and 1, `(N, K)`."""
         return np.array(self.splits[split]["label"], dtype=int)
 
+    def require_both_labels(self) -> None:
+        """Raises `InputError` where of two labels only one is in a part that is to be measured."""
+        for split in ("validation", "test") if self.is_binary else ():
+            if missing := {0, 1} - {*self.labels(split).tolist()}:
+                raise InputError(
+                    f"No {split} text of {self.folder} has the label {self.names[min(missing)]!r}, so nothing can be"
+                    " measured; train on data that has both labels in each part."
+                )
+
     def load_classifier(self, **placement) -> TextClassifier:
         """The trained model; a run does not keep it, so that many runs do not fill the memory."""
         quieten_transformers()  # it has a progress bar for each model

@@ -21,6 +21,7 @@ from hf_gpt_scratch.evaluation.text_classification.verdicts import (
     said_of,
 )
 from hf_gpt_scratch.pipeline_gpt_scratch import Calibration
+from hf_gpt_scratch.utils.errors import InputError
 
 NAMES = ("billing", "delivery", "account", "other")
 
@@ -149,3 +150,11 @@ def test_words_are_read_with_the_verdict_of_the_whole_text():
     assert outside.confidence.tolist() == [0, 0, 0] and outside.is_right.all()
     several = reading_of(Calibration(is_multi_label=True), logits - 1, label=np.array([0, 1, 0]))
     assert several.is_final.tolist() == [False, False, True] and several.is_right.tolist() == [False, False, True]
+
+
+def test_no_precision_is_promised_for_a_label_that_no_text_has():
+    logits, labels = draw_several(2)
+    labels[:, 2] = 0
+    with pytest.raises(InputError, match="No validation text has the label 'account', so no precision"):
+        fit_labels(logits, labels, NAMES, precision=0.5)
+    assert fit_labels(logits, labels, NAMES)[0].threshold[2] == 0.5

@@ -220,6 +220,17 @@ def test_a_run_without_outside_texts_has_no_outside_answer(run, runs, tickets, m
     assert "note: No outside answer is fitted: no validation text is of an outside label." in report(found)
 
 
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_a_part_with_one_of_two_labels_is_refused(part, run):
+    opened = open_run(run, load_messages(run, None, None))
+    splits = {name: rows.filter(lambda row: row["label"] < 2) for name, rows in opened.splits.items()}
+    splits[part] = splits[part].filter(lambda row: row["label"] == 0)
+    two = type(opened)(**{**vars(opened), "splits": splits, "names": ("account", "billing")})
+    with pytest.raises(InputError, match=f"No {part} text of .* has the label 'billing', so nothing can be measured"):
+        two.require_both_labels()
+    opened.require_both_labels()
+
+
 def test_several_labels_a_text_are_calibrated_with_thresholds_of_their_own(several, capsys):
     run_command("calibrate", several)
     kept = config(several)["calibration"]
