@@ -147,13 +147,7 @@ def _with_adapter(adapters: AdapterSet, bots: Mapping[str, FaqBot], act, name: s
 def _boxes(takes_input: bool) -> tuple:
     """The conversation, a note below it, and the boxes of a question and its input."""
     gr = page.gradio()
-    conversation = gr.Chatbot(
-        elem_id="conversation",
-        render_markdown=False,
-        label="Conversation",
-        placeholder="Ask something.",
-        buttons=["copy"],  # without Gradio's own, which sends conversations to the Hub
-    )
+    conversation = page.conversation()
     note = gr.HTML(elem_id="note")
     question = gr.Textbox(label="Question", elem_id="question", autofocus=True, lines=1, max_lines=6)
     label = "Input (optional): a text that the question is about"

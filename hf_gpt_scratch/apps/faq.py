@@ -21,13 +21,7 @@ def make_page(bot: FaqBot, name: str = "a bot"):
     gr, faq = page.gradio(), bot.faq
     with page.blocks(TITLE) as blocks:
         page.header(TITLE, WHAT.format(count=len(faq.entries)), page.facts(bot.model, name))
-        conversation = gr.Chatbot(
-            elem_id="conversation",
-            render_markdown=False,
-            label="Conversation",
-            placeholder="Ask something.",
-            buttons=["copy"],  # without Gradio's own, which sends conversations to the Hub
-        )
+        conversation = page.conversation()
         question = gr.Textbox(label="Question", elem_id="question", autofocus=True, lines=1, max_lines=6)
         with gr.Row(elem_id="actions"):
             go = gr.Button("Ask", variant="primary", elem_id="ask", min_width=70, size="md")

@@ -89,6 +89,17 @@ def model_name(source: str | os.PathLike) -> str:
     return "/".join(path.parts[-2:]) if path.name.startswith("checkpoint-") else path.name
 
 
+def conversation():
+    """The questions and answers of a page that one asks on."""
+    return gradio().Chatbot(
+        elem_id="conversation",
+        render_markdown=False,
+        label="Conversation",
+        placeholder="Ask something.",
+        buttons=["copy"],  # without Gradio's own, which sends conversations to the Hub
+    )
+
+
 def example_buttons(texts: Sequence[str], label: str) -> list:
     """A button for each text, below a line that says what they are; nothing where there is no text."""
     if not texts:

@@ -233,7 +233,7 @@ class ModelFolder:
         modules = {one.partition(".")[0] for one in self.auto_map.values() if _is_beside(one)}
         named = {f"{module}.py" for module in modules} | ({CODE_FILES[0]} if modules else set())
         held = [self.path / name for name in named if (self.path / name).is_file()]
-        return named | {f"{module}.py" for path in held for module in get_relative_imports(path)}
+        return named | {f"{module}.py" for path in held for module in _imports_beside(path)}
 
     def files(self) -> list[Path]:
         """
@@ -247,6 +247,17 @@ class ModelFolder:
 
 def _is_beside(reference) -> bool:
     return isinstance(reference, str) and re.fullmatch(r"\w+\.\w+", reference) is not None
+
+
+def _imports_beside(path: Path) -> list[str]:
+    """
+    The modules that a file of code imports from beside it. No path, which could be one outside of the folder; none
+    of a file that is not UTF-8, which a check refuses.
+    """
+    try:
+        return [name for name in get_relative_imports(path) if re.fullmatch(r"[\w.]+", name)]
+    except UnicodeDecodeError:
+        return []
 
 
 def has_tokenizer(folder: Path | os.PathLike) -> bool:

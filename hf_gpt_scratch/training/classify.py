@@ -84,7 +84,8 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
     measure = partial(classify_results.measure, names=names, multi_label=multi_label)
     quick = partial(measure, with_intervals=False)
     trainer = classifiers.make_trainer(run, model, tokenizer, encoded, quick, shown_metric="macro_f1")
-    run.train(trainer, sha256=texts.sha256, split_seed=split_seed)
+    columns = {name: getattr(texts, name) for name in ("text_column", "label_column")}
+    run.train(trainer, sha256=texts.sha256, split_seed=split_seed, **columns)
     logits = {name: classifiers.predict(trainer, encoded, name) for name in ("validation", "test")}
     results = {name: measure(values, np.asarray(splits[name]["label"])) for name, values in logits.items()}
     if not classifiers.save(trainer):

@@ -24,9 +24,9 @@ from .arguments import training_settings
 
 # The job's options that change nothing of the training, or are compared by what they stand for.
 NOT_COMPARED = {
-    *("data_file", "model_name_or_path", "tokenizer_name", "early_stopping_patience", "merge_adapter"),
+    *("data_file", "bad_rows", "model_name_or_path", "tokenizer_name", "lora_alpha"),
+    *("early_stopping_patience", "merge_adapter"),
     *("sample_every", "sample_prompt", "sample_tokens", "temperature", "top_k"),
-    *("refusal", "refuse"),
     *("max_new_tokens", "repetition_penalty", "generation_batch_size", "answered_rows"),
     *("refuse", "refusal"),
 }
@@ -59,9 +59,11 @@ def make_record(job: str, args, trainer: Trainer, data: Mapping) -> dict:
 
     Args:
         args: the job's own options.
-        data: what identifies the data and the split, such as `sha256`.
+        data: what identifies the data and the split, such as `sha256`; an option of such a name, which may be left
+            out, is compared by what it stands for here.
     """
-    model, settings = trainer.model, {name: value for name, value in vars(args).items() if name not in NOT_COMPARED}
+    model, known = trainer.model, NOT_COMPARED | data.keys()
+    settings = {name: value for name, value in vars(args).items() if name not in known}
     record = {
         "job": job,
         "data": dict(data),

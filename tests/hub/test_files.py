@@ -88,6 +88,16 @@ def test_code_that_is_not_beside_the_model_is_named(folder, reference):
         check_files(ModelFolder.read(folder))
 
 
+def test_code_that_imports_from_elsewhere_takes_no_file_from_there(folder, tmp_path):
+    (tmp_path / "mine.py").write_text("x = 1")
+    for path in ("/../../mine", f"{tmp_path}/mine", "*"):
+        (folder / CODE[1]).write_text(f"from .{path} import x\n")
+        assert {file.parent for file in ModelFolder.read(folder).files()} == {folder}
+    (folder / CODE[1]).write_bytes(b"# caf\xe9\n")
+    with pytest.raises(CheckFailed, match=f"{CODE[1]} is not valid Python"):
+        check_files(ModelFolder.read(folder))
+
+
 def test_uploads_and_downloads_take_the_same_files_of_a_model(tmp_path, monkeypatch):
     folder = save_model(tmp_path / "model", chat="{{ messages }}")
     for name in ("special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt"):
