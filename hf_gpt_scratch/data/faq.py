@@ -6,12 +6,11 @@ does not answer, with which the bot learns when to refuse.
 
 import os
 import random
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from ..utils.errors import InputError
-from ..utils.text import has_lone_surrogates
+from ..utils.text import has_lone_surrogates, plain_words
 from .tables import read_table
 
 ANSWERED, UNANSWERED = "answered", ("near-miss", "off-topic")
@@ -100,16 +99,16 @@ def load_faq(data_file: str | os.PathLike | None = None, dataset_name: str | Non
     for row, place in zip(table.rows, table.places):
         values = {name: row.get(columns[name]) for name in COLUMNS if name in columns}
         entry, kind = _parse(values, place)
-        known = [seen[text] for text in map(normalize, entry.phrasings) if text in seen]
+        known = [seen[text] for text in map(plain_words, entry.phrasings) if text in seen]
         for text in entry.phrasings:
-            if normalize(text) in seen:
-                _require_same(text, entry.answer, *seen[normalize(text)][:2], place)
+            if plain_words(text) in seen:
+                _require_same(text, entry.answer, *seen[plain_words(text)][:2], place)
         # The same question once more, with the same answer: what it adds are its other wordings.
-        number = known[0][2] if normalize(entry.question) in seen else len(entries)
-        fresh = [text for text in entry.phrasings if normalize(text) not in seen]
-        seen |= {normalize(text): (entry.answer, place, number) for text in fresh}
+        number = known[0][2] if plain_words(entry.question) in seen else len(entries)
+        fresh = [text for text in entry.phrasings if plain_words(text) not in seen]
+        seen |= {plain_words(text): (entry.answer, place, number) for text in fresh}
         if kind != ANSWERED:
-            if normalize(entry.question) in map(normalize, fresh):
+            if plain_words(entry.question) in map(plain_words, fresh):
                 unanswered.append((entry.question, kind))
             unused += len(entry.rephrasings)
         elif number == len(entries):
@@ -122,11 +121,6 @@ def load_faq(data_file: str | os.PathLike | None = None, dataset_name: str | Non
     if unused:
         notes.append(f"{unused} rephrasings of questions to be refused are not used; give each a row of its own.")
     return Faq(entries, unanswered, table.source, table.sha256, notes)
-
-
-def normalize(text: str) -> str:
-    """What copies of a question share: words in lower case, without punctuation."""
-    return re.sub(r"[\W_]+", " ", text.lower()).strip() or text
 
 
 def split(faq: Faq, seed: int) -> FaqSplit:
@@ -179,7 +173,9 @@ def _parse(values: dict, place: str) -> tuple[Entry, str]:
     if not isinstance(given, (list, tuple)):
         raise InputError(f"{place}: the column rephrasings must be a list of texts, or texts separated by |.")
     texts = [_text(text, "rephrasings", place) for text in given]
-    fresh = {normalize(text): text for text in reversed(texts) if text and normalize(text) != normalize(question)}
+    fresh = {
+        plain_words(text): text for text in reversed(texts) if text and plain_words(text) != plain_words(question)
+    }
     return Entry(question, answer, list(reversed(fresh.values()))), kind
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from datasets import Dataset, DatasetDict
 
 from ..utils.errors import InputError, UsageError
-from ..utils.text import has_lone_surrogates
+from ..utils.text import has_lone_surrogates, plain_words
 from .columns import MOST_LABELS, as_text, find_columns
 from .label_cells import marks_unlabelled, order_names, read_labels
 from .stratification import stratified_folds
@@ -110,7 +110,7 @@ def load_labelled_texts(
 
 def normalize(text: str) -> str:
     """What near-copies share: words in lower case, digits masked, no punctuation; for mere symbols, the text."""
-    return re.sub(r"[\W_]+", " ", re.sub(r"\d", "0", text.lower())).strip() or text
+    return plain_words(re.sub(r"\d", "0", text))
 
 
 def split(data: LabelledTexts, seed: int) -> DatasetDict:

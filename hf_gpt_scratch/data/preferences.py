@@ -8,7 +8,6 @@ the model's own chat template puts into its place.
 
 import json
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -19,6 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from ..prompts import as_text, is_alpaca
 from ..utils.errors import InputError
 from ..utils.special_tokens import chat_ids, plain_ids
+from ..utils.text import plain_words
 from .conversations import BadRow, Message, held_messages, read_messages, require_turns
 from .tables import read_table
 
@@ -150,7 +150,7 @@ def split(rows: Sequence[dict], seed: int) -> DatasetDict:
 def _key(messages: Sequence[Mapping[str, str]]) -> str:
     """What copies of a prompt share: words in lower case, without punctuation."""
     texts = [message["content"] for message in messages]
-    return "\n".join(re.sub(r"[\W_]+", " ", text.lower()).strip() or text for text in texts)
+    return "\n".join(plain_words(text) for text in texts)
 
 
 def encode(row: Mapping, tokenizer: PreTrainedTokenizerBase, max_length: int) -> dict:

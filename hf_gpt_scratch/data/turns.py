@@ -3,7 +3,6 @@ Conversations of `data.conversations` as rows to train on: a split that does not
 """
 
 import random
-import re
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
@@ -13,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from ..prompts import PREAMBLE, as_text, question_parts, render_turn, user_message
 from ..utils.errors import InputError
 from ..utils.special_tokens import plain_ids, text_ids
+from ..utils.text import plain_words
 from .conversations import Message
 from .packing import IGNORED
 
@@ -63,7 +63,7 @@ def is_conversational(rows: Iterable[Row]) -> bool:
 
 def normalize(message: str) -> tuple[str, str]:
     """What copies of a question and its input share: words in lower case, without punctuation."""
-    return tuple(re.sub(r"[\W_]+", " ", text.lower()).strip() or text for text in question_parts(message))
+    return tuple(plain_words(text) for text in question_parts(message))
 
 
 def first_question(row: Row) -> tuple[str, str]:

@@ -5,8 +5,9 @@ from importlib import resources
 
 import pytest
 
-from hf_gpt_scratch.data.faq import ANSWERED, Entry, Faq, load_faq, normalize, split
+from hf_gpt_scratch.data.faq import ANSWERED, Entry, Faq, load_faq, split
 from hf_gpt_scratch.utils.errors import InputError
+from hf_gpt_scratch.utils.text import plain_words
 
 ROWS = [{"question": f"What is number {n}?", "answer": f"It is {n}."} for n in range(5)]
 
@@ -102,6 +103,6 @@ def test_the_sets_that_come_with_the_package(name):
     assert {len(entry.rephrasings) for entry in faq.entries} == {5}
     kinds = [kind for _, kind in faq.unanswered]
     assert kinds.count("near-miss") == kinds.count("off-topic") == 30
-    texts = [normalize(text) for entry in faq.entries for text in entry.phrasings]
-    texts += [normalize(text) for text, _ in faq.unanswered]
+    texts = [plain_words(text) for entry in faq.entries for text in entry.phrasings]
+    texts += [plain_words(text) for text, _ in faq.unanswered]
     assert len(texts) == len(set(texts))

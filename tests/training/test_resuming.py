@@ -68,7 +68,9 @@ def test_an_option_that_says_what_was_found_out_is_no_difference(begun, tmp_path
     """A split seed that is the seed's by default, columns that are found out, bad rows of which there are none."""
     train("spam", **begun("spam"), resume_from_checkpoint="true", split_seed=123)
     table = tmp_path / "texts.csv"
-    table.write_text("body,kind,other\n" + "".join(f"{sentence(i)},{'ab'[i % 2]},{sentence(i + 200)}\n" for i in range(60)))
+    table.write_text(
+        "body,kind,other\n" + "".join(f"{sentence(i)},{'ab'[i % 2]},{sentence(i + 200)}\n" for i in range(60))
+    )
     settings = {"data_file": table, "output_dir": tmp_path / "out", "label_column": "kind"}
     train("classify", **settings)
     resumed = {**settings, "resume_from_checkpoint": "true"}
