@@ -54,9 +54,12 @@ class PreferArguments(ModelArguments):
         },
     )
     dataset_name: str | None = field(default=None, metadata={"help": "A Hub data set with these columns."})
-    bad_rows: str = field(
-        default="fail",
-        metadata={"help": "fail, or drop to leave out rows that cannot be used.", "choices": ["fail", "drop"]},
+    bad_rows: str | None = field(
+        default=None,
+        metadata={
+            "help": "Rows that cannot be used: fail (default for files), or drop (default for Hub data sets).",
+            "choices": ["fail", "drop"],
+        },
     )
     split_seed: int | None = field(default=None, metadata={"help": "Random seed of the split; --seed by default."})
     dropout: float = field(default=0.0, metadata={"help": "Dropout probability; DPO is trained without."})
@@ -124,7 +127,8 @@ def make_tokenizer(args: PreferArguments) -> PreTrainedTokenizerBase:
 
 def read_data(args: PreferArguments, split_seed: int) -> tuple[preferences.Preferences, DatasetDict]:
     """The preferences and their split; prints what was found out about them."""
-    data = preferences.load_preferences(args.data_file, args.dataset_name, args.bad_rows)
+    bad_rows = args.bad_rows or ("drop" if args.dataset_name else "fail")
+    data = preferences.load_preferences(args.data_file, args.dataset_name, bad_rows)
     for note in data.notes:
         print(note)
     return data, preferences.split(data.rows, split_seed)

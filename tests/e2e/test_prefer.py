@@ -39,6 +39,15 @@ SETTINGS = {
 }
 
 
+def test_bad_rows_of_a_hub_set_are_dropped_unless_told_otherwise(monkeypatch):
+    asked = []
+    monkeypatch.setattr(prefer.preferences, "load_preferences", lambda *args: asked.append(args[-1]) or 1 / 0)
+    for given in ({"data_file": "x"}, {"dataset_name": "x"}, {"dataset_name": "x", "bad_rows": "fail"}):
+        with pytest.raises(ZeroDivisionError):
+            prefer.read_data(prefer.PreferArguments(**given), 0)
+    assert asked == ["fail", "drop", "fail"]
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory) -> Path:
     """A follower that answers at random, and preferences for short answers."""
