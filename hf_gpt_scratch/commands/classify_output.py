@@ -6,6 +6,8 @@ import sys
 from itertools import cycle
 from typing import TYPE_CHECKING
 
+from ..utils.console import bar
+
 if TYPE_CHECKING:
     from ..classification.classifier import Prediction, TextClassifier, WordReading
 
@@ -112,10 +114,9 @@ class Output:
 
     def _word(self, word: "WordReading", is_decided: bool) -> str:
         value, name = word.probability, _names(word)
-        bar = "█" * round(20 * value)
         label = "" if self.is_binary else f"{name:{self.width}} "
         mark = f"  <- {name}, as good as final" if is_decided else ""
-        return self._coloured(f"{value:7.1%} {bar:20} {label}{word.word.strip()}{mark}", word.label)
+        return self._coloured(f"{value:7.1%} {bar(round(20 * value)):20} {label}{word.word.strip()}{mark}", word.label)
 
     def _coloured(self, text: str, label: str) -> str:
         return text if self.colours is None else f"{self.colours.get(label, OUTSIDE)}{text}{RESET}"

@@ -4,6 +4,7 @@ import argparse
 import re
 from pathlib import Path
 
+from ..utils.console import bar
 from ..utils.errors import InputError, UsageError
 from ..utils.files import require_file, require_present
 from ..utils.text import has_lone_surrogates
@@ -199,7 +200,7 @@ def _scores(result: dict) -> list[str]:
     lines = [f"Mean score {result['mean']:.1f} of 100{interval}."]
     edges, bars = result["histogram"]["edges"], result["histogram"]["counts"]
     for start, end, number in zip(edges, edges[1:], bars):
-        lines.append(f"{start:4}-{end:<3} {number:6}  {'█' * round(40 * number / max(bars))}".rstrip())
+        lines.append(f"{start:4}-{end:<3} {number:6}  {bar(round(40 * number / max(bars)))}".rstrip())
     lines.append("The lowest scores:")
     for item in result["worst"]:
         question, response = _short(f"{item['instruction']} {item['input']}"), _short(item["model_response"])

@@ -123,8 +123,8 @@ def as_options(settings: dict, choices: Mapping[str, Iterable[str] | None] = Map
 
 
 def _word(key: str, value, choices: list[str]) -> str:
-    if isinstance(value, dict):
-        return json.dumps(value)
+    if isinstance(value, dict) or (isinstance(value, bool) and not choices):
+        return json.dumps(value)  # true, as it is written in YAML
     if not choices:
         return str(value)
     word = str(value) if not isinstance(value, bool) else "yes" if value else "no"

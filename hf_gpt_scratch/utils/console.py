@@ -6,14 +6,13 @@ import runpy
 import sys
 
 ESCAPES = "hf_gpt_scratch.escapes"  # the name of `_escape` among the error handlers of codecs
-BAR = "\u2588"  # of a bar, such as `classify --stream` draws
 LOSSLESS = ("strict", "surrogateescape")
 
 
 def never_fail_to_print() -> None:
     """
     Lets this process print any text on a terminal or into a pipe that is not UTF-8: characters outside of the
-    encoding are written as in JSON, such as \\u20ac, so that JSON lines stay JSON lines; bars are drawn with `#`.
+    encoding are written as in JSON, such as \\u20ac, so that JSON lines say the same.
     """
     codecs.register_error(ESCAPES, _escape)
     for stream in (sys.stdout, sys.stderr):
@@ -27,8 +26,17 @@ def _escape(error: UnicodeError) -> tuple[str, int]:
     written = []
     for character in error.object[error.start : error.end]:
         units = character.encode("utf-16-be", "surrogatepass").hex(" ", 2).split()
-        written.append("#" if character == BAR else "".join(f"\\u{unit}" for unit in units))
+        written.append("".join(f"\\u{unit}" for unit in units))
     return "".join(written), error.end
+
+
+def bar(length: int) -> str:
+    """A bar of so many characters, of `#` where standard output cannot show blocks."""
+    try:
+        "\u2588".encode(sys.stdout.encoding or "utf-8")
+    except (LookupError, UnicodeEncodeError):
+        return "#" * length
+    return "\u2588" * length
 
 
 def run_command(name: str) -> None:
