@@ -153,7 +153,7 @@ def table(methods: dict[str, dict]) -> str:
     """The numbers as lines of text, a row for each of what was measured: per cent, with intervals."""
     columns = [key for key in DEFINITIONS if any(key in numbers for numbers in methods.values())]
     lines = [f"{'per cent':24}" + "".join(f"{key.replace('refused_', 'ref. '):>15}" for key in columns)]
-    for name, numbers in methods.items():
+    for name, numbers in ((name, numbers) for name, numbers in methods.items() if numbers):
         lines.append(f"{name:24}" + "".join(f"{_cell(numbers.get(key)):>15}" for key in columns))
     return "\n".join(lines)
 
