@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..utils.errors import InputError
-from .delimited import decode
+from .delimited import DELIMITERS, decode
 from .tables import KINDS, Table, read_table
 
 # The first of each wins over the others.
@@ -59,6 +59,11 @@ def find_columns(table: Table, text_column: str | None, label_column: str | None
         text, label = _by_their_values(table, left)
     elif (text is None) != (label is None) and len(left) == 1:
         text, label = text or left[0], label or left[0]
+    if len(table.columns) == 1 and any(one in table.columns[0] for one in DELIMITERS):
+        raise InputError(
+            f"The rows of {table.source} do not have as many cells as its first row, {_listed(table)}; put text that"
+            " holds the separator in quotation marks."
+        )
     if text is None or label is None:
         missing = "labels" if text else "texts" if label else "texts and which the labels"
         options = "--label_column" if text else "--text_column" if label else "--text_column and --label_column"

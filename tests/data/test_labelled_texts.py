@@ -14,6 +14,7 @@ from hf_gpt_scratch.data.labelled_texts import (
     normalize,
     split,
 )
+from hf_gpt_scratch.data.stratification import stratified_folds
 from hf_gpt_scratch.utils.errors import InputError, UsageError
 
 ROWS = [("my bill", "billing"), ("the price", "billing"), ("where is it", "delivery"), ("a parcel", "delivery")]
@@ -89,6 +90,14 @@ def test_columns_that_are_not_clear_are_listed(tmp_path, header, options, compla
     path = write(tmp_path / "t.csv", [(text, text, label) for text, label in ROWS], header)
     with pytest.raises(InputError, match=complaint):
         load_labelled_texts(path, **options)
+
+
+def test_commas_without_quotation_marks_are_said(tmp_path):
+    (tmp_path / "t.csv").write_text(
+        "text,label\n" + "where is it, please, my parcel,delivery\n" * 3 + "refund,billing\n"
+    )
+    with pytest.raises(InputError, match="not have as many cells as its first row, 'text,label'; put .* in quotation"):
+        load_labelled_texts(tmp_path / "t.csv")
 
 
 def test_named_columns_are_taken(tmp_path):
@@ -281,18 +290,12 @@ def test_a_rare_label_is_in_every_part(tmp_path, different):
         assert len(splits["train"]) >= 0.59 * len(data.texts)
 
 
-def test_a_label_of_few_groups_of_many_copies_is_in_every_part():
-    sizes = {0: [1, 3, 1, 1, 10, 1, 2], 1: [1, 1, 10, 3, 1]}
-    rows = [
-        (word(10 * label + i) + "!" * n, label)
-        for label in (0, 1)
-        for i in range(len(sizes[label]))
-        for n in range(sizes[label][i])
-    ]
-    data = LabelledTexts([text for text, _ in rows], [label for _, label in rows], ("a", "b"), "t.csv", "")
-    for seed in range(40):
-        splits = split(data, seed)
-        assert all({*splits[name]["label"]} == {0, 1} for name in splits) and leaked_rows(splits) == 0
+@pytest.mark.parametrize("copies", ["0 1 0 01 0 1 0 01 0 111 000 1", "000 1101111111 0 1 000 1 000 1 1000001000 10"])
+def test_copies_of_different_labels_leave_no_fold_without_a_label(copies):
+    labels, names = zip(*((int(label), number) for number, one in enumerate(copies.split()) for label in one))
+    folds = stratified_folds([[label] for label in labels], [word(name) for name in names], 6, seed=1)
+    assert sorted(i for fold in folds for i in fold) == list(range(len(labels)))
+    assert all({labels[i] for i in fold} == {0, 1} for fold in folds)
 
 
 def test_a_label_of_too_few_texts_is_named_with_what_to_do(tmp_path):

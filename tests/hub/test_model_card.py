@@ -355,6 +355,15 @@ def test_of_a_folder_without_the_pipeline_the_probabilities_are_those_that_trans
     assert "`pipeline()` does not apply its calibration." in text
 
 
+def test_a_threshold_of_each_label_is_told_beside_that_of_outside_texts(tmp_path):
+    folder = make_classify(tmp_path / "classify")
+    config = json.loads((folder / "config.json").read_text())
+    config["calibration"]["threshold"] = [0.7, 0.7, 0.7]
+    (folder / "config.json").write_text(json.dumps(config))
+    card = " ".join(str(make_card(folder, "user/classify")).split())
+    assert "highest probability is not above 0.55" in card and "not above that label's own threshold" in card
+
+
 def test_several_labels_a_text_have_examples_of_one(tmp_path):
     folder = make_classify(tmp_path / "classify")
     config = json.loads((folder / "config.json").read_text()) | {

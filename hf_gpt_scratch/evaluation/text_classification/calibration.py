@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ...classification.calibration import settings
+from ...data.labelled_texts import OUTSIDE
 from ...pipeline_gpt_scratch import Calibration
 from ...utils.errors import InputError, UsageError
 from ...utils.files import read_json_object, write_json
@@ -22,7 +23,7 @@ from .label_calibration import fit_labels, label_metrics
 from .outside import REFUSE, OutsideTexts, fit_outside_threshold, measure_outside
 from .runs import ClassifierRun, load_messages, open_run, word_logits
 from .thresholds import OutOfReach
-from .verdicts import OUTSIDE, probabilities_of, readings_of, said_of
+from .verdicts import probabilities_of, readings_of, said_of
 
 BEFORE, AFTER = "as trained", "calibrated"
 CARD_AGREEMENT = "0.99"  # of the early verdict that the card is about

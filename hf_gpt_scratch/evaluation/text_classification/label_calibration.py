@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.metrics import log_loss
 
+from ...data.labelled_texts import OUTSIDE
 from ...pipeline_gpt_scratch import Calibration
 from ...utils.errors import InputError
 from ...utils.result_card import Metric
@@ -12,7 +13,7 @@ from ..intervals import wilson
 from ..metrics import Classification, top_label_calibration_error, top_labels
 from .temperature import fit_label_temperature
 from .thresholds import best_f1_threshold, threshold_for_precision, threshold_of_answers
-from .verdicts import OUTSIDE, probabilities_of, said_of
+from .verdicts import probabilities_of, said_of
 
 
 def fit_labels(

@@ -1,4 +1,7 @@
-"""What a calibrated classifier says, as arrays: of whole texts, and word by word as the early verdict takes it."""
+"""
+What a calibrated classifier says, as arrays: of whole texts, and word by word as the early verdict takes it. The
+number of the outside answer is `OUTSIDE` of `data.labelled_texts`, as that of the label of such a text.
+"""
 
 from collections.abc import Sequence
 
@@ -7,8 +10,6 @@ import torch
 
 from ...pipeline_gpt_scratch import Calibration
 from .early import Reading
-
-OUTSIDE = -1  # the number of the outside answer, and the label of a text of none of the labels
 
 
 def probabilities_of(calibration: Calibration, logits: np.ndarray) -> np.ndarray:

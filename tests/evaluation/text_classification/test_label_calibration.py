@@ -5,6 +5,7 @@ import pytest
 from scipy.special import expit, softmax
 from sklearn.metrics import f1_score, log_loss
 
+from hf_gpt_scratch.data.labelled_texts import OUTSIDE
 from hf_gpt_scratch.evaluation.metrics import top_label_calibration_error
 from hf_gpt_scratch.evaluation.text_classification.label_calibration import fit_labels, label_metrics
 from hf_gpt_scratch.evaluation.text_classification.temperature import fit_label_temperature, fit_temperature
@@ -15,7 +16,6 @@ from hf_gpt_scratch.evaluation.text_classification.thresholds import (
     threshold_of_answers,
 )
 from hf_gpt_scratch.evaluation.text_classification.verdicts import (
-    OUTSIDE,
     probabilities_of,
     reading_of,
     said_of,
