@@ -26,12 +26,7 @@ def test_a_page_is_there_soon(browser, models, tmp_path, app, selector):
 
 def test_a_message_in_the_browser(browser, spam_page, tmp_path):
     page = Page(browser, spam_page, tmp_path)
-    box = page.until("#message textarea")
-    box.clear()
-    box.send_keys(UNTRUSTED)
-    page.until("#judge").click()
-    words = wait_for(lambda: written(page) if len(written(page)) == len(UNTRUSTED.split()) else None)
-    assert " ".join(words) == UNTRUSTED
+    words = judge_untrusted(page)
     assert len(page.all("#curve .point")) == len(words)
     assert page.is_unharmed()
     page.picture("spam-message")
@@ -44,6 +39,17 @@ def test_a_message_in_the_browser(browser, spam_page, tmp_path):
     assert len(page.all("#words .above")) == len(words)
 
 
+def judge_untrusted(page) -> list[str]:
+    """The words that the page shows after it has judged a message of markup."""
+    box = page.until("#message textarea")
+    box.clear()
+    box.send_keys(UNTRUSTED)
+    page.until("#judge").click()
+    words = wait_for(lambda: written(page) if len(written(page)) == len(UNTRUSTED.split()) else None)
+    assert " ".join(words) == UNTRUSTED
+    return words
+
+
 def written(page) -> list[str]:
     """The words on the page, read in one go, as the page replaces them."""
     return page.browser.execute_script("return [...document.querySelectorAll('#words .word')].map(o => o.textContent)")
@@ -51,12 +57,7 @@ def written(page) -> list[str]:
 
 def test_a_message_of_one_of_three_labels_in_the_browser(browser, topics_page, tmp_path):
     page = Page(browser, topics_page, tmp_path, PHONE)
-    box = page.until("#message textarea")
-    box.clear()
-    box.send_keys(UNTRUSTED)
-    page.until("#judge").click()
-    words = wait_for(lambda: written(page) if len(written(page)) == len(UNTRUSTED.split()) else None)
-    assert " ".join(words) == UNTRUSTED
+    judge_untrusted(page)
     page.until("#verdict .labels .name")
     assert [one.text for one in page.all(".key span")] == ["billing", "delivery", "login"]
     tints = "return [...document.querySelectorAll('.curve polygon')].map(o => getComputedStyle(o).fill)"
