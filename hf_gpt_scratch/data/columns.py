@@ -5,18 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..utils.errors import InputError
-from .delimited import DELIMITERS, decode
+from .delimited import DELIMITERS, LABEL_NAMES, TEXT_NAMES, decode
 from .tables import KINDS, Table, read_table
 
-# The first of each wins over the others.
-TEXT_NAMES = (
-    "text", "message", "sms", "body", "content", "question", "sentence", "review", "comment", "tweet", "utterance",
-    "mail", "email", "ticket", "texts", "messages", "description", "document",
-)  # fmt: skip
-LABEL_NAMES = (
-    "label", "category", "class", "topic", "target", "intent", "sentiment", "labels", "categories", "topics", "tag",
-    "tags", "label_text", "label_name",
-)  # fmt: skip
 OTHERS = ("id", "idx", "index", "no", "nr", "number", "split")  # never text or label
 MOST_LABELS = 1000
 

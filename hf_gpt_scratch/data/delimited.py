@@ -16,6 +16,15 @@ from ..utils.errors import InputError, one_line
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 NONE = "\x1f"  # a delimiter that no file of one column has
 SAMPLE, ROWS = 100_000, 200  # characters, fewer than csv takes for a cell, and rows of them, that tell the delimiter
+# Usual names of the columns of texts and of labels; the first of each wins over the others.
+TEXT_NAMES = (
+    "text", "message", "sms", "body", "content", "question", "sentence", "review", "comment", "tweet", "utterance",
+    "mail", "email", "ticket", "texts", "messages", "description", "document",
+)  # fmt: skip
+LABEL_NAMES = (
+    "label", "category", "class", "topic", "target", "intent", "sentiment", "labels", "categories", "topics", "tag",
+    "tags", "label_text", "label_name",
+)  # fmt: skip
 # What spreadsheets write, the most usual first: among all that it knows, charset-normalizer errs on little text.
 ENCODINGS = (
     *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "mac_roman", "koi8_r"),
@@ -85,6 +94,8 @@ def parse_delimited(content: bytes, path: str | os.PathLike) -> Cells:
         notes.append(f"The cells of {os.path.basename(path)} are separated by {DELIMITERS[delimiter]}.")
     if not has_quotes:
         notes.append(f"Quotation marks in {os.path.basename(path)} are read as text.")
+    if empty := sum(len(record) > 1 and not any(cell.strip() for cell in record) for record in records):
+        notes.append(f"Rows of {os.path.basename(path)} without any text are left out: {empty}.")
     numbered = [(number, record) for number, record in enumerate(records, start=1) if any(c.strip() for c in record)]
     has_header = not _is_data(numbered[0][1], [record for _, record in numbered[1:]])
     names = [cell.strip() for cell in numbered[0][1]] if has_header else [""] * len(numbered[0][1])
@@ -155,4 +166,7 @@ def _is_data(first: Sequence[str], others: Sequence[Sequence[str]]) -> bool:
         return False  # names of pandas, for columns that have none
     others = [row for row in others if list(row) != list(first)]  # files with the same header, joined
     columns = [[row[i].strip() for row in others if i < len(row)] for i in range(len(first))]
-    return any(cell.strip() and column.count(cell.strip()) > 1 for cell, column in zip(first, columns))
+    again = [(cell.strip(), column.count(cell.strip())) for cell, column in zip(first, columns)]
+    if any(name.lower() in (*TEXT_NAMES, *LABEL_NAMES) and not times for name, times in again):
+        return False  # as in text,spam above the labels spam and ham
+    return any(name and times > 1 for name, times in again)

@@ -84,6 +84,19 @@ def test_quotation_marks_of_tab_separated_lines_are_text(tmp_path):
     assert "no header" in table.notes[-1] and "read as text" in table.notes[-2]
 
 
+def test_a_header_with_a_usual_name_is_one_also_where_its_other_name_is_a_label(tmp_path):
+    table = read_table(write(tmp_path / "t.csv", "text,spam\nhi,ham\nwin,spam\nprize,spam\n"))
+    assert table.columns == ["text", "spam"] and len(table.rows) == 3
+    table = read_table(write(tmp_path / "t", "question\thow?\ncomment\tno\nquestion\twhy?\nquestion\twho?\n"))
+    assert not table.has_header and len(table.rows) == 4
+
+
+def test_rows_of_empty_cells_are_counted(tmp_path):
+    table = read_table(write(tmp_path / "t.csv", "text,label\n\nhi,a\n,\nyou,b\n , \n"))
+    assert [row["text"] for row in table.rows] == ["hi", "you"] and table.places[1] == "t.csv, row 5"
+    assert table.notes == ["Rows of t.csv without any text are left out: 2."]
+
+
 def test_empty_lines_are_no_rows_and_short_rows_have_empty_cells(tmp_path):
     table = read_table(write(tmp_path / "t.csv", "text,label\n\nhi,a\nyou\n"))
     assert table.rows == [{"text": "hi", "label": "a"}, {"text": "you", "label": ""}]
