@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from . import modeling_gpt_scratch
-from .adapters import base_of, merge_adapter
+from .adapters import base_of, merge_adapter, require_peft
 from .conversion.convert import convert
 from .conversion.hf_gpt2 import ARCHITECTURES
 from .model_folder import reference_logits
@@ -61,6 +61,7 @@ def _load_merged(
     The base model with the adapter merged into it, in full precision and with the head that the adapter is for; what
     is to be another class, with another head or quantized, is loaded from that.
     """
+    require_peft()
     try:
         base_folder = adapter.base_folder
         architecture, of_base = base_of(adapter.path, base_folder)

@@ -76,5 +76,6 @@ print(json.dumps(sorted(name for name in hf_gpt_scratch.__all__ if name not in g
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     modules, missing = map(json.loads, done.stdout.splitlines())
-    assert modules == ["hf_gpt_scratch.configuration_gpt_scratch", "hf_gpt_scratch.modeling_gpt_scratch"]
+    travelling = ("configuration_gpt_scratch", "modeling_gpt_scratch", "pipeline_gpt_scratch")
+    assert modules == [f"hf_gpt_scratch.{name}" for name in travelling]
     assert missing == []

@@ -212,12 +212,16 @@ def check_tokenizer(folder: Path, config: GPTScratchConfig | None, repository: s
 
 
 def _decoding(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Whether it decodes what it encodes; one of bytes must, others, such as BERT's, lack characters."""
+    """
+    Whether it decodes what it encodes, as normalized (one of lower case does that); one of bytes must, others, such as
+    BERT's, lack characters.
+    """
     is_of_bytes = tokenizer.is_fast and '"ByteLevel"' in tokenizer.backend_tokenizer.to_str()
+    normalizer = tokenizer.backend_tokenizer.normalizer if is_of_bytes else None
     for text in TEXTS:
         ids = tokenizer(text)["input_ids"]
         back = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        if back != text:
+        if back != (normalizer.normalize_str(text) if normalizer else text):
             if not is_of_bytes:
                 return "not of bytes, so decoding does not restore every text"
             raise CheckFailed(f"it decodes the tokens of {text!r} to {back!r}: train or save it again")

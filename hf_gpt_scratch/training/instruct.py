@@ -145,9 +145,10 @@ def load(args: InstructArguments) -> Conversations:
     )
     for note in data.notes:
         print(note)
-    several = sum(len(turns.exchanges(row)) > 1 for row in data.rows)
+    count = sum(len(turns.exchanges(row)) > 1 for row in data.rows)
+    several = f", {count:,} of them of several questions" if count else ""
     dropped = f"; {data.dropped:,} bad rows were left out" if data.dropped else ""
-    print(f"{len(data.rows):,} conversations ({data.shape}), {several:,} of several questions{dropped}.")
+    print(f"{len(data.rows):,} rows ({data.shape}){several}{dropped}.")
     return data
 
 

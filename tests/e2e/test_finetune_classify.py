@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from hf_gpt_scratch.classification.classifier import TextClassifier
+from hf_gpt_scratch.hub.check import check
 from hf_gpt_scratch.training import classify
 from hf_gpt_scratch.utils.errors import InputError, UsageError
 from hf_gpt_scratch.utils.result_card import read_card
@@ -72,8 +73,14 @@ def table(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def trained(table, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
-    classify.main(options(table, folder, outside_labels="weather", long_texts="windows", n_positions=8))
+    classify.main(
+        options(table, folder, outside_labels="weather", long_texts="windows", n_positions=8, lowercase=True)
+    )
     return folder
+
+
+def test_the_folder_passes_every_check(trained):
+    assert [finding.name for finding in check(trained) if finding.status == "failed"] == []
 
 
 def test_it_learns_and_writes_everything(trained):

@@ -43,6 +43,8 @@ def words_of(monkeypatch):
         is_module = words[0] == "-m"
         program = words.pop(1 if is_module else 0)
         monkeypatch.setattr(sys, "argv", [program, *words[is_module:]])
+        if program.endswith("shorter_answers.py"):
+            return words
         if is_module:
             runpy.run_module(program, run_name="__main__")
         else:
@@ -53,9 +55,16 @@ def words_of(monkeypatch):
 
 
 def test_there_are_commands_of_every_kind():
-    kinds = ("hf-gpt-scratch ", "OMP_NUM_THREADS=1 python -m ", "OMP_NUM_THREADS=1 python training/")
+    kinds = (
+        "hf-gpt-scratch ",
+        "python training/",
+        "OMP_NUM_THREADS=1 python -m ",
+        "OMP_NUM_THREADS=1 python training/",
+    )
     assert {kind for kind in kinds for command in COMMANDS if command.startswith(kind)} == set(kinds)
-    assert all(command.startswith(kinds) for command in COMMANDS)
+    assert all(
+        command.removeprefix("OMP_NUM_THREADS=1 ").startswith(("hf-gpt-scratch ", "python ")) for command in COMMANDS
+    )
 
 
 @pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
@@ -66,11 +75,20 @@ def test_every_recorded_command_can_be_given_today(words_of, monkeypatch, tmp_pa
     Path("training").symlink_to(ROOT / "training")  # the configs that it names; of the data, only the names
     Path("runs/corpus").mkdir(parents=True)
     Path("runs/small").mkdir()
-    for name in ("the-verdict.txt", "instruction-data.json", "runs/corpus/corpus.txt"):
+    for folder in ("examples", "runs/two_answers", "runs/either"):
+        Path(folder).mkdir()
+    examples = [f"examples/{name}" for name in ("tickets.csv", "airline.jsonl", "academic.jsonl")]
+    of_runs = ["runs/corpus/corpus.txt", "runs/two_answers/preferences.jsonl"]
+    for name in ("the-verdict.txt", "instruction-data.json", *examples, *of_runs):
         Path(name).touch()
+    if command.startswith("python training/shorter_answers.py"):  # a script with commands of its own
+        assert words == ["measure", "runs/shorter"]
+        return
     parsed = make_parser().parse_args(words)
     if words[0] == "train":
         _, job, *options = words
+        if job == "prefer":
+            pytest.importorskip("trl")
         configs.check_words(options, job)
         parser = import_module(f"hf_gpt_scratch.training.{job}").make_parser()
         parse_yaml_and_args(parser, [*options, "--use_cpu", "true"], job)

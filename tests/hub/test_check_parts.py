@@ -13,6 +13,7 @@ from hf_gpt_scratch.hub import check as checks
 from hf_gpt_scratch.hub import loading_check
 from hf_gpt_scratch.hub.findings import CheckFailed, Finding, find, require, table
 from hf_gpt_scratch.model_folder.contents import ModelFolder
+from hf_gpt_scratch.tokenizer import train_tokenizer
 from hf_gpt_scratch.utils.errors import InputError
 from support.models import save_model
 
@@ -109,6 +110,15 @@ def test_settings_of_no_model_of_ours_are_one_sentence(folder, changes, detail):
 
 def config(**changes) -> GPTScratchConfig:
     return GPTScratchConfig(**{"vocab_size": 300, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 1} | changes)
+
+
+def test_a_tokenizer_of_lower_case_restores_the_normalized_text(tmp_path):
+    train_tokenizer(["Some Words of a text"] * 3, 300, lowercase=True).save_pretrained(tmp_path)
+    assert checks.check_tokenizer(tmp_path, config()).endswith("decoding restores the text")
+    settings = json.loads((tmp_path / "tokenizer.json").read_text())
+    settings["decoder"] = None
+    (tmp_path / "tokenizer.json").write_text(json.dumps(settings))
+    assert "it decodes the tokens of" in failure(lambda: checks.check_tokenizer(tmp_path, config()))
 
 
 def test_the_end_token_is_the_same_on_both_sides(folder):
