@@ -4,11 +4,11 @@ import csv
 import os
 import tempfile
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..classification.classifier import TextClassifier
-from ..data.columns import read_texts
+from ..data.columns import UNKNOWN, columns_trained_on, read_texts
 from ..model_folder.contents import ModelFolder
 from ..utils.errors import InputError
 from . import examples, label_words, page, words
@@ -39,7 +39,7 @@ def load(folder: str | os.PathLike, name: str | None = None, **placement):
     page.gradio()
     name, folder = name or page.model_name(folder), ModelFolder.resolve(folder)
     classifier = TextClassifier.from_pretrained(folder, **placement)
-    return make_page(classifier, name, examples.messages(classifier, folder))
+    return make_page(classifier, name, examples.messages(classifier, folder), columns_trained_on(folder))
 
 
 def record_examples(folder: str | os.PathLike, path: str | os.PathLike) -> int:
@@ -49,9 +49,10 @@ def record_examples(folder: str | os.PathLike, path: str | os.PathLike) -> int:
     return len(found)
 
 
-def read_messages(path: str | os.PathLike) -> list[str]:
+def read_messages(path: str | os.PathLike, trained_on: Mapping = UNKNOWN) -> list[str]:
     """
-    The messages of a text file, one a line, or of a table such as CSV, in its column `text`, `message` or the like.
+    The messages of a text file, one a line, or of a table such as CSV, in the column that the classifier was
+    `trained_on` (as `columns_trained_on` has it), or in `text`, `message` or the like.
 
     Raises:
         InputError: for a file that is too large, cannot be read, lacks the column, or has no message.
@@ -60,7 +61,8 @@ def read_messages(path: str | os.PathLike) -> list[str]:
     if path.stat().st_size > MOST_BYTES:
         raise InputError(f"The file has more than {MOST_BYTES // 10**6} MB; split it into several files.")
     try:
-        messages = [message for message in read_texts(path) if message.strip()]
+        found = read_texts(path, trained_on=trained_on, remedy=f"call it {_usual_columns(trained_on)}")
+        messages = [message for message in found if message.strip()]
     except InputError as error:  # the page knows the file by its name alone
         raise InputError(str(error).replace(str(path), path.name)) from None
     if not messages:
@@ -70,6 +72,12 @@ def read_messages(path: str | os.PathLike) -> list[str]:
             f"The file has {len(messages):,} messages; the page classifies at most {MOST_MESSAGES:,} at a time."
         )
     return messages
+
+
+def _usual_columns(trained_on: Mapping) -> str:
+    """The names of columns that the page reads."""
+    own = trained_on.get("text_column")
+    return "text or message" if own in (None, "text", "message") else f"{own}, text or message"
 
 
 def without_formula(text: str) -> str:
@@ -89,14 +97,20 @@ def write_table(rows: Iterable[Sequence], folder: str | os.PathLike) -> str:
     return path
 
 
-def make_page(classifier: TextClassifier, name: str = "a classifier", shown: Sequence[tuple[str, str]] = ()):
+def make_page(
+    classifier: TextClassifier,
+    name: str = "a classifier",
+    shown: Sequence[tuple[str, str]] = (),
+    trained_on: Mapping = UNKNOWN,
+):
     """
-    The Gradio page of a classifier; `shown` are examples, each a message and its label. Of two labels it has a slider
-    for the threshold; of others, or where a message may be outside of both, the calibration alone decides.
+    The Gradio page of a classifier; `shown` are examples, each a message and its label, `trained_on` that of
+    `read_messages`. Of two labels it has a slider for the threshold; of others, or where a message may be outside of
+    both, the calibration alone decides.
     """
     calibration = classifier.calibration
     if len(classifier.labels) != 2 or calibration.is_multi_label or calibration.outside_threshold is not None:
-        return _page_of_labels(classifier, name, shown)
+        return _page_of_labels(classifier, name, shown, trained_on)
     gr, names = page.gradio(), _names(classifier)
     title = f"{names[1]} or {names[0]}, word by word"
     title = title[:1].upper() + title[1:]
@@ -109,7 +123,7 @@ def make_page(classifier: TextClassifier, name: str = "a classifier", shown: Seq
         with gr.Tab("Message"), gr.Row():  # on a phone a column
             text, go, buttons, one = _message(shown, opened(classifier, shown))
         with gr.Tab("File of messages", elem_id="many"):
-            file, go_file, results, many = _file()
+            file, go_file, results, many = _file(trained_on)
         threshold = gr.Slider(
             *(0, 1, classifier.calibration.threshold),
             label=f"Threshold: a message above it is called {names[1]}",
@@ -117,7 +131,7 @@ def make_page(classifier: TextClassifier, name: str = "a classifier", shown: Seq
         )
         page.footer()
 
-        judge, judge_again, judge_file, label = behaviour(classifier, many[1].GRADIO_CACHE)
+        judge, judge_again, judge_file, label = behaviour(classifier, many[1].GRADIO_CACHE, trained_on)
         judged = gr.State()
         gr.on([go.click, text.submit], judge, [text, threshold], one, api_name="judge").then(js=words.INTO_VIEW)
         for button, (example, _) in zip(buttons, shown):
@@ -136,7 +150,7 @@ def make_page(classifier: TextClassifier, name: str = "a classifier", shown: Seq
     return blocks
 
 
-def _page_of_labels(classifier: TextClassifier, name: str, shown: Sequence[tuple[str, str]]):
+def _page_of_labels(classifier: TextClassifier, name: str, shown: Sequence[tuple[str, str]], trained_on: Mapping):
     """The page of a classifier of any labels."""
     gr, names = page.gradio(), classifier.labels
     listed = ", ".join(names[:6]) + (f" and {len(names) - 6} others" if len(names) > 6 else "")
@@ -144,14 +158,14 @@ def _page_of_labels(classifier: TextClassifier, name: str, shown: Sequence[tuple
         f"This model reads a message word by word and says after each word which of its labels fits: {listed}. Type a"
         " message or choose an example."
     )
-    judge, judge_file = behaviour_of_labels(classifier)
+    judge, judge_file = behaviour_of_labels(classifier, trained_on)
     first = list(judge(shown[0][0])) if shown else ["", ""]
     with page.blocks("Labels, word by word") as blocks:
         page.header("Labels, word by word", sentence, page.facts(classifier.model, name))
         with gr.Tab("Message"), gr.Row():  # on a phone a column
             text, go, buttons, one = _message(shown, first)
         with gr.Tab("File of messages", elem_id="many"):
-            file, go_file, results, many = _file()
+            file, go_file, results, many = _file(trained_on)
         page.footer()
 
         folder = many[1].GRADIO_CACHE
@@ -172,7 +186,7 @@ def _page_of_labels(classifier: TextClassifier, name: str, shown: Sequence[tuple
     return blocks
 
 
-def behaviour_of_labels(classifier: TextClassifier):
+def behaviour_of_labels(classifier: TextClassifier, trained_on: Mapping = UNKNOWN):
     """What the page does with a message, and the rows that it makes of a file."""
 
     @page.errors_on_page()
@@ -188,7 +202,7 @@ def behaviour_of_labels(classifier: TextClassifier):
     def judge_file(path: str | None, progress):
         if path is None:
             raise InputError("Choose a file first.")
-        messages = read_messages(path)
+        messages = read_messages(path, trained_on)
         predictions = progress.tqdm(classifier.classify(messages), total=len(messages), unit="messages")
         return [[one.text, ", ".join(one.labels) or one.label, round(one.probability, 4)] for one in predictions]
 
@@ -228,10 +242,11 @@ def _message(shown: Sequence[tuple[str, str]], first: Sequence[str]) -> tuple:
     return text, go, buttons, [verdict, read]
 
 
-def _file() -> tuple:
+def _file(trained_on: Mapping) -> tuple:
     """The box of a file, the button below it, and the column that shows the table and its download."""
     gr = page.gradio()
-    gr.HTML("Choose a text file with one message per line, or a CSV file with a column named text or message.")
+    named = page.escape(_usual_columns(trained_on))
+    gr.HTML(f"Choose a text file with one message per line, or a CSV file with a column named {named}.")
     file = gr.File(label="Messages (.txt or .csv)", file_types=[".txt", ".csv"])
     go = gr.Button("Classify all", variant="primary", elem_id="judge-all")
     with gr.Column(visible=False) as results:
@@ -248,7 +263,7 @@ def _file() -> tuple:
     return file, go, results, [rows, save]
 
 
-def behaviour(classifier, folder: str):
+def behaviour(classifier, folder: str, trained_on: Mapping = UNKNOWN):
     """What the page does with a message, with a file, and with a file's judgements when the threshold moves."""
     gr, names = page.gradio(), _names(classifier)
 
@@ -266,7 +281,7 @@ def behaviour(classifier, folder: str):
     def judge_file(path: str | None, threshold: float, progress=gr.Progress()):  # noqa: B008 (Gradio's way)
         if path is None:
             raise InputError("Choose a file first.")
-        messages = read_messages(path)
+        messages = read_messages(path, trained_on)
         predictions = progress.tqdm(classifier.classify(messages), total=len(messages), unit="messages")
         judged = [(one.text, one.probability) for one in predictions]
         return judged, gr.Column(visible=True), *label(judged, threshold)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..utils.errors import InputError, UsageError
-from ..utils.files import read_json_object, require_file
+from ..utils.files import require_file
 from ..utils.terminal import quieten_transformers
 from .arguments import add_device_options, placement, positive, probability, require_model
 from .classify_output import Output, note
@@ -25,13 +25,18 @@ Prints a line for each message: its label, the probability (0 to 1), and its
 text, separated by tabs. The probability is that of label 1 (spam) where the
 classifier has two labels, else that of the label. An empty line of a file or of
 stdin gives "-", "-" and no text, so that line n of the output is about line n
-of the input.
+of the input. With --stream --decide_at, "-" in the third place means: not before
+the end.
 
 --file takes a table (.csv, .tsv, .json, .jsonl, .parquet), whose column of
 texts is found by its name or given by --text_column, or else a file with a
 message a line. With --output the rows of the table are written with all their
 columns, in their order, and with label and probability added (decided_at with
---decide_at, labels where a text may have several).
+--decide_at, labels where a text may have several). CSV keeps the delimiter of
+the table, and is UTF-8; with a byte order mark, by which spreadsheets know it,
+where the table had one or was not UTF-8. A bad row, with more cells than the
+header or no text but a list, stops the command; with --bad_rows drop it keeps
+its place and gets no label.
 
 With --json each line is an object with the keys text, label, probability,
 threshold (spam is above it) and truncated (whether a part was not read); with
@@ -59,6 +64,12 @@ of an empty line are null."""
         "--output",
         metavar="FILE",
         help="write the rows of --file there with their labels (.csv, .tsv, .json, .jsonl or .parquet)",
+    )
+    parser.add_argument(
+        "--bad_rows",
+        choices=("fail", "drop"),
+        default="fail",
+        help="what to do with bad rows of --file: stop, or go on without a label for them (default: %(default)s)",
     )
     parser.add_argument("--stream", action="store_true", help="show what is said after each word")
     parser.add_argument(
@@ -103,7 +114,8 @@ def run(args: argparse.Namespace) -> None:
     output = Output(classifier, args.json, args.stream, args.decide_at, explains_each)
     if args.file and (args.output or args.text_column or _is_table(args.file)):
         rows, column = _read_rows(args)
-        messages = _texts(rows, column)
+        messages, bad = _texts(rows, column, args.bad_rows)
+        output.empty -= bad  # of which a note has told
         if args.output:
             _write(args, classifier, rows, messages, output)
             return
@@ -144,36 +156,48 @@ def _is_table(file: str) -> bool:
 
 def _read_rows(args: argparse.Namespace) -> tuple["Table", str]:
     """The rows of the file, and which of their columns holds the texts; a message a line is a table of one column."""
-    from ..data.columns import find_text_column
+    from ..data.columns import columns_trained_on, find_text_column
     from ..data.tables import Table, read_table
 
     if not (args.text_column or _is_table(args.file)):
         lines = list(_messages(args, typed=False))
         places = [f"{args.file}, line {number}" for number in range(1, len(lines) + 1)]
         return Table([{"text": line} for line in lines], ["text"], args.file, "", places), "text"
-    table = read_table(args.file)
-    trained_on = _columns_trained_on(args.dir)
-    usual = trained_on.get("text_column") if trained_on.get("text_column") in table.columns else None
-    column = find_text_column(table, args.text_column or usual, [trained_on.get("label_column")])
+    table = read_table(args.file, keep_faulty=True)
+    column = find_text_column(table, args.text_column, columns_trained_on(args.dir))
     notes = table.notes if args.text_column else [*table.notes, f"The texts are in the column {column!r}."]
     for sentence in notes:
         note(sentence)
     return table, column
 
 
-def _columns_trained_on(folder: str) -> dict:
-    """What metrics.json says of the data of the classifier, where it is in the folder."""
-    try:
-        data = read_json_object(Path(folder) / "metrics.json").get("data")
-    except InputError:
-        return {}
-    return data if isinstance(data, dict) else {}
-
-
-def _texts(table: "Table", column: str) -> list[str]:
+def _texts(table: "Table", column: str, bad_rows: str) -> tuple[list[str], int]:
+    """
+    The texts of the rows, "" of bad ones, and how many those are; raises `InputError` for the first of them where
+    `bad_rows` is fail.
+    """
     from ..data.columns import as_text
+    from ..data.tables import HALF_CHARACTER, NO_TEXT, TOO_WIDE, describe_faults
+    from ..utils.text import has_lone_surrogates
 
-    return [as_text(row.get(column), place, column) for row, place in zip(table.rows, table.places)]
+    texts, faults = [], {}
+    for i, (row, place) in enumerate(zip(table.rows, table.places)):
+        try:
+            text, fault = as_text(row.get(column), place, column), TOO_WIDE if i in table.faults else None
+            sentence = f"{place}: {table.faults.get(i)}; put text that holds the separator in quotation marks."
+        except InputError as error:
+            text, fault, sentence = "", NO_TEXT, str(error)
+        if fault is None and has_lone_surrogates(text):
+            fault, sentence = HALF_CHARACTER, f"{place}: {column!r} has half a character (a lone surrogate)."
+        if fault and bad_rows == "fail":
+            raise InputError(f"{sentence.removesuffix('.')}; or go on without a label for such rows: --bad_rows drop.")
+        if fault:
+            faults[i] = fault
+        texts.append("" if fault else text)
+    if faults:
+        cut = ", and have only the cells below it" if TOO_WIDE in faults.values() else ""
+        note(f"{describe_faults(table, faults)}; they get no label{cut}.")
+    return texts, len(faults)
 
 
 def _write(
@@ -198,11 +222,12 @@ def _write(
         if prediction is not None:
             output.count(prediction)
             counts.update(prediction.labels or [prediction.label])
+    delimiter = "," if Path(args.file).suffix.lower() == ".tsv" else table.delimiter
     if Path(args.output).suffix.lower() in (".csv", ".tsv"):
         for row in rows:
             if (several := columns.get("labels")) and row[several] is not None:
                 row[several] = "|".join(row[several])
-    write_rows(args.output, rows, [*table.columns, *columns.values()])
+    write_rows(args.output, rows, [*table.columns, *columns.values()], delimiter, table.encoding)
     said = ", ".join(f"{name} {count:,}" for name, count in counts.most_common(10))
     print(f"{args.output}: {len(rows):,} rows{'; ' if said else ''}{said}{', ...' if len(counts) > 10 else ''}")
     output.note_cut()

@@ -1,34 +1,58 @@
 """Which columns of a table hold the texts and their labels: named by the user, or found out where unmistakable."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from ..utils.errors import InputError
+from ..utils.files import read_json_object
 from .delimited import DELIMITERS, LABEL_NAMES, TEXT_NAMES, decode
 from .tables import KINDS, Table, read_table
 
 OTHERS = ("id", "idx", "index", "no", "nr", "number", "split")  # never text or label
 MOST_LABELS = 1000
+UNKNOWN = MappingProxyType({})  # of the columns that a classifier was trained on
 
 
-def find_text_column(table: Table, text_column: str | None = None, taken: Sequence[str] = ()) -> str:
+def columns_trained_on(folder: str | os.PathLike) -> dict:
+    """The `text_column` and `label_column` of a classifier's training, as far as its metrics.json is there."""
+    try:
+        data = read_json_object(Path(folder) / "metrics.json").get("data")
+    except InputError:
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def find_text_column(
+    table: Table,
+    text_column: str | None = None,
+    trained_on: Mapping = UNKNOWN,
+    remedy: str = "say so with --text_column",
+) -> str:
     """
-    The column of the texts: the one that was named, or the one of a usual name.
+    The column of the texts: the one that was named, or that the classifier was trained on, or the one of a usual name.
+
+    Args:
+        trained_on: that of `columns_trained_on`, whose `label_column` is never that of the texts.
+        remedy: what to do where it is not clear.
 
     Raises:
         InputError: when there is no such column, or it is not clear which it is.
     """
     if text_column is not None:
         return _require(table, text_column, "text_column")
-    columns = _candidates(table, taken)
+    if trained_on.get("text_column") in table.columns:
+        return trained_on["text_column"]
+    columns = _candidates(table, [trained_on.get("label_column")])
     found = _usual(columns, TEXT_NAMES)
     if found is None and len(table.columns) == 1 and table.has_header:
         raise InputError(
             f"The first row of {table.source} is {_listed(table)}, which may be a text; write `text` above the texts."
         )
     if found is None:
-        raise InputError(_unclear(table, "texts", "--text_column"))
+        likely = [one for one in columns if one.strip().lower() not in LABEL_NAMES]
+        raise InputError(_unclear(table, "texts", remedy, likely))
     return found
 
 
@@ -57,8 +81,9 @@ def find_columns(table: Table, text_column: str | None, label_column: str | None
         )
     if text is None or label is None:
         missing = "labels" if text else "texts" if label else "texts and which the labels"
+        rest = [one for one in columns if one not in (text, label)]
         options = "--label_column" if text else "--text_column" if label else "--text_column and --label_column"
-        raise InputError(_unclear(table, missing, options))
+        raise InputError(_unclear(table, missing, f"say so with {options}", rest))
     if text == label:
         raise InputError(f"The texts and the labels of {table.source} cannot both be in {text!r}; name two columns.")
     if text_column is None or label_column is None:
@@ -66,10 +91,10 @@ def find_columns(table: Table, text_column: str | None, label_column: str | None
     return text, label, []
 
 
-def read_texts(path: str | os.PathLike, text_column: str | None = None) -> list[str]:
+def read_texts(path: str | os.PathLike, text_column: str | None = None, **rule) -> list[str]:
     """
     The texts of a file, in order, empty ones included: those in the column of texts of a table (CSV, TSV, JSON, JSON
-    lines, Parquet), or else a text a line.
+    lines, Parquet), or else a text a line. `rule` are the other arguments of `find_text_column`.
 
     Raises:
         InputError: when the file cannot be read, or a row or the column is wrong, naming it.
@@ -82,7 +107,7 @@ def read_texts(path: str | os.PathLike, text_column: str | None = None) -> list[
         lines = decode(path.read_bytes(), path)[0].replace("\r\n", "\n").removesuffix("\n").split("\n")
         return lines if any(line.strip() for line in lines) else []
     table = read_table(path)
-    column = find_text_column(table, text_column)
+    column = find_text_column(table, text_column, **rule)
     return [as_text(row.get(column), table.places[i], column) for i, row in enumerate(table.rows)]
 
 
@@ -128,10 +153,13 @@ def _require(table: Table, column: str, option: str) -> str:
     return column
 
 
-def _unclear(table: Table, what: str, options: str) -> str:
-    return f"It is not clear which column of {table.source} holds the {what}: {_listed(table)}; say so with {options}."
+def _unclear(table: Table, what: str, remedy: str, columns: Sequence[str]) -> str:
+    """The sentence that offers the columns which may be meant, or all where none is left."""
+    offered = _listed(table, columns or table.columns)
+    return f"It is not clear which column of {table.source} holds the {what}: {offered}; {remedy}."
 
 
-def _listed(table: Table) -> str:
-    names = [one if len(one) < 40 else f"{one[:40]}..." for one in table.columns[:20]]
-    return ", ".join(map(repr, names)) + ("..." if len(table.columns) > 20 else "")
+def _listed(table: Table, columns: Sequence[str] | None = None) -> str:
+    columns = table.columns if columns is None else columns
+    names = [one if len(one) < 40 else f"{one[:40]}..." for one in columns[:20]]
+    return ", ".join(map(repr, names)) + ("..." if len(columns) > 20 else "")

@@ -9,7 +9,6 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from datasets import Dataset, DatasetDict
 
@@ -18,12 +17,12 @@ from ..utils.text import has_lone_surrogates, plain_words
 from .columns import MOST_LABELS, as_text, find_columns
 from .label_cells import marks_unlabelled, order_names, read_labels
 from .stratification import stratified_folds
-from .tables import SPLIT_NAMES, Table, read_table
+from .tables import HALF_CHARACTER, NO_TEXT, SPLIT_NAMES, TOO_WIDE, Table, describe_faults, read_table
 
 OUTSIDE = -1  # the label of a text that has none of the names
 PARTS = ("train", "validation", "test")
+ALONE = "with a label that no other row has"
 FOLDS, FEWEST = 10, 5  # two folds are the test set, one is the validation set; with fewer texts of a label fewer folds
-SHOWN = 3  # rows named of each fault
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ def load_labelled_texts(
     labels = read_labels(table, label_column, multi_label, notes)
     is_used = [part is not None for part in parts] if parts else [True] * len(texts)
     faults = _find_faults(table, texts, labels, is_used, set(outside_labels))
-    _report(table, faults, bad_rows, notes)
+    _report(table, faults, labels, bad_rows, notes)
     kept = [i for i in range(len(texts)) if is_used[i] and i not in faults]
     names = order_names({name for i in kept for name in labels[i]}, table.class_names.get(label_column, ()))
     _check_names(names, table, label_column, outside_labels)
@@ -168,11 +167,11 @@ def _find_faults(table: Table, texts, labels, is_used, outside: set[str]) -> dic
         if not is_used[i]:
             continue
         if i in table.faults:
-            faults[i] = "with more cells than the header"
+            faults[i] = TOO_WIDE
         elif not text.strip():
-            faults[i] = "without text"
+            faults[i] = NO_TEXT
         elif has_lone_surrogates(text):
-            faults[i] = "with half a character (a lone surrogate)"
+            faults[i] = HALF_CHARACTER
         elif names is None:
             faults[i] = "without a label"
         elif has_unlabelled and "-1" in names:
@@ -182,21 +181,26 @@ def _find_faults(table: Table, texts, labels, is_used, outside: set[str]) -> dic
         rows = [i for i in range(len(texts)) if is_used[i] and i not in faults]
         counts = Counter(name for i in rows for name in labels[i])
         rare = {name for name, count in counts.items() if count == 1} - outside
-        faults |= {i: "with a label that no other row has" for i in rows if rare & set(labels[i])}
+        faults |= {i: ALONE for i in rows if rare & set(labels[i])}
     return faults
 
 
-def _report(table: Table, faults: dict[int, str], bad_rows: str, notes: list[str]) -> None:
+def _rare_labels(faults: dict[int, str], labels: list) -> dict[int, str]:
+    """Of the rows whose label no other row has, that label, and one that differs in letter case alone."""
+    counts = Counter(name for names in labels for name in names or ())
+    found = {}
+    for i in (i for i, fault in faults.items() if fault == ALONE):
+        name = min(labels[i], key=counts.get)
+        alike = [one for one in counts if one != name and one.casefold() == name.casefold()]
+        found[i] = repr(name) + (f", though others have {min(alike)!r}" if alike else "")
+    return found
+
+
+def _report(table: Table, faults: dict[int, str], labels: list, bad_rows: str, notes: list[str]) -> None:
     """Raises `InputError` for bad rows, or notes that they are left out."""
     if not faults:
         return
-    rows, kinds = defaultdict(list), []
-    for i in sorted(faults):
-        rows[faults[i]].append(table.places[i].removeprefix(f"{Path(table.source).name}, "))
-    for fault, places in rows.items():
-        more = f" and {len(places) - SHOWN:,} more" if len(places) > SHOWN else ""
-        kinds.append(f"{len(places):,} {fault} ({', '.join(places[:SHOWN])}{more})")
-    found = f"{len(faults):,} of {len(table.rows):,} rows of {table.source} are bad: {'; '.join(kinds)}"
+    found = describe_faults(table, faults, _rare_labels(faults, labels))
     if bad_rows == "fail":
         raise InputError(f"{found}; mend them, or leave them out with --bad_rows drop.")
     if len(faults) == len(table.rows):

@@ -159,7 +159,7 @@ def _from_table(table: Table) -> Messages:
         raise InputError(
             f"{table.source} has the columns {', '.join(table.columns)}, not label and sms or text; choose another."
         )
-    column = "sms" if "sms" in table.columns else find_text_column(table, taken=["label"])
+    column = "sms" if "sms" in table.columns else find_text_column(table, trained_on={"label_column": "label"})
     texts, labels = [], []
     numbers = {str(number): number for number in range(len(LABELS))} | {name: i for i, name in enumerate(LABELS)}
     for row, place in zip(table.rows, table.places):

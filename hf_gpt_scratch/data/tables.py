@@ -7,9 +7,11 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import pyarrow.parquet
 from datasets import ClassLabel, Dataset, List
@@ -27,6 +29,11 @@ KINDS = {
     ".ndjson": "JSON",
     ".parquet": "Parquet",
 }
+NO_DETAILS = MappingProxyType({})
+SHOWN = 3  # rows named of each fault
+TOO_WIDE = "with more cells than the header"  # bad rows
+NO_TEXT = "without text"
+HALF_CHARACTER = "with half a character (a lone surrogate)"
 ROW_KEYS = ("messages", "conversations")  # lists that belong to a row
 METADATA = (
     "dataset_info.json",
@@ -52,7 +59,8 @@ class Table:
     Rows, of which `places[i]` says where row i stands ("tickets.csv, row 3"), as a spreadsheet counts where there is a
     header. `faults` says of a row what is wrong with it, where the reader was told to keep such rows. `class_names`
     are the names of a column of ClassLabel, in order, which its rows have in place of numbers. `splits[i]` is the part
-    that row i was in, where the files of a folder or the data set say it.
+    that row i was in, where the files of a folder or the data set say it. `delimiter` and `encoding` are those of
+    delimited text.
     """
 
     rows: list[dict]
@@ -65,6 +73,8 @@ class Table:
     class_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     splits: list[str] | None = None
     has_header: bool = True
+    delimiter: str = ","
+    encoding: str = "utf-8"
 
 
 def read_table(
@@ -101,6 +111,22 @@ def read_table(
     return table
 
 
+def describe_faults(table: Table, faults: Mapping[int, str], details: Mapping[int, str] = NO_DETAILS) -> str:
+    """
+    What is wrong with how many rows, and which, as the beginning of a sentence. `faults` says what is wrong with a row
+    by its index, `details` more of some.
+    """
+    rows, kinds = defaultdict(list), []
+    for i in sorted(faults):
+        place = table.places[i].removeprefix(f"{Path(table.source).name}, ")
+        rows[faults[i]].append(f"{place}: {details[i]}" if i in details else place)
+    for fault, places in rows.items():
+        more = f" and {len(places) - SHOWN:,} more" if len(places) > SHOWN else ""
+        kinds.append(f"{len(places):,} {fault} ({', '.join(places[:SHOWN])}{more})")
+    are = "is" if len(faults) == 1 else "are"
+    return f"{len(faults):,} of {len(table.rows):,} rows of {table.source} {are} bad: {'; '.join(kinds)}"
+
+
 def _from_file(path: Path) -> Table:
     if not path.exists():
         raise InputError(f"The data file {path} does not exist.")
@@ -132,6 +158,8 @@ def _from_delimited(path: Path, content: bytes) -> Table:
         notes=cells.notes,
         faults=cells.faults,
         has_header=cells.has_header,
+        delimiter=cells.delimiter,
+        encoding=cells.encoding,
     )
 
 

@@ -29,9 +29,20 @@ def require_writable(path: str | os.PathLike, source: str | os.PathLike, option:
         raise UsageError(f"{option} would overwrite {source}; choose another name.")
 
 
-def write_rows(path: str | os.PathLike, rows: Sequence[dict], columns: Sequence[str]) -> None:
+def write_rows(
+    path: str | os.PathLike,
+    rows: Sequence[dict],
+    columns: Sequence[str],
+    delimiter: str = ",",
+    encoding: str = "utf-8",
+) -> None:
     """
     Writes the rows in order, whole or not at all. A value that a row lacks is empty, in JSON absent.
+
+    Args:
+        delimiter: of CSV; that of TSV is the tab.
+        encoding: of the table that the rows are from. All is written as UTF-8; CSV and TSV with a byte order mark
+            where this is another, since spreadsheets tell UTF-8 by it.
 
     Raises:
         InputError: when a column of a Parquet file would have values of different types.
@@ -40,12 +51,14 @@ def write_rows(path: str | os.PathLike, rows: Sequence[dict], columns: Sequence[
     if kind == ".parquet":
         content = _parquet(rows, columns)
     elif kind in (".csv", ".tsv"):
-        content = _delimited(rows, columns, "\t" if kind == ".tsv" else ",")
+        mark = "" if encoding == "utf-8" else "\ufeff"
+        content = mark + _delimited(rows, columns, "\t" if kind == ".tsv" else delimiter)
     elif kind == ".json":
         content = json.dumps(list(rows), indent=2, ensure_ascii=False, default=str) + "\n"
     else:
         content = "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
-    write_whole(path, content)
+    # Half a character (a lone surrogate) becomes its escape, which JSON reads back
+    write_whole(path, content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
 
 
 def _delimited(rows: Sequence[dict], columns: Sequence[str], delimiter: str) -> str:

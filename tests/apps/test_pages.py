@@ -2,8 +2,10 @@
 
 import csv
 import html
+import json
 import os
 import re
+import shutil
 import signal
 import sys
 from functools import partial
@@ -32,6 +34,23 @@ def test_messages_of_a_file(tmp_path):
     assert spam.read_messages(table) == ["one, two, three", "four"]
     table.write_text("id;text\n1;one, two\n" + f"2;{'x' * 131_073}\n")
     assert spam.read_messages(table) == ["one, two", "x" * 131_073]
+
+
+def test_the_page_reads_the_column_that_the_classifier_was_trained_on_and_names_it(tmp_path, models):
+    pytest.importorskip("gradio")
+    folder = shutil.copytree(models["topics"], tmp_path / "topics")
+    trained_on = {"text_column": "Anfrage", "label_column": "Thema"}
+    (folder / "metrics.json").write_text(json.dumps({"data": trained_on}))
+    table = tmp_path / "a.csv"
+    table.write_text("Anfrage,Thema,Ort\nwin a prize,billing,Ulm\n")
+    blocks = spam.load(folder)
+    shown = [getattr(one, "value", None) for one in blocks.blocks.values()]
+    assert any("a column named Anfrage, text or message." in str(one) for one in shown)
+    [judge] = [one.fn for one in blocks.fns.values() if one.api_name == "judge_file"]
+    assert judge(str(table))[1][0][0] == "win a prize"
+    table.write_text("Frage,Thema,Ort\nwin a prize,billing,Ulm\n")
+    with pytest.raises(InputError, match="'Frage', 'Ort'; call it Anfrage, text or message.$"):
+        spam.read_messages(table, trained_on)
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])

@@ -180,6 +180,52 @@ def test_nothing_is_written_when_a_row_fails(run, monkeypatch):
     assert status == 1 and "wide.csv, row 3: it has 3 cells, and the header has 2" in complained
 
 
+def test_bad_rows_keep_their_place_without_a_label(run):
+    lines = ["text,note", "win,1", "see you, at home,2", ",3", "win a prize,4"]
+    Path("wide.csv").write_text("\n".join(lines))
+    status, _, complained = run("four", "--file", "wide.csv", "--output", "out.csv")
+    assert status == 1 and "row 3: it has 3 cells" in complained and "--bad_rows drop" in complained
+    status, _, complained = run("four", "--file", "wide.csv", "--output", "out.csv", "--bad_rows", "drop")
+    assert status == 0 and "note: 1 empty line was not classified." in complained
+    bad = "1 of 4 rows of wide.csv is bad: 1 with more cells than the header (row 3); they get no label"
+    assert f"note: {bad}, and have only the cells below it.\n" in complained
+    rows = read_table("out.csv").rows
+    assert [row["text"] for row in rows] == ["win", "see you", "", "win a prize"]
+    assert [bool(row["label"]) for row in rows] == [True, False, False, True]
+    lines = run("four", "--file", "wide.csv", "--bad_rows", "drop")[1].splitlines()
+    assert [line.startswith("-\t-\t") for line in lines] == [False, True, True, False]
+
+
+def test_bad_rows_of_json(run):
+    rows = [{"text": "win"}, {"text": ["win"]}, {"text": "half \ud83d"}]
+    Path("t.json").write_text(json.dumps(rows))
+    assert "t.json, row 2: 'text' must be text, not a list" in run("four", "--file", "t.json")[2]
+    status, _, complained = run("four", "--file", "t.json", "--output", "out.json", "--bad_rows", "drop")
+    assert status == 0, complained
+    assert "2 of 3 rows of t.json are bad: 1 without text (row 2); 1 with half a character" in complained
+    labelled = json.loads(Path("out.json").read_text())
+    assert [row["text"] for row in labelled] == [row["text"] for row in rows]
+    assert [row["label"] is None for row in labelled] == [False, True, True]
+
+
+LIKE = {
+    "semicolons.csv": ("out.csv", ";", b"id"),
+    "semicolons.txt.csv": ("out.tsv", "\t", b"id"),
+    "t.tsv": ("out.csv", ",", b"id"),
+    "t.jsonl": ("out.csv", ",", b"id"),
+    "semicolons-utf16.csv": ("out.csv", ";", b"\xef\xbb\xbfid"),
+}
+
+
+@pytest.mark.parametrize("source", LIKE)
+def test_a_table_is_written_as_spreadsheets_gave_it(run, source):
+    into, delimiter, start = LIKE[source]
+    assert run("four", "--file", write(source), "--output", into)[0] == 0
+    written = Path(into).read_bytes()
+    assert written.startswith(start) and written.decode("utf-8-sig").startswith(f"id{delimiter}ticket{delimiter}note")
+    assert [row["ticket"] for row in read_table(into).rows] == MESSAGES
+
+
 def test_several_labels_in_a_cell(run, folder):
     assert run("several", "--file", write("t.csv"), "--output", "out.csv")[0] == 0
     for row, prediction in zip(read_table("out.csv").rows, said(folder, "several"), strict=True):

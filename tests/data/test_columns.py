@@ -37,6 +37,7 @@ def test_texts_of_lines_and_of_tables(tmp_path, name, content, texts):
         ("m.csv", "id,message\n1,Hello\n2,Hello, you\n3,hi\n", "m.csv, row 3: it has 3 cells, and the header has 2"),
         ("m.csv", "Hello, how are you\nFine\nOk\n", "first row .* is 'Hello, how are you', which may be a text"),
         ("m.csv", "a,b\n1,2\n", "which column .* holds the texts: 'a', 'b'; say so with --text_column"),
+        ("m.csv", "label,id,a,b\nx,1,2,3\n", "holds the texts: 'a', 'b'; say so"),
         ("m.json", '[{"text": ["a"]}]', "m.json, row 1: 'text' must be text, not a list"),
     ],
 )

@@ -80,7 +80,7 @@ def test_an_id_is_neither_text_nor_label(tmp_path):
             {},
             "the texts and which the labels: 'a', 'b', 'c'; say so with --text_column and --label_co",
         ),
-        (("text", "b", "c"), {}, "the labels: 'text', 'b', 'c'; say so with --label_column"),
+        (("text", "b", "c"), {}, "the labels: 'b', 'c'; say so with --label_column"),
         (("message", "body", "label"), {}, "the texts.*--text_column"),
         (("text", "b", "label"), {"text_column": "words"}, "no column 'words'; its columns are 'text', 'b', 'label'"),
         (("text", "b", "label"), {"label_column": "text", "text_column": "text"}, "cannot both be in 'text'"),
@@ -226,9 +226,15 @@ def test_only_the_first_rows_of_many_are_named(tmp_path):
 
 def test_a_label_seen_once_is_a_bad_row_also_where_another_bad_row_made_it_so(tmp_path):
     path = write(tmp_path / "t.csv", [*ROWS, ("what", "once"), ("", "twice"), ("well", "twice")])
-    with pytest.raises(InputError, match="2 with a label that no other row has .row 6, row 8."):
+    with pytest.raises(InputError, match="2 with a label that no other row has .row 6: 'once', row 8: 'twice'."):
         load_labelled_texts(path)
     assert load_labelled_texts(path, bad_rows="drop").names == ("billing", "delivery")
+
+
+def test_a_label_seen_once_is_told_with_the_one_that_may_be_meant(tmp_path):
+    path = write(tmp_path / "t.csv", [*ROWS, ("my bill", "Billing")])
+    with pytest.raises(InputError, match="no other row has .row 6: 'Billing', though others have 'billing'.;"):
+        load_labelled_texts(path)
 
 
 def test_a_row_that_is_left_out_may_leave_a_label_with_one_row(tmp_path):
