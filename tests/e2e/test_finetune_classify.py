@@ -74,7 +74,7 @@ def table(tmp_path_factory) -> Path:
 def trained(table, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     classify.main(
-        options(table, folder, outside_labels="weather", long_texts="windows", n_positions=8, lowercase=True)
+        options(table, folder, outside_labels="weather", long_texts="windows", n_positions=6, lowercase=True)
     )
     return folder
 
@@ -121,10 +121,10 @@ def test_the_folder_loads_and_says_what_predictions_csv_says(trained):
 
 
 def test_long_texts_are_counted_in_every_part(trained):
-    """All texts have 8 words or more, and the model reads 8 tokens at a time."""
+    """All texts have 8 words or more, and the model reads 6 tokens at a time."""
     metrics = json.loads((trained / "metrics.json").read_text())
     long_texts = metrics["long_texts"]
-    assert long_texts["read"] == "windows" and long_texts["tokens"] == 8
+    assert long_texts["read"] == "windows" and long_texts["tokens"] == 6
     assert 0 < long_texts["texts"]["train"] <= metrics["sizes"]["train"] < long_texts["rows"]["train"]
 
 
