@@ -8,6 +8,8 @@ from ..pipeline_gpt_scratch import Calibration, Verdict
 
 __all__ = ["Calibration", "Verdict", "settings"]
 
+CARD_AGREEMENT = "0.99"  # of the early verdict that result cards are about
+
 
 def settings(calibration: Calibration) -> dict:
     """A calibration as config.json keeps it: without what it has not, and what other settings say."""

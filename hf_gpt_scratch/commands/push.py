@@ -1,6 +1,7 @@
 """`hf-gpt-scratch push`: checks a folder, uploads it with its model card in one commit, and loads it back."""
 
 import argparse
+import shlex
 from pathlib import Path
 
 from ..utils.terminal import quieten_transformers
@@ -29,6 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also push the model as stock GPT-2 to the branch gpt2, which loads without trust_remote_code",
     )
+    parser.add_argument(
+        "--no-examples",
+        dest="examples",
+        action="store_false",
+        help="show no texts of the test set in the model card (default: one for each label, or three instructions)",
+    )
     parser.add_argument("--dry-run", action="store_true", help="only check, list the files and print the model card")
     add_trust(parser)
 
@@ -50,6 +57,7 @@ def run(args: argparse.Namespace) -> None:
         "license": args.license,
         "language": args.language,
         "base_model": args.base_model,
+        "examples": args.examples,
     }
     if not args.dry_run:
         options["with_twin"] = args.with_twin
@@ -75,9 +83,10 @@ def run(args: argparse.Namespace) -> None:
 
 def _print_next(args: argparse.Namespace, auto_class: str) -> None:
     """Prints the command that uses the pushed model, where there is one for its kind."""
-    from ..hub.model_card import chat_template
+    from ..hub.model_card import chat_template, texts_shown
 
     if auto_class.endswith("ForCausalLM"):
         print(f"Next: hf-gpt-scratch {'chat' if chat_template(Path(args.dir)) else 'generate'} {args.repo_id}")
     elif auto_class.endswith("Classification"):
-        print(f"Next: hf-gpt-scratch classify {args.repo_id} 'A message to classify'")
+        [*_, text] = ["A message to classify", *(texts_shown(args.dir) if args.examples else ())]
+        print(f"Next: hf-gpt-scratch classify {args.repo_id} {shlex.quote(text)}")

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 from safetensors import SafetensorError, safe_open
 
-from ..classification.calibration import Calibration
+from ..classification.calibration import CARD_AGREEMENT, Calibration
 from ..conversion.choices import assuming
 from ..model_folder.contents import ModelFolder
 from ..utils.errors import InputError
@@ -24,6 +24,7 @@ CLASSIFICATIONS = (
     "text classification, several labels a text",
 )
 CALIBRATIONS = ("SMS spam calibration", "text classification calibration")
+EARLY = ("SMS spam early verdict", "text classification early verdict")
 OUTSIDE = "text classification outside answer"
 # Beside the package where it is installed, beside its folder in a checkout.
 TEMPLATE_FOLDERS = [Path(__file__).parents[1] / "model_cards", Path(__file__).parents[2] / "model_cards"]
@@ -266,7 +267,9 @@ def _table(rows: Mapping[str, Mapping]) -> str:
 
 
 def name_of_row(card: ResultCard, is_calibrated: bool) -> str:
-    """What a card's own numbers are of: the model, or the model before it was calibrated."""
+    """What a card's own numbers are of: the model, before it was calibrated, or with what `decide_at` asks for."""
+    if card.task in EARLY:
+        return f"for {CARD_AGREEMENT}"
     return "as trained" if is_calibrated and card.task in CLASSIFICATIONS else "this model"
 
 

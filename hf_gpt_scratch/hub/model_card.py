@@ -75,6 +75,7 @@ def make_card(
     license: str | None = None,
     language: str | None = None,
     forms: card_facts.Forms | None = None,
+    examples: bool = True,
 ) -> ModelCard:
     """
     The card of a model's or an adapter's folder, from its config.json or adapter_config.json, metrics.json,
@@ -86,6 +87,7 @@ def make_card(
         license: of the weights; by default "not recorded".
         language: of the texts it is for; by default that of the training data, where it is known.
         forms: the two forms in a repository that holds the model's twin too.
+        examples: show texts of the test set.
 
     Returns:
         A `huggingface_hub.ModelCard`.
@@ -95,7 +97,7 @@ def make_card(
     """
     import jinja2
 
-    model = _Model.read(ModelFolder.read(folder))
+    model = _Model.read(ModelFolder.read(folder), examples)
     try:
         return ModelCard(_text(model, repo_id, license, language, forms))
     except (LookupError, TypeError, AttributeError, ValueError, jinja2.UndefinedError) as error:
@@ -105,6 +107,12 @@ def make_card(
             f"A record in {folder} (metrics.json, conversion.json or config.json) is damaged"
             f" ({type(error).__name__}: {error}): measure again, or write a README.md of your own."
         ) from None
+
+
+def texts_shown(folder: str | os.PathLike) -> list[str]:
+    """The texts of the test set that its card shows, a classifier's or instructions."""
+    model = _Model.read(ModelFolder.read(folder))
+    return [one["text"] for one in model.label_examples] or [one["question"] for one in model.answers[:SHOWN]]
 
 
 def _text(model: "_Model", repo_id: str, license: str | None, language: str | None, forms) -> str:
@@ -235,12 +243,14 @@ class _Model:
     contents: ModelFolder
     metrics: dict
     conversion: dict
+    has_examples: bool = True
 
     @classmethod
-    def read(cls, contents: ModelFolder) -> "_Model":
+    def read(cls, contents: ModelFolder, has_examples: bool = True) -> "_Model":
         if not contents.is_adapter:
             contents.require_native()
-        return cls(contents, *(_read_object(contents.path / name) for name in ("metrics.json", "conversion.json")))
+        records = [_read_object(contents.path / name) for name in ("metrics.json", "conversion.json")]
+        return cls(contents, *records, has_examples)
 
     @property
     def folder(self) -> Path:
@@ -326,7 +336,7 @@ class _Model:
 
     @cached_property
     def label_examples(self) -> list[dict]:
-        if self.template not in ("spam", "classify"):
+        if self.template not in ("spam", "classify") or not self.has_examples:
             return []
         calibrated = Calibration.of(SimpleNamespace(**self.contents.settings))
         as_trained = Calibration(is_multi_label=calibrated.is_multi_label)
@@ -335,7 +345,7 @@ class _Model:
 
     @cached_property
     def answers(self) -> list[dict]:
-        return answers(self.folder) if self.template == "instruct" else []
+        return answers(self.folder) if self.template == "instruct" and self.has_examples else []
 
     @cached_property
     def sample(self) -> dict | None:

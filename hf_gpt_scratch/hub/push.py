@@ -18,9 +18,11 @@ from .check import check_model, open_folder
 from .files import require_no_secrets, upload_files
 from .findings import CheckFailed, compared, find, require, summary
 from .loading_check import compare_logits, load_elsewhere, tokenizer_loaded
-from .model_card import is_replaceable, make_card
+from .model_card import is_replaceable, make_card, texts_shown
 from .repository import hub_errors, keep_card, prepare, upload
 from .twin import BRANCH, files_of_twin, made_twin, push_twin, require_possible
+
+OMIT = "Leave them out with --no-examples (in Python examples=False)."
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ def push(
     report: Callable[[str], None] | None = None,
     base_model: str | None = None,
     with_twin: bool = False,
+    examples: bool = True,
 ) -> Pushed:
     """
     Checks a folder, uploads it with its card in one commit, and loads the pushed revision back. With its twin, two
@@ -70,6 +73,7 @@ def push(
         base_model: for an adapter that was trained on a folder, the Hub repository of that model, which the uploaded
             copy of adapter_config.json names.
         with_twin: also push the model as stock GPT-2, to the branch `gpt2`, for whoever may not run code from the Hub.
+        examples: show texts of the test set in the card: one for each label, or instructions with their answers.
 
     Raises:
         InputError: when a check fails, stock GPT-2 cannot express the twin, the Hub refuses, or what was pushed is not
@@ -83,7 +87,7 @@ def push(
     """
     if get_token() is None:
         raise InputError("A push needs a Hub token: run `hf auth login`, or set the environment variable HF_TOKEN.")
-    model, terms = open_folder(folder, base_model), {"license": license, "language": language}
+    model, terms = open_folder(folder, base_model), {"license": license, "language": language, "examples": examples}
     if with_twin:
         require_possible(model, branch, create_pr)
     files = checked_files(model, repo_id, trust_remote_code, report=report, **terms)
@@ -92,9 +96,11 @@ def push(
         with hub_errors(repo_id):
             there = prepare(repo_id, private, branch, model.is_adapter)
             twin_there = None if branch or create_pr else files_of_twin(repo_id, is_pushed=with_twin)
-            terms["license"] = keep_card(
-                files, there, repo_id, branch, license, lambda kept: card_of(model, repo_id, kept, language), say
-            )
+
+            def make(kept: str | None) -> bytes:
+                return card_of(model, repo_id, kept, language, examples)
+
+            terms["license"] = keep_card(files, there, repo_id, branch, license, make, say)
             url, revision = upload(files, there, repo_id, branch, create_pr)
         say(f"Pushed to {url if create_pr else url.partition('/commit/')[0]} (commit {revision[:7]}).")
         auto_class, difference = load_back(model, repo_id, revision, _record_in(files), trust_remote_code)
@@ -126,14 +132,14 @@ def checked_files(
     trust_remote_code: bool = False,
     report: Callable[[str], None] | None = None,
     base_model: str | None = None,
-    **terms: str | None,
+    **terms: str | bool | None,
 ) -> dict[str, Path | bytes]:
     """
     The files of a push by name, after the checks.
 
     Args:
         report: called with what the checks found, and notes.
-        terms: `license` and `language` of `make_card`.
+        terms: `license`, `language` and `examples` of `make_card`.
 
     Raises:
         InputError: when a check fails.
@@ -154,6 +160,8 @@ def checked_files(
     if report:
         report(summary(findings, model.path))
     require(findings, model.path, are_shown=report is not None)
+    if report and terms.get("examples", True) and isinstance(files["README.md"], bytes) and texts_shown(model):
+        report(f"note: The model card shows texts of the test set: {len(texts_shown(model))}. {OMIT}")
     if recorded:
         files[reference_logits.FILE] = (json.dumps(recorded, indent=2) + "\n").encode()
         if report:
@@ -161,7 +169,7 @@ def checked_files(
     return files
 
 
-def contents(model: ModelFolder, repo_id: str, **terms: str | None) -> dict[str, Path | bytes]:
+def contents(model: ModelFolder, repo_id: str, **terms: str | bool | None) -> dict[str, Path | bytes]:
     """The files of a push by name: the model's, and the card, unless the folder's README.md was written by hand."""
     files = upload_files(model)
     readme = files.get("README.md")
@@ -188,9 +196,15 @@ def _record_in(files: Mapping[str, Path | bytes]) -> dict | None:
     return content and json.loads(content if isinstance(content, bytes) else content.read_bytes())
 
 
-def card_of(model: ModelFolder, repo_id: str, license: str | None = None, language: str | None = None) -> bytes:
+def card_of(
+    model: ModelFolder,
+    repo_id: str,
+    license: str | None = None,
+    language: str | None = None,
+    examples: bool = True,
+) -> bytes:
     """The model card, as a file's content."""
-    return str(make_card(model, repo_id, license, language)).encode()
+    return str(make_card(model, repo_id, license, language, examples=examples)).encode()
 
 
 def _check_card(files: dict[str, Path | bytes], folder: Path) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ...classification.calibration import settings
+from ...classification.calibration import CARD_AGREEMENT, settings
 from ...data.labelled_texts import OUTSIDE
 from ...pipeline_gpt_scratch import Calibration
 from ...utils.errors import InputError, UsageError
@@ -26,7 +26,7 @@ from .thresholds import OutOfReach
 from .verdicts import probabilities_of, readings_of, said_of
 
 BEFORE, AFTER = "as trained", "calibrated"
-CARD_AGREEMENT = "0.99"  # of the early verdict that the card is about
+FEW = 100  # texts, of which a calibration may turn out worse than none
 
 
 @dataclass(frozen=True)
@@ -132,17 +132,18 @@ def calibrate(
     early = early_table(*(_readings(fitted, texts) for texts in (validation, test)))
     fitted = replace(fitted, early={name: verdicts.kept() for name, verdicts in early.items()})
     stages = {BEFORE: Calibration(is_multi_label=run.is_multi_label), AFTER: fitted}
+    numbers = {name: numbers_of(run, stage, test, prevalence) for name, stage in stages.items()}
     found = Fitted(
         run,
         fitted,
-        {name: numbers_of(run, stage, test, prevalence) for name, stage in stages.items()},
+        numbers,
         share,
         promised,
         is_weighted=prevalence is not None,
         outside=None if fitted.outside_threshold is None else outside_numbers(fitted, test),
         early=early,
         whole=measure_early(1.0, _readings(fitted, test)),
-        notes=notes,
+        notes=[*notes, *reservations(run, len(validation.labels), numbers)],
     )
     data = [{"source": public_name(messages.source), "sha256": messages.sha256}]
     cards = make_cards(found, precision, data=data, command=command, environment=environment())
@@ -209,6 +210,18 @@ def numbers_of(
         return label_metrics(calibration, texts.logits, texts.labels, run.names)
     probabilities = probabilities_of(calibration, texts.logits)[:, 1]
     return metrics_at(calibration.threshold, probabilities, texts.labels, prevalence)
+
+
+def reservations(run: ClassifierRun, fitted_on: int, numbers: Mapping[str, Mapping[str, Metric]]) -> list[str]:
+    """A sentence where there is little to trust in a calibration: few texts to fit it, or a higher log loss."""
+    before, after = (numbers[stage]["log_loss"].value for stage in (BEFORE, AFTER))
+    rose = f"on the test set the log loss rose from {before:.4f} to {after:.4f}" if after > before else ""
+    if fitted_on >= FEW:
+        return [f"The calibration may have made the probabilities worse: {rose}."] * bool(rose)
+    only = f"Calibrated on only {fitted_on} {run.unit}"
+    if rose:
+        return [f"{only}; {rose}, so do not trust the probabilities. More labelled {run.unit} help."]
+    return [f"{only}; with more labelled {run.unit} the probabilities can be trusted more."]
 
 
 def keep(found: Fitted, precision: float | None) -> dict:

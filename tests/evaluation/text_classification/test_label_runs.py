@@ -18,7 +18,7 @@ from hf_gpt_scratch.evaluation.text_classification.early import AGREEMENTS
 from hf_gpt_scratch.evaluation.text_classification.runs import load_messages, open_run, word_logits
 from hf_gpt_scratch.training import classify
 from hf_gpt_scratch.utils.errors import InputError, UsageError
-from hf_gpt_scratch.utils.result_card import read_card
+from hf_gpt_scratch.utils.result_card import Metric, read_card
 from support.commands import run_command
 
 WORDS = {
@@ -166,6 +166,7 @@ def test_calibrate_keeps_what_classify_applies(run, tickets, capsys):
     inside = list(classifier.classify(test["text"], decide_at=0.9))
     assert card.metrics["inside_refused"].value == np.mean([one.is_outside for one in inside]) < 0.3
     assert f"Outside: {sum(told)} of {len(outside)} texts of other labels are told" in printed
+    assert printed.count(f"note: Calibrated on only {len(opened.splits['validation'])} texts; ") == 1
 
     card = read_card(run / "results" / "early.json")
     first = kept["early"]["0.9"]
@@ -195,6 +196,22 @@ def test_calibrate_keeps_what_classify_applies(run, tickets, capsys):
         assert f"## text classification {task}" in text
 
 
+@pytest.mark.parametrize(
+    "count, after, said",
+    [
+        (15, 0.0934, "Calibrated on only 15 texts; on the test set the log loss rose from 0.0535 to 0.0934"),
+        (15, 0.05, "Calibrated on only 15 texts; with more"),
+        (100, 0.0934, "worse: on the test set the log loss rose from 0.0535 to 0.0934."),
+        (100, 0.05, None),
+    ],
+)
+def test_a_calibration_on_few_texts_or_for_the_worse_is_said_to_be(run, tickets, count, after, said):
+    opened = open_run(run, load_labelled_texts(tickets, outside_labels=["weather"]))
+    numbers = {calibration.BEFORE: {"log_loss": Metric(0.0535)}, calibration.AFTER: {"log_loss": Metric(after)}}
+    sentences = calibration.reservations(opened, count, numbers)
+    assert len(sentences) == (said is not None) and (said or "") in "".join(sentences)
+
+
 def test_a_promised_precision_refuses_what_is_not_sure_enough(run):
     run_command("calibrate", run, "--precision", "0.6", "--refuse", "1")
     kept = config(run)["calibration"]
@@ -214,7 +231,8 @@ def test_a_run_without_outside_texts_has_no_outside_answer(run, runs, tickets, m
         changed = type(opened)(**{**vars(opened), "outside": texts})
         monkeypatch.setattr(calibration, "open_run", lambda *_, changed=changed: changed)
         found = calibration.calibrate(run, "calibrate")
-        assert found.outside is None and len(found.notes) == notes and "Outside:" not in report(found)
+        assert found.outside is None and "Outside:" not in report(found)
+        assert len([note for note in found.notes if "outside" in note]) == notes
         assert not (run / "results" / "outside.json").exists()
         assert "outside_threshold" not in config(run)["calibration"]
     assert "note: No outside answer is fitted: no validation text is of an outside label." in report(found)
