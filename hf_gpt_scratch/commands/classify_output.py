@@ -59,7 +59,7 @@ class Output:
             print(json.dumps(self._record(prediction, words), ensure_ascii=False), flush=True)
         else:
             for place, word in enumerate(words, start=1):
-                print(self._word(word, is_decided=place == prediction.decided_at), flush=True)
+                print(self._word(word) + self._mark(prediction, place, len(words), _names(word)), flush=True)
             print(self._line(prediction), flush=True)
         self.count(prediction)
 
@@ -112,11 +112,16 @@ class Output:
         said = self._coloured(_names(prediction), prediction.label)
         return f"{said}\t{prediction.probability:.4f}\t{place}{text}"
 
-    def _word(self, word: "WordReading", is_decided: bool) -> str:
+    def _mark(self, prediction: "Prediction", place: int, count: int, name: str) -> str:
+        """What is said beside a word about the early verdict: that it is there, or at the end that there was none."""
+        if self.decide_at is None or place != (prediction.decided_at or count):
+            return ""
+        return f"  <- {name}, {'as good as final' if prediction.decided_at else 'final not before the end'}"
+
+    def _word(self, word: "WordReading") -> str:
         value, name = word.probability, _names(word)
         label = "" if self.is_binary else f"{name:{self.width}} "
-        mark = f"  <- {name}, as good as final" if is_decided else ""
-        return self._coloured(f"{value:7.1%} {bar(round(20 * value)):20} {label}{word.word.strip()}{mark}", word.label)
+        return self._coloured(f"{value:7.1%} {bar(round(20 * value)):20} {label}{word.word.strip()}", word.label)
 
     def _coloured(self, text: str, label: str) -> str:
         return text if self.colours is None else f"{self.colours.get(label, OUTSIDE)}{text}{RESET}"

@@ -269,6 +269,15 @@ def test_stream_shows_the_winner_after_each_word_and_where_the_verdict_is_final(
     assert verdict.endswith(f"{prediction.label}\t{prediction.probability:.4f}\t{prediction.decided_at}\t{text}")
 
 
+def test_stream_says_in_words_that_no_verdict_was_final_before_the_end(run):
+    text = next(text for text, one in zip(TEXTS, run_json(run, "--decide_at", "0.9")) if not one["decided_at"])
+    *others, last, verdict = run("four", text, "--stream", "--decide_at", "0.9")[1].splitlines()
+    assert last.endswith(f"<- {verdict.split()[0]}, final not before the end") and not any(
+        "<-" in one for one in others
+    )
+    assert verdict.endswith(f"\t-\t{text}") and "<-" not in run("four", text, "--stream")[1]
+
+
 def run_json(run, *words: str) -> list[dict]:
     return [json.loads(line) for line in run("four", *TEXTS, "--json", *words)[1].splitlines()]
 

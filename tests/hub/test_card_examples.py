@@ -1,10 +1,12 @@
 """The texts of the test set in a model card: a push tells of them and can leave them out. The rows of its tables."""
 
+import argparse
 import json
 from pathlib import Path
 
 import pytest
 
+from hf_gpt_scratch.commands.push import _print_next
 from hf_gpt_scratch.hub import push
 from hf_gpt_scratch.hub.model_card import make_card, texts_shown
 from hf_gpt_scratch.prompts import CHAT_TEMPLATE
@@ -63,6 +65,14 @@ def test_texts_in_the_card_are_told_before_the_upload(folder, monkeypatch, readm
     expected = "note: The model card shows texts of the test set: 2. Leave them out with --no-examples (in Python"
     assert sum(line.startswith(expected) for line in said) == notes
     assert not isinstance(files["README.md"], bytes) or (b"Charged twice" in files["README.md"]) == examples
+
+
+def test_the_next_step_after_a_push_has_a_text_of_the_card(folder, capsys):
+    write(folder, "topics")
+    for examples, text in ((True, "Charged twice"), (False, "A message to classify")):
+        arguments = argparse.Namespace(dir=str(folder), repo_id="user/a", examples=examples)
+        _print_next(arguments, "AutoModelForSequenceClassification")
+        assert capsys.readouterr().out == f"Next: hf-gpt-scratch classify user/a '{text}'\n"
 
 
 def test_an_early_verdict_is_named_by_what_was_asked_for(folder):
