@@ -32,7 +32,7 @@ def make_page(bot: FaqBot, name: str = "a bot"):
         with gr.Accordion("Settings", open=False, elem_id="settings"):
             threshold = gr.Slider(
                 *(0, 1, faq.threshold),
-                label="Threshold of the confidence: questions that are not above it are refused",
+                label="Threshold of the confidence: other wordings that are not above it are refused",
                 info=f"On the validation set, {faq.threshold:.3f} {faq.promise}." if faq.promise else "",
             )
         page.footer()

@@ -119,7 +119,8 @@ class Switch:
 def converse(chat: "Chat", switch: Switch | None = None, **sampling) -> None:
     """
     Reads questions and commands from standard input, one a line, and prints the answers as they are written, until it
-    ends.
+    ends. A question that cannot be asked is complained of, and the next one read; those of a pipe are asked again by
+    nobody, so that the command then ends with the status 1.
     """
     typed = sys.stdin.isatty()
     if typed:
@@ -127,7 +128,7 @@ def converse(chat: "Chat", switch: Switch | None = None, **sampling) -> None:
             import readline  # noqa: F401 (gives input() its line editing)
 
         print(START, file=sys.stderr)
-    pending = ""  # the input of the next question
+    pending, is_failed = "", False  # the input of the next question; whether one could not be asked
     while True:
         try:
             line = input("> " if typed else "").strip()
@@ -140,32 +141,43 @@ def converse(chat: "Chat", switch: Switch | None = None, **sampling) -> None:
             raise InputError("The question is not UTF-8 text.") from None
         command, _, rest = line.partition(" ")
         if line in ENDS:
-            return
+            break
         if command == "/input":
             pending = rest.strip()
             _tell("The next question is about this text." if pending else "The next question has no input.", typed)
         elif command == "/adapter" and switch:
             chat, pending = switch(chat, rest.strip()), ""
         elif re.fullmatch("/[a-z]+", command):
-            _run_command(chat, command, typed)
+            _run_command(chat, command, typed, switch is not None)
             pending = "" if command == "/reset" else pending
-        elif line and _show_answer(chat, line, pending, sampling, typed):
+        elif line and _show_answer(chat, line, pending, sampling):
             pending = ""
+        elif line:
+            is_failed = True
     if typed:
         print()
+    elif is_failed:
+        sys.exit(1)
 
 
-def _run_command(chat: "Chat", command: str, typed: bool) -> None:
+def _run_command(chat: "Chat", command: str, typed: bool, has_adapters: bool) -> None:
     """`/reset` and `/help`; anything else is answered with a hint."""
     if command == "/reset":
         chat.reset()
         _tell("A new conversation.", typed)
     elif command == "/help":
-        print(HELP, file=sys.stderr)
+        print(_help(is_bot=hasattr(chat, "faq"), has_adapters=has_adapters), file=sys.stderr)
     elif command == "/adapter":
         print("error: There is one model only; start the chat with --adapter NAME=FOLDER.", file=sys.stderr)
     else:
         print(f"error: There is no command {command}; /help lists them.", file=sys.stderr)
+
+
+def _help(is_bot: bool, has_adapters: bool) -> str:
+    """The commands that do something: a bot answers each question by itself, from its FAQ."""
+    idle = ("/reset", "Ctrl-C") if is_bot else ()
+    idle += () if has_adapters else ("/adapter",)
+    return "\n".join(line for line in HELP.splitlines() if not line.startswith(idle))
 
 
 def _tell(sentence: str, typed: bool) -> None:
@@ -173,7 +185,7 @@ def _tell(sentence: str, typed: bool) -> None:
         print(sentence, file=sys.stderr)
 
 
-def _show_answer(chat: "Chat", text: str, input: str, sampling: dict, typed: bool) -> bool:
+def _show_answer(chat: "Chat", text: str, input: str, sampling: dict) -> bool:
     """Whether the question was asked; one that is refused was not."""
     try:
         before = chat.forgotten
@@ -188,8 +200,6 @@ def _show_answer(chat: "Chat", text: str, input: str, sampling: dict, typed: boo
     except KeyboardInterrupt:
         print()
     except InputError as error:
-        if not typed:
-            raise
         print(f"error: {error}", file=sys.stderr)
         return False
     if chat.finish_reason == "length":

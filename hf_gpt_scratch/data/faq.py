@@ -6,16 +6,17 @@ does not answer, with which the bot learns when to refuse.
 
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..utils.errors import InputError
 from ..utils.text import has_lone_surrogates, plain_words
-from .tables import read_table
+from .tables import Table, read_table
 
 ANSWERED, UNANSWERED = "answered", ("near-miss", "off-topic")
 COLUMNS = ("question", "answer", "rephrasings", "kind")
 FEWEST = 5
+QUOTE = "put text that holds the separator in quotation marks"
 NEEDED = "name one column question and another answer"
 
 
@@ -88,7 +89,7 @@ def load_faq(data_file: str | os.PathLike | None = None, dataset_name: str | Non
         InputError: when it cannot be read, naming the row and the column; when one question has two answers, or there
             are fewer than 5 answers.
     """
-    table = read_table(data_file, dataset_name)
+    table = read_table(data_file, dataset_name, keep_faulty=True)
     columns = {str(name).strip().lower(): name for name in reversed(table.columns)}
     if missing := [name for name in ("question", "answer") if name not in columns]:
         raise InputError(
@@ -96,9 +97,7 @@ def load_faq(data_file: str | os.PathLike | None = None, dataset_name: str | Non
             f" {', '.join(table.columns)}); {NEEDED}."
         )
     entries, unanswered, seen, unused = [], [], {}, 0
-    for row, place in zip(table.rows, table.places):
-        values = {name: row.get(columns[name]) for name in COLUMNS if name in columns}
-        entry, kind = _parse(values, place)
+    for (entry, kind), place in zip(_parse_rows(table, columns), table.places):
         known = [seen[text] for text in map(plain_words, entry.phrasings) if text in seen]
         for text in entry.phrasings:
             if plain_words(text) in seen:
@@ -151,13 +150,31 @@ def split(faq: Faq, seed: int) -> FaqSplit:
     return FaqSplit(entries, *held)
 
 
+def _parse_rows(table: Table, columns: Mapping[str, str]) -> list[tuple[Entry, str]]:
+    """The rows as `_parse` gives them; the error names the first bad one, and counts the others."""
+    parsed, errors = [], []
+    for i, (row, place) in enumerate(zip(table.rows, table.places)):
+        try:
+            if i in table.faults:
+                raise InputError(f"{place}: {table.faults[i]}; {QUOTE}.")
+            parsed.append(_parse({name: row.get(columns[name]) for name in COLUMNS if name in columns}, place))
+        except InputError as error:
+            errors.append(str(error))
+    if errors:
+        others = f" {len(errors) - 1:,} other rows are bad too." if len(errors) > 2 else ""
+        others = " Another row is bad too." if len(errors) == 2 else others
+        raise InputError(f"{errors[0]}{others}")
+    return parsed
+
+
 def _parse(values: dict, place: str) -> tuple[Entry, str]:
     """A row as an entry, whose answer is "" if it is unanswered, and its kind; raises `InputError`."""
     question, answer = (_text(values.get(name), name, place) for name in ("question", "answer"))
     kind = _text(values.get("kind"), "kind", place).lower() or ANSWERED
     if kind not in (ANSWERED, *UNANSWERED):
         raise InputError(
-            f"{place}: the column kind is {kind!r}; write {ANSWERED} (or nothing), {' or '.join(UNANSWERED)}."
+            f"{place}: the column kind is {kind!r}; write {ANSWERED} (or nothing), {' or '.join(UNANSWERED)}. If that"
+            f" is text of another column, {QUOTE}."
         )
     if not question:
         raise InputError(f"{place}: the column question is empty; write one, or remove the row.")

@@ -15,12 +15,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..data.losses import row_losses
 from ..data.packing import LanguageModelCollator
-from ..data.turns import Row, encode
+from ..data.turns import Row, encode, encode_prompt
 from ..model_folder.contents import ModelFolder
 from ..modeling_gpt_scratch import GPTScratchForCausalLM
 from ..pretrained import load_with_tokenizer
 from ..utils.errors import InputError
-from ..utils.text import has_lone_surrogates
+from ..utils.text import has_lone_surrogates, plain_words
 from .faq_file import FEATURES, FaqFile, read_faq_file
 from .retrieval import Retriever
 
@@ -36,8 +36,10 @@ class Reply:
         text: the answer of the FAQ, to the letter, or the refusal.
         is_refusal: whether it is that.
         source: the question of the FAQ that is nearest, whose answer it is unless it is a refusal.
-        similarity: of what was asked with that entry: the cosine of their TF-IDF vectors, 0 to 1.
+        similarity: of what was asked with that entry: the cosine of their TF-IDF vectors, 0 to 1; 1 for a wording that
+            the FAQ has.
         confidence: that the entry answers it, 0 to 1; what is compared with the threshold.
+        is_listed: whether the FAQ lists `source` as a question to refuse.
     """
 
     text: str
@@ -45,10 +47,13 @@ class Reply:
     source: str
     similarity: float
     confidence: float
+    is_listed: bool = False
 
     @property
     def explanation(self) -> str:
         """Where the answer comes from, for those who read it."""
+        if self.is_listed:
+            return f"Listed as a question to refuse: {self.source}"
         what = "Nearest question, not near enough" if self.is_refusal else "From"
         return f"{what}: {self.source} (similarity {self.similarity:.2f})"
 
@@ -106,6 +111,7 @@ class FaqBot:
     def __init__(self, faq: FaqFile, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase):
         self.faq, self.model, self.tokenizer = faq, model, tokenizer
         self.retriever = Retriever(faq.entries)
+        self._numbers = {plain_words(text): i for i, entry in enumerate(faq.entries) for text in entry.phrasings}
         self.reply: Reply | None = None
         self.forgotten, self.finish_reason = 0, "stop"
 
@@ -130,24 +136,37 @@ class FaqBot:
 
     def answer(self, question: str, threshold: float | None = None) -> Reply:
         """
-        The reply to a question.
+        The reply to a question. A wording that the FAQ has, apart from case and punctuation, is always answered, and
+        one that it lists as a question to refuse is always refused, whatever the threshold.
 
         Args:
             threshold: another than that of the FAQ.
 
         Raises:
-            InputError: for an empty question, or one that is too long for the model.
+            InputError: for an empty question, or one that is not UTF-8 text.
         """
         if not question.strip():
             raise InputError("The question is empty.")
         if has_lone_surrogates(question):
             raise InputError("The question is not UTF-8 text.")
+        if reply := self._known(plain_words(question)):
+            return reply
         read = self.read([question])
         [entry], [confidence] = read.best, self.confidences(read)
         is_refusal = not confidence > (self.faq.threshold if threshold is None else threshold)
         nearest, similarity = self.faq.entries[entry], float(read.similarities[0, entry])
         text = self.faq.refusal if is_refusal else nearest.answer
         return Reply(text, is_refusal, nearest.question, similarity, float(confidence))
+
+    def _known(self, words: str) -> Reply | None:
+        """The reply to a question of the FAQ, in `plain_words`."""
+        if words in self._numbers:
+            entry = self.faq.entries[self._numbers[words]]
+            return Reply(entry.answer, False, entry.question, 1.0, 1.0)
+        for text in self.faq.unanswered:
+            if plain_words(text) == words:
+                return Reply(self.faq.refusal, True, text, 1.0, 0.0, is_listed=True)
+        return None
 
     def ask(self, text: str, max_new_tokens: int | None = None, input: str = "", **sampling) -> Iterator[str]:
         """As `Chat.ask`, for the terminal: the reply, which is then in `reply`; the settings do not matter to it."""
@@ -172,8 +191,9 @@ class FaqBot:
     def _opinion(self, question: str, similarities: np.ndarray) -> np.ndarray:
         """
         How probable the language model finds the answers of the nearest entries, among them, after a question:
-        `(entries,)`, 0 for the others, the sum 1.
+        `(entries,)`, 0 for the others, the sum 1. Of a question that is too long for the model it reads the beginning.
         """
+        question = beginning(question, self.tokenizer, self.model.config.n_positions)
         nearest = np.argsort(-similarities, kind="stable")[:CANDIDATES]
         losses = answer_losses(self.model, self.tokenizer, question, [self.faq.entries[i].answer for i in nearest])
         likely = np.exp(losses.min() - losses)
@@ -185,6 +205,18 @@ class FaqBot:
 def conversation(question: str, answer: str) -> Row:
     """A question and its answer as the language model learns them."""
     return {"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
+
+
+def beginning(question: str, tokenizer: PreTrainedTokenizerBase, limit: int) -> str:
+    """As much of a question as a prompt for a model of `limit` tokens can hold."""
+    while True:
+        try:
+            encode_prompt(tokenizer, question, limit)
+            return question
+        except InputError:
+            if not question:
+                raise
+            question = question[: len(question) * 3 // 4]
 
 
 @torch.inference_mode()

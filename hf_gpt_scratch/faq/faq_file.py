@@ -14,8 +14,8 @@ from ..utils.files import read_json_object, write_json
 VERSION = 1
 # What the confidence is made of: `bot.Read.features`.
 FEATURES = ("similarity", "margin", "opinion")
-# Where there are no rephrasings to fit others on: about those of the example data, without the language model.
-WEIGHTS = {"similarity": 5.0, "margin": 15.0, "opinion": 0.0, "bias": -3.5}
+# Where there are too few rephrasings to fit others on: about those of the example data, without the language model.
+WEIGHTS = {"similarity": 10.0, "margin": 10.0, "opinion": 0.0, "bias": -5.0}
 REFUSAL = "I do not know. Please ask in other words, or ask a person."
 
 
@@ -30,6 +30,7 @@ class FaqFile:
         weights: of `FEATURES` and a bias: the confidence is the sigmoid of their sum.
         refusal: what is said then.
         promise: where the threshold comes from, in a sentence.
+        unanswered: the questions that the FAQ lists as ones to refuse.
     """
 
     entries: Sequence[Entry]
@@ -37,6 +38,7 @@ class FaqFile:
     weights: Mapping[str, float] = field(default_factory=lambda: dict(WEIGHTS))
     refusal: str = REFUSAL
     promise: str = ""
+    unanswered: Sequence[str] = ()
     version: int = field(default=VERSION, repr=False)
 
     def write(self, folder: str | os.PathLike) -> None:
@@ -55,14 +57,14 @@ def read_faq_file(folder: str | os.PathLike) -> FaqFile:
     values = read_json_object(path)
     try:
         entries = tuple(Entry(**entry) for entry in values["entries"])
-        faq = FaqFile(**{**values, "entries": entries})
+        faq = FaqFile(**{**values, "entries": entries, "unanswered": tuple(values.get("unanswered", ()))})
     except (TypeError, KeyError, AttributeError):
         raise InputError(f"{path} is damaged: train the bot again with `hf-gpt-scratch train chat`.") from None
     if faq.version != VERSION:
         raise InputError(f"{path} is of another version of this package: train the bot again.")
     is_weighted = isinstance(faq.weights, dict) and faq.weights.keys() == WEIGHTS.keys()
     numbers = (faq.threshold, *(faq.weights.values() if is_weighted else ()))
-    texts = [faq.refusal, *(text for entry in entries for text in (*entry.phrasings, entry.answer))]
+    texts = [faq.refusal, *faq.unanswered, *(text for entry in entries for text in (*entry.phrasings, entry.answer))]
     if not (
         len(entries) > 1
         and is_weighted

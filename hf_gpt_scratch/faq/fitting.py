@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from scipy.optimize import minimize
+from scipy.special import expit
 
-from ..data.faq import ANSWERED, UNANSWERED, Asked, Entry
+from ..data.faq import ANSWERED, UNANSWERED, Asked, Faq
 from .bot import FaqBot, Read
-from .faq_file import FEATURES, FaqFile
+from .faq_file import FEATURES, WEIGHTS, FaqFile
 
-FEWEST = 10  # questions from which a quantile or weights are fitted
+FEWEST = 10  # questions to be refused from which a threshold is fitted without others beside them
+LOWEST = 0.25  # threshold that is fitted on fewer
+FEWEST_OUTCOMES = 30  # right ones, and wrong ones, from which weights are fitted
 
 
 def fit(bot: FaqBot, validation: Asked, refuse: float, use_model: bool = True) -> FaqFile:
@@ -21,15 +22,16 @@ def fit(bot: FaqBot, validation: Asked, refuse: float, use_model: bool = True) -
     questions that it does not answer.
 
     The weights are those of a logistic regression that tells whether the nearest entry answers a question: held-out
-    rephrasings, the same with their own entry left out of the FAQ, and unanswered questions. With fewer than 10
-    rephrasings those of `FaqFile` stay. With fewer than 10 unanswered questions the threshold is fitted on answered
-    ones with their own entry left out.
+    rephrasings, the same with their own entry left out of the FAQ, and unanswered questions. Those of `FaqFile` stay
+    where fewer than 30 have the right entry, or the wrong one. With fewer than 10 unanswered questions the threshold
+    is fitted on these, and on the rephrasings and the questions of the FAQ, each with its own entry left out; it is
+    0.25 at least.
 
     Args:
         use_model: without it, the language model's opinion counts nothing.
     """
     answered = validation.of(ANSWERED)
-    has_rephrasings, faq = len(answered.questions) >= FEWEST, bot.faq
+    has_rephrasings, faq = bool(answered.questions), replace(bot.faq, weights=WEIGHTS)
     if has_rephrasings:
         read, own = bot.read(answered.questions), np.array(answered.entries)
         others = [read.without(own), bot.read(validation.of(*UNANSWERED).questions)]
@@ -43,28 +45,35 @@ def fit(bot: FaqBot, validation: Asked, refuse: float, use_model: bool = True) -
             f"; of {len(own)} held-out rephrasings, before the bot knew them, {right:.0%} were answered rightly and"
             f" {wrong:.0%} wrongly"
         )
+    if faq.weights == WEIGHTS:
+        promise += "; the weights are those of the package, as there is too little to fit others on"
     return replace(faq, threshold=threshold, promise=promise)
 
 
-def with_all_wordings(bot: FaqBot, entries: Sequence[Entry], validation: Asked, refuse: float) -> FaqFile:
-    """The fitted FAQ of a bot with these entries, which have the held-out wordings too, and its threshold for them."""
-    whole = FaqBot(replace(bot.faq, entries=entries), bot.model, bot.tokenizer)
+def with_all_wordings(bot: FaqBot, faq: Faq, validation: Asked, refuse: float) -> FaqFile:
+    """
+    The fitted FAQ of a bot with the entries of the whole FAQ, which have the held-out wordings too, its threshold for
+    them, and all questions that are listed to be refused.
+    """
+    whole = FaqBot(replace(bot.faq, entries=faq.entries), bot.model, bot.tokenizer)
     threshold, _ = _threshold(whole, validation, refuse)
-    return replace(whole.faq, threshold=threshold)
+    return replace(whole.faq, threshold=threshold, unanswered=[question for question, _ in faq.unanswered])
 
 
 def _threshold(bot: FaqBot, validation: Asked, refuse: float) -> tuple[float, str]:
     """The threshold, and what it promises."""
-    questions, what = validation.of(*UNANSWERED).questions, "validation questions that the FAQ does not answer"
-    read = bot.read(questions)
+    questions = validation.of(*UNANSWERED).questions
+    values = bot.confidences(bot.read(questions))
+    what = f"{len(questions)} validation question{'' if len(questions) == 1 else 's'} that the FAQ does not answer"
     if len(questions) < FEWEST:
         answered = validation.of(ANSWERED)
-        questions, own = answered.questions, answered.entries
-        if len(questions) < FEWEST:
-            questions, own = [entry.question for entry in bot.faq.entries], range(len(bot.faq.entries))
-        read, what = bot.read(questions).without(np.array(own)), "questions whose own entry was left out of the FAQ"
-    promise = f"refuses at least {refuse:.0%} of {len(questions)} {what}"
-    return threshold_of(bot.confidences(read), refuse), promise
+        left_out = [*answered.questions, *(entry.question for entry in bot.faq.entries)]
+        own = [*answered.entries, *range(len(bot.faq.entries))]
+        values = np.concatenate([values, bot.confidences(bot.read(left_out).without(np.array(own)))])
+        others = f"{len(left_out)} questions whose own entry was left out of the FAQ"
+        what = f"{what} and {others} together" if questions else others
+    lowest = LOWEST if len(questions) < FEWEST else 0.0
+    return max(threshold_of(values, refuse), lowest), f"refuses at least {refuse:.0%} of {what}"
 
 
 def threshold_of(values: np.ndarray, refuse: float) -> float:
@@ -73,15 +82,23 @@ def threshold_of(values: np.ndarray, refuse: float) -> float:
 
 
 def _weights(read: Read, own: np.ndarray, others: Sequence[Read], use_model: bool) -> dict[str, float]:
-    """Those of the features, for values as they are; those of `FaqFile` where no answer is right."""
+    """
+    Those of the features, for values as they are. None is below 0, as more likeness never speaks against an entry, and
+    they are drawn towards those of `FaqFile`, which few rows do not overcome.
+    """
     features = np.concatenate([one.features for one in (read, *others)])
-    used = len(FEATURES) if use_model else len(FEATURES) - 1
     is_right = np.zeros(len(features), dtype=bool)
     is_right[: len(own)] = read.best == own
-    if not is_right.any():
-        return FaqFile((), 0.0).weights
-    fitted = make_pipeline(StandardScaler(), LogisticRegression()).fit(features[:, :used], is_right)
-    (_, scale), (_, regression) = fitted.steps
-    slopes = regression.coef_[0] / scale.scale_
-    values = [float(value) for value in (*slopes, *[0.0] * (len(FEATURES) - used))]
-    return dict(zip(FEATURES, values)) | {"bias": float(regression.intercept_[0] - slopes @ scale.mean_)}
+    if min(is_right.sum(), (~is_right).sum()) < FEWEST_OUTCOMES:
+        return WEIGHTS
+    usual, scale, signs = np.array([*WEIGHTS.values()]), features.std(axis=0), np.where(is_right, 1, -1)
+
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+        logits, pull = signs * (features @ weights[:-1] + weights[-1]), scale * (weights - usual)[:-1]
+        slopes = -signs * expit(-logits)
+        gradient = [*(features.T @ slopes + scale * pull), slopes.sum()]
+        return np.logaddexp(0, -logits).sum() + pull @ pull / 2, np.array(gradient)
+
+    bounds = [(0, None if name != "opinion" or use_model else 0) for name in FEATURES]
+    fitted = minimize(loss, usual, jac=True, method="L-BFGS-B", bounds=[*bounds, (None, None)])
+    return dict(zip(WEIGHTS, map(float, fitted.x)))

@@ -23,7 +23,7 @@ from ..tokenizer import fingerprint
 from ..utils.errors import UsageError
 from . import arguments, instruct
 from .arguments import ModelArguments, ScratchTrainingArguments
-from .chat_results import DEFINITIONS, measure, replies, write_results
+from .chat_results import DEFINITIONS, caution, measure, replies, write_results
 from .run_record import Run
 from .trainer import saved_weights
 
@@ -122,7 +122,7 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
     print("\nFitting the threshold on the validation questions.")
     bot = FaqBot(FaqFile(parts.entries, 0.0, refusal=args.refusal), model.eval(), tokenizer)
     bot.faq = fit(bot, parts.validation, args.refuse)
-    whole = FaqBot(with_all_wordings(bot, data.entries, parts.validation, args.refuse), model, tokenizer)
+    whole = FaqBot(with_all_wordings(bot, data, parts.validation, args.refuse), model, tokenizer)
 
     def finish(folder: Path) -> None:
         if args.merge_adapter:
@@ -143,6 +143,7 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
         "unanswered": len(data.unanswered),
         "threshold": whole.faq.threshold,
         "weights": bot.faq.weights,
+        "caution": caution(parts),
         "promise": bot.faq.promise,
         "refuse": args.refuse,
         "parameters": model.num_parameters(),

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from ..data.faq import UNANSWERED, Asked, FaqSplit
+from ..data.faq import ANSWERED, UNANSWERED, Asked, FaqSplit
 from ..data.turns import encode_prompt
 from ..evaluation.intervals import wilson
 from ..evaluation.plots import Saved, plot_training
-from ..faq.bot import FaqBot, Read
+from ..faq.bot import FaqBot, Read, beginning
 from ..faq.fitting import fit, threshold_of
 from ..generation.batch import complete_prompts
 from ..utils.files import write_json
@@ -19,6 +19,7 @@ from .run_record import Run
 BOT, RETRIEVAL = "bot", "bot without its model"
 NEAREST, MODEL = "TF-IDF nearest question", "model alone"
 WHOLE = "bot with all wordings"  # the one that is saved
+ENOUGH = {"rephrasings": 30, "questions to be refused": 10}  # in the validation set, and in the test set
 DEFINITIONS = {
     "right": "share of the test rephrasings that get the answer of their question",
     "wrong": "share of them that get another answer",
@@ -33,8 +34,8 @@ def measure(bot: FaqBot, whole: FaqBot, parts: FaqSplit, refuse: float) -> dict[
     """
     The numbers of `DEFINITIONS` of the bot and of what it is compared with, by name, each with its interval and how
     many questions it is of. Every threshold is fitted on the same validation questions; what the model writes by
-    itself is never a refusal. Of `whole`, which knows the test rephrasings, they are the refusals. Without test
-    questions there is nothing.
+    itself is never a refusal. Of `whole`, which knows the test rephrasings, they are the refusals, as if it did not
+    know the questions to be refused. Without test questions there is nothing.
     """
     if not parts.test.questions:
         return {}
@@ -50,6 +51,23 @@ def measure(bot: FaqBot, whole: FaqBot, parts: FaqSplit, refuse: float) -> dict[
     refused = [None if not answers else "" for answers in is_said]
     found[WHOLE] = {name: one for name, one in _shares(parts, refused).items() if name.startswith("refused_")}
     return found | {NEAREST: _nearest(bot, parts, own, refuse), MODEL: _written(bot, parts)}
+
+
+def caution(parts: FaqSplit) -> str:
+    """A sentence where so little was held out that the numbers mean little, or ""."""
+    halves = parts.validation, parts.test
+    counts = {
+        "rephrasings": min(len(half.of(ANSWERED).questions) for half in halves),
+        "questions to be refused": min(len(half.of(*UNANSWERED).questions) for half in halves),
+    }
+    few = [f"{count} {what}" for what, count in counts.items() if count < ENOUGH[what]]
+    if not few:
+        return ""
+    return (
+        f"The threshold was fitted, and the bot tested, on little: {' and '.join(few)} in a half. Take the numbers as"
+        f" a hint; {ENOUGH['questions to be refused'] * 2} questions to be refused, and two or three rephrasings of"
+        " each question, make them steadier."
+    )
 
 
 def _nearest(bot: FaqBot, parts: FaqSplit, own: np.ndarray, refuse: float) -> dict:
@@ -77,7 +95,8 @@ def _numbers(parts: FaqSplit, best: np.ndarray, is_said: np.ndarray, is_said_lef
 def _written(bot: FaqBot, parts: FaqSplit) -> dict:
     """The numbers of what the language model writes by itself, greedily, and how much of it the FAQ does not say."""
     limit, longest = bot.model.config.n_positions, bot.model.generation_config.max_new_tokens
-    prompts = [encode_prompt(bot.tokenizer, question, limit)[0] for question in parts.test.questions]
+    asked = [beginning(question, bot.tokenizer, limit) for question in parts.test.questions]
+    prompts = [encode_prompt(bot.tokenizer, question, limit)[0] for question in asked]
     written = complete_prompts(bot.model, prompts, longest, tokenizer=bot.tokenizer)
     said = [bot.tokenizer.decode(one.token_ids, skip_special_tokens=True).strip() for one in written]
     known = {entry.answer for entry in parts.entries}
@@ -126,12 +145,17 @@ def write_results(run: Run, metrics: dict, said: pd.DataFrame, log_history: list
     if methods := metrics["methods"]:
         _write_card(run, metrics)
         print(f"\n{table(methods)}\n\nref.: refused; left_out: rephrasings whose own entry was taken out of the FAQ.")
-        print(f"The bot in the folder is the {WHOLE}, which the others do not all know.")
+        print(
+            f"The bot in the folder is the {WHOLE}. It knows the test rephrasings too, so what cannot be told of it is"
+            " blank; its refusals were counted before it knew the questions to be refused."
+        )
     else:
         write_json(run.output_dir / "metrics.json", metrics)
         files.remove("results/chat.json")
         print("\nNothing was measured: the FAQ has neither rephrasings nor questions to be refused to test with.")
     print(f"On the validation set, the threshold {metrics['promise']}.")
+    if metrics["caution"]:
+        print(metrics["caution"])
     run.say_what_is_there(files, "chat")
 
 

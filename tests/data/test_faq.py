@@ -54,6 +54,21 @@ def test_a_bad_row_is_named_with_its_column(tmp_path, row, words):
     assert words in str(error.value) and "faq.jsonl" in str(error.value) and "\n" not in str(error.value)
 
 
+def test_bad_rows_are_counted_and_cells_too_many_are_told(tmp_path):
+    good = "".join(f"{row['question']},{row['answer']},,\n" for row in ROWS)
+    path = tmp_path / "faq.csv"
+    path.write_text(f"question,answer,rephrasings,kind\n{good}Who?,I, and you,,x\nHow?,,,\nWhy?,,,\n")
+    with pytest.raises(
+        InputError, match=r"faq.csv, row 7: it has 5 cells, and the .* marks. 2 other rows are bad too"
+    ):
+        load_faq(path)
+    path.write_text(f"question,answer,rephrasings,kind\n{good}Who?,I, and, you\nHow?,,,\n")
+    with pytest.raises(
+        InputError, match=r"column kind is 'you'.*another column, put text .*marks. Another row is bad"
+    ):
+        load_faq(path)
+
+
 def test_a_copy_with_the_same_answer_adds_its_wordings(tmp_path):
     copy = {**ROWS[2], "question": "what is number 2", "rephrasings": ["2?", "Number 2?"]}
     odd = {"question": "Who?", "kind": "near-miss"}

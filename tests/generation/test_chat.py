@@ -186,7 +186,7 @@ COMMAND = [sys.executable, "-c", "from hf_gpt_scratch_cli import run; run()", "c
 
 
 def test_command_answers_lines_from_a_pipe(folder):
-    lines = "Say yes.\n\n/reset\n/nonsense\nSay no.\n" + "word " * 300 + "\n"
+    lines = "Say yes.\n\n/reset\n/nonsense\n" + "word " * 300 + "\nSay no.\n"
     done = subprocess.run([*COMMAND, folder], input=lines, capture_output=True, text=True)
     assert done.stdout.splitlines()[0] == "Yes, of course." and len(done.stdout.splitlines()) == 2
     assert done.returncode == 1
