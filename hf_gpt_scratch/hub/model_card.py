@@ -157,6 +157,7 @@ def _text(model: "_Model", repo_id: str, license: str | None, language: str | No
         answers=model.answers[:SHOWN],
         answered=len(model.answers),
         faq=model.faq,
+        caution=metrics.get("caution"),
         faq_question=quoted(model.faq.entries[0].question) if model.faq else None,
         parameters=model.parameters and f"{model.parameters:,}",
         positions=settings.get("n_positions"),

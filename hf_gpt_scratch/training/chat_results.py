@@ -160,15 +160,17 @@ def write_results(run: Run, metrics: dict, said: pd.DataFrame, log_history: list
 
 
 def _write_card(run: Run, metrics: dict) -> None:
-    methods = metrics["methods"]
+    methods = {name: numbers for name, numbers in metrics["methods"].items() if numbers}
+    alone = {name: number for name, number in methods[MODEL].items() if name != "refused"}  # which it cannot
     run.write(
         "chat",
         metrics,
         _card_numbers(methods[BOT]),
         protocol=f"split {metrics['split_seed']}: {metrics['phrasings']['test']} rephrasings that the bot of"
         f" {metrics['entries']} answers did not know, and half of the {metrics['unanswered']} questions to be refused;"
-        f" on the validation set the threshold {metrics['promise']}",
-        baselines={name: _card_numbers(one) for name, one in methods.items() if name != BOT and one},
+        f" on the validation set the threshold {metrics['promise']}; the {WHOLE} knows the test rephrasings, so only"
+        " its refusals are told, as before it knew the questions to be refused",
+        baselines={name: _card_numbers(one) for name, one in (methods | {MODEL: alone}).items() if name != BOT},
         predictions="replies.csv",
     )
 

@@ -2,6 +2,7 @@
 
 from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
+from pathlib import Path
 
 from .errors import InputError
 
@@ -15,7 +16,10 @@ def require_package(package: str, extra: str, purpose: str) -> None:
         purpose: the beginning of the sentence, such as `LoRA`.
     """
     if find_spec(package) is None:
-        raise InputError(f"{purpose} needs the package {package}: pip install 'hf-gpt-scratch[{extra}]'.")
+        # Of a clone, what its README says; the name alone works where the package was installed from an index.
+        is_clone = (Path(__file__).parents[2] / "constraints.txt").is_file()
+        name = "-c constraints.txt -e '.[" if is_clone else "'hf-gpt-scratch["
+        raise InputError(f"{purpose} needs the package {package}: pip install {name}{extra}]'.")
     wanted, installed = _specifier(package), _version(package)
     if installed and not wanted.contains(installed, prereleases=True):
         raise InputError(

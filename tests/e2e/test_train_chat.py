@@ -134,6 +134,11 @@ def test_the_faq_travels_and_the_rest_is_a_plain_model(trained, tmp_path):
     assert AutoModelForCausalLM.from_pretrained(trained, trust_remote_code=True).can_generate()
     card = str(make_card(trained, "you/bot"))
     assert 'FaqBot.from_pretrained("you/bot")' in card and "an FAQ of 24 answers" in card
+    assert card.index("FaqBot.from_pretrained") < card.index("alone, which may write what") < card.index("pipeline(")
+    assert "one of the 30 questions that it lists to be refused always refused" in card
+    assert "tested, on little: 24 rephrasings in a half" in card and "so only its refusals are told" in card
+    assert read_card(trained / "results" / "chat.json").baselines["model alone"].keys() >= {"right", "wrong"}
+    assert "refused" not in read_card(trained / "results" / "chat.json").baselines["model alone"]  # it cannot
     assert "| Right | " in card and "Not measured" not in card and "do not take its answers" not in card
 
 

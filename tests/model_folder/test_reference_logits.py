@@ -112,4 +112,4 @@ def test_an_adapter_without_peft_says_what_to_install(adapters, monkeypatch):
     [finding] = [
         one for one in loading_check.check_loading(ModelFolder.read(adapters / "adapter")) if one.name == "loads"
     ]
-    assert finding.status == "skipped" and "pip install 'hf-gpt-scratch[lora]'" in finding.detail
+    assert finding.status == "skipped" and "pip install -c constraints.txt -e '.[lora]'" in finding.detail
