@@ -127,7 +127,7 @@ def test_no_torchao_and_a_new_one_are_fine(versions, site):
 def test_an_adapter_without_peft_says_what_to_install(folders, monkeypatch):
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(
-        InputError, match=r"^An adapter needs the package peft: pip install 'hf-gpt-scratch\[lora\]'\.$"
+        InputError, match=r"^An adapter needs the package peft: pip install -c constraints.txt -e '\.\[lora\]'\.$"
     ):
         load(folders / "adapter")
 
@@ -145,7 +145,7 @@ def test_a_peft_that_cannot_be_imported_says_why(site, monkeypatch):
 @pytest.mark.parametrize(
     "code, message",
     [
-        (None, r"^QLoRA needs the package bitsandbytes: pip install 'hf-gpt-scratch\[qlora\]'\.$"),
+        (None, r"^QLoRA needs the package bitsandbytes: pip install -c constraints.txt -e '\.\[qlora\]'\.$"),
         (
             "raise OSError('libcudart.so.13 was not found')",
             r"^bitsandbytes does not work on this machine \(libcudart.*\): use --lora_r 16 without --qlora\.$",

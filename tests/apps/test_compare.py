@@ -182,5 +182,5 @@ def test_an_address_that_cannot_be_listened_on_is_one_sentence(files, tmp_path):
 def test_the_page_asks_for_the_extra(files, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
     monkeypatch.setattr(page, "gradio", inspect.unwrap(page.gradio))  # which remembers the package
-    with pytest.raises(InputError, match=r"pip install 'hf-gpt-scratch\[apps\]'"):
+    with pytest.raises(InputError, match=r"pip install -c constraints.txt -e '\.\[apps\]'"):
         run(*files, "--output", tmp_path / "votes.sqlite")

@@ -118,4 +118,4 @@ def test_what_is_no_model_is_refused(save, content, complaint):
 def test_missing_package_is_named(save, monkeypatch):
     folder, _ = save()
     monkeypatch.setitem(sys.modules, "msgpack", None)
-    assert_refused(folder, r"needs the package msgpack: pip install 'hf-gpt-scratch\[convert\]'")
+    assert_refused(folder, r"needs the package msgpack: pip install -c constraints.txt -e '\.\[convert\]'")

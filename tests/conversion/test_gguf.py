@@ -257,7 +257,7 @@ def test_wrong_file_is_not_left(folder, tmp_path, monkeypatch):
 
 def test_missing_package_is_named(folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "gguf", None)
-    with pytest.raises(InputError, match=r"pip install 'hf-gpt-scratch\[convert\]'"):
+    with pytest.raises(InputError, match=r"pip install -c constraints.txt -e '\.\[convert\]'"):
         export_gguf(str(folder()), tmp_path / "out")
 
 

@@ -221,5 +221,5 @@ def test_several_files_in_a_folder_are_asked_for(save, tmp_path):
 def test_missing_package_is_named(save, tmp_path, monkeypatch):
     path = save()
     monkeypatch.setitem(sys.modules, "gguf", None)
-    with pytest.raises(InputError, match=r"pip install 'hf-gpt-scratch\[convert\]'"):
+    with pytest.raises(InputError, match=r"pip install -c constraints.txt -e '\.\[convert\]'"):
         convert(str(path), tmp_path / "out")

@@ -91,7 +91,7 @@ def test_without_tensorflow_a_sentence_says_what_to_install(tmp_path, monkeypatc
     for name in openai_tf.FILES:
         (tmp_path / name).touch()
     (tmp_path / "hparams.json").write_text(json.dumps(HPARAMS))
-    with pytest.raises(InputError, match=r"needs the package tensorflow: pip install 'hf-gpt-scratch\[convert\]'\.$"):
+    with pytest.raises(InputError, match=r"tensorflow: pip install -c constraints.txt -e '\.\[convert\]'\.$"):
         openai_tf.open_source(tmp_path)
 
 

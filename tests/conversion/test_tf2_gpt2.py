@@ -128,4 +128,4 @@ def test_damaged_file_is_refused(save, damage, complaint):
 def test_missing_package_is_named(save, monkeypatch):
     folder, _ = save()
     monkeypatch.setitem(sys.modules, "h5py", None)
-    assert_refused(folder, r"needs the package h5py: pip install 'hf-gpt-scratch\[convert\]'")
+    assert_refused(folder, r"needs the package h5py: pip install -c constraints.txt -e '\.\[convert\]'")

@@ -167,5 +167,5 @@ def test_what_cannot_be_trained_is_told(run, home, tmp_path):
 
 def test_without_trl_the_command_says_what_to_install(home, tmp_path, monkeypatch):
     monkeypatch.setattr(requirements, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"needs the package trl: pip install 'hf-gpt-scratch\[trl\]'"):
+    with pytest.raises(InputError, match=r"needs the package trl: pip install -c constraints.txt -e '\.\[trl\]'"):
         run_command("train", "prefer", "--data_file", home / "prefs.jsonl", "--output_dir", tmp_path / "out")

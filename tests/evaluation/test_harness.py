@@ -281,7 +281,7 @@ def test_what_cannot_be_measured_is_told_in_a_sentence(tmp_path, folder, folder_
     with pytest.raises(InputError, match="no folder .* to find tasks in"):
         run(folder, tmp_path / "none", "sums")
     monkeypatch.setitem(sys.modules, "lm_eval", None)
-    told("pip install 'hf-gpt-scratch", "sums")
+    told("pip install -c constraints.txt -e '", "sums")
 
 
 def test_tasks_of_the_hub_need_the_network(folder):
