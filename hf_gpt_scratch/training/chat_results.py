@@ -65,8 +65,8 @@ def caution(parts: FaqSplit) -> str:
         return ""
     return (
         f"The threshold was fitted, and the bot tested, on little: {' and '.join(few)} in a half. Take the numbers as"
-        f" a hint; {ENOUGH['questions to be refused'] * 2} questions to be refused, and two or three rephrasings of"
-        " each question, make them steadier."
+        f" a hint; {ENOUGH['questions to be refused'] * 2} questions to be refused, and four rephrasings of each"
+        " question, make them steadier."
     )
 
 
