@@ -25,8 +25,8 @@ Prints a line for each message: its label, the probability (0 to 1), and its
 text, separated by tabs. The probability is that of label 1 (spam) where the
 classifier has two labels, else that of the label. An empty line of a file or of
 stdin gives "-", "-" and no text, so that line n of the output is about line n
-of the input. With --stream --decide_at, "-" in the third place means: not before
-the end.
+of the input. With --stream --decide_at, "-" in the third place means: not
+before the end.
 
 --file takes a table (.csv, .tsv, .json, .jsonl, .parquet), whose column of
 texts is found by its name or given by --text_column, or else a file with a
