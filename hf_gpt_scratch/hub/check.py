@@ -204,20 +204,21 @@ def check_tokenizer(folder: Path, config: GPTScratchConfig | None, repository: s
         tokenizer = load_tokenizer(folder)
     except (InputError, OSError, ValueError) as error:
         raise CheckFailed(f"{one_line(error)}: save it again with tokenizer.save_pretrained") from None
-    found = f"{len(tokenizer):,} tokens; {_decoding(tokenizer)}"
+    is_classifier = any("Classification" in name for name in (config and config.architectures) or ())
+    found = f"{len(tokenizer):,} tokens; {_decoding(tokenizer, is_classifier)}"
     if config is None:
         return f"{found}; not compared with the base model's vocabulary"
     _require_the_same_tokens(tokenizer, config)
     return found
 
 
-def _decoding(tokenizer: PreTrainedTokenizerBase) -> str:
+def _decoding(tokenizer: PreTrainedTokenizerBase, is_classifier: bool) -> str:
     """
-    Whether it decodes what it encodes, as normalized (one of lower case does that); one of bytes must, others, such as
-    BERT's, lack characters.
+    Whether it decodes what it encodes; one of bytes must, others, such as BERT's, lack characters. That of a
+    classifier, which writes nothing, may lose what its normalizer takes, such as upper case.
     """
     is_of_bytes = tokenizer.is_fast and '"ByteLevel"' in tokenizer.backend_tokenizer.to_str()
-    normalizer = tokenizer.backend_tokenizer.normalizer if is_of_bytes else None
+    normalizer = tokenizer.backend_tokenizer.normalizer if is_of_bytes and is_classifier else None
     for text in TEXTS:
         ids = tokenizer(text)["input_ids"]
         back = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)

@@ -112,13 +112,14 @@ def config(**changes) -> GPTScratchConfig:
     return GPTScratchConfig(**{"vocab_size": 300, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 1} | changes)
 
 
-def test_a_tokenizer_of_lower_case_restores_the_normalized_text(tmp_path):
+def test_the_tokenizer_of_a_classifier_may_be_of_lower_case(tmp_path):
     train_tokenizer(["Some Words of a text"] * 3, 300, lowercase=True).save_pretrained(tmp_path)
-    assert checks.check_tokenizer(tmp_path, config()).endswith("decoding restores the text")
-    settings = json.loads((tmp_path / "tokenizer.json").read_text())
-    settings["decoder"] = None
-    (tmp_path / "tokenizer.json").write_text(json.dumps(settings))
+    classifier = config(architectures=["GPTScratchForSequenceClassification"])
+    assert checks.check_tokenizer(tmp_path, classifier).endswith("decoding restores the text")
     assert "it decodes the tokens of" in failure(lambda: checks.check_tokenizer(tmp_path, config()))
+    settings = json.loads((tmp_path / "tokenizer.json").read_text())
+    (tmp_path / "tokenizer.json").write_text(json.dumps(settings | {"decoder": None}))
+    assert "it decodes the tokens of" in failure(lambda: checks.check_tokenizer(tmp_path, classifier))
 
 
 def test_the_end_token_is_the_same_on_both_sides(folder):

@@ -15,9 +15,12 @@ def distribution(tmp_path, monkeypatch):
     return lambda *words: make_distribution(tmp_path, *words)
 
 
-def test_a_missing_package_is_named_with_the_command_that_installs_it():
-    expected = r"^The page needs the package no_such_package: pip install 'hf-gpt-scratch\[apps\]'\.$"
-    with pytest.raises(InputError, match=expected):
+def test_a_missing_package_is_named_with_the_command_that_installs_it(tmp_path, monkeypatch):
+    said = r"^The page needs the package no_such_package: pip install "
+    with pytest.raises(InputError, match=said + r"-c constraints.txt -e '\.\[apps\]'\.$"):  # in a clone
+        require_package("no_such_package", "apps", "The page")
+    monkeypatch.setattr(requirements, "__file__", str(tmp_path / "site" / "hf_gpt_scratch" / "utils" / "a.py"))
+    with pytest.raises(InputError, match=said + r"'hf-gpt-scratch\[apps\]'\.$"):
         require_package("no_such_package", "apps", "The page")
 
 
