@@ -43,7 +43,7 @@ from transformers.utils.generic import can_return_tuple, merge_with_config_defau
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_gpt_scratch import GPTScratchConfig
-from .pipeline_gpt_scratch import GPTScratchTextClassificationPipeline
+from .pipeline_gpt_scratch import GPTScratchTextClassificationPipeline  # so that saving a model copies its file too
 
 
 def eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):

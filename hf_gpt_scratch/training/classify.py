@@ -20,12 +20,12 @@ from transformers import HfArgumentParser, set_seed
 from ..data.labelled_texts import OUTSIDE, LabelledTexts, leaked_rows, load_labelled_texts, split
 from . import arguments, classifiers, classify_results
 from .arguments import ClassifierArguments
+from .classifiers import SHOWN_LABELS
 from .run_record import Run
 
 EXAMPLE = "hf-gpt-scratch train classify cpu_small --data_file tickets.csv --output_dir runs/tickets"
 DEFAULTS = {"per_device_eval_batch_size": 64, "num_train_epochs": 5.0, "metric_for_best_model": "macro_f1"}
 TASKS = {False: "text classification", True: "text classification, several labels a text"}
-SHOWN_LABELS = 8  # in a sentence
 SHOWN_TEXT = 60  # characters, in the command to go on with
 
 
