@@ -35,7 +35,7 @@ PROVENANCE = re.compile(
     r"(?im)^.*(mailing list|listinfo|list maintainer|listmaster|un?subscri(be|ption) (information|from this)"
     r"|irish linux|yahoo! groups|yahoo! terms|egroups|sponsor(ed)? by|sf\.net email|sourceforge|zzzzteana|forteana"
     r"|ilug|exmh|newsisfree|razor-users|spamassassin|taint\.org|deathtospam|original message).*$"
-    r"|^(date|url|from|to|sent|cc|subject|posted)\s?:.*$"
+    r"|^[ \t]*(date|url|from|to|sent|cc|subject|posted|message-id|(in-)?reply-to|(x|content)-[\w-]+)[ \t]?:.*$"
 )
 LINK = re.compile(r"(?i)<?\b(https?://|ftp://|mailto:|www\.)\S+")
 ADDRESS = re.compile(r"<?[\w.+-]+@[\w.-]+\w>?")
