@@ -26,7 +26,8 @@ load_all(PARSER)
 PARSERS = parsers(PARSER)
 # Modules that import nothing heavy, nor do the `__init__` of their rooms.
 LIGHT = {"conversion.choices", "training.configs", "training.job_help"} | {
-    f"utils.{name}" for name in ("console", "constants", "errors", "files", "requirements", "terminal", "text")
+    f"utils.{name}"
+    for name in ("console", "constants", "errors", "files", "provenance", "requirements", "terminal", "text")
 }
 PATHS = [path for path in sorted(Path(commands.__file__).parent.glob("*.py")) if path.stem != "__init__"]
 

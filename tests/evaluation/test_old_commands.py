@@ -16,6 +16,18 @@ from hf_gpt_scratch.training.arguments import parse_yaml_and_args
 ROOT = Path(__file__).parents[2]
 OLD = {"calibration": "calibrate", "spam_benchmark": "benchmark", "harness": "evaluate", "report": "report"}
 CARDS = [json.loads(path.read_text()) for path in sorted((ROOT / "training" / "results").rglob("*.json"))]
+OWN_WORDS = {  # scripts that are no commands
+    "shorter_answers.py": ["measure", "runs/shorter"],
+    "across.py": ["runs/spam-1", "runs/mails", "--output_dir", "runs/across"],
+}
+DATA = {  # a row of each file that the commands name
+    "the-verdict.txt": "I had always thought",
+    "instruction-data.json": '[{"instruction": "Count.", "input": "", "output": "One."}]',
+    "runs/corpus/corpus.txt": "A text.",
+    "runs/two_answers/preferences.jsonl": '{"prompt": "Count.", "chosen": "One.", "rejected": "One, two."}',
+    "runs/mails.csv": "label,text,split\nham,See you.,train",
+    "runs/mails-1.csv": "label,text,split\nham,See you.,train",
+}
 COMMANDS = sorted({card["command"] for card in CARDS if "command" in card})
 
 
@@ -43,7 +55,7 @@ def words_of(monkeypatch):
         is_module = words[0] == "-m"
         program = words.pop(1 if is_module else 0)
         monkeypatch.setattr(sys, "argv", [program, *words[is_module:]])
-        if program.endswith("shorter_answers.py"):
+        if Path(program).name in OWN_WORDS:
             return words
         if is_module:
             runpy.run_module(program, run_name="__main__")
@@ -72,17 +84,16 @@ def test_there_are_commands_of_every_kind():
 def test_every_recorded_command_can_be_given_today(words_of, monkeypatch, tmp_path, command):
     words = words_of(command)
     monkeypatch.chdir(tmp_path)
-    Path("training").symlink_to(ROOT / "training")  # the configs that it names; of the data, only the names
+    Path("training").symlink_to(ROOT / "training")  # the configs that it names
+    Path("examples").symlink_to(ROOT / "hf_gpt_scratch" / "example_data")
     Path("runs/corpus").mkdir(parents=True)
     Path("runs/small").mkdir()
-    for folder in ("examples", "runs/two_answers", "runs/either"):
+    for folder in ("runs/two_answers", "runs/either"):
         Path(folder).mkdir()
-    examples = [f"examples/{name}" for name in ("tickets.csv", "airline.jsonl", "academic.jsonl")]
-    of_runs = ["runs/corpus/corpus.txt", "runs/two_answers/preferences.jsonl"]
-    for name in ("the-verdict.txt", "instruction-data.json", *examples, *of_runs):
-        Path(name).touch()
-    if command.startswith("python training/shorter_answers.py"):  # a script with commands of its own
-        assert words == ["measure", "runs/shorter"]
+    for name, text in DATA.items():
+        Path(name).write_text(text)
+    if script := next((name for name in OWN_WORDS if name in command), None):
+        assert words == OWN_WORDS[script]
         return
     parsed = make_parser().parse_args(words)
     if words[0] == "train":
