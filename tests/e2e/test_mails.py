@@ -18,6 +18,8 @@ Content-Type: text/plain
 
 On Monday Bob wrote:
 > Is it right?
+    Date: Wed, 21 Aug 2002 10:54:46
+    X-Mailer: clocks
 It stood still in {town}, see http://example.org/{town} or ask bob@example.org.
 _______________________________________________
 Irish Linux Users' Group
