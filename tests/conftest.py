@@ -9,9 +9,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # several processes: a thread each, bef
 from pathlib import Path  # noqa: E402
 
 import pytest  # noqa: E402
+import torch  # noqa: E402
 
 from hf_gpt_scratch import GPTScratchConfig  # noqa: E402
 from hf_gpt_scratch.model_folder import clean_process  # noqa: E402
+from hf_gpt_scratch.utils import precision  # noqa: E402
 from support.preloaded import Preloaded  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
@@ -29,6 +31,23 @@ def preloaded_processes():
         patch.setattr(clean_process, "subprocess", preloaded)
         yield
     preloaded.stop()
+
+
+REAL_MEASURE = precision._measured
+
+
+@pytest.fixture(scope="session", autouse=True)
+def slow_at_bf16():
+    """Results do not depend on the machine: its CPU counts as one without bf16."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(precision, "_measured", lambda: (torch.float32, "this CPU has no instructions for bf16"))
+        yield
+
+
+@pytest.fixture
+def real_cpu_dtype(monkeypatch):
+    """The CPU is asked again."""
+    monkeypatch.setattr(precision, "_measured", REAL_MEASURE)
 
 
 @pytest.fixture(scope="session")

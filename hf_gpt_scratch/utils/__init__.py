@@ -12,4 +12,5 @@ What every other part uses, and what uses none of them:
     markdown       those numbers as tables
     console        a command as another program
     requirements   the packages that only some commands need
+    precision      which precision the CPU is fast at
 """
