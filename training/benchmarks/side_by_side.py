@@ -278,12 +278,21 @@ def row(
 
 def missed(row: dict) -> bool:
     """Whether a row that was measured does not reach what was asked, of speed or of memory."""
-    slow = row["ratio"] is not None and (row["ratio"] > row["asked"] if row["at_most"] else row["ratio"] < row["asked"])
+    slow = row["ratio"] is not None and (
+        row["ratio"] > row["asked"] if row["at_most"] else row["ratio"] < row["asked"]
+    )
     return slow or None not in (row["memory_asked"], row["memory_ratio"]) and row["memory_ratio"] > row["memory_asked"]
 
 
 def write(
-    measured: dict, script: str, args: argparse.Namespace, argv: list[str] | None, *, task: str, compared: str, rows: list
+    measured: dict,
+    script: str,
+    args: argparse.Namespace,
+    argv: list[str] | None,
+    *,
+    task: str,
+    compared: str,
+    rows: list,
 ) -> dict:
     """
     Prints what was measured and writes it to `args.output` with the machine, the versions and the command; returns it.
