@@ -26,6 +26,7 @@ import resource
 import statistics
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -48,7 +49,7 @@ FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf
 class Contender:
     """
     Who does the work: `make(**arguments)` runs in the contender's process and returns a function that does one unit of
-    work and returns how many tokens, messages or the like that was, or `(how many, output)`, the output to be compared.
+    work and returns how many tokens, messages or the like that was, or `(how many, output)`: what is to be compared.
     """
 
     name: str
@@ -101,6 +102,8 @@ def measure(
     try:
         for contender in contenders:
             workers[contender.name] = _Worker(contender)
+        for worker in workers.values():  # they load at the same time
+            worker.wait()
         done = {name: worker.work() for name, worker in workers.items()}
         if compare and (difference := compare({name: output for name, (_, _, output) in done.items()})):
             raise InputError(f"The outputs differ, so that comparing the speed means nothing: {difference}.")
@@ -147,6 +150,9 @@ class _Worker:
         self.process = context.Process(target=_serve, args=(contender, theirs), daemon=True)
         self.process.start()
         theirs.close()  # so that reading from a process that was killed ends
+
+    def wait(self) -> None:
+        """Until it is ready to work."""
         self._answer()
 
     def work(self) -> tuple[float, float, object]:
@@ -174,8 +180,6 @@ class _Worker:
 
 def _serve(contender: Contender, pipe) -> None:
     """The process of a contender: loads, then works for each `True`, and sends the peak memory for `False`."""
-    from hf_gpt_scratch.utils.errors import InputError
-
     try:
         unit = contender.make(**contender.arguments)
         pipe.send(None)
@@ -186,12 +190,12 @@ def _serve(contender: Contender, pipe) -> None:
             count, output = done if isinstance(done, tuple) else (done, None)
             pipe.send((count, took, output))
         pipe.send(peak_bytes())
-    except InputError as error:
-        pipe.send(InputError(f"{contender.name}: {error}"))
-    except Exception:
-        import traceback
-
-        pipe.send(RuntimeError(f"{contender.name} failed:\n{traceback.format_exc()}"))
+    except Exception as error:
+        errors = sys.modules.get("hf_gpt_scratch.utils.errors")  # where it was not imported, it was not raised
+        if errors and isinstance(error, errors.InputError):
+            pipe.send(errors.InputError(f"{contender.name}: {error}"))
+        else:
+            pipe.send(RuntimeError(f"{contender.name} failed:\n{traceback.format_exc()}"))
 
 
 def peak_bytes() -> int:
@@ -332,7 +336,7 @@ def write(
 
 
 def machine() -> dict:
-    """The versions, those of the peers among them, and the hardware, with the memory and what the CPU has for products."""
+    """The versions, also of the peers, and the hardware with its memory and what the CPU has for products."""
     from hf_gpt_scratch.utils.provenance import environment
 
     found = environment()
