@@ -558,6 +558,8 @@ def _chunked_loss(model, hidden_states, labels, num_items_in_batch=None, shift_l
     if shift_labels is None:
         shift_labels = F.pad(labels[:, 1:], (0, 1), value=-100)  # (B, T): the last position predicts nothing
     shift_labels = shift_labels.flatten().to(hidden_states.device)  # (B, T) -> (B * T,)
+    learned = (shift_labels != -100).nonzero().squeeze(-1)  # (N,): nothing is learned from padding and prompts
+    hidden_states, shift_labels = hidden_states.flatten(0, 1)[learned], shift_labels[learned]  # (N, C), (N,)
 
     def summed_loss(logits, shift_labels):
         settings = {"vocab_size": model.config.vocab_size, "num_items_in_batch": 1, **kwargs}
@@ -567,13 +569,12 @@ def _chunked_loss(model, hidden_states, labels, num_items_in_batch=None, shift_l
         summed_loss,
         model.config.loss_chunk_size,
         shift_labels,
-        hidden_states.flatten(0, 1),  # (B, T, C) -> (B * T, C)
+        hidden_states,
         model.lm_head.weight,
     )
     if num_items_in_batch is not None:
         return loss / num_items_in_batch
-    count = (shift_labels != -100).sum()
-    return (loss / count.clamp(min=1)).where(count > 0, torch.nan)  # without labels NaN, but no gradient of NaN
+    return loss / len(learned) if len(learned) else loss * 0 + torch.nan  # without labels NaN, but no gradient of NaN
 
 
 class ChunkedLoss(torch.autograd.Function):

@@ -113,6 +113,17 @@ def test_a_head_with_a_bias_or_a_hook_is_not_bypassed(tiny_config):
     assert model.lm_head.bias.grad is not None
 
 
+def test_the_head_scores_only_the_labelled_positions(tiny_config):
+    model, ids, scored = GPTScratchForCausalLM(tiny_config).train(), random_ids(3, 11), []
+    labels = ids.clone()
+    labels[:, :6], labels[1, 9:] = -100, -100
+    plain_loss = model.loss_function
+    model.loss_function = lambda logits, **kwargs: scored.append(len(logits)) or plain_loss(logits, **kwargs)
+    tiny_config.loss_chunk_size = 4
+    model(ids, labels=labels).loss.backward()
+    assert scored == [4, 4, 4, 1] and sum(scored) == (labels[:, 1:] != -100).sum()
+
+
 def test_training_never_holds_all_logits(tiny_config):
     class LargestTensor(TorchDispatchMode):
         largest = 0
