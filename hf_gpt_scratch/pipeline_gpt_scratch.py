@@ -1,7 +1,8 @@
 """
 From a text to its label. Read it from top to bottom:
 
-    windows, read_texts    which tokens of a text are read, and the logits after each of them
+    windows                which tokens of a text are read together
+    read_texts             the logits after each of them, of texts of similar length at a time
     words_read             the words of a text that those tokens make up
     Calibration            from logits to probabilities, and from those to a `Verdict`
     GPTScratchTextClassificationPipeline: all of it behind `pipeline(..., trust_remote_code=True)`
@@ -14,7 +15,8 @@ Shapes are written with B = texts, T = tokens that are read, K = labels.
 
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -34,23 +36,56 @@ def windows(length: int, config) -> list[slice]:
     return [slice(start, min(start + limit, length))]
 
 
-@torch.no_grad()
-def read_texts(model, rows: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+def read_texts(model, rows: Sequence[Sequence[int]], most_tokens: int = 2048) -> list[torch.Tensor]:
+    """The logits that `read_in_batches` yields, of each row in its place."""
+    read = dict(read_in_batches(model, rows, most_tokens))
+    return [read[number] for number in range(len(rows))]
+
+
+@torch.inference_mode()
+def read_in_batches(
+    model, rows: Sequence[Sequence[int]], most_tokens: int = 2048
+) -> Iterator[tuple[int, torch.Tensor]]:
     """
-    The logits `(T, K)` after every token that is read of each row of token ids, on the CPU; the last are those of the
-    whole text. Of the windows of a long text each counts by its number of tokens.
+    Yields the number of each row of token ids and the logits `(T, K)` after every token of it that is read, on the
+    CPU, as soon as they are known: shorter rows first. The last logits are those of the whole text. Of the windows of a
+    long text each counts by its number of tokens.
     """
     cut = [(number, ids[window]) for number, ids in enumerate(rows) for window in windows(len(ids), model.config)]
-    read = [[] for _ in rows]
-    for start in range(0, len(cut), len(rows)):  # windows too are read as many at a time as there are texts
-        batch = cut[start : start + len(rows)]
-        ids = [torch.tensor(window, device=model.device) for _, window in batch]
+    unread, read = Counter(number for number, _ in cut), defaultdict(dict)
+    for batch in batches([len(window) for _, window in cut], most_tokens, model.device.type == "cpu"):
+        ids = [torch.tensor(cut[place][1]) for place in batch]
         mask = pad_sequence([torch.ones_like(window) for window in ids], batch_first=True)  # 0 for padding
-        padded = pad_sequence(ids, batch_first=True)
-        logits = model(input_ids=padded, attention_mask=mask, output_token_logits=True).token_logits.cpu()
-        for (number, window), found in zip(batch, logits):
-            read[number].append(found[: len(window)])
-    return [pooled(parts) for parts in read]
+        padded = pad_sequence(ids, batch_first=True).to(model.device)
+        mask = mask.to(model.device)
+        found = model(input_ids=padded, attention_mask=mask, use_cache=False, output_token_logits=True)
+        for place, logits in zip(batch, found.token_logits.cpu()):
+            number, window = cut[place]
+            read[number][place] = logits[: len(window)]
+            unread[number] -= 1
+            if not unread[number]:
+                yield number, pooled([logits for _, logits in sorted(read.pop(number).items())])
+
+
+def batches(lengths: Sequence[int], most_tokens: int, saves_padding: bool = True) -> list[list[int]]:
+    """
+    Numbers of rows of these lengths, the shortest first, in batches of similar lengths. A batch with its padding has at
+    most `most_tokens` tokens, or one row.
+
+    Args:
+        saves_padding: whether a batch also ends where a sixteenth of it would be padding, if it has 128 tokens or more:
+            on a CPU each token costs time, on a GPU rather each batch.
+    """
+    order, done, batch, tokens = sorted(range(len(lengths)), key=lengths.__getitem__), [], [], 0
+    for number in order:
+        length = lengths[number]
+        padded, real = length * (len(batch) + 1), length + tokens
+        if batch and (padded > most_tokens or (saves_padding and tokens >= 128 and padded - real > padded / 16)):
+            done.append(batch)
+            batch, tokens = [], 0
+        batch.append(number)
+        tokens += length
+    return [*done, batch] if batch else done
 
 
 def pooled(parts: Sequence[torch.Tensor]) -> torch.Tensor:

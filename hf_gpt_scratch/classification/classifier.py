@@ -3,21 +3,23 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
 from ..model_folder.contents import ModelFolder
 from ..modeling_gpt_scratch import GPTScratchForSequenceClassification
-from ..pipeline_gpt_scratch import read_texts, words_read
+from ..pipeline_gpt_scratch import read_in_batches, words_read
 from ..pretrained import held_class, load_pretrained, place, resolve_device
 from ..tokenizer import load_tokenizer
 from ..utils.errors import InputError
 from ..utils.text import has_lone_surrogates
 from .calibration import Calibration
 from .prediction import Prediction, WordReading
+from .reading import read_ahead
 from .session import TextSession
+
+TEXT_TOKENS = 64  # of the texts that `batch_size` counts
 
 
 class TextClassifier:
@@ -112,50 +114,37 @@ class TextClassifier:
             InputError: for an empty text, or one that is not UTF-8.
         """
         for text in texts:
-            if not text.strip():
-                raise InputError("A message is empty.")
-            if has_lone_surrogates(text):
-                raise InputError("A message is not UTF-8 text.")
+            require_text(text)
         options = {"truncation": False, "split_special_tokens": True, "verbose": False}
         return self.tokenizer([text.strip() for text in texts], **options)["input_ids"]
 
     def logits(self, texts: Sequence[str], batch_size: int = 32) -> torch.Tensor:
         """The logits of the texts before any calibration, `(texts, labels)`, on the CPU; raises as `encode`."""
-        rows = self.encode(texts)
-        order, found = sorted(range(len(rows)), key=lambda row: len(rows[row])), [torch.empty(0)] * len(rows)
-        for start in range(0, len(order), batch_size):
-            batch = order[start : start + batch_size]
-            for row, read in zip(batch, read_texts(self.model, [rows[row] for row in batch])):
-                found[row] = read[-1].float().cpu()
-        return torch.stack(found)
+        found = torch.empty(len(texts), len(self.labels))
+        for number, read in read_in_batches(self.model, self.encode(texts), batch_size * TEXT_TOKENS):
+            found[number] = read[-1]
+        return found
 
     def classify(
-        self, texts: Iterable[str], batch_size: int = 32, decide_at: float | None = None
+        self, texts: Iterable[str], batch_size: int = 32, decide_at: float | None = None, words: bool = False
     ) -> Iterator[Prediction]:
         """
-        Yields a prediction for each text, in order, `batch_size` texts per forward pass. Where `texts` itself raises
-        an `InputError`, those before it are classified first.
+        Yields a prediction for each text, in order. Texts are read ahead, so that those of similar length go through
+        the model together: 32 at first, then more, up to 1,024 (see `reading.read_ahead`). Where `texts` itself raises
+        an `InputError`, or one of them is refused, those before it are classified first.
 
         Args:
+            batch_size: how many texts of 64 tokens a forward pass may hold; of longer ones fewer, of shorter ones more.
             decide_at: an agreement, such as 0.99, for which an early verdict was fitted: also say after which word
                 the verdict was as good as final.
+            words: whether a prediction also holds what is said after each word (see `read_words`).
 
         Raises:
             InputError: for an empty message; where no early verdict was fitted for that agreement.
         """
         self.require_early(decide_at)
-        texts, failure = iter(texts), None
-        while failure is None:
-            batch = []
-            try:
-                batch.extend(islice(texts, batch_size))
-            except InputError as error:
-                failure = error
-            if not batch:
-                break
-            yield from self._classify_batch(batch, decide_at)
-        if failure:
-            raise failure
+        for together in read_ahead(map(require_text, texts)):
+            yield from self._classify(together, batch_size, decide_at, words)
 
     def require_early(self, decide_at: float | None) -> None:
         """Raises `InputError` where no early verdict was fitted for that agreement."""
@@ -165,16 +154,22 @@ class TextClassifier:
             except ValueError as error:
                 raise InputError(str(error)) from None
 
-    def _classify_batch(self, texts: list[str], decide_at: float | None) -> Iterator[Prediction]:
+    def _classify(
+        self, texts: list[str], batch_size: int, decide_at: float | None, with_words: bool
+    ) -> list[Prediction]:
         rows = self.encode(texts)
-        for text, ids, logits in zip(texts, rows, read_texts(self.model, rows)):
-            prediction = self.predict(text, ids, logits[-1])
-            if decide_at is not None:
-                _, after = self._words(text.strip(), logits)
-                if decided_at := self.calibration.decided_at(after, decide_at):
-                    label = self._verdict(after[decided_at - 1])["label"]
-                    prediction = replace(prediction, decided_at=decided_at, decided_label=label)
-            yield prediction
+        predictions: list[Prediction] = [None] * len(texts)
+        for number, logits in read_in_batches(self.model, rows, batch_size * TEXT_TOKENS):
+            prediction = self.predict(texts[number], rows[number], logits[-1])
+            if with_words or decide_at is not None:
+                words, after = self._words(texts[number].strip(), logits)
+            if with_words:
+                prediction = replace(prediction, words=tuple(self._readings(words, after)))
+            if decide_at is not None and (decided_at := self.calibration.decided_at(after, decide_at)):
+                label = self._verdict(after[decided_at - 1])["label"]
+                prediction = replace(prediction, decided_at=decided_at, decided_label=label)
+            predictions[number] = prediction
+        return predictions
 
     def predict(self, text: str, ids: Sequence[int], logits: torch.Tensor) -> Prediction:
         """What is said of a text of these tokens, whose logits are `(K,)`."""
@@ -206,13 +201,8 @@ class TextClassifier:
         pass gives them all, as attention is causal; with `long_texts` "windows", one for each window. Words that are
         not read (see `config.long_texts`) are omitted.
         """
-        text = text.strip()
-        words, after = self._words(text, read_texts(self.model, self.encode([text]))[0])
-        confidences = self.calibration.confidence(after).tolist()
-        return [
-            WordReading(word, confidence=confidence, **self._verdict(probabilities))
-            for word, probabilities, confidence in zip(words, after, confidences)
-        ]
+        [prediction] = self.classify([text], words=True)
+        return list(prediction.words)
 
     def word_probabilities(self, text: str) -> list[tuple[str, float]]:
         """
@@ -237,6 +227,10 @@ class TextClassifier:
         words = self.word_places(text)
         return [word for word, _ in words], self.calibration.probabilities(logits[[place for _, place in words]])
 
+    def _readings(self, words: list[str], after: torch.Tensor) -> Iterator[WordReading]:
+        for word, probabilities, confidence in zip(words, after, self.calibration.confidence(after).tolist()):
+            yield WordReading(word, confidence=confidence, **self._verdict(probabilities))
+
     def _verdict(self, probabilities: torch.Tensor) -> dict:
         """What a `Prediction` and a `WordReading` say alike, from the probabilities `(K,)`."""
         verdict, found = self.calibration.verdict(probabilities, self.labels), tuple(probabilities.tolist())
@@ -247,3 +241,12 @@ class TextClassifier:
             "probabilities": found,
             "labels": verdict.labels,
         }
+
+
+def require_text(text: str) -> str:
+    """The text; raises `InputError` where it is empty, or not UTF-8."""
+    if not text.strip():
+        raise InputError("A message is empty.")
+    if has_lone_surrogates(text):
+        raise InputError("A message is not UTF-8 text.")
+    return text

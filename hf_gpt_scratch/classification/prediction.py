@@ -18,6 +18,7 @@ class Prediction:
         decided_at: after how many words the verdict was as good as final, where `decide_at` was asked and it was so
             before the end of the text.
         decided_label: the label then.
+        words: what is said after each word, where that was asked.
     """
 
     text: str
@@ -28,6 +29,7 @@ class Prediction:
     labels: tuple[str, ...] = ()
     decided_at: int | None = None
     decided_label: str | None = None
+    words: "tuple[WordReading, ...]" = ()
 
     @property
     def is_outside(self) -> bool:

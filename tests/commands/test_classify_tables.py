@@ -172,7 +172,7 @@ def test_nothing_is_written_when_a_row_fails(run, monkeypatch):
     def fail(*_):
         raise InputError("The disk is full.")
 
-    monkeypatch.setattr(classifiers, "read_texts", fail)
+    monkeypatch.setattr(classifiers, "read_in_batches", fail)
     assert run("four", "--file", write("t.csv"), "--output", "out.csv")[0] == 1
     assert Path("out.csv").read_text() == "kept"
     Path("wide.csv").write_text("text,note\nwin,1\nsee you, at home,2\n")

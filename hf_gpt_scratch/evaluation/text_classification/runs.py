@@ -13,7 +13,7 @@ from datasets import Dataset, DatasetDict
 
 from ...classification.classifier import TextClassifier
 from ...data import labelled_texts, sms_spam
-from ...pipeline_gpt_scratch import read_texts
+from ...pipeline_gpt_scratch import read_in_batches
 from ...utils.errors import InputError
 from ...utils.files import read_json_object, require_folder
 from ...utils.provenance import option
@@ -181,9 +181,7 @@ def log_odds(classifier: TextClassifier, texts: Sequence[str]) -> np.ndarray:
     return (logits[:, 1] - logits[:, 0]).numpy()
 
 
-def word_logits(
-    classifier: TextClassifier, texts: Sequence[str], batch_size: int = 64
-) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+def word_logits(classifier: TextClassifier, texts: Sequence[str]) -> tuple[np.ndarray, dict[int, np.ndarray]]:
     """
     The logits of the texts, `(N, K)`, and by their rows those after each word of a text, `(words, K)`, before any
     calibration. One forward pass gives them all, as attention only looks back. Of many long texts or labels, those
@@ -192,11 +190,9 @@ def word_logits(
     rows, n_labels = classifier.encode(texts), len(classifier.labels)
     every = 1 + sum(map(len, rows)) * n_labels // MOST_WORD_LOGITS
     whole, words = np.empty((len(rows), n_labels)), {}
-    order = np.argsort([len(ids) for ids in rows])
-    for batch in np.split(order, range(batch_size, len(order), batch_size)):
-        for row, read in zip(batch.tolist(), read_texts(classifier.model, [rows[row] for row in batch])):
-            whole[row] = read[-1].double().cpu().numpy()
-            if row % every == 0:
-                places = [place for _, place in classifier.word_places(texts[row].strip())]
-                words[row] = read[[*places[:-1], len(read) - 1]].float().cpu().numpy()
+    for row, read in read_in_batches(classifier.model, rows):
+        whole[row] = read[-1].double().numpy()
+        if row % every == 0:
+            places = [place for _, place in classifier.word_places(texts[row].strip())]
+            words[row] = read[[*places[:-1], len(read) - 1]].float().numpy()
     return whole, {row: words[row] for row in sorted(words)}
