@@ -48,8 +48,8 @@ def read_in_batches(
 ) -> Iterator[tuple[int, torch.Tensor]]:
     """
     Yields the number of each row of token ids and the logits `(T, K)` after every token of it that is read, on the
-    CPU, as soon as they are known: shorter rows first. The last logits are those of the whole text. Of the windows of a
-    long text each counts by its number of tokens.
+    CPU, as soon as they are known: shorter rows first. The last logits are those of the whole text. Of the windows of
+    a long text each counts by its number of tokens.
     """
     cut = [(number, ids[window]) for number, ids in enumerate(rows) for window in windows(len(ids), model.config)]
     unread, read = Counter(number for number, _ in cut), defaultdict(dict)
@@ -69,11 +69,11 @@ def read_in_batches(
 
 def batches(lengths: Sequence[int], most_tokens: int, saves_padding: bool = True) -> list[list[int]]:
     """
-    Numbers of rows of these lengths, the shortest first, in batches of similar lengths. A batch with its padding has at
-    most `most_tokens` tokens, or one row.
+    Numbers of rows of these lengths, the shortest first, in batches of similar lengths. With its padding a batch has
+    at most `most_tokens` tokens, or one row.
 
     Args:
-        saves_padding: whether a batch also ends where a sixteenth of it would be padding, if it has 128 tokens or more:
+        saves_padding: whether a batch of 128 tokens or more also ends where over a sixteenth of it would be padding:
             on a CPU each token costs time, on a GPU rather each batch.
     """
     order, done, batch, tokens = sorted(range(len(lengths)), key=lengths.__getitem__), [], [], 0

@@ -134,7 +134,7 @@ class TextClassifier:
         an `InputError`, or one of them is refused, those before it are classified first.
 
         Args:
-            batch_size: how many texts of 64 tokens a forward pass may hold; of longer ones fewer, of shorter ones more.
+            batch_size: how many texts of 64 tokens a forward pass holds; more of shorter ones, fewer of longer ones.
             decide_at: an agreement, such as 0.99, for which an early verdict was fitted: also say after which word
                 the verdict was as good as final.
             words: whether a prediction also holds what is said after each word (see `read_words`).

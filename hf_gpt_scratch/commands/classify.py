@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..utils.errors import InputError, UsageError
 from ..utils.files import require_file
-from ..utils.terminal import quieten_transformers
+from ..utils.terminal import lines_that_came, quieten_transformers
 from .arguments import add_device_options, placement, positive, probability, require_model
 from .classify_output import Output, note
 
@@ -80,7 +80,12 @@ of an empty line are null."""
         " texts, such as 0.99 (fitted by `hf-gpt-scratch calibrate`)",
     )
     parser.add_argument("--json", action="store_true", help="print a JSON object for each message")
-    parser.add_argument("--batch-size", type=positive, default=32, help="messages per forward pass (default: 32)")
+    parser.add_argument(
+        "--batch-size",
+        type=positive,
+        default=32,
+        help="messages of 64 tokens per forward pass (default: 32); more of shorter ones, fewer of longer ones",
+    )
     add_device_options(parser)
 
 
@@ -119,18 +124,24 @@ def run(args: argparse.Namespace) -> None:
         if args.output:
             _write(args, classifier, rows, messages, output)
             return
+        together = [messages]
+    elif args.file:
+        together = [_lines(args.file)]
     else:
-        messages = _messages(args, typed)
-        if args.file:
-            messages = list(messages)  # a fault in a file comes first
-    batch_size = 1 if typed else args.batch_size
-    for number, prediction in enumerate(predict(classifier, messages, batch_size, args.decide_at), start=1):
-        output.show(number, prediction)
+        together = [_quoted(args.text)] if args.text else _arriving(typed)
+    number = 0
+    for messages in together:
+        for prediction in predict(classifier, messages, args.batch_size, args.decide_at, args.stream):
+            output.show(number := number + 1, prediction)
     output.end()
 
 
 def predict(
-    classifier: "TextClassifier", messages: Iterable[str], batch_size: int, decide_at: float | None = None
+    classifier: "TextClassifier",
+    messages: Iterable[str],
+    batch_size: int,
+    decide_at: float | None = None,
+    words: bool = False,
 ) -> Iterator["Prediction | None"]:
     """The prediction of each message, in order; `None` for an empty one."""
     empty = deque()  # of each message that was read and not answered: whether it is
@@ -141,7 +152,7 @@ def predict(
             if message.strip():
                 yield message
 
-    for prediction in classifier.classify(with_text(), batch_size, decide_at):
+    for prediction in classifier.classify(with_text(), batch_size, decide_at, words):
         while empty.popleft():
             yield None
         yield prediction
@@ -160,7 +171,7 @@ def _read_rows(args: argparse.Namespace) -> tuple["Table", str]:
     from ..data.tables import Table, read_table
 
     if not (args.text_column or _is_table(args.file)):
-        lines = list(_messages(args, typed=False))
+        lines = _lines(args.file)
         places = [f"{args.file}, line {number}" for number in range(1, len(lines) + 1)]
         return Table([{"text": line} for line in lines], ["text"], args.file, "", places), "text"
     table = read_table(args.file, keep_faulty=True)
@@ -253,23 +264,25 @@ def _free_names(names: list[str], table: "Table") -> dict[str, str]:
     return columns
 
 
-def _messages(args: argparse.Namespace, typed: bool) -> Iterator[str]:
-    """The messages to classify, from the command line, a file with one a line or standard input."""
-    if args.text:
-        yield from _quoted(args.text)
-        return
+def _lines(file: str) -> list[str]:
+    """The messages of a file with one a line."""
+    if not os.path.getsize(file):
+        raise InputError(f"{file} is empty; expected a message a line.")
+    try:
+        return Path(file).read_text("utf-8-sig").removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file} is not UTF-8 text ({error.reason}).") from None
+
+
+def _arriving(typed: bool) -> Iterator[list[str]]:
+    """The messages of standard input, one a line, as many at a time as have come: each is answered without delay."""
     if typed:
         print("Type a message a line; Ctrl-D ends.", file=sys.stderr)
-    source = open(args.file, encoding="utf-8-sig") if args.file else sys.stdin  # noqa: SIM115 (closed below)
-    with source:
-        try:
-            for line in source:
-                if line.strip() or not typed:
-                    yield line.rstrip("\r\n")
-            if args.file and not os.path.getsize(args.file):
-                raise InputError(f"{args.file} is empty; expected a message a line.")
-        except UnicodeDecodeError as error:
-            raise InputError(f"{args.file or 'The input'} is not UTF-8 text ({error.reason}).") from None
+    try:
+        for lines in lines_that_came(sys.stdin):
+            yield [line for line in lines if line.strip() or not typed]
+    except UnicodeDecodeError as error:
+        raise InputError(f"The input is not UTF-8 text ({error.reason}).") from None
 
 
 def _quoted(texts: list[str]) -> list[str]:

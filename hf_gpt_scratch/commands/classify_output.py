@@ -54,7 +54,7 @@ class Output:
             return
         if prediction.truncated:
             note(f"message {number} is longer than {self._limit()}; only {self._what_was_read()}.")
-        words = self.classifier.read_words(prediction.text) if self.with_words else []
+        words = prediction.words
         if self.as_json:
             print(json.dumps(self._record(prediction, words), ensure_ascii=False), flush=True)
         else:
