@@ -58,6 +58,7 @@ def test_a_row_says_what_was_asked_and_reached():
     assert (reached["ratio"], reached["lowest"], reached["highest"], reached["note"]) == (1.5, 1.2, 1.6, "")
     assert not missed(reached)
     assert row("steps", "stock", 1.4, [1.3], note="also", if_missed="why")["note"] == "also; why"
+    assert not missed(row("slope of the time", "the law", None, [1.3], if_missed="why"))  # nothing is asked
     assert missed(row("steps", "stock", 1.4, [1.5], memory_asked=0.7, memory_ratio=0.8))
     assert missed(row("start", "", 1, [1.5], unit="s", at_most=True))
     assert not missed(row("start", "", 1, [0.5], unit="s", at_most=True))

@@ -236,7 +236,7 @@ def missing(package: str) -> str | None:
 def row(
     question: str,
     against: str,
-    asked: float,
+    asked: float | None,
     ratios: list[float] | None,
     *,
     memory_asked: float | None = None,
@@ -251,7 +251,8 @@ def row(
     A row of the table.
 
     Args:
-        asked: what has to be reached; memory is always asked to be at most `memory_asked`.
+        asked: what has to be reached, `None` where it is only told; memory is always asked to be at most
+            `memory_asked`.
         ratios: those of the rounds; `None` where the row is not measured here, and `note` says why.
         unit: of `asked` and `ratios`: "x" (times), "%", "s", "MB", "GB"; `memory_unit` the same of the memory.
         at_most: whether less is better, as of seconds.
@@ -282,7 +283,7 @@ def row(
 
 def missed(row: dict) -> bool:
     """Whether a row that was measured does not reach what was asked, of speed or of memory."""
-    slow = row["ratio"] is not None and (
+    slow = None not in (row["ratio"], row["asked"]) and (
         row["ratio"] > row["asked"] if row["at_most"] else row["ratio"] < row["asked"]
     )
     return slow or None not in (row["memory_asked"], row["memory_ratio"]) and row["memory_ratio"] > row["memory_asked"]
@@ -319,7 +320,8 @@ def write(
         print(f"{name:28} {one['per_second']:12.2f} /s {spread} {memory}")
     for one in rows:
         value = "not measured" if one["ratio"] is None else f"{one['ratio']:.2f} {one['unit']}"
-        print(f"{one['question']}: {value} (asked: {one['asked']} {one['unit']}) {one['note']}".rstrip())
+        asked = "" if one["asked"] is None else f" (asked: {one['asked']} {one['unit']})"
+        print(f"{one['question']}: {value}{asked} {one['note']}".rstrip())
     result = {
         "task": task,
         "compared": compared,
