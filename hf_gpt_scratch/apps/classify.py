@@ -5,9 +5,11 @@ import os
 import tempfile
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from ..classification.classifier import TextClassifier
+from ..classification.prediction import Prediction
 from ..data.columns import UNKNOWN, columns_trained_on, read_texts
 from ..model_folder.contents import ModelFolder
 from ..utils.errors import InputError
@@ -17,6 +19,7 @@ TITLE = "A text classifier, word by word"  # of a Space
 
 MOST_MESSAGES = 10_000
 MOST_BYTES = 10_000_000
+LAST_READ = 32  # messages whose reading is kept
 
 
 def serve(folder: str | os.PathLike, host: str, port: int | None, share: bool = False, **settings) -> None:
@@ -192,8 +195,8 @@ def behaviour_of_labels(classifier: TextClassifier, trained_on: Mapping = UNKNOW
     @page.errors_on_page()
     def judge(text: str):
         page.require_short(text)
-        [prediction] = classifier.classify([text])
-        readings = classifier.read_words(text)
+        [prediction] = classifier.classify([text], words=True)
+        readings = prediction.words
         colours = label_words.Colours(classifier.labels, readings)
         verdict = label_words.verdict_html(prediction, classifier.labels, colours, _note(classifier, prediction))
         return verdict, label_words.words_html(readings, colours, classifier.calibration.is_multi_label)
@@ -267,11 +270,16 @@ def behaviour(classifier, folder: str, trained_on: Mapping = UNKNOWN):
     """What the page does with a message, with a file, and with a file's judgements when the threshold moves."""
     gr, names = page.gradio(), _names(classifier)
 
+    @lru_cache(LAST_READ)  # so that a threshold that is moved costs nothing
+    def read_text(text: str) -> Prediction:
+        return next(classifier.classify([text], words=True))
+
     @page.errors_on_page()
     def judge(text: str, threshold: float):
         page.require_short(text)
-        [prediction] = classifier.classify([text])
-        read = words.words_html(classifier.word_probabilities(text), threshold, names)
+        prediction = read_text(text)
+        after = [(word.word, word.probabilities[1]) for word in prediction.words]
+        read = words.words_html(after, threshold, names)
         return words.verdict_html(names, prediction.probability, threshold, _note(classifier, prediction)), read
 
     def judge_again(text: str, threshold: float):

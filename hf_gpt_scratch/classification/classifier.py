@@ -179,7 +179,7 @@ class TextClassifier:
     def session(self, decide_at: float | None = None) -> TextSession:
         """
         A text that arrives in pieces: `session.add(piece)` gives the prediction for the text so far, and reads only
-        what is new.
+        what is new; `session.read(text)` that for the text after an edit.
 
         Args:
             decide_at: as for `classify`.

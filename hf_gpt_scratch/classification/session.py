@@ -1,4 +1,4 @@
-"""A text that arrives in pieces, judged after each of them without being read from the start again."""
+"""A text that arrives in pieces, or is edited, judged after each change without being read from the start again."""
 
 import re
 from collections.abc import Callable
@@ -39,6 +39,7 @@ class TextSession:
         self.text = ""
         self.decided_at: int | None = None
         self._decided_label: str | None = None
+        self._decided_text = ""  # after which it was
         self._read: list[tuple[list[int], torch.Tensor]] = []  # of each window its tokens, and the logits after each
         self._cache, self._cached = DynamicCache(), 0  # the keys and values of one window, and which it is
 
@@ -50,16 +51,29 @@ class TextSession:
         Raises:
             InputError: for a piece that is not UTF-8; the session goes on without it.
         """
-        text = self.text + piece
+        return self.read(self.text + piece)
+
+    def read(self, text: str) -> Prediction | None:
+        """
+        As `add`, of a text in place of the one so far: one that was edited, or of which the end was taken back. What
+        both begin with is not read again.
+        """
         if not text.strip():
-            self.text = text
+            self._come(text)
             return None
         ids = self._encode(text)
-        self.text = text
+        self._come(text)
         prediction = self._predict(text.strip(), ids, self._logits(ids)[-1])
         if self.decided_at is None and self._is_final(prediction):
             self.decided_at, self._decided_label = len(re.findall(r"\S+", text)), prediction.label
+            self._decided_text = text
         return replace(prediction, decided_at=self.decided_at, decided_label=self._decided_label)
+
+    def _come(self, text: str) -> None:
+        """Takes the text; a verdict that was final after another beginning is forgotten."""
+        self.text = text
+        if self.decided_at is not None and not text.startswith(self._decided_text):
+            self.decided_at = self._decided_label = None
 
     def _logits(self, ids: list[int]) -> torch.Tensor:
         """What `read_texts` returns of the text so far, `(T, K)`."""
@@ -80,7 +94,7 @@ class TextSession:
         new = self._forward(ids, same)
         return ids, new if same == 0 else torch.cat([logits[:same], new])
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def _forward(self, ids: list[int], start: int) -> torch.Tensor:
         """The logits after the tokens from `start` on, `(T, K)`, with those before it in the cache."""
         found = self.model(

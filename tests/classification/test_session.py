@@ -63,6 +63,49 @@ def test_a_word_costs_its_own_tokens_only(monkeypatch, long_texts):
     assert sum(read) > 10 * in_session
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=8, deadline=None, derandomize=True)
+@given(edits=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 12), PIECES.map("".join)), max_size=6))
+def test_after_an_edit_it_says_what_the_edited_text_says(kind, edits):
+    classifier, text = CLASSIFIERS[kind], "win a free prize at home"
+    session = classifier.session()
+    session.add(text)
+    for start, removed, typed in [*edits, (5, 1, ""), (3, 0, "!"), (0, 99, "win a")]:
+        text = text[:start] + typed + text[start + removed :]
+        prediction = session.read(text)
+        if not text.strip():
+            assert prediction is None
+            continue
+        [expected] = classifier.classify([text])
+        assert (prediction.text, prediction.truncated) == (text.strip(), expected.truncated)
+        assert prediction.probabilities == pytest.approx(expected.probabilities, abs=1e-5)
+
+
+def test_what_is_taken_back_and_typed_again_costs_itself_only(monkeypatch):
+    classifier, read = make_classifier(), []
+    session = classifier.session()
+    session.add("win a free prize now")
+    before, forward = len(classifier.encode(["win a free prize"])[0]), classifier.model.forward
+    after = len(classifier.encode(["win a free prize today"])[0])
+
+    def counted(input_ids, **kwargs):
+        read.append(input_ids.numel())
+        return forward(input_ids=input_ids, **kwargs)
+
+    monkeypatch.setattr(classifier.model, "forward", counted)
+    session.read("win a free prize")
+    session.read("win a free prize today")
+    assert read == [after - before]
+
+
+def test_an_early_verdict_is_forgotten_when_its_words_are_changed():
+    classifier = make_classifier(calibration={"early": {"0.9": {"threshold": 0.0}}})
+    session = classifier.session(decide_at=0.9)
+    assert session.add("see you").decided_at == 2 and session.add(" at home").decided_at == 2
+    assert session.read("see you at").decided_at == 2
+    assert session.read("see").decided_at == 1
+
+
 def test_it_goes_on_after_a_piece_that_is_no_text():
     session = CLASSIFIERS["first"].session()
     session.add("see you")

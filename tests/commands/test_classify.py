@@ -7,12 +7,14 @@ import pty
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from hf_gpt_scratch.utils.terminal import lines_that_came
 from support.commands import USING
 
 SCRIPT = Path(sys.executable).with_name("hf-gpt-scratch")
@@ -166,6 +168,43 @@ def test_a_message_typed_in_is_answered_at_once(models):
         os.write(keyboard, b"\x04")  # Ctrl-D
         assert process.stderr.read() == USING + "Type a message a line; Ctrl-D ends.\n"
     assert process.returncode == 0
+
+
+class Arriving(io.BytesIO):
+    """Bytes of standard input that come one piece after the other; `before` is called when the next is waited for."""
+
+    def __init__(self, pieces: list[bytes], before: Callable[[], None] = lambda: None):
+        super().__init__()
+        self.pieces, self.before = pieces, before
+
+    def read1(self, size: int = -1) -> bytes:
+        self.before()
+        return self.pieces.pop(0) if self.pieces else b""
+
+
+def test_a_line_from_a_pipe_is_answered_before_the_next_one_is_waited_for(run, monkeypatch, capsys):
+    printed, waited = "", []
+
+    def before() -> None:
+        nonlocal printed
+        printed += capsys.readouterr().out
+        waited.append(printed.count("\n"))
+
+    pieces = [*(f"{message}\r\n".encode() for message in MESSAGES), b"one\ntwo\nthr", b"ee"]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(Arriving(pieces, before), "utf-8"))
+    status, rest, _ = run("classify", "classifier")
+    assert status == 0 and waited == [0, 1, 2, 3, 5, 5]
+    assert [line.split("\t")[2] for line in (printed + rest).splitlines()] == [*MESSAGES, "one", "two", "three"]
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 1000])
+def test_lines_come_whole_however_they_arrive(size):
+    content = "Win ☃\r\nsee\r\n\nyou\rat 😀 home".encode()
+    pieces = [content[at : at + size] for at in range(0, len(content), size)]
+    found = list(lines_that_came(io.TextIOWrapper(Arriving(pieces), "utf-8")))
+    assert [line for lines in found for line in lines] == ["Win ☃", "see", "", "you", "at 😀 home"]
+    with pytest.raises(UnicodeDecodeError):
+        list(lines_that_came(io.TextIOWrapper(Arriving([b"hall\xf6\n"]), "utf-8")))
 
 
 def test_installed_command_classifies_its_input(models):
