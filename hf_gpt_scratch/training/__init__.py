@@ -13,6 +13,7 @@ The training jobs behind transformers' Trainer. In the order of reading:
     configs                     the YAML files that come with the package; checks before torch is imported
     job_help                    the options of a job and its short help, without importing torch
     trainer                     a Trainer that stops at NaN, and saves and pushes complete models
+    precision                   fp32, bf16 or fp16
     samplers                    batches of rows of similar length
     progress                    the table of losses
 """

@@ -19,6 +19,7 @@ from ..utils.errors import InputError, UsageError, one_line
 from ..utils.files import is_missing_folder
 from ..utils.special_tokens import learn_to_end
 from . import configs, job_help
+from .precision import set_precision
 
 
 @dataclass
@@ -63,8 +64,8 @@ class ScratchTrainingArguments(TrainingArguments):
     precision: str = field(
         default="auto",
         metadata={
-            "help": "auto: fp32 on a CPU, bf16 on a GPU of compute capability 8.0 or higher (A100), fp16 on an older"
-            " GPU (T4).",
+            "help": "auto: bf16 on a GPU of compute capability 8.0 or higher (A100), fp16 on an older GPU (T4); on a CPU"
+            " bf16 where it is faster at it and n_embd is 256 or more, else fp32. fp16 needs a GPU.",
             "choices": ["auto", "fp32", "fp16", "bf16"],
         },
     )
@@ -84,9 +85,7 @@ class ScratchTrainingArguments(TrainingArguments):
             )
         if self.eval_strategy == "no":
             self.load_best_model_at_end = False  # no checkpoint is known to be the best
-        if not (self.fp16 or self.bf16):
-            precision = _best_precision(self.use_cpu) if self.precision == "auto" else self.precision
-            self.fp16, self.bf16 = precision == "fp16", precision == "bf16"
+        set_precision(self)
         if not hasattr(TrainingArguments, "activation_checkpointing"):  # its name in older versions of transformers
             self.gradient_checkpointing = bool(self.activation_checkpointing or self.gradient_checkpointing)
             self.activation_checkpointing = self.gradient_checkpointing
@@ -181,12 +180,6 @@ def _is_complete(checkpoint: Path) -> bool:
         return "global_step" in json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-
-
-def _best_precision(use_cpu: bool = False) -> str:
-    if use_cpu or not torch.cuda.is_available():
-        return "fp32"
-    return "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp16"
 
 
 @dataclass

@@ -23,6 +23,7 @@ from ..pretrained import record_reference_logits
 from ..utils.errors import InputError, UsageError
 from ..utils.files import read_json_object, write_json
 from .arguments import complete_checkpoints
+from .precision import suit_cpu
 from .progress import use_table
 
 
@@ -50,8 +51,9 @@ class ScratchTrainer(Trainer):
         InputError: then, naming the step and the last checkpoint; and when the Hub refuses.
     """
 
-    def __init__(self, *args, shown_metric: str | None = None, **kwargs):
-        super().__init__(*args, **kwargs)
+    def __init__(self, model=None, args=None, *, shown_metric: str | None = None, **kwargs):
+        suit_cpu(args, model)
+        super().__init__(model=model, args=args, **kwargs)
         if self.processing_class is not None:  # which is saved with the model
             self.processing_class.model_max_length = self.model.config.n_positions
         if not self.args.verbose:
