@@ -64,8 +64,8 @@ class ScratchTrainingArguments(TrainingArguments):
     precision: str = field(
         default="auto",
         metadata={
-            "help": "auto: bf16 on a GPU of compute capability 8.0 or higher (A100), fp16 on an older GPU (T4); on a CPU"
-            " bf16 where it is faster at it and n_embd is 256 or more, else fp32. fp16 needs a GPU.",
+            "help": "auto: bf16 on a GPU of compute capability 8.0 or higher (A100), fp16 on an older GPU (T4); on a"
+            " CPU bf16 where it is faster at it and n_embd is 256 or more, else fp32. fp16 needs a GPU.",
             "choices": ["auto", "fp32", "fp16", "bf16"],
         },
     )

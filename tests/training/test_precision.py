@@ -33,7 +33,9 @@ def train(tmp_path):
         rows = Dataset.from_list([{"input_ids": [5, 6, 7, 8], "labels": [5, 6, 7, 8]}] * 2)
         trainer = ScratchTrainer(model, args, train_dataset=rows)
         seen = []
-        hook = model.transformer.h[0].mlp.fc_in.register_forward_hook(lambda module, given, out: seen.append(out.dtype))
+        hook = model.transformer.h[0].mlp.fc_in.register_forward_hook(
+            lambda module, given, out: seen.append(out.dtype)
+        )
         trainer.train()
         hook.remove()
         return training_settings(args)["precision"], model.dtype, seen[0]
