@@ -10,6 +10,7 @@ from ..utils.constants import SAMPLING_SETTINGS
 from ..utils.errors import InputError
 from ..utils.special_tokens import end_token_ids, text_ids
 from ..utils.text import has_lone_surrogates
+from .cache import GrowingCache
 
 
 def choose_tokens(
@@ -79,7 +80,7 @@ def sampling_settings(model: PreTrainedModel, given: Mapping, **defaults) -> dic
     return {**defaults, **kept, **{name: value for name, value in given.items() if value is not None}}
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def sample(
     model: PreTrainedModel,
     input_ids: torch.LongTensor,
@@ -100,13 +101,12 @@ def sample(
         choice: `temperature`, `top_k` and `top_p`, as for `choose_tokens`.
     """
     ends, seen = end_token_ids(model.config, model.generation_config, tokenizer), input_ids[0].tolist()
-    was_training, past_key_values = model.training, None
+    was_training, cache = model.training, GrowingCache()
     model.eval()
     try:
         for _ in range(max_new_tokens):
             # Past tokens' keys and values are cached, so each step reads only the newest token.
-            outputs = model(input_ids, past_key_values=past_key_values, use_cache=True, logits_to_keep=1)
-            past_key_values = outputs.past_key_values
+            outputs = model(input_ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
             logits = penalize_repetition(outputs.logits[:, -1], [seen], repetition_penalty)  # (1, V)
             token = choose_tokens(logits, generators=generator and [generator], **choice)  # (1,)
             if token.item() in ends:

@@ -84,3 +84,53 @@ def test_it_leaves_the_model_training_or_not_as_it_was(lm, prompts):
 def test_what_leaves_no_room_is_refused(lm, prompt, tokens):
     with pytest.raises(ValueError, match="expected 1 to 63|at least 1"):
         complete_prompts(lm, [[1], prompt], tokens)
+
+
+def rows_of_each_call(lm, prompts, lengths, batch_size) -> list[tuple[int, int]]:
+    """How many rows and tokens the model reads in each call of it while it answers."""
+    shapes = []
+    hook = lm.register_forward_pre_hook(lambda module, args: shapes.append(tuple(args[0].shape)))
+    answers = complete_prompts(lm, prompts, lengths, batch_size)
+    hook.remove()
+    assert [len(answer.token_ids) for answer in answers] == lengths
+    return shapes
+
+
+def test_the_next_prompts_take_the_places_of_answers_that_have_ended(lm):
+    prompts, lengths = [[number + 1] * 8 for number in range(16)], [1 + number * 7 % 16 for number in range(16)]
+    shapes = rows_of_each_call(lm, prompts, lengths, 4)
+    read, steps = [rows for rows, length in shapes if length == 8], [rows for rows, length in shapes if length == 1]
+    assert sum(read) == 16 and len(read) > 4  # each prompt once, and not in four batches of four
+    assert max(read + steps) == 4  # what bounds the memory
+    in_turn = sum(max(lengths[start : start + 4]) for start in range(0, 16, 4))
+    assert len(shapes) - len(read) < in_turn - 4
+
+
+def test_answers_that_have_ended_do_not_wait_for_the_longest(lm):
+    shapes = rows_of_each_call(lm, [[1, 2]] * 8, [2, 2, 2, 2, 2, 2, 2, 30], 8)
+    assert shapes == [(8, 2), (8, 1)] + [(1, 1)] * 28
+
+
+def test_an_answer_ends_where_it_fills_the_model_while_others_go_on(lm):
+    prompts = [[1] * 61, [2] * 3, [3] * 4, [4] * 5, [5] * 6]
+    answers = complete_prompts(lm, prompts, 20)
+    assert [len(answer.token_ids) for answer in answers] == [3, 20, 20, 20, 20]
+    assert answers == [complete_prompts(lm, [prompt], 20)[0] for prompt in prompts]
+
+
+def test_rows_of_a_model_that_looks_only_so_far_back_join_too(tiny_config, prompts):
+    tiny_config.layer_types, tiny_config.sliding_window = ["full_attention", "sliding_attention"], 6
+    tiny_config.eos_token_id, tiny_config.initializer_range = None, 0.5
+    torch.manual_seed(0)
+    lm = GPTScratchForCausalLM(tiny_config)
+    lengths = [2, 9, 1, 2, 20, 12, 5]
+    answers = complete_prompts(lm, prompts, lengths, 3)
+    for prompt, length, answer in zip(prompts, lengths, answers):
+        expected = lm.generate(torch.tensor([prompt]), max_new_tokens=length, do_sample=False, pad_token_id=0)
+        assert answer.token_ids == expected[0, len(prompt) :].tolist()
+
+
+def test_progress_counts_every_answer(lm, prompts):
+    seen = []
+    complete_prompts(lm, prompts, [1, 2, 3, 1, 9, 1, 4], 2, progress=seen.append)
+    assert sum(seen) == len(prompts) and complete_prompts(lm, [], 5) == []
