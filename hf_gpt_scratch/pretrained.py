@@ -20,9 +20,10 @@ from .model_folder.contents import ADAPTED, AUTO_CLASSES, ModelFolder
 from .model_folder.loading import load_model
 from .modeling_gpt_scratch import GPTScratchPreTrainedModel
 from .tokenizer import load_tokenizer
-from .utils.constants import DTYPES
+from .utils.constants import DTYPES, PRECISIONS
 from .utils.errors import InputError
 from .utils.files import write_json
+from .utils.int8 import is_int8, quantize_linears
 from .utils.special_tokens import learn_to_end
 
 
@@ -113,23 +114,25 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
 
 def resolve_dtype(dtype: str | torch.dtype, device: torch.device, saved: str | None = None) -> torch.dtype:
     """
-    The data type of that name. "auto" is the one in which the model was `saved`, with float16 in place of bfloat16 on
-    GPUs that only emulate it (compute capability below 8), and always float32 on the CPU, where half precision is
-    slower; one saved in another type, such as float64, runs in float32.
+    The data type of that name, such as "bf16" or "bfloat16". "auto" is the one in which the model was `saved`, with
+    float16 in place of bfloat16 on GPUs that only emulate it (compute capability below 8), and always float32 on the
+    CPU, for the same numbers on each; one saved in another type, such as float64, runs in float32.
 
     Raises:
-        InputError: when it is unknown.
+        InputError: when it is unknown, or int8 and the device is not the CPU.
     """
     if isinstance(dtype, torch.dtype):
-        return dtype
-    if dtype == "auto" and device.type == "cpu":
-        return torch.float32
-    name = (saved if saved in DTYPES else "float32") if dtype == "auto" else dtype
-    if name not in DTYPES:
-        raise InputError(f"Unknown dtype {name!r}; expected auto or one of {', '.join(DTYPES)}.")
-    if dtype == "auto" and name == "bfloat16" and device.type == "cuda":
-        emulates = torch.cuda.get_device_capability(device) < (8, 0)
-        name = "float16" if emulates else name
+        dtype = str(dtype).removeprefix("torch.")
+    if dtype == "auto":
+        name = saved if saved in DTYPES and device.type != "cpu" else "float32"
+        if name == "bfloat16" and device.type == "cuda":
+            name = "float16" if torch.cuda.get_device_capability(device) < (8, 0) else name
+        return getattr(torch, name)
+    name = PRECISIONS.get(dtype, dtype)
+    if name not in PRECISIONS.values():
+        raise InputError(f"Unknown dtype {dtype!r}; expected auto or one of {', '.join(PRECISIONS)}.")
+    if name == "int8" and device.type != "cpu":
+        raise InputError(f"int8 runs on a CPU only; on {device} use fp16 or bf16, or --device cpu.")
     return getattr(torch, name)
 
 
@@ -154,10 +157,18 @@ def place(
     chosen = resolve_device(device)
     settings = folder.base_folder.settings if folder.is_adapter else folder.settings
     saved = settings.get("dtype") or settings.get("torch_dtype")
-    model.to(device=chosen, dtype=resolve_dtype(dtype, chosen, saved))
+    wanted = resolve_dtype(dtype, chosen, saved)
+    model.to(device=chosen, dtype=torch.float32 if wanted == torch.int8 else wanted)
+    if wanted == torch.int8:
+        quantize_linears(model)
     gpu = f" ({torch.cuda.get_device_name(chosen)})" if chosen.type == "cuda" else ""
-    report(f"Using {chosen}{gpu}, {str(model.dtype).removeprefix('torch.')}.")
+    report(f"Using {chosen}{gpu}, {precision_name(model)}.")
     return model
+
+
+def precision_name(model: PreTrainedModel) -> str:
+    """What a model computes in, such as "float32"; "int8" where its linear layers do."""
+    return "int8" if is_int8(model) else str(model.dtype).removeprefix("torch.")
 
 
 def load_with_tokenizer(
@@ -227,8 +238,9 @@ def load(
     Args:
         name_or_path: a folder or a Hub repository of this package's model, of a stock GPT-2, or of a LoRA adapter.
         device: "cuda", "cuda:1", "mps" or "cpu"; "auto" is the first of them that is available.
-        dtype: "float32", "bfloat16" or "float16"; "auto" is float32 on the CPU, and elsewhere the one that the model
-            was saved in, or float16 in place of bfloat16 on GPUs that only emulate it.
+        dtype: "fp32", "bf16", "fp16" (or torch's names of them), or "int8" on a CPU (`utils.int8`: for use, and not
+            to be saved); "auto" is fp32 on the CPU, and elsewhere the one that the model was saved in, or fp16 in
+            place of bf16 on GPUs that only emulate it.
 
     Raises:
         InputError: when it holds no such model, or no tokenizer, or the device is not available.

@@ -90,6 +90,10 @@ def test_a_device_that_is_not_there_is_one_sentence(machine, device, complaint):
         ("bfloat16", "cuda", (7, 5), "float32", "bfloat16"),
         ("float16", "cpu", None, "float32", "float16"),
         (torch.bfloat16, "cpu", None, "float32", "bfloat16"),
+        ("bf16", "cpu", None, "float32", "bfloat16"),
+        ("fp16", "cuda", (7, 5), "float32", "float16"),
+        ("fp32", "mps", None, "bfloat16", "float32"),
+        ("int8", "cpu", None, "float32", "int8"),
     ],
 )
 def test_the_data_type(machine, asked, device, capability, saved, chosen):
@@ -98,8 +102,14 @@ def test_the_data_type(machine, asked, device, capability, saved, chosen):
 
 
 def test_an_unknown_data_type_is_one_sentence():
-    with pytest.raises(InputError, match="Unknown dtype 'int8'; expected auto or one of float32, bfloat16, float16"):
-        resolve_dtype("int8", torch.device("cpu"))
+    with pytest.raises(InputError, match="Unknown dtype 'int4'; expected auto or one of fp32, bf16, fp16, int8"):
+        resolve_dtype("int4", torch.device("cpu"))
+
+
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_int8_on_a_gpu_is_one_sentence(device):
+    with pytest.raises(InputError, match=f"int8 runs on a CPU only; on {device} use fp16 or bf16, or --device cpu"):
+        resolve_dtype("int8", torch.device(device))
 
 
 def test_the_python_api_takes_both(models):
@@ -126,10 +136,11 @@ COMMANDS = {
 def test_a_command_says_once_what_it_uses(models, words, monkeypatch, capsys):
     words = [word.format(models=models) for word in words]
     monkeypatch.setattr(sys, "stdin", io.StringIO())
-    for options, said in ([], "Using cpu, float32."), (["--dtype", "bfloat16"], "Using cpu, bfloat16."):
+    told = {"bfloat16": "bfloat16", "bf16": "bfloat16", "int8": "int8"}
+    for options, said in ([], "float32"), *((["--dtype", word], found) for word, found in told.items()):
         capsys.readouterr()
         assert main([*words, *options]) == 0
-        assert capsys.readouterr().err.splitlines()[0] == said
+        assert capsys.readouterr().err.splitlines()[0] == f"Using cpu, {said}."
 
 
 @pytest.mark.parametrize("words", COMMANDS.values(), ids=COMMANDS)

@@ -70,15 +70,16 @@ def footer() -> None:
 
 def facts(model, name: str) -> str:
     """HTML that names a model, says how large it is, and on which device and in which precision it runs."""
+    from ..pretrained import precision_name  # which imports torch
+
     device = model.device.type
     place = {"cpu": "CPU", "mps": "MPS (Apple GPU)"}.get(device)
     if device == "cuda":
         import torch
 
         place = f"{model.device} ({torch.cuda.get_device_name(model.device)})"
-    precision = str(model.dtype).removeprefix("torch.")
     size = f"{model.num_parameters():,} parameters"
-    return f"Model: <b>{escape(name)}</b> · {size} · running on {escape(place or device)}, {precision}"
+    return f"Model: <b>{escape(name)}</b> · {size} · running on {escape(place or device)}, {precision_name(model)}"
 
 
 def model_name(source: str | os.PathLike) -> str:

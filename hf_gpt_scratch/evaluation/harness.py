@@ -56,6 +56,8 @@ def evaluate_tasks(
         InputError: when the harness is not installed, the model or its tokenizer cannot be used, a task is unknown or
             does not fit the model, or its data cannot be read.
     """
+    from ..pretrained import precision_name
+
     _check_installed()
     if include_path:
         require_folder(include_path, purpose="to find tasks in")
@@ -67,7 +69,7 @@ def evaluate_tasks(
     found = environment()
     found["versions"]["lm_eval"] = results["lm_eval_version"]
     results["config"] |= {"model": name_or_path, "max_length": lm.max_length, "device": str(lm.device)}
-    results["config"]["dtype"] = str(lm.model.dtype)
+    results["config"]["dtype"] = f"torch.{precision_name(lm.model)}"
     write_json(output / "harness.json", {**results, "command": command, **found})
     cards = make_cards(chosen, results, lm, limit, command=command, environment=found)
     for card in cards:

@@ -13,4 +13,5 @@ What every other part uses, and what uses none of them:
     console        a command as another program
     requirements   the packages that only some commands need
     precision      which precision the CPU is fast at
+    int8           linear layers of int8, for using a model on a CPU
 """

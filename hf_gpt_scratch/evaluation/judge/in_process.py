@@ -10,10 +10,11 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from ...model_folder.code import attention_kernels
 from ...model_folder.contents import ModelFolder
 from ...modeling_gpt_scratch import GPTScratchForCausalLM
-from ...pretrained import load_pretrained, place, resolve_device
+from ...pretrained import load_pretrained, place, precision_name, resolve_device
 from ...prompts import as_text, is_alpaca
 from ...tokenizer import load_tokenizer
 from ...utils.errors import InputError, one_line
+from ...utils.int8 import is_int8
 from ...utils.provenance import sha256
 from ...utils.special_tokens import beginning
 from .answers import Answer, NoAnswer
@@ -68,10 +69,11 @@ class ModelJudge:
     @property
     def identity(self) -> dict:
         """What an answer depends on besides the question; the folder's name is not part of it."""
-        return {"kind": "in process", "files": self.files}
+        return {"kind": "in process", "files": self.files} | ({"dtype": "int8"} if is_int8(self.model) else {})
 
     def describe(self) -> dict:
-        return {**self.identity, "model": self.name, "device": str(self.model.device), "dtype": str(self.model.dtype)}
+        dtype = f"torch.{precision_name(self.model)}"
+        return {**self.identity, "model": self.name, "device": str(self.model.device), "dtype": dtype}
 
     def form(self, task: Task) -> str:
         return task.mode.as_text
