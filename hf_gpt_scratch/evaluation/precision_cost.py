@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel
 
-from ..classification import TextClassifier
+from ..classification.classifier import TextClassifier
 from ..data.losses import row_losses
 from ..utils.int8 import quantize_linears
 
