@@ -9,6 +9,7 @@ import random
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 
@@ -81,13 +82,21 @@ class LanguageModelCollator:
     its position, never by its id, which may be the EOS token's.
 
     Ordinary rows get an `attention_mask`. Packed ones, told by their `position_ids`, must not have one: there the
-    padding is a document of its own, which nothing is learned from and no other document sees.
+    padding is a document of its own, which nothing is learned from and no other document sees. With `join_packed` they
+    come as one row without padding, for an attention that costs no more for it (`training.document_attention`).
     """
 
     pad_token_id: int
+    join_packed: bool = False
 
     def __call__(self, rows: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, torch.LongTensor]:
-        """The batch: `input_ids`, `labels` and `attention_mask` or `position_ids`, each `(B, T)`."""
+        """
+        The batch: `input_ids`, `labels` and `attention_mask` or `position_ids`, each `(B, T)`, or `(1, all tokens)`
+        when packed rows are joined.
+        """
+        if self.join_packed and "position_ids" in rows[0]:
+            names = ("input_ids", "labels", "position_ids")
+            return {name: torch.tensor([list(chain.from_iterable(row[name] for row in rows))]) for name in names}
         length = max(len(row["input_ids"]) for row in rows)
         columns: dict[str, list] = {"input_ids": [], "labels": []}
         told_by = "position_ids" if "position_ids" in rows[0] else "attention_mask"

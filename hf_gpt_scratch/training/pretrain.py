@@ -28,6 +28,7 @@ from ..utils.errors import InputError, UsageError
 from ..utils.result_card import Metric, rounded
 from . import arguments
 from .arguments import ModelArguments, ScratchTrainingArguments
+from .document_attention import attend_by_document
 from .progress import print_line
 from .run_record import Run
 from .trainer import ScratchTrainer, saved_weights
@@ -205,6 +206,8 @@ def make_trainer(
 ) -> ScratchTrainer:
     """The Trainer of rows in a layout, which lets the model write as it learns."""
     is_windows = isinstance(layout, Windows)
+    if not is_windows:
+        attend_by_document(model, run.training_args)
     return ScratchTrainer(
         model=model,
         args=run.training_args,

@@ -1,0 +1,118 @@
+"""
+The attention of packed rows by document, on a CPU: "sdpa_documents", which is transformers' "sdpa" for all other rows.
+
+"sdpa" hides the documents of a row from each other by a mask `(B, 1, T, T)`, and computes all that it hides. Here each
+document is a call of its own of torch's causal attention, so that a row costs the sum of its documents' squares. On a
+GPU that would be many small kernels: there the mask stays. Only the jobs of this package use it, while they train; no
+saved configuration names it.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch.nn import functional as F
+from transformers import PreTrainedModel, TrainingArguments
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+NAME = "sdpa_documents"
+
+
+def attend_by_document(model: PreTrainedModel, training_args: TrainingArguments) -> bool:
+    """
+    Lets a model that is trained on a CPU attend by document where its rows are packed; says whether it does. It does
+    not where the training is compiled, the attention is another than transformers' "sdpa", or blocks have a sliding
+    window.
+    """
+    config = model.config
+    has_window = "sliding_attention" in (getattr(config, "layer_types", None) or [])
+    if training_args.device.type != "cpu" or training_args.torch_compile:
+        return False
+    if config._attn_implementation != "sdpa" or has_window:
+        return False
+    model.set_attn_implementation(NAME)
+    return True
+
+
+def document_lengths(
+    batch_size: int,
+    q_length: int,
+    kv_length: int,
+    mask_function: Callable,
+    attention_mask: torch.Tensor | None = None,
+    allow_is_causal_skip: bool = True,
+    use_vmap: bool = False,
+    local_size: int | None = None,
+    device: torch.device | str = "cpu",
+    **kwargs,
+) -> torch.Tensor | None:
+    """
+    What a model's "mask" is: for packed rows on a CPU the lengths of their documents, `(number of documents,)`, one
+    row after the other; for anything else the mask of "sdpa", whose arguments these are.
+    """
+    is_packed = (
+        not allow_is_causal_skip  # a mask is needed, and that ...
+        and attention_mask is None  # ... not because of padding,
+        and not use_vmap  # nor of a mask function of the caller's,
+        and q_length == kv_length > 1  # nor of a cache,
+        and local_size is None  # nor of a sliding window
+    )
+    if not is_packed or torch.device(device).type != "cpu" or torch.compiler.is_compiling():
+        return sdpa_mask(
+            batch_size=batch_size,
+            q_length=q_length,
+            kv_length=kv_length,
+            mask_function=mask_function,
+            attention_mask=attention_mask,
+            allow_is_causal_skip=allow_is_causal_skip,
+            use_vmap=use_vmap,
+            local_size=local_size,
+            device=device,
+            **kwargs,
+        )
+    rows, tokens = torch.arange(batch_size).unsqueeze(1), torch.arange(1, q_length)
+    begins = F.pad(~mask_function(rows, 0, tokens, tokens - 1), (1, 0), value=True)  # (B, T): sees no token before it
+    starts = begins.flatten().nonzero().squeeze(1)
+    return torch.diff(starts, append=torch.tensor([batch_size * q_length]))
+
+
+def attention_by_document(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **kwargs,
+) -> tuple[torch.Tensor, None]:
+    """
+    `sdpa_attention_forward`, whose arguments and result these are, for masks of `document_lengths`.
+
+    Args:
+        query, key, value: `(B, n_head, T, head_dim)`.
+
+    Returns:
+        the attended values `(B, T, n_head, head_dim)`, and `None` for the attention weights.
+    """
+    if attention_mask is None or attention_mask.ndim != 1:
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
+        )
+    lengths = attention_mask.tolist()
+    # (B, n_head, T, head_dim) -> (B * T, n_head, head_dim) -> the documents' (length, n_head, head_dim)
+    documents = zip(*(states.transpose(1, 2).flatten(0, 1).split(lengths) for states in (query, key, value)))
+    attended = [_causal_attention(*states, dropout, scaling) for states in documents]
+    return torch.cat(attended).view(query.transpose(1, 2).shape), None
+
+
+def _causal_attention(query, key, value, dropout, scaling):
+    """Of one document, all `(length, n_head, head_dim)`."""
+    query, key, value = (states.transpose(0, 1).unsqueeze(0) for states in (query, key, value))
+    attended = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=True, scale=scaling)
+    return attended.squeeze(0).transpose(0, 1)
+
+
+ALL_ATTENTION_FUNCTIONS.register(NAME, attention_by_document)
+ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, document_lengths)

@@ -1,0 +1,180 @@
+"""
+Packed rows against batches of padded rows of similar length, the two ways in which `train instruct` can read the
+book's conversations, in real tokens per second: padding counts as time, not as work.
+
+    python training/benchmarks/packing.py --data_file instruction-data.json --tokenizer openai-community/gpt2
+
+Both ways train the same GPT-2 on the same conversations (cut to the length of a row), with dropout and fused AdamW,
+and learn from about as many tokens a step; one unit of work is one step. Before anything is timed, the losses and the
+gradients of the same conversations are compared, without dropout.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from instructions import add_data_options, save_documents
+from side_by_side import Contender, add_options, apart, measure, parse, row, stock_and_ours, write
+
+TOKENS_PER_STEP = 1024
+DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_options(parser, __file__, rounds=3)
+    add_data_options(parser)
+    parser.add_argument("--size", default="124M", help="shape of the model")
+    parser.add_argument("--lengths", type=int, nargs="+", default=[64, 256, 1024], help="tokens of a row at most")
+    parser.add_argument("--precisions", nargs="+", choices=DTYPES, default=list(DTYPES))
+    return parser
+
+
+def typical_batches(lengths: list[int], batch_size: int, seed: int, is_padded: bool) -> list[list[int]]:
+    """Batches of row numbers by `LengthGroupedSampler`, those first that have as much work and padding as the mean."""
+    from hf_gpt_scratch.training.samplers import LengthGroupedSampler
+
+    order = list(LengthGroupedSampler(lengths, batch_size, seed))
+    batches = [order[i : i + batch_size] for i in range(0, len(order) - batch_size + 1, batch_size)]
+    real = {id(batch): sum(lengths[i] for i in batch) for batch in batches}
+    computed = {
+        id(batch): max(lengths[i] for i in batch) * batch_size if is_padded else real[id(batch)] for batch in batches
+    }
+    mean, share = sum(real.values()) / len(batches), sum(real.values()) / sum(computed.values())
+
+    def unlike_the_mean(batch: list[int]) -> float:
+        return abs(real[id(batch)] / mean - 1) + abs(real[id(batch)] / computed[id(batch)] - share)
+
+    return sorted(batches, key=unlike_the_mean)
+
+
+def make_step(folder: str, documents: str, is_packed: bool, length: int, precision: str, seed: int):
+    """Training steps on packed or on padded rows; the first also gives what is to be compared."""
+    import torch
+
+    from hf_gpt_scratch import GPTScratchForCausalLM
+    from hf_gpt_scratch.data.packing import LanguageModelCollator, pack
+    from hf_gpt_scratch.training.arguments import ScratchTrainingArguments
+    from hf_gpt_scratch.training.document_attention import attend_by_document
+
+    torch.manual_seed(seed)
+    rows = [
+        {name: ids[:length] for name, ids in document.items()} for document in json.loads(Path(documents).read_text())
+    ]
+    compared = rows[: max(1, TOKENS_PER_STEP // 2 // length)]
+    model = GPTScratchForCausalLM.from_pretrained(folder).train()
+    joined = is_packed and attend_by_document(model, ScratchTrainingArguments(folder, use_cpu=True))
+    if is_packed:
+        rows, compared = pack(rows, length, seed), pack(compared, length, seed)
+    lengths = [len(one["input_ids"]) for one in rows]
+    batch_size = max(1, round(TOKENS_PER_STEP / (sum(lengths) / len(lengths))))
+    batches = typical_batches(lengths, batch_size, seed, not joined)
+    collate = LanguageModelCollator(0, join_packed=joined)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-5, weight_decay=0.1, fused=True)
+    waiting = iter(batches)
+
+    def learn(some: list[dict]) -> float:
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            loss = model(**collate(some), use_cache=False).loss
+        loss.backward()
+        return loss.item()
+
+    def gradients() -> dict:
+        dropouts = {module: module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)}
+        attn_pdrop, model.config.attn_pdrop = model.config.attn_pdrop, 0.0
+        for module in dropouts:
+            module.p = 0.0
+        loss = learn(compared)
+        norms = [parameter.grad.norm().item() for parameter in model.parameters()]
+        optimizer.zero_grad()
+        for module, p in dropouts.items():
+            module.p = p
+        model.config.attn_pdrop = attn_pdrop
+        return {"loss": loss, "norms": norms}
+
+    found = [gradients()]
+
+    def step():
+        some = [rows[i] for i in next(waiting)]
+        learn(some)
+        optimizer.step()
+        optimizer.zero_grad()
+        return sum(len(one["input_ids"]) for one in some), found.pop() if found else None
+
+    return step
+
+
+def differ(precision: str):
+    """How the losses and gradients of the two ways differ, or `None` where they are equal but for rounding."""
+    tolerance = 1e-4 if precision == "fp32" else 0.05
+
+    def compare(outputs: dict) -> str | None:
+        packed, padded = outputs["packed"], outputs["padded"]
+        largest = max(padded["norms"])
+        differences = {
+            "loss": abs(packed["loss"] / padded["loss"] - 1),
+            "gradients": max(abs(a - b) for a, b in zip(packed["norms"], padded["norms"])) / largest,
+        }
+        wrong = {name: value for name, value in differences.items() if not value <= tolerance}
+        return f"{wrong}, at most {tolerance} allowed" if wrong else None
+
+    return compare
+
+
+def prepare(args: argparse.Namespace, folder: str, size: str) -> str | None:
+    """Saves what the contenders begin with; returns why this CPU is not fast in bf16, or `None` where it is."""
+    from hf_gpt_scratch.utils import precision
+
+    vocab_size = save_documents(args, Path(folder, "documents.json"))
+    stock_and_ours(folder, size, args.seed, vocab_size=vocab_size)
+    return None if str(precision.fast_cpu_dtype()) == "torch.bfloat16" else precision.why_cpu_dtype()
+
+
+def main(argv: list[str] | None = None) -> dict:
+    args = parse(make_parser(), argv)
+    size, lengths = ("tiny", [64]) if args.quick else (args.size, args.lengths)
+    rows, runs = [], {}
+    with tempfile.TemporaryDirectory() as folder:
+        slow_bf16 = apart(prepare, args, folder, size)
+        for precision in ["fp32"] if args.quick else args.precisions:
+            reason = slow_bf16 if precision == "bf16" else None
+            for length in lengths:
+                question = f"packed rows of {length:,} tokens, {size}, {precision}"
+                if reason:
+                    rows.append(row(question, "padding in batches of similar length", 1.0, None, note=reason))
+                    continue
+                print(question)
+                settings = {"folder": f"{folder}/ours", "documents": f"{folder}/documents.json", "length": length}
+                settings |= {"precision": precision, "seed": args.seed}
+                contenders = [
+                    Contender(name, make_step, {**settings, "is_packed": name == "packed"})
+                    for name in ("padded", "packed")
+                ]
+                measured = runs[question] = measure(contenders, args.rounds, "padded", differ(precision))
+                packed = measured["contenders"]["packed"]
+                rows.append(
+                    row(
+                        question,
+                        "padding in batches of similar length",
+                        1.1 if length == max(lengths) else 1.0,
+                        packed["ratios"],
+                        memory_ratio=packed["memory_ratio"],
+                    )
+                )
+    return write(
+        {"runs": runs},
+        __file__,
+        args,
+        argv,
+        task=f"training steps of about {TOKENS_PER_STEP:,} tokens on the book's conversations, GPT-2 {size}",
+        compared="losses and gradients of the same conversations, equal but for rounding",
+        rows=rows,
+    )
+
+
+if __name__ == "__main__":
+    from hf_gpt_scratch.utils.errors import run_reporting_errors
+
+    sys.exit(run_reporting_errors(lambda: main() and None))
