@@ -15,5 +15,6 @@ The training jobs behind transformers' Trainer. In the order of reading:
     trainer                     a Trainer that stops at NaN, and saves and pushes complete models
     precision                   fp32, bf16 or fp16
     samplers                    batches of rows of similar length
+    document_attention          packed rows by document, on a CPU
     progress                    the table of losses
 """

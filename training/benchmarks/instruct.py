@@ -19,6 +19,7 @@ from pathlib import Path
 from instructions import add_data_options, auto_precision, save_documents, save_tokenizer
 from side_by_side import Contender, add_options, apart, measure, missing, parse, row, stock_and_ours, write
 
+NO_TRL = "trl is not installed: pip install trl"
 SETTINGS = {  # of both
     "per_device_train_batch_size": 8,
     "num_train_epochs": 1,
@@ -135,7 +136,7 @@ def make_rows(measured: dict | None, size: str, ours: str) -> list[dict]:
             own, theirs = measured["contenders"]["ours"], measured["contenders"][name]
             ratios = [mine / other for mine, other in zip(own["ratios"], theirs["ratios"])]
             memory_ratio = own["peak_gb"] / theirs["peak_gb"]
-        note = f"ours in {ours}, the default on this CPU" if measured else missing("trl") + ": pip install trl"
+        note = f"ours in {ours}, the default on this CPU" if measured else NO_TRL
         question = f"instruction tuning, {size}, real tokens/s"
         rows.append(row(question, against, speed, ratios, memory_asked=memory, memory_ratio=memory_ratio, note=note))
     return rows
