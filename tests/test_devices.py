@@ -7,7 +7,14 @@ import sys
 import pytest
 import torch
 
-from hf_gpt_scratch import Chat, GPTScratchForSequenceClassification, TextClassifier, load
+from hf_gpt_scratch import (
+    Chat,
+    GPTScratchForCausalLM,
+    GPTScratchForSequenceClassification,
+    TextClassifier,
+    load,
+    pretrained,
+)
 from hf_gpt_scratch.cli import main
 from hf_gpt_scratch.data.losses import perplexities
 from hf_gpt_scratch.evaluation.judge.in_process import choice_probabilities
@@ -15,8 +22,9 @@ from hf_gpt_scratch.evaluation.text_classification.runs import log_odds
 from hf_gpt_scratch.generation import sampling
 from hf_gpt_scratch.generation.batch import complete_prompts
 from hf_gpt_scratch.generation.sampling import stream_text
-from hf_gpt_scratch.pretrained import resolve_device, resolve_dtype
+from hf_gpt_scratch.pretrained import load_with_tokenizer, resolve_device, resolve_dtype
 from hf_gpt_scratch.prompts import CHAT_TEMPLATE
+from hf_gpt_scratch.utils import int8
 from hf_gpt_scratch.utils.errors import InputError
 from support.models import save_model
 
@@ -141,6 +149,21 @@ def test_a_command_says_once_what_it_uses(models, words, monkeypatch, capsys):
         capsys.readouterr()
         assert main([*words, *options]) == 0
         assert capsys.readouterr().err.splitlines()[0] == f"Using cpu, {said}."
+
+
+@pytest.mark.parametrize(("width", "is_fast"), [(64, True), (32, True), (64, False)])
+def test_int8_is_advised_for_a_wide_model_on_a_cpu_that_is_fast_at_it(tmp_path, monkeypatch, width, is_fast):
+    monkeypatch.setattr(pretrained, "INT8_WIDTH", 64)
+    monkeypatch.setattr(int8, "is_fast", lambda: is_fast)
+    folder, said = save_model(tmp_path / "model", n_embd=width), []
+    for dtype in "auto", "fp32":
+        load_with_tokenizer(GPTScratchForCausalLM, folder, device="cpu", dtype=dtype, report=said.append)
+    advice = " (--dtype int8 is faster here)" if width == 64 and is_fast else ""
+    assert said == [f"Using cpu, float32{advice}.", "Using cpu, float32."]
+
+
+def test_whether_this_cpu_is_fast_at_int8_can_be_told():
+    assert int8.is_fast() in (True, False)
 
 
 @pytest.mark.parametrize("words", COMMANDS.values(), ids=COMMANDS)

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from .errors import InputError
+from .precision import AT_LEAST, times_faster
 
 HIGHEST = 127
 SMALLEST = 1e-30  # a scale of zeros alone
@@ -95,3 +96,12 @@ def is_exact() -> bool:
     left = torch.full((8, 64), HIGHEST, dtype=torch.int8)
     right = torch.full((64, 64), -HIGHEST, dtype=torch.int8)
     return bool((torch._int_mm(left, right.t()) == -64 * HIGHEST**2).all())
+
+
+@cache
+@torch.no_grad()
+def is_fast() -> bool:
+    """Whether a layer of int8 is worth it on this CPU: exact, and faster than one of float32; 30 ms are timed."""
+    layer, given = nn.Linear(768, 768), torch.randn(64, 768)
+    quantized = Int8Linear(layer)
+    return is_exact() and times_faster(lambda: layer(given), lambda: quantized(given)) >= AT_LEAST

@@ -78,6 +78,17 @@ def test_the_base_is_in_memory_once(home):
     assert not both.model.training and len(added) == 2 * 2 * 6
 
 
+def test_the_base_is_quantized_and_the_adapters_are_not(home):
+    found = AdapterSet(home / "base", {"airline": home / "airline"}, device="cpu", dtype="int8")
+    layers = {name for name, module in found.model.named_modules() if type(module) is torch.nn.Linear}
+    assert layers and all("lora_" in name for name in layers)
+    exact = Chat.from_pretrained(home / "airline", device="cpu").model
+    ids = torch.arange(3, 20)[None]
+    with torch.no_grad():
+        expected, logits = exact(ids).logits, found.model(ids).logits
+    assert 0 < (logits - expected).norm() < 0.05 * expected.norm()
+
+
 def test_adapters_of_another_base_are_refused_by_name(home, tmp_path):
     with pytest.raises(InputError, match=r"The adapter foreign \(.*\) was trained on .*other, and .*base is another"):
         AdapterSet(home / "base", {"airline": home / "airline", "foreign": home / "foreign"})

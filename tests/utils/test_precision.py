@@ -12,7 +12,7 @@ def cpu(monkeypatch, real_cpu_dtype):
 
     def has(times_faster: float, **capabilities: bool) -> None:
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "x86_64", **capabilities})
-        monkeypatch.setattr(precision, "_times_faster", lambda: times_faster)
+        monkeypatch.setattr(precision, "times_faster", lambda slow, fast: times_faster)
 
     precision._measured.cache_clear()
     yield has
@@ -41,5 +41,5 @@ def test_fp32_on_a_cpu_without_bf16_whatever_a_product_takes(cpu):
 def test_this_cpu_is_measured_once(cpu, monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
     first = precision.why_cpu_dtype()
-    monkeypatch.setattr(precision, "_times_faster", lambda: pytest.fail("measured again"))
+    monkeypatch.setattr(precision, "times_faster", lambda slow, fast: pytest.fail("measured again"))
     assert precision.why_cpu_dtype() == first and first.startswith("bf16 products are ")

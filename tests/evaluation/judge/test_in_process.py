@@ -246,6 +246,7 @@ def test_a_judge_is_known_by_its_weights_and_not_its_name(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "copy")
     (tmp_path / "copy" / "judge.json").write_text("{}")
     assert ModelJudge(str(tmp_path / "copy")).identity == before
+    assert ModelJudge(str(folder), dtype="int8").identity == {**before, "dtype": "int8"}  # it answers otherwise
     model = GPTScratchForCausalLM.from_pretrained(folder)
     model.transformer.wte.weight.data[0, 0] += 1
     model.save_pretrained(folder)
