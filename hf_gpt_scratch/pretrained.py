@@ -25,6 +25,7 @@ from .utils.constants import DTYPES, PRECISIONS
 from .utils.errors import InputError
 from .utils.files import write_json
 from .utils.special_tokens import learn_to_end
+from .utils.weight_layout import lay_out_by_input
 
 INT8_WIDTH = 256  # n_embd from which int8 is advised: 1.7 times as fast there, 3 times at 768, and slower at 128
 
@@ -198,7 +199,9 @@ def load_with_tokenizer(
     model, tokenizer = load_pretrained(model_class, folder), load_tokenizer(folder.path)
     learn_to_end(model, tokenizer)
     model.name_or_path = str(name_or_path)
-    return place(model, folder, **placement), tokenizer
+    place(model, folder, **placement)
+    lay_out_by_input(model)  # who loads it so lets it write
+    return model, tokenizer
 
 
 def held_class(folder: ModelFolder) -> str:
