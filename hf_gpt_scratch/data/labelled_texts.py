@@ -188,10 +188,12 @@ def _find_faults(table: Table, texts, labels, is_used, outside: set[str]) -> dic
 def _rare_labels(faults: dict[int, str], labels: list) -> dict[int, str]:
     """Of the rows whose label no other row has, that label, and one that differs in letter case alone."""
     counts = Counter(name for names in labels for name in names or ())
-    found = {}
+    by_case, found = defaultdict(list), {}
+    for name in counts:
+        by_case[name.casefold()].append(name)
     for i in (i for i, fault in faults.items() if fault == ALONE):
         name = min(labels[i], key=counts.get)
-        alike = [one for one in counts if one != name and one.casefold() == name.casefold()]
+        alike = [one for one in by_case[name.casefold()] if one != name]
         found[i] = repr(name) + (f", though others have {min(alike)!r}" if alike else "")
     return found
 

@@ -4,9 +4,10 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
+import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
-MANY = 20_000  # groups, for which scikit-learn takes minutes
+MANY = 20_000  # groups, from which on `iterative_folds` is the faster
 
 
 def stratified_folds(
@@ -16,14 +17,37 @@ def stratified_folds(
     `number` folds of the indices of texts, each text with its labels and its group: by scikit-learn for one label a
     text, or by `iterative_folds` for several, for very many texts, or where the former leave a fold without a label.
     """
-    if any(len(one) != 1 for one in labels) or len(set(groups)) > MANY:
+    different = sorted(set(groups))
+    if any(len(one) != 1 for one in labels) or len(different) > MANY:
         return iterative_folds(labels, groups, number, seed)
-    splitter = StratifiedGroupKFold(number, shuffle=True, random_state=seed)
+    splitter = _Splitter(number, shuffle=True, random_state=seed)
     only = [label for (label,) in labels]
-    folds = [fold.tolist() for _, fold in splitter.split(only, only, groups)]
+    numbers = {group: i for i, group in enumerate(different)}  # an array of texts would be as wide as the longest
+    folds = [fold.tolist() for _, fold in splitter.split(only, only, [numbers[group] for group in groups])]
     if any({only[i] for i in fold} != set(only) for fold in folds):
         return iterative_folds(labels, groups, number, seed)
     return folds
+
+
+class _Splitter(StratifiedGroupKFold):
+    """
+    scikit-learn's, which takes a millisecond for each group, in a tenth of the time: all folds that a group may go to
+    are looked at together. The folds are the same.
+    """
+
+    def _find_best_fold(self, y_counts_per_fold, y_cnt, group_y_counts):
+        of_labels = np.flatnonzero(group_y_counts)
+        folds = np.arange(self.n_splits)
+        tried = np.repeat(y_counts_per_fold[None], self.n_splits, axis=0)  # (folds to go to, folds, labels)
+        tried[folds[:, None], folds[:, None], of_labels] += group_y_counts[of_labels]
+        unevenness = (tried / y_cnt).std(axis=1).mean(axis=1).tolist()
+        rows = y_counts_per_fold.sum(axis=1).tolist()
+        best = 0
+        for fold in range(1, self.n_splits):
+            is_same = abs(unevenness[fold] - unevenness[best]) <= 1e-8 + 1e-5 * unevenness[best]  # as np.isclose
+            if unevenness[fold] < unevenness[best] or (is_same and rows[fold] < rows[best]):
+                best = fold
+        return best
 
 
 def iterative_folds(labels: Sequence[Sequence[int]], groups: Sequence[str], number: int, seed: int) -> list[list[int]]:

@@ -2,10 +2,12 @@
 
 import re
 
+SURROGATE = re.compile("[\ud800-\udfff]")
+
 
 def has_lone_surrogates(text: str) -> bool:
     """Whether it holds bytes that Python could not decode, as arguments from a shell may."""
-    return any("\ud800" <= character <= "\udfff" for character in text)
+    return bool(SURROGATE.search(text))
 
 
 def plain_words(text: str) -> str:

@@ -1,10 +1,13 @@
 import csv
 import json
+import random
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
+from sklearn.model_selection import StratifiedGroupKFold
 
 from hf_gpt_scratch.data.labelled_texts import (
     OUTSIDE,
@@ -302,6 +305,25 @@ def test_copies_of_different_labels_leave_no_fold_without_a_label(copies):
     folds = stratified_folds([[label] for label in labels], [word(name) for name in names], 6, seed=1)
     assert sorted(i for fold in folds for i in fold) == list(range(len(labels)))
     assert all({labels[i] for i in fold} == {0, 1} for fold in folds)
+
+
+@pytest.mark.parametrize(("names", "number"), [(2, 10), (7, 5), (40, 10)])
+def test_the_folds_are_those_of_scikit_learn(names, number):
+    rng = random.Random(names)
+    groups = [f"text {rng.randrange(300)}" for _ in range(500)]
+    labels = [rng.randrange(names) if rng.random() < 0.5 else 0 for _ in groups]
+    theirs = StratifiedGroupKFold(number, shuffle=True, random_state=3).split(labels, labels, groups)
+    ours = stratified_folds([[label] for label in labels], groups, number, seed=3)
+    assert [fold.tolist() for _, fold in theirs] == ours
+
+
+def test_one_long_text_does_not_make_all_wide(monkeypatch):
+    given = []
+    monkeypatch.setattr(
+        StratifiedGroupKFold, "split", lambda self, x, y, groups: given.append(groups) or [(0, np.arange(len(y)))]
+    )
+    stratified_folds([[0], [0]], ["long " * 1000, "short"], 2, seed=1)
+    assert np.asarray(given[0]).nbytes <= 16
 
 
 def test_a_label_of_too_few_texts_is_named_with_what_to_do(tmp_path):
