@@ -17,7 +17,7 @@ from hf_gpt_scratch.data.labelled_texts import (
     normalize,
     split,
 )
-from hf_gpt_scratch.data.stratification import stratified_folds
+from hf_gpt_scratch.data.stratification import Splitter, stratified_folds
 from hf_gpt_scratch.utils.errors import InputError, UsageError
 
 ROWS = [("my bill", "billing"), ("the price", "billing"), ("where is it", "delivery"), ("a parcel", "delivery")]
@@ -312,9 +312,11 @@ def test_the_folds_are_those_of_scikit_learn(names, number):
     rng = random.Random(names)
     groups = [f"text {rng.randrange(300)}" for _ in range(500)]
     labels = [rng.randrange(names) if rng.random() < 0.5 else 0 for _ in groups]
-    theirs = StratifiedGroupKFold(number, shuffle=True, random_state=3).split(labels, labels, groups)
-    ours = stratified_folds([[label] for label in labels], groups, number, seed=3)
-    assert [fold.tolist() for _, fold in theirs] == ours
+    theirs, ours = (
+        [fold.tolist() for _, fold in splitter(number, shuffle=True, random_state=3).split(labels, labels, groups)]
+        for splitter in (StratifiedGroupKFold, Splitter)
+    )
+    assert ours == theirs
 
 
 def test_one_long_text_does_not_make_all_wide(monkeypatch):

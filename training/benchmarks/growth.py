@@ -334,7 +334,7 @@ def draw(sweep: Sweep, found: dict, path: Path) -> None:
 
 
 def _memory_label(sweep: Sweep) -> str:
-    return "peak memory" if sweep.of_all else "memory above that of a tiny unit"
+    return "peak memory" if sweep.of_all else "additional memory"
 
 
 def _memory_power(found: dict) -> str:
