@@ -8,6 +8,7 @@ saved configuration names it.
 """
 
 from collections.abc import Callable
+from itertools import groupby
 
 import torch
 from torch.nn import functional as F
@@ -100,18 +101,21 @@ def attention_by_document(
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
-    lengths = attention_mask.tolist()
-    # (B, n_head, T, head_dim) -> (B * T, n_head, head_dim) -> the documents' (length, n_head, head_dim)
-    documents = zip(*(states.transpose(1, 2).flatten(0, 1).split(lengths) for states in (query, key, value)))
-    attended = [_causal_attention(*states, dropout, scaling) for states in documents]
+    # Documents of one length that lie side by side are attended to together: how many there are of each length
+    runs = [(length, len(list(same))) for length, same in groupby(attention_mask.tolist())]
+    sizes = [length * count for length, count in runs]
+    # (B, n_head, T, head_dim) -> (B * T, n_head, head_dim) -> the runs' (count * length, n_head, head_dim)
+    parts = zip(*(states.transpose(1, 2).flatten(0, 1).split(sizes) for states in (query, key, value)))
+    attended = [_causal_attention(*states, count, dropout, scaling) for states, (_, count) in zip(parts, runs)]
     return torch.cat(attended).view(query.transpose(1, 2).shape), None
 
 
-def _causal_attention(query, key, value, dropout, scaling):
-    """Of one document, all `(length, n_head, head_dim)`."""
-    query, key, value = (states.transpose(0, 1).unsqueeze(0) for states in (query, key, value))
+def _causal_attention(query, key, value, count, dropout, scaling):
+    """Of `count` documents of the same length, all `(count * length, n_head, head_dim)`."""
+    # -> (count, n_head, length, head_dim)
+    query, key, value = (states.unflatten(0, (count, -1)).transpose(1, 2) for states in (query, key, value))
     attended = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=True, scale=scaling)
-    return attended.squeeze(0).transpose(0, 1)
+    return attended.transpose(1, 2).flatten(0, 1)
 
 
 ALL_ATTENTION_FUNCTIONS.register(NAME, attention_by_document)

@@ -36,9 +36,9 @@ def calls(monkeypatch) -> list[int]:
     """The length of each document that is attended by itself."""
     lengths, attention = [], document_attention._causal_attention
 
-    def recorded(query, *args):
-        lengths.append(len(query))
-        return attention(query, *args)
+    def recorded(query, key, value, count, *args):
+        lengths.extend([len(query) // count] * count)
+        return attention(query, key, value, count, *args)
 
     monkeypatch.setattr(document_attention, "_causal_attention", recorded)
     return lengths

@@ -73,8 +73,10 @@ def make_ours(folder: str, documents: str, count: int, seed: int, precision: str
     from hf_gpt_scratch import GPTScratchForCausalLM
     from hf_gpt_scratch.data.packing import LanguageModelCollator
     from hf_gpt_scratch.training.arguments import ScratchTrainingArguments
+    from hf_gpt_scratch.training.progress import quieten
     from hf_gpt_scratch.training.samplers import LengthGroupedTrainer
 
+    quieten()
     rows = read_rows(documents, count)
     model = GPTScratchForCausalLM.from_pretrained(f"{folder}/ours")
     args = ScratchTrainingArguments(f"{folder}/run", **SETTINGS, seed=seed, precision=precision)
@@ -84,11 +86,13 @@ def make_ours(folder: str, documents: str, count: int, seed: int, precision: str
 
 def make_trl(folder: str, documents: str, count: int, seed: int, **settings):
     """What TRL's documentation shows, with its defaults but for `settings`."""
+    from datasets import disable_progress_bars
     from transformers import AutoTokenizer
     from transformers.utils.logging import disable_progress_bar, set_verbosity_error
     from trl import SFTConfig, SFTTrainer
 
     set_verbosity_error()
+    disable_progress_bars()
     disable_progress_bar()
     rows = read_rows(documents, count)
     args = SFTConfig(f"{folder}/trl", **SETTINGS, seed=seed, **settings)

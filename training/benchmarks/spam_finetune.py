@@ -124,8 +124,10 @@ def make_ours(folder: str, seed: int, precision: str, layers: str, dropout: floa
     from hf_gpt_scratch import GPTScratchForSequenceClassification
     from hf_gpt_scratch.training.arguments import ScratchTrainingArguments
     from hf_gpt_scratch.training.classifiers import freeze
+    from hf_gpt_scratch.training.progress import quieten
     from hf_gpt_scratch.training.samplers import LengthGroupedTrainer
 
+    quieten()
     rows = read_messages(folder)
     dropouts = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), dropout)
     model = GPTScratchForSequenceClassification.from_pretrained(f"{folder}/ours", num_labels=2, **dropouts)
@@ -154,7 +156,10 @@ def make_stock(folder: str, seed: int, bf16: bool):
         Trainer,
         TrainingArguments,
     )
+    from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
+    set_verbosity_error()
+    disable_progress_bar()
     rows = read_messages(folder)
     model = GPT2ForSequenceClassification.from_pretrained(f"{folder}/stock", num_labels=2)
     model.score.weight.data = new_head(model.config.n_embd, seed)
