@@ -141,6 +141,17 @@ def test_where_the_mask_stays(tiny_config):
     assert implementation(GPTScratchConfig(n_embd=32, n_layer=2, n_head=4, vocab_size=100, **window)) == "sdpa"
 
 
+def test_blocks_with_a_window_keep_their_mask(calls):
+    window = {"sliding_window": 4, "layer_types": ["full_attention", "sliding_attention"]}
+    config = GPTScratchConfig(n_embd=32, n_layer=2, n_head=4, vocab_size=100, attn_pdrop=0, resid_pdrop=0, **window)
+    model = make_model(config, False).eval()
+    batch = LanguageModelCollator(0)(pack(documents(20, 40), 64))
+    expected = results(model, **batch)
+    model.set_attn_implementation(NAME)
+    assert_equal(results(model, **batch), expected)
+    assert sum(calls) == batch["input_ids"].numel()  # in the first block
+
+
 def train(config, folder, by_document: bool, lora: bool = False) -> list[torch.Tensor]:
     """The weights after a few real steps, and the folder of the model."""
     model = make_model(config, False)

@@ -28,7 +28,9 @@ def save_documents(args: argparse.Namespace, path: Path, mask_prompt: bool = Fal
     from hf_gpt_scratch.data.conversations import load_conversations
     from hf_gpt_scratch.prompts import chat_template
     from hf_gpt_scratch.tokenizer import load_tokenizer
+    from hf_gpt_scratch.training.progress import quieten
 
+    quieten()
     splits = turns.split(load_conversations(args.data_file).rows, args.seed)
     tokenizer = load_tokenizer(args.tokenizer)
     tokenizer.chat_template = chat_template(False, turns.is_conversational(splits["train"]))

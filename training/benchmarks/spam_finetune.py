@@ -76,7 +76,7 @@ def save_messages(args: argparse.Namespace, folder: str, count: int) -> tuple[in
 
         train = sms_spam.split(sms_spam.load_messages(args.data_file), "book", args.seed)["train"]
         tokenizer = load_tokenizer(args.tokenizer)
-        texts = tokenizer(train["text"], split_special_tokens=True)["input_ids"]
+        texts = tokenizer(list(train["text"]), split_special_tokens=True)["input_ids"]
         labels, vocab_size = train["label"], len(tokenizer)
     rows = [{"input_ids": ids, "label": label} for ids, label in zip(texts[:count], labels)]
     Path(folder, "messages.json").write_text(json.dumps(rows))
