@@ -119,7 +119,7 @@ class GPTScratchConfig(PreTrainedConfig):
     reorder_and_upcast_attn: bool = False
     tie_word_embeddings: bool = True
     use_cache: bool = True
-    loss_chunk_size: int = 192
+    loss_chunk_size: int = 256
     prefix_loss_weight: float = 0.0
     class_weights: list[float] | None = None
     long_texts: str = "first"

@@ -29,6 +29,7 @@ from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.generation import GenerationMixin
+from transformers.loss.loss_utils import ForCausalLMLoss
 from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import (
@@ -506,10 +507,26 @@ class GPTScratchForTokenClassification(GPTScratchPreTrainedModel):
 
 
 class ByteMaskDropout(nn.Dropout):
-    """Dropout whose mask waits for the backward pass as bytes, where nn.Dropout keeps it as floats on a CPU."""
+    """Dropout that is faster than nn.Dropout on a CPU, and whose mask waits for the backward pass as bytes."""
 
     def forward(self, hidden_states):
-        return torch.native_dropout(hidden_states, self.p, self.training)[0]
+        if hidden_states.device.type != "cpu" or not self.training or self.p == 1 or torch.compiler.is_compiling():
+            return torch.native_dropout(hidden_states, self.p, self.training)[0]
+        keep, scale = random_keep_mask(hidden_states.shape, self.p)
+        return torch.where(keep, hidden_states * scale, 0)
+
+
+def random_keep_mask(shape, dropout):
+    """
+    Which numbers dropout keeps on a CPU, `shape` of booleans, and what to multiply those by.
+
+    16 random bits decide on each number, which cost an eighth of a random float. So the probability is a multiple of
+    1/65536; the scale is that of the probability as it is, which leaves the expected value exact.
+    """
+    count, dropped = math.prod(shape), round(dropout * 65536)
+    bits = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None)  # 64 bits: four numbers' worth
+    keep = bits.view(torch.int16)[:count] >= dropped - 32768
+    return keep.view(shape), 65536 / (65536 - dropped)
 
 
 def _layer_type(config, layer_idx):
@@ -539,12 +556,13 @@ def _packed_documents(position_ids, attention_mask, past_length):
 
 
 def _can_chunk_loss(model):
-    """Whether a loss is to be trained on, with an output head that `ChunkedLoss` can take the weights of."""
+    """Whether the usual loss is to be trained on, of an output head that `ChunkedLoss` can take the weights of."""
     return (
         model.training
         and model.config.loss_chunk_size > 0
         and torch.is_grad_enabled()
         and not torch.compiler.is_compiling()
+        and model.loss_function is ForCausalLMLoss
         # Not an adapter around it (PEFT), and not spread over devices (DTensor)
         and type(model.lm_head) is nn.Linear
         and type(model.lm_head.weight) is nn.Parameter
@@ -559,63 +577,69 @@ def _chunked_loss(model, hidden_states, labels, num_items_in_batch=None, shift_l
         shift_labels = F.pad(labels[:, 1:], (0, 1), value=-100)  # (B, T): the last position predicts nothing
     shift_labels = shift_labels.flatten().to(hidden_states.device)  # (B, T) -> (B * T,)
     learned = (shift_labels != -100).nonzero().squeeze(-1)  # (N,): nothing is learned from padding and prompts
-    hidden_states, shift_labels = hidden_states.flatten(0, 1)[learned], shift_labels[learned]  # (N, C), (N,)
-
-    def summed_loss(logits, shift_labels):
-        settings = {"vocab_size": model.config.vocab_size, "num_items_in_batch": 1, **kwargs}
-        return model.loss_function(logits=logits, labels=None, shift_labels=shift_labels, **settings)
-
+    count = len(learned) if num_items_in_batch is None else float(num_items_in_batch)
     loss = ChunkedLoss.apply(
-        summed_loss,
-        model.config.loss_chunk_size,
-        shift_labels,
-        hidden_states,
+        hidden_states.flatten(0, 1)[learned],  # (B, T, C) -> (N, C)
         model.lm_head.weight,
+        shift_labels[learned],
+        model.config.loss_chunk_size,
+        max(count, 1),
     )
-    if num_items_in_batch is not None:
-        return loss / num_items_in_batch
-    return loss / len(learned) if len(learned) else loss * 0 + torch.nan  # without labels NaN, but no gradient of NaN
+    return loss if count else loss + torch.nan  # without labels NaN, but no gradient of NaN
 
 
 class ChunkedLoss(torch.autograd.Function):
     """
-    The sum over all tokens of a loss on the output head's logits, a chunk of tokens at a time.
+    The cross-entropy of the output head's logits, a chunk of tokens at a time, so that all logits never exist at once.
 
-    The gradients of each chunk are found as soon as its loss is, so that its logits can go before the next chunk's
-    come, and need not be made again in the backward pass. They stay unscaled until then: in fp16, gradients divided
-    by the number of tokens would vanish.
+    The gradient on a token's logits is softmax(logits) - onehot(label). It is made as soon as the chunk's loss is, so
+    that no logits need be kept for the backward pass, or made again in it.
     """
 
     @staticmethod
-    def forward(ctx, summed_loss, chunk_size, labels, hidden_states, weight):
-        """`labels` is `(N,)`, `hidden_states` `(N, C)`, `weight` `(V, C)`; `summed_loss` takes logits and labels."""
-        total, hidden_grads = 0.0, []
-        weight_grad = torch.zeros_like(weight) if ctx.needs_input_grad[4] else None
-        for hidden_chunk, label_chunk in zip(hidden_states.split(chunk_size), labels.split(chunk_size)):
-            logits = F.linear(hidden_chunk, weight).requires_grad_()  # (chunk_size, C) -> (chunk_size, V)
-            with torch.enable_grad():
-                loss = summed_loss(logits, label_chunk)
-            (logits_grad,) = torch.autograd.grad(loss, logits)
-            total = total + loss.detach()
-            hidden_grads.append(logits_grad @ weight)  # (chunk_size, V) @ (V, C) -> (chunk_size, C)
+    def forward(ctx, hidden_states, weight, labels, chunk_size, count):
+        """`hidden_states` is `(N, C)`, `weight` `(V, C)`, `labels` `(N,)`; the sum of the losses is over `count`."""
+        device, (vocab_size, _) = hidden_states.device, weight.shape
+        is_mixed = torch.is_autocast_enabled(device.type)
+        dtype = torch.get_autocast_dtype(device.type) if is_mixed else hidden_states.dtype
+        states, head = hidden_states.to(dtype), weight.to(dtype)
+        weight_grad = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
+        # Rows of a multiple of 16 numbers, on which products are faster; the ones too many have a probability of 0.
+        shape = (min(chunk_size, len(labels)), math.ceil(vocab_size / 16) * 16)
+        all_logits = torch.full(shape, -torch.inf, dtype=dtype, device=device)
+        all_scores = torch.empty(shape, dtype=torch.float32, device=device)
+        total, hidden_grad = 0.0, torch.empty_like(states)
+        for begin in range(0, len(labels), chunk_size):
+            chunk = slice(begin, begin + chunk_size)
+            label = labels[chunk].unsqueeze(1)  # (chunk_size, 1)
+            logits, scores = all_logits[: len(label)], all_scores[: len(label)]
+            torch.mm(states[chunk], head.t(), out=logits[:, :vocab_size])  # (chunk_size, C) -> (chunk_size, V)
+            torch.log_softmax(logits, -1, dtype=torch.float32, out=scores)
+            total = total - scores.gather(1, label).sum()
+            scores.exp_().scatter_add_(1, label, torch.full_like(label, -1, dtype=torch.float32))
+            logits_grad = scores.to(dtype)[:, :vocab_size]
+            torch.mm(logits_grad, head, out=hidden_grad[chunk])  # (chunk_size, V) @ (V, C) -> (chunk_size, C)
             if weight_grad is None:
                 continue
-            # (V, chunk_size) @ (chunk_size, C) -> (V, C)
-            if logits_grad.dtype == weight_grad.dtype:
-                weight_grad.addmm_(logits_grad.t(), hidden_chunk)  # in place: it is as large as the vocabulary
-            else:  # mixed precision
-                weight_grad += logits_grad.t() @ hidden_chunk
-        ctx.save_for_backward(torch.cat(hidden_grads), weight_grad)
-        return total
+            # (V, chunk_size) @ (chunk_size, C) -> (V, C), added in place: it is as large as the vocabulary
+            if dtype == weight.dtype:
+                weight_grad.addmm_(logits_grad.t(), states[chunk], alpha=1 / count)
+            else:
+                weight_grad.add_(logits_grad.t() @ states[chunk], alpha=1 / count)
+        ctx.count = count
+        ctx.save_for_backward(hidden_grad, weight_grad)
+        return hidden_states.new_zeros((), dtype=torch.float32) + total / count
 
     @staticmethod
     def backward(ctx, grad_output):
         if torch.is_grad_enabled():  # by create_graph=True; the gradients below would count as constants, silently
             raise RuntimeError("The chunked loss has no second derivatives: set config.loss_chunk_size to 0 for them.")
         hidden_grad, weight_grad = ctx.saved_tensors  # not changed in place: a graph that is retained comes here again
-        if weight_grad is not None:
+        # Divided only now: in fp16, gradients divided by the number of tokens would vanish, but for a loss scaled up.
+        hidden_grad = hidden_grad * (grad_output / ctx.count)
+        if weight_grad is not None and (grad_output.device.type != "cpu" or grad_output != 1):
             weight_grad = weight_grad * grad_output
-        return None, None, None, hidden_grad * grad_output, weight_grad
+        return hidden_grad, weight_grad, None, None, None
 
 
 def _keep_file_under_fsdp(cls, **kwargs):

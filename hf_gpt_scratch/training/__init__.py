@@ -14,6 +14,7 @@ The training jobs behind transformers' Trainer. In the order of reading:
     job_help                    the options of a job and its short help, without importing torch
     trainer                     a Trainer that stops at NaN, and saves and pushes complete models
     precision                   fp32, bf16 or fp16
+    causal_attention            attention with dropout on a CPU
     samplers                    batches of rows of similar length
     document_attention          packed rows by document, on a CPU
     progress                    the table of losses

@@ -23,6 +23,7 @@ from ..pretrained import record_reference_logits
 from ..utils.errors import InputError, UsageError
 from ..utils.files import read_json_object, write_json
 from .arguments import complete_checkpoints
+from .causal_attention import use_dropout_attention
 from .precision import suit_cpu
 from .progress import use_table
 
@@ -56,6 +57,8 @@ class ScratchTrainer(Trainer):
         super().__init__(model=model, args=args, **kwargs)
         if self.processing_class is not None:  # which is saved with the model
             self.processing_class.model_max_length = self.model.config.n_positions
+        if not self.args.torch_compile:
+            use_dropout_attention(self.model)
         if not self.args.verbose:
             use_table(self, shown_metric)
 

@@ -113,15 +113,23 @@ def test_a_head_with_a_bias_or_a_hook_is_not_bypassed(tiny_config):
     assert model.lm_head.bias.grad is not None
 
 
-def test_the_head_scores_only_the_labelled_positions(tiny_config):
+def test_the_head_scores_only_the_labelled_positions(tiny_config, monkeypatch):
     model, ids, scored = GPTScratchForCausalLM(tiny_config).train(), random_ids(3, 11), []
     labels = ids.clone()
     labels[:, :6], labels[1, 9:] = -100, -100
-    plain_loss = model.loss_function
-    model.loss_function = lambda logits, **kwargs: scored.append(len(logits)) or plain_loss(logits, **kwargs)
+    product = torch.mm
+    monkeypatch.setattr(torch, "mm", lambda *factors, out: scored.append(out.shape) or product(*factors, out=out))
     tiny_config.loss_chunk_size = 4
     model(ids, labels=labels).loss.backward()
-    assert scored == [4, 4, 4, 1] and sum(scored) == (labels[:, 1:] != -100).sum()
+    rows = [length for length, width in scored if width == tiny_config.vocab_size]
+    assert rows == [4, 4, 4, 1] and sum(rows) == (labels[:, 1:] != -100).sum()
+
+
+def test_another_loss_function_is_not_bypassed(tiny_config):
+    model, ids = GPTScratchForCausalLM(tiny_config).train(), random_ids(2, 9)
+    model.loss_function = lambda logits, **kwargs: logits.square().mean()
+    outputs = model(ids, labels=ids)
+    assert outputs.loss == outputs.logits.square().mean()
 
 
 def test_training_never_holds_all_logits(tiny_config):
@@ -141,3 +149,18 @@ def test_training_never_holds_all_logits(tiny_config):
     with LargestTensor() as seen:
         model(ids, labels=ids).loss.backward()
     assert seen.largest <= max(model.lm_head.weight.numel(), 16 * 5000) < ids.numel() * 5000
+
+
+@pytest.mark.parametrize("divisor", [None, 31])
+def test_in_bf16_autocast_the_chunked_loss_is_as_close_as_the_plain_one(tiny_config, divisor):
+    ids, results = random_ids(3, 11), []
+    for tiny_config.loss_chunk_size, precision in ((0, torch.float32), (0, torch.bfloat16), (7, torch.bfloat16)):
+        torch.manual_seed(0)
+        model = GPTScratchForCausalLM(tiny_config).train()
+        with torch.autocast("cpu", precision, enabled=precision == torch.bfloat16):
+            loss = model(ids, labels=ids, num_items_in_batch=divisor).loss
+        loss.backward()
+        assert loss.dtype == torch.float32
+        results.append(torch.cat([loss.detach().view(1), *(one.grad.flatten() for one in model.parameters())]))
+    exact, plain, chunked = results
+    assert (chunked - exact).norm() <= 1.5 * (plain - exact).norm()

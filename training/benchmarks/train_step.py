@@ -1,130 +1,239 @@
 """
 One training step of a GPT-2 124M, ours against transformers' own, with the same weights and the same batches.
 
-    python training/benchmarks/train_step.py --rounds 5 --output runs/train_step.json
+    python training/benchmarks/train_step.py --rounds 5
+    python training/benchmarks/train_step.py --rounds 5 --compile
 
-Each model trains in a process of its own, so that its peak memory (the most the process ever held) is its own; their
-steps alternate, so that both meet the same noise. fp32, fused AdamW, dropout on. Before anything is timed, another
-process compares the two models' outputs.
+Fused AdamW, dropout on, in fp32 and in bf16 autocast. Ours has what our training jobs turn on. Before anything is
+timed, the models' logits and losses are compared. A third contender multiplies matrices of the shapes of the step's
+linear layers, forward and backward, and does nothing else: the fastest that a step could be. Where a step's time goes
+is then shown by torch's profiler.
 """
 
 import argparse
-import multiprocessing
-import resource
-import statistics
 import sys
 import tempfile
-import time
+from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 
-SIZES = {"124M": (768, 12, 12), "355M": (1024, 24, 16), "tiny": (64, 2, 2)}  # n_embd, n_layer, n_head
+sys.path.insert(0, str(Path(__file__).parent))
+from side_by_side import SHAPES, Contender, add_options, apart, measure, parse, row, stock_and_ours, write
+
+ASKED = {"fp32": 1.4, "bf16": 1.3}
+CLOSE = 1e-4
+VOCABULARY = 50257
+# What part of a step an operation belongs to: the first whose words are in its name or in that of what called it
+PARTS = {
+    "optimizer": ("Optimizer", "_fused_adamw_"),
+    "loss": ("ChunkedLoss", "part: loss", "LogSoftmax", "NllLoss", "evaluate_function: MmBackward"),
+    "attention": ("_DropoutAttention", "part: attention", "ScaledDotProduct", "SoftmaxBackward", "BmmBackward"),
+    "dropout": ("part: dropout", "NativeDropout", "WhereBackward"),
+    "GELU": ("aten::gelu", "GeluBackward", "part: GELU", "TanhBackward", "PowBackward"),
+    "LayerNorm": ("layer_norm", "LayerNorm"),
+    "linear layers": ("aten::linear", "aten::addmm", "AddmmBackward", "TBackward"),
+    "embeddings": ("embedding", "Embedding"),
+    "gradients added": ("AccumulateGrad",),
+}
 
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", choices=SIZES, default="124M")
-    parser.add_argument("--rounds", type=int, default=5, help="timed steps of each model, after one to warm up")
+    parser.add_argument("--size", choices=SHAPES, default="124M")
+    parser.add_argument("--precision", nargs="+", choices=ASKED, default=list(ASKED))
+    parser.add_argument("--compile", action="store_true", help="both compiled by torch.compile, in place of eager")
     parser.add_argument("--batch_size", type=int, default=4)
     parser.add_argument("--length", type=int, default=256, help="tokens per row")
-    parser.add_argument("--seed", type=int, default=123)
-    parser.add_argument("--output", default="runs/train_step.json")
+    add_options(parser, __file__)
     return parser
 
 
-def make_models(folder: Path, args: argparse.Namespace, pipe) -> None:
-    """Saves the same random weights as a stock GPT-2 and as ours, and sends how far their logits and losses differ."""
+@contextmanager
+def in_precision(precision: str):
     import torch
-    from transformers import GPT2Config, GPT2LMHeadModel
 
-    from hf_gpt_scratch import GPTScratchForCausalLM
-    from hf_gpt_scratch.conversion.convert import convert
-
-    n_embd, n_layer, n_head = SIZES[args.size]
-    torch.manual_seed(args.seed)
-    GPT2LMHeadModel(GPT2Config(n_embd=n_embd, n_layer=n_layer, n_head=n_head)).save_pretrained(folder / "stock")
-    convert(str(folder / "stock"), folder / "ours")
-    stock = GPT2LMHeadModel.from_pretrained(folder / "stock")
-    ours = GPTScratchForCausalLM.from_pretrained(folder / "ours")
-    ids = torch.randint(stock.config.vocab_size, (args.batch_size, args.length))
-    with torch.no_grad():
-        logit_difference = (stock(ids).logits - ours(ids).logits).abs().max().item()
-        pipe.send((logit_difference, abs(stock(ids, labels=ids).loss - ours(ids, labels=ids).loss).item()))
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        yield
 
 
-def train(folder: str, args: argparse.Namespace, pipe) -> None:
-    """For each `True` on `pipe` makes one training step and sends its seconds; at the `False`, its peak bytes."""
+def load(folder: str, name: str):
+    """The model in training, with the attention that our jobs give ours; and what it says with dropout off."""
     import torch
     from transformers import AutoModelForCausalLM
 
-    import hf_gpt_scratch  # noqa: F401 (registers the model)
+    from hf_gpt_scratch.training.causal_attention import use_dropout_attention
 
-    model = AutoModelForCausalLM.from_pretrained(folder).train()
+    model = AutoModelForCausalLM.from_pretrained(f"{folder}/{name}").eval()
+    ids = torch.arange(64).view(2, 32) * 7 % model.config.vocab_size
+    with torch.no_grad():
+        outputs = model(ids, labels=ids)
+    if name == "ours":
+        use_dropout_attention(model)
+    return model.train(), (outputs.logits[:, -1].numpy(), outputs.loss.item())
+
+
+def make_step(folder: str, name: str, precision: str, compiled: bool, batch: tuple[int, int], seed: int):
+    """A training step of stock GPT-2 or of ours."""
+    import torch
+
+    model, output = load(folder, name)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-5, weight_decay=0.1, fused=True)
-    generator = torch.Generator().manual_seed(args.seed)
-    while pipe.recv():
-        ids = torch.randint(model.config.vocab_size, (args.batch_size, args.length), generator=generator)
-        start = time.perf_counter()
-        model(ids, labels=ids, use_cache=False).loss.backward()
+    generator = torch.Generator().manual_seed(seed)
+    called = torch.compile(model) if compiled else model
+
+    def step():
+        ids = torch.randint(model.config.vocab_size, batch, generator=generator)
+        with in_precision(precision):
+            loss = called(ids, labels=ids, use_cache=False).loss
+        loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        pipe.send(time.perf_counter() - start)
-    # ru_maxrss is in KiB on Linux and in bytes on macOS
-    pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+        return ids.numel(), output
+
+    return step
+
+
+def make_products(size: str, precision: str, tokens: int):
+    """The matrix products of a step's linear layers, each into memory that is there."""
+    import torch
+
+    products = []
+    for (inputs, outputs), times in product_shapes(size).items():
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        width = -(-outputs // 16) * 16  # rows that begin at round addresses are faster
+        x, weight = torch.ones(tokens, inputs, dtype=dtype), torch.ones(outputs, inputs, dtype=dtype)
+        y = torch.ones(tokens, width, dtype=dtype)[:, :outputs]
+        x_grad, weight_grad = torch.empty_like(x), torch.empty_like(weight)
+        products += [(x, weight.t(), y), (y, weight, x_grad), (y.t(), x, weight_grad)] * times
+
+    def multiply():
+        for left, right, result in products:
+            torch.mm(left, right, out=result)
+        return tokens
+
+    return multiply
+
+
+def product_shapes(size: str) -> Counter:
+    """How many linear layers of each shape `(in, out)` a model has."""
+    n_embd, n_layer, _ = SHAPES[size]
+    inner = 4 * n_embd
+    blocks = {(n_embd, n_embd): 4 * n_layer, (n_embd, inner): n_layer, (inner, n_embd): n_layer}
+    return Counter(blocks | {(n_embd, VOCABULARY): 1})
+
+
+def difference(outputs: dict) -> str | None:
+    """How stock's and our logits and losses differ."""
+    (stock, stock_loss), (ours, our_loss) = outputs["stock"], outputs["ours"]
+    logits, losses = abs(stock - ours).max(), abs(stock_loss - our_loss)
+    return f"logits by {logits}, losses by {losses}" if max(logits, losses) > CLOSE else None
+
+
+def profile(folder: str, name: str, precision: str, batch: tuple[int, int], seed: int) -> dict[str, float]:
+    """Where an eager step's time goes: the seconds of each of `PARTS`, and of the rest."""
+    import torch
+    from torch.profiler import ProfilerActivity, record_function
+    from torch.profiler import profile as profiler
+
+    import hf_gpt_scratch.modeling_gpt_scratch as ours
+
+    def named(part, function):
+        def call(*args, **kwargs):
+            with record_function(f"part: {part}"):
+                return function(*args, **kwargs)
+
+        return call
+
+    ours.ByteMaskDropout.forward = named("dropout", ours.ByteMaskDropout.forward)
+    torch.nn.Dropout.forward = named("dropout", torch.nn.Dropout.forward)
+    torch.nn.functional.scaled_dot_product_attention = named(
+        "attention", torch.nn.functional.scaled_dot_product_attention
+    )
+    torch.nn.functional.cross_entropy = named("loss", torch.nn.functional.cross_entropy)
+    step = make_step(folder, name, precision, False, batch, seed)
+    step()
+    with profiler(activities=[ProfilerActivity.CPU]) as profiled:
+        step()
+    seconds = Counter()
+    for event in profiled.events():
+        seconds[part_of(event)] += event.self_cpu_time_total / 1e6
+    return dict(seconds.most_common())
+
+
+def part_of(event) -> str:
+    """The part of a step that an operation belongs to."""
+    names = []
+    while event is not None:
+        names.append(event.name)
+        event = event.cpu_parent
+    for part, words in PARTS.items():
+        if any(word in name for name in names for word in words):
+            return part
+    return "rest"
 
 
 def main(argv: list[str] | None = None) -> dict:
-    args = make_parser().parse_args(argv)
-    from hf_gpt_scratch.utils.files import write_json
-    from hf_gpt_scratch.utils.provenance import command_line, environment
+    args = parse(make_parser(), argv)
+    if args.quick:
+        args.size, args.batch_size, args.length = "tiny", 2, 16
+    from hf_gpt_scratch.utils.precision import fast_cpu_dtype, why_cpu_dtype
 
-    context = multiprocessing.get_context("spawn")
+    batch, tokens = (args.batch_size, args.length), args.batch_size * args.length
+    found, made = {"precisions": {}}, []
     with tempfile.TemporaryDirectory() as folder:
-        processes = []
+        apart(stock_and_ours, folder, args.size, args.seed)
+        for precision in args.precision:
+            if precision == "bf16" and str(fast_cpu_dtype()) != "torch.bfloat16" and not args.quick:
+                made.append(
+                    row(f"training step, 124M, {precision}", "transformers' GPT-2", 1.3, None, note=why_cpu_dtype())
+                )
+                continue
+            contenders = [
+                Contender(name, make_step, {"folder": folder, "name": name, "precision": precision})
+                for name in ("stock", "ours")
+            ]
+            for contender in contenders:
+                contender.arguments |= {"compiled": args.compile, "batch": batch, "seed": args.seed}
+            settings = {"size": args.size, "precision": precision, "tokens": tokens}
+            contenders.append(Contender("products alone", make_products, settings))
+            print(f"{precision}:")
+            measured = measure(contenders, args.rounds, compare=difference)
+            made += compared(measured, precision, args.compile)
+            if not args.compile:
+                parts = apart(profile, folder, "ours", precision, batch, args.seed)
+                theirs = apart(profile, folder, "stock", precision, batch, args.seed)
+                measured["profile"] = {"ours": parts, "stock": theirs}
+                show(measured["profile"])
+            found["precisions"][precision] = measured
+    task = f"training step, GPT-2 {args.size}, {args.batch_size} x {args.length} tokens, fused AdamW"
+    return write(
+        found, __file__, args, argv, task=task, compared=f"logits and losses within {CLOSE}, dropout off", rows=made
+    )
 
-        def start(target, path):
-            pipe, theirs = context.Pipe()
-            processes.append(context.Process(target=target, args=(path, args, theirs), daemon=True))
-            processes[-1].start()
-            return pipe
 
-        logit_difference, loss_difference = start(make_models, Path(folder)).recv()
-        if logit_difference > 1e-4:
-            sys.exit(f"error: the models' logits differ by {logit_difference}; comparing their speed means nothing.")
-        pipes = {name: start(train, f"{folder}/{name}") for name in ("stock", "ours")}
-        seconds = {name: [] for name in pipes}
-        for number in range(args.rounds + 1):
-            for name, pipe in pipes.items():
-                pipe.send(True)
-                seconds[name].append(pipe.recv())
-            print(f"round {number}: " + ", ".join(f"{name} {times[-1]:.2f} s" for name, times in seconds.items()))
-        peak = {}
-        for name, pipe in pipes.items():
-            pipe.send(False)
-            peak[name] = pipe.recv()
-        for process in processes:
-            process.join()
+def compared(measured: dict, precision: str, compiled: bool) -> list[dict]:
+    """The rows of a precision, and what it would be if a step were its products alone."""
+    ours, alone = measured["contenders"]["ours"], measured["contenders"]["products alone"]
+    how = "compiled" if compiled else "eager"
+    question = f"training step, 124M, {precision}, {how}"
+    shares = [100 * product / step for product, step in zip(alone["seconds"], ours["seconds"])]
+    note = f"the matrix products alone would be {alone['ratio']:.2f}x"
+    memory = {"memory_asked": 0.70, "memory_ratio": ours["memory_ratio"]}
+    against = "transformers' GPT-2, fused AdamW"
+    made = [row(question, against, ASKED[precision], ours["ratios"], if_missed=note, **memory)]
+    if precision == "fp32" and not compiled:
+        share = f"{question}: share of the rate of its matrix products"
+        made.append(row(share, "the products alone", 85, shares, unit="%"))
+    return made
 
-    tokens = args.batch_size * args.length
-    ratios = [stock / ours for stock, ours in zip(seconds["stock"][1:], seconds["ours"][1:])]
-    result = {
-        "task": f"training step, GPT-2 {args.size}, {args.batch_size} x {args.length} tokens, fp32, fused AdamW",
-        "max_logit_difference": logit_difference,
-        "loss_difference": loss_difference,
-        "tokens_per_second": {name: tokens / statistics.median(times[1:]) for name, times in seconds.items()},
-        "speed_ratio": statistics.median(ratios),
-        "peak_gb": {name: value / 1e9 for name, value in peak.items()},
-        "memory_ratio": peak["ours"] / peak["stock"],
-        "seed": args.seed,
-        "command": command_line("training/benchmarks/train_step.py", sys.argv[1:] if argv is None else argv),
-        **environment(),
-    }
-    print(f"\n{'':8}{'tokens/s':>10}{'peak GB':>10}")
-    for name in ("stock", "ours"):
-        print(f"{name:8}{result['tokens_per_second'][name]:10.1f}{result['peak_gb'][name]:10.2f}")
-    print(f"{'ratio':8}{result['speed_ratio']:10.2f}{result['memory_ratio']:10.2f}")
-    Path(args.output).parent.mkdir(parents=True, exist_ok=True)
-    write_json(args.output, result)
-    return result
+
+def show(profiles: dict[str, dict]) -> None:
+    """Prints where the time of a step goes."""
+    totals = {name: sum(parts.values()) for name, parts in profiles.items()}
+    print(f"{'':18}" + "".join(f"{name:>16}" for name in profiles))
+    for part in [*profiles["ours"], *(profiles["stock"].keys() - profiles["ours"].keys())]:
+        cells = [(parts.get(part, 0), totals[name]) for name, parts in profiles.items()]
+        print(f"{part:18}" + "".join(f"{seconds:8.2f} s {seconds / total:5.0%}" for seconds, total in cells))
 
 
 if __name__ == "__main__":
