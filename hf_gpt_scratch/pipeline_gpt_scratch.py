@@ -220,12 +220,22 @@ class Calibration:
 
     def verdict(self, probabilities: torch.Tensor, id2label) -> Verdict:
         """The verdict on one text from its probabilities `(K,)`."""
-        said = self.decide(probabilities)
-        chosen = said.nonzero().flatten().tolist() if self.is_multi_label else [said.item()] if said >= 0 else []
-        if not chosen:
-            return Verdict(self.outside_label, (), probabilities.max().item())
-        best = max(chosen, key=lambda label: probabilities[label])
-        return Verdict(id2label[best], tuple(id2label[label] for label in chosen), probabilities[best].item())
+        return self.verdicts(probabilities.unsqueeze(0), id2label)[0]
+
+    def verdicts(self, probabilities: torch.Tensor, id2label) -> list[Verdict]:
+        """The verdicts on texts from their probabilities `(B, K)`."""
+        verdicts = []
+        for said, found in zip(self.decide(probabilities).tolist(), probabilities.tolist()):
+            if self.is_multi_label:
+                chosen = [label for label, is_said in enumerate(said) if is_said]
+            else:
+                chosen = [said] if said >= 0 else []
+            if chosen:
+                best = max(chosen, key=found.__getitem__)
+                verdicts.append(Verdict(id2label[best], tuple(id2label[label] for label in chosen), found[best]))
+            else:
+                verdicts.append(Verdict(self.outside_label, (), max(found)))
+        return verdicts
 
     def early_threshold(self, agreement: float) -> float:
         """

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -158,23 +157,36 @@ class TextClassifier:
         self, texts: list[str], batch_size: int, decide_at: float | None, with_words: bool
     ) -> list[Prediction]:
         rows = self.encode(texts)
-        predictions: list[Prediction] = [None] * len(texts)
+        last, further = [torch.empty(0)] * len(texts), [{}] * len(texts)
         for number, logits in read_in_batches(self.model, rows, batch_size * TEXT_TOKENS):
-            prediction = self.predict(texts[number], rows[number], logits[-1])
+            last[number] = logits[-1].clone()  # so that the others can go
             if with_words or decide_at is not None:
-                words, after = self._words(texts[number].strip(), logits)
-            if with_words:
-                prediction = replace(prediction, words=tuple(self._readings(words, after)))
-            if decide_at is not None and (decided_at := self.calibration.decided_at(after, decide_at)):
-                label = self._verdict(after[decided_at - 1])["label"]
-                prediction = replace(prediction, decided_at=decided_at, decided_label=label)
-            predictions[number] = prediction
-        return predictions
+                further[number] = self._after_words(texts[number].strip(), logits, decide_at, with_words)
+        said = self._verdicts(self.calibration.probabilities(torch.stack(last)))
+        return [
+            Prediction(text, truncated=self._is_cut(ids), **one, **more)
+            for text, ids, one, more in zip(texts, rows, said, further)
+        ]
+
+    def _after_words(self, text: str, logits: torch.Tensor, decide_at: float | None, with_words: bool) -> dict:
+        """What a `Prediction` says of a stripped text up to its words, from what `read_in_batches` yields."""
+        places, found = self.word_places(text), {}
+        after = self.calibration.probabilities(logits[[place for _, place in places]])  # (words, K)
+        if with_words:
+            said = zip(places, self._verdicts(after), self.calibration.confidence(after).tolist())
+            found["words"] = tuple(WordReading(word, confidence=sure, **one) for (word, _), one, sure in said)
+        if decide_at is not None and (decided_at := self.calibration.decided_at(after, decide_at)):
+            [decided] = self._verdicts(after[decided_at - 1 : decided_at])
+            found |= {"decided_at": decided_at, "decided_label": decided["label"]}
+        return found
 
     def predict(self, text: str, ids: Sequence[int], logits: torch.Tensor) -> Prediction:
         """What is said of a text of these tokens, whose logits are `(K,)`."""
-        truncated = len(ids) > self.model.config.n_positions and self.model.config.long_texts != "windows"
-        return Prediction(text, truncated=truncated, **self._verdict(self.calibration.probabilities(logits)))
+        [said] = self._verdicts(self.calibration.probabilities(logits.unsqueeze(0)))
+        return Prediction(text, truncated=self._is_cut(ids), **said)
+
+    def _is_cut(self, ids: Sequence[int]) -> bool:
+        return len(ids) > self.model.config.n_positions and self.model.config.long_texts != "windows"
 
     def session(self, decide_at: float | None = None) -> TextSession:
         """
@@ -217,30 +229,23 @@ class TextClassifier:
         return [(reading.word, reading.probabilities[1]) for reading in self.read_words(text)]
 
     def word_places(self, text: str) -> list[tuple[str, int]]:
-        """The words of a stripped text that are read, and where in its `read_texts` the last token of each stands."""
+        """The words of a stripped text that are read, and where in what `read_in_batches` yields each of them ends."""
         options = {"return_offsets_mapping": True, "split_special_tokens": True, "verbose": False}
         ends = [end for _, end in self.tokenizer(text, **options)["offset_mapping"]]
         return words_read(text, ends, self.model.config)
 
-    def _words(self, text: str, logits: torch.Tensor) -> tuple[list[str], torch.Tensor]:
-        """The words that are read of a text, and the probabilities after each, `(words, K)`, from its `read_texts`."""
-        words = self.word_places(text)
-        return [word for word, _ in words], self.calibration.probabilities(logits[[place for _, place in words]])
-
-    def _readings(self, words: list[str], after: torch.Tensor) -> Iterator[WordReading]:
-        for word, probabilities, confidence in zip(words, after, self.calibration.confidence(after).tolist()):
-            yield WordReading(word, confidence=confidence, **self._verdict(probabilities))
-
-    def _verdict(self, probabilities: torch.Tensor) -> dict:
-        """What a `Prediction` and a `WordReading` say alike, from the probabilities `(K,)`."""
-        verdict, found = self.calibration.verdict(probabilities, self.labels), tuple(probabilities.tolist())
-        is_binary = len(found) == 2 and not self.calibration.is_multi_label
-        return {
-            "label": verdict.label,
-            "probability": found[1] if is_binary else verdict.score,
-            "probabilities": found,
-            "labels": verdict.labels,
-        }
+    def _verdicts(self, probabilities: torch.Tensor) -> list[dict]:
+        """What a `Prediction` and a `WordReading` say alike, from the probabilities `(B, K)` of texts."""
+        is_binary = len(self.labels) == 2 and not self.calibration.is_multi_label
+        return [
+            {
+                "label": verdict.label,
+                "probability": found[1] if is_binary else verdict.score,
+                "probabilities": tuple(found),
+                "labels": verdict.labels,
+            }
+            for verdict, found in zip(self.calibration.verdicts(probabilities, self.labels), probabilities.tolist())
+        ]
 
 
 def require_text(text: str) -> str:

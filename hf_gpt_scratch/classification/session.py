@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from transformers import DynamicCache
 
+from ..generation.cache import GrowingCache
 from ..modeling_gpt_scratch import GPTScratchForSequenceClassification
 from ..pipeline_gpt_scratch import pooled, windows
 from .prediction import Prediction
@@ -41,7 +41,7 @@ class TextSession:
         self._decided_label: str | None = None
         self._decided_text = ""  # after which it was
         self._read: list[tuple[list[int], torch.Tensor]] = []  # of each window its tokens, and the logits after each
-        self._cache, self._cached = DynamicCache(), 0  # the keys and values of one window, and which it is
+        self._cache, self._cached = GrowingCache(), 0  # the keys and values of one window, and which it is
 
     def add(self, piece: str) -> Prediction | None:
         """
@@ -88,7 +88,7 @@ class TextSession:
         if same == len(ids):
             return ids, logits[:same]
         if number != self._cached or same == 0:
-            self._cache, self._cached, same = DynamicCache(), number, 0
+            self._cache, self._cached, same = GrowingCache(), number, 0
         if changed := self._cache.get_seq_length() - same:
             self._cache.crop(-changed)  # that many tokens fewer
         new = self._forward(ids, same)

@@ -19,8 +19,8 @@ def test_both_say_the_same_of_real_messages(tmp_path):
         make(str(tmp_path / name), texts, *dtype)()
         for make, name, *dtype in (
             (classify_messages.make_pipeline, "stock"),
-            (classify_messages.make_ours, "ours", "float32"),
-            (classify_messages.make_ours, "ours", "bfloat16"),
+            (classify_messages.make_ours, "ours", "fp32"),
+            (classify_messages.make_ours, "ours", "bf16"),
         )
     )
     assert stock[0] == ours[0] == 40 and {label for label, _ in stock[1]} == {"ham", "spam"}

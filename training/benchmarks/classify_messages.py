@@ -23,7 +23,7 @@ FITTED = 256  # messages that the head is fitted to
 CLOSE = 0.01  # of probabilities
 SMALL = Path(__file__).parents[1] / "demo_data" / "messages.tsv"
 PIPELINE = "pipeline"
-DTYPES = {"ours fp32": "float32", "ours bf16": "bfloat16"}
+DTYPES = {"ours fp32": "fp32", "ours bf16": "bf16", "ours int8": "int8"}
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -141,15 +141,15 @@ def main(argv: list[str] | None = None) -> dict:
     against = "transformers' pipeline, batch 8, fp32"
     found, sample = measured["contenders"], f"{len(texts):,} messages of {len(messages.texts):,}"
     best = max(names, key=lambda name: found[name]["ratio"])
-    rows = [
-        row(f"classify messages, {shape}, fp32", against, 1.7, found["ours fp32"]["ratios"], note=sample),
-        row(f"classify messages, {shape}, bf16", against, 5, found["ours bf16"]["ratios"], note=sample)
-        if "ours bf16" in names
-        else row(f"classify messages, {shape}, bf16", against, 5, None, note=why_cpu_dtype()),
-        row(
-            f"classify messages, {shape}, best precision", against, 5, found[best]["ratios"], note=f"{best}, {sample}"
-        ),
-    ]
+    rows = []
+    for name in DTYPES:
+        question = f"classify messages, {shape}, {name.removeprefix('ours ')}"
+        asked = 1.7 if name == "ours fp32" else 5
+        if name in names:
+            note = f"the best precision here; {sample}" if name == best else sample
+            rows.append(row(question, against, asked, found[name]["ratios"], note=note))
+        else:
+            rows.append(row(question, against, asked, None, note=why_cpu_dtype()))
     compared = "all labels in fp32, all but those within 0.01 of 0.5 in others; probabilities within 0.01"
     return write({**measured, "messages": len(texts)}, __file__, args, argv, task=task, compared=compared, rows=rows)
 
