@@ -10,7 +10,9 @@ import struct
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from io import FileIO
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import torch
@@ -18,8 +20,9 @@ from huggingface_hub import split_torch_state_dict_into_shards
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 THREADS = 2
-COLUMNS = 128
-PIECE = 2**20  # bytes written at once; for larger ones Linux looks for pages of that size, which takes it far longer
+TILE = 128
+PIECE = 2**20  # bytes transposed at once
+WRITE = 2**18  # bytes written at once; for more, Linux looks for pages of that size, which takes it far longer
 
 
 def write_safetensors(
@@ -54,37 +57,54 @@ def write_safetensors(
 def _write_file(path: Path, layout: dict[str, torch.Tensor], make: Callable[[str], torch.Tensor]) -> None:
     header = _header(layout)
     path.write_bytes(header)
-    start, pending = len(header), deque()
+    start, pending, lock = len(header), deque(), Lock()
     with ThreadPoolExecutor(max_workers=THREADS) as writers:
         for name, expected in layout.items():
             if len(pending) > THREADS:  # the others' tensors and the next one are all that is in memory
                 pending.popleft().result()
             tensor = make(name)
             if (tensor.shape, tensor.dtype) != (expected.shape, expected.dtype):
-                raise ValueError(f"{name} is {tensor.dtype} {list(tensor.shape)}, not {expected.dtype}.")
-            pending.append(writers.submit(_write_tensor, path, start, tensor))
+                raise ValueError(
+                    f"{name} is {tensor.dtype} {list(tensor.shape)}, not {expected.dtype} {list(expected.shape)}."
+                )
+            pending.append(writers.submit(_write_tensor, path, start, tensor, lock))
             start += tensor.nbytes
         for write in pending:
             write.result()
 
 
-def _write_tensor(path: Path, start: int, tensor: torch.Tensor) -> None:
+def _write_tensor(path: Path, start: int, tensor: torch.Tensor, lock: Lock) -> None:
     # NumPy copies on the thread it is called on, torch on all of them; integers, as NumPy has no bfloat16.
     values = tensor.view({2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.itemsize]).numpy()
-    values = np.ascontiguousarray(values) if values.ndim == 1 else values
+    values = values if values.ndim == 2 else np.ascontiguousarray(values)
     rows = max(1, PIECE // max(1, values[:1].nbytes))
     buffer = None if values.flags.c_contiguous else np.empty((rows, *values.shape[1:]), values.dtype)
-    with open(path, "r+b") as file:
+    with open(path, "r+b", buffering=0) as file:
         file.seek(start)
         for first in range(0, len(values), rows):
             piece = values[first : first + rows]
-            file.write(memoryview(piece if buffer is None else _copied(piece, buffer[: len(piece)])).cast("B"))
+            data = memoryview(piece if buffer is None else _copied(piece, buffer[: len(piece)])).cast("B")
+            with lock:  # Linux lets one thread write to a file at a time, and the other would wait for it busily
+                _write_all(file, data)
+
+
+def _write_all(file: FileIO, data: memoryview) -> None:
+    while data:
+        data = data[file.write(data[:WRITE]) :]
 
 
 def _copied(values: np.ndarray, result: np.ndarray) -> np.ndarray:
-    # By so few columns at a time that the processor's cache holds the rows of a transposed matrix
-    for start in range(0, values.shape[1], COLUMNS):
-        result[:, start : start + COLUMNS] = values[:, start : start + COLUMNS]
+    """Copies a matrix that is transposed in memory, by so little at a time that the processor's cache holds it."""
+    # At steps of 4,096 bytes what is read falls on the same few places in the cache: it goes by way of another array.
+    between = np.empty((TILE, TILE + 1), values.dtype) if values.strides[1] % 4096 == 0 else None
+    height = len(values) if between is None else TILE
+    for row in range(0, len(values), height):
+        for column in range(0, values.shape[1], TILE):
+            tile = values[row : row + height, column : column + TILE].T
+            if between is not None:
+                between[: tile.shape[0], : tile.shape[1]] = tile
+                tile = between[: tile.shape[0], : tile.shape[1]]
+            result[row : row + height, column : column + TILE] = tile.T
     return result
 
 

@@ -30,6 +30,7 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from datetime import date
 from importlib import metadata, util
 from pathlib import Path
 
@@ -50,6 +51,7 @@ class Contender:
     """
     Who does the work: `make(**arguments)` runs in the contender's process and returns a function that does one unit of
     work and returns how many tokens, messages or the like that was, or `(how many, output)`: what is to be compared.
+    Where that function has an attribute `finish`, it is called when all rounds are done, before the peak is taken.
     """
 
     name: str
@@ -78,6 +80,7 @@ def measure(
     rounds: int,
     baseline: str | None = None,
     compare: Callable[[dict], str | None] | None = None,
+    before: Callable[[], object] = lambda: None,
 ) -> dict:
     """
     The contenders' speed and memory, in alternating rounds.
@@ -86,6 +89,7 @@ def measure(
         baseline: whose speed and memory are 1; by default those of the first.
         compare: gets the outputs of the warm-up by the contenders' names, before anything is timed, and returns how
             they differ, or `None` where they are equal enough.
+        before: is called before each unit of work, in this process and not timed.
 
     Returns:
         `{"rounds", "baseline", "contenders": {name: {"units", "seconds", "per_second", "peak_gb", "ratios", "ratio",
@@ -104,12 +108,16 @@ def measure(
             workers[contender.name] = _Worker(contender)
         for worker in workers.values():  # they load at the same time
             worker.wait()
-        done = {name: worker.work() for name, worker in workers.items()}
+        done = {}
+        for name, worker in workers.items():
+            before()
+            done[name] = worker.work()
         if compare and (difference := compare({name: output for name, (_, _, output) in done.items()})):
             raise InputError(f"The outputs differ, so that comparing the speed means nothing: {difference}.")
         units, seconds = {name: [] for name in workers}, {name: [] for name in workers}
         for number in range(1, rounds + 1):
             for name in list(workers)[:: 1 if number % 2 else -1]:
+                before()
                 count, took, _ = workers[name].work()
                 units[name].append(count)
                 seconds[name].append(took)
@@ -189,6 +197,7 @@ def _serve(contender: Contender, pipe) -> None:
             took = time.perf_counter() - start
             count, output = done if isinstance(done, tuple) else (done, None)
             pipe.send((count, took, output))
+        getattr(unit, "finish", lambda: None)()
         pipe.send(peak_bytes())
     except Exception as error:
         errors = sys.modules.get("hf_gpt_scratch.utils.errors")  # where it was not imported, it was not raised
@@ -325,6 +334,7 @@ def write(
     result = {
         "task": task,
         "compared": compared,
+        "date": date.today().isoformat(),
         "quick": args.quick,
         "seed": args.seed,
         "rows": rows,
