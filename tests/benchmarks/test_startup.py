@@ -10,7 +10,8 @@ SCRIPT = Path(__file__).parents[2] / "training" / "benchmarks" / "startup.py"
 
 
 @pytest.mark.slow
-def test_startup_measures_the_commands_beside_the_imports(tmp_path, capsys):
+def test_startup_measures_the_commands_beside_the_imports(tmp_path, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
     spec = importlib.util.spec_from_file_location("startup", SCRIPT)
     startup = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(startup)

@@ -1,7 +1,7 @@
 """
 How long each command takes to its end where there is next to nothing to do, beside the imports that it cannot avoid.
 
-    python training/benchmarks/startup.py --rounds 7 --output runs/startup.json
+    python training/benchmarks/startup.py
 
 Help, the version and wrong usage should take 0.3 s. The other commands work on a model of two small layers; what they
 take over the imports is their own. There are two such imports: `import torch, transformers`, which loads little of
@@ -17,8 +17,12 @@ import tempfile
 import time
 from pathlib import Path
 
+from side_by_side import add_options, parse, row, write
+
 IMPORTS = "import torch, transformers"
 MODEL_IMPORTS = "import torch; from transformers import GenerationMixin, PreTrainedModel, PreTrainedTokenizerFast"
+IMPORTED = {IMPORTS: IMPORTS, "its models": MODEL_IMPORTS}
+HELP_SECONDS = 1.0  # asked of --help
 COMMAND = [sys.executable, "-m", "hf_gpt_scratch_cli"]
 AT_ONCE = {
     "--help": ["--help"],
@@ -37,20 +41,22 @@ WORKING = {
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument(
         "--commands", nargs="*", choices=WORKING, default=list(WORKING), help="those that load a model"
     )
-    parser.add_argument("--output", default="runs/startup.json")
+    add_options(parser, __file__, rounds=7)
     return parser
 
 
 def make_models(folder: Path) -> None:
     """A language model with a chat template, and a classifier."""
+    from transformers.utils import logging
+
     from hf_gpt_scratch import GPTScratchConfig, GPTScratchForCausalLM, GPTScratchForSequenceClassification
     from hf_gpt_scratch.prompts import CHAT_TEMPLATE
     from hf_gpt_scratch.tokenizer import train_tokenizer
 
+    logging.disable_progress_bar()
     tokenizer = train_tokenizer(["hello, see you at home"] * 5, 270, model_max_length=64)
     tokenizer.chat_template = CHAT_TEMPLATE
     end = tokenizer.eos_token_id
@@ -73,37 +79,39 @@ def seconds(command: list[str], folder: Path, status: int = 0) -> float:
     return took
 
 
-def main(argv: list[str] | None = None) -> None:
-    args = make_parser().parse_args(argv)
-    from transformers.utils import logging
-
-    from hf_gpt_scratch.utils.files import write_json
-    from hf_gpt_scratch.utils.provenance import environment
-
-    logging.disable_progress_bar()
-    commands = {IMPORTS: [sys.executable, "-c", IMPORTS], "its models": [sys.executable, "-c", MODEL_IMPORTS]}
+def main(argv: list[str] | None = None) -> dict:
+    args = parse(make_parser(), argv)
+    chosen = [] if args.quick else args.commands
+    commands = {name: [sys.executable, "-c", code] for name, code in ({} if args.quick else IMPORTED).items()}
     commands |= {name: [*COMMAND, *words] for name, words in AT_ONCE.items()}
-    commands |= {name: [*COMMAND, *WORKING[name]] for name in args.commands}
+    commands |= {name: [*COMMAND, *WORKING[name]] for name in chosen}
     times: dict[str, list[float]] = {name: [] for name in commands}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        make_models(folder)
+        if chosen:
+            make_models(folder)
         for round in range(args.rounds):
             for name, command in commands.items():
                 command = [word.replace("OUT", f"out_{round}") for word in command]
                 times[name].append(seconds(command, folder, status=2 if name == "wrong usage" else 0))
-    least = {name: min(values) for name, values in times.items()}
-    rows = {
-        name: {"min": least[name], "median": statistics.median(values), "runs": values}
-        | ({f"over {other}": least[name] - least[other] for other in list(times)[:2]} if name in WORKING else {})
+    told = {
+        name: {"min": min(values), "median": statistics.median(values), "runs": values}
+        | ({f"over {other}": min(values) - min(times[other]) for other in IMPORTED} if name in WORKING else {})
         for name, values in times.items()
     }
     print(f"{'seconds':28} {'min':>7} {'median':>7} {'over imports':>13} {'over models':>12}")
-    for name, row in rows.items():
-        over = [row[f"over {other}"] for other in list(times)[:2]] if name in WORKING else []
-        print(f"{name:28} {row['min']:7.2f} {row['median']:7.2f}" + "".join(f"{value:13.2f}" for value in over))
-    Path(args.output).parent.mkdir(parents=True, exist_ok=True)
-    write_json(Path(args.output), {"rounds": args.rounds, "seconds": rows, **environment()})
+    for name, one in told.items():
+        over = [one[f"over {other}"] for other in IMPORTED] if name in WORKING else []
+        print(f"{name:28} {one['min']:7.2f} {one['median']:7.2f}" + "".join(f"{value:13.2f}" for value in over))
+    return write(
+        {"seconds": told},
+        __file__,
+        args,
+        argv,
+        task="commands with next to nothing to do, from their start to their end",
+        compared="the exit statuses, with those that there should be",
+        rows=[row("start of a command: --help", "", HELP_SECONDS, times["--help"], unit="s", at_most=True)],
+    )
 
 
 if __name__ == "__main__":
