@@ -52,7 +52,9 @@ def measured(*rows: dict, cpu: str = "A CPU", features=("avx2", "amx_bf16")) -> 
 
 
 STEPS = row("steps", "stock", 1.4, [1.6, 1.5, 1.2], memory_asked=0.7, memory_ratio=0.65, if_missed="why")
-SLOW = row("conversion", "copying", 2, [2.5], at_most=True, memory_asked=0.35, memory_ratio=0.3, memory_unit="GB")
+SLOW = row(
+    "conversion", "copying", 2, [2.5], at_most=True, memory_asked=0.35, memory_ratio=0.3, memory_unit="GB", note="why."
+)
 START = row("start | help", "", 1, [0.25, 0.35], unit="s", at_most=True, note="cold")
 ABSENT = row("instructions", "TRL", 1.8, None, memory_asked=0.7, note="trl is not installed here")
 
@@ -82,7 +84,7 @@ def test_a_table_has_the_rows_their_notes_and_the_machine(everything, places):
         r"| start \| help |  | at most 1.00 s | 0.30 s (0.25 to 0.35) |  |  |",
         "| instructions | TRL | at least 1.80x | not measured | at most 0.70x | not measured |",
         "",
-        "- conversion: missed.",
+        "- conversion: missed; why.",
         r"- start \| help: cold.",
         "- instructions: trl is not installed here.",
         "",

@@ -78,18 +78,19 @@ def cells(row: dict) -> list[str]:
     """The cells of a row of the table."""
     from hf_gpt_scratch.utils.markdown import MISSING, escape
 
-    reached, memory = MISSING, ("", "")
+    unit, memory_unit = row["unit"], row["memory_unit"]
+    reached, asked = MISSING, [""] * 2
     if row["ratio"] is not None:
-        ends = [amount(row[end], row["unit"]).removesuffix(f" {row['unit']}") for end in ("lowest", "highest")]
-        reached = f"{amount(row['ratio'], row['unit'])} ({' to '.join(ends)})"
+        ends = [amount(row[end], unit).removesuffix(f" {unit}") for end in ("lowest", "highest")]
+        reached = f"{amount(row['ratio'], unit)} ({' to '.join(ends)})"
+    if row["asked"] is not None:
+        asked[0] = f"at {'most' if row['at_most'] else 'least'} {amount(row['asked'], unit)}"
     if row["memory_asked"] is not None:
-        found = row["memory_ratio"]
-        memory = (
-            f"at most {amount(row['memory_asked'], row['memory_unit'])}",
-            MISSING if found is None else amount(found, row["memory_unit"]),
-        )
-    asked = f"at {'most' if row['at_most'] else 'least'} {amount(row['asked'], row['unit'])}"
-    return [escape(row["question"]), escape(row["against"]), asked, reached, *memory]
+        asked[1] = f"at most {amount(row['memory_asked'], memory_unit)}"
+    memory = MISSING if asked[1] else ""
+    if row["memory_ratio"] is not None:
+        memory = amount(row["memory_ratio"], memory_unit)
+    return [escape(row["question"]), escape(row["against"]), asked[0], reached, asked[1], memory]
 
 
 def table(measured: dict) -> str:
@@ -102,11 +103,8 @@ def table(measured: dict) -> str:
     rows = [row for one in measured.values() for row in one["rows"]]
     lines = [f"| {' | '.join(line)} |" for line in (HEADER, *map(cells, rows))]
     lines.insert(1, f"|{'---|' * len(HEADER)}")
-    notes = [
-        f"- {escape(row['question'])}{' (missed)' if missed(row) else ''}: {row['note'] or 'missed'}."
-        for row in rows
-        if row["note"] or missed(row)
-    ]
+    said = {escape(row["question"]): ["missed"] * missed(row) + [row["note"].rstrip(".")] for row in rows}
+    notes = [f"- {question}: {told}." for question, words in said.items() if (told := "; ".join(filter(None, words)))]
     return "\n".join([*lines, "", *notes, *([""] if notes else []), *machines(measured)])
 
 
