@@ -74,7 +74,7 @@ OF_ACCELERATE = {"--deepspeed_multinode_launcher", "--machine_rank", "--num_proc
 
 @cache
 def every_option() -> set[str]:
-    """Of all commands and jobs."""
+    """Of all commands, jobs and benchmarks."""
 
     def options(parser: argparse.ArgumentParser) -> set[str]:
         own = set(parser._option_string_actions)
@@ -84,6 +84,8 @@ def every_option() -> set[str]:
     parser = make_parser()
     load_all(parser)
     jobs = {f"--{name}" for job in ("pretrain", "classify", "spam", "instruct") for name in configs.option_names(job)}
+    benchmarks = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "training" / "benchmarks").glob("*.py"))
+    jobs |= set(re.findall(r'add_argument\(\s*"(--[a-z][\w-]*)"', benchmarks))
     return options(parser) | jobs | {"--help-all", "--key"}  # as in `--key value`
 
 
