@@ -31,7 +31,7 @@ class Int8Linear(nn.Module):
     def __init__(self, linear: nn.Linear, is_tied: bool = False):
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
-        weight, scales = quantize(linear.weight.detach())
+        weight, scales = quantize(linear.weight.detach().contiguous())  # as products with one token are fastest
         if is_tied:
             self.register_buffer("weight", weight)
         else:

@@ -40,6 +40,8 @@ def test_a_layer_is_the_product_of_the_rounded_numbers():
     torch.testing.assert_close(found, expected)
     assert (found - layer(given)).norm() < 0.01 * layer(given).norm()
     assert torch.equal(found[0, 0], layer.bias)
+    layer.weight.data = layer.weight.data.t().contiguous().t()
+    assert torch.equal(Int8Linear(layer)(given), found) and Int8Linear(layer).weight.is_contiguous()
 
 
 def test_every_linear_layer_but_a_classifiers_head(quantized):
