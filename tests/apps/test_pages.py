@@ -329,3 +329,22 @@ def test_a_checkpoint_is_named_after_its_run(tmp_path):
     assert page.model_name(tmp_path / "follower") == "follower"
     assert page.model_name(tmp_path / "follower" / "checkpoint-20") == "follower/checkpoint-20"
     assert page.model_name("you/follower") == "you/follower"
+
+
+def test_a_message_is_read_once_however_the_threshold_moves(models, monkeypatch, tmp_path):
+    classifier, read = spam.TextClassifier.from_pretrained(models["spam"], device="cpu"), []
+    forward = classifier.model.forward
+
+    def counted(input_ids, **kwargs):
+        read.append(input_ids.numel())
+        return forward(input_ids=input_ids, **kwargs)
+
+    monkeypatch.setattr(classifier.model, "forward", counted)
+    judge, judge_again, *_ = spam.behaviour(classifier, str(tmp_path))
+    above, words = judge("win a free prize now", 0.0)
+    below, _ = judge_again("win a free prize now", 1.0)
+    assert "label-1" in above and "label-0" in below and "prize" in words
+    assert len(read) == 1
+    assert judge("see you at home", 0.0)[1] != words and len(read) == 2
+    judge("win a free prize now", 0.5)
+    assert len(read) == 2
