@@ -1,10 +1,10 @@
 """
-The attention of packed rows by document, on a CPU: "sdpa_documents", which is transformers' "sdpa" for all other rows.
+The attention of packed rows by document, on a CPU: "sdpa_documents", which is `causal_attention`'s for all other rows.
 
 "sdpa" hides the documents of a row from each other by a mask `(B, 1, T, T)`, and computes all that it hides. Here each
-document is a call of its own of torch's causal attention, so that a row costs the sum of its documents' squares. On a
-GPU that would be many small kernels: there the mask stays. Only the jobs of this package use it, while they train; no
-saved configuration names it.
+document is attended to by itself, so that a row costs the sum of its documents' squares. On a GPU that would be many
+small kernels: there the mask stays. Only the jobs of this package use it, while they train; no saved configuration
+names it.
 """
 
 from collections.abc import Callable
@@ -13,9 +13,10 @@ from itertools import groupby
 import torch
 from torch.nn import functional as F
 from transformers import PreTrainedModel, TrainingArguments
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from .causal_attention import attention_forward, causal_attention
 
 NAME = "sdpa_documents"
 
@@ -89,7 +90,7 @@ def attention_by_document(
     **kwargs,
 ) -> tuple[torch.Tensor, None]:
     """
-    `sdpa_attention_forward`, whose arguments and result these are, for masks of `document_lengths`.
+    `causal_attention.attention_forward`, whose arguments and result these are, for masks of `document_lengths`.
 
     Args:
         query, key, value: `(B, n_head, T, head_dim)`.
@@ -98,9 +99,7 @@ def attention_by_document(
         the attended values `(B, T, n_head, head_dim)`, and `None` for the attention weights.
     """
     if attention_mask is None or attention_mask.ndim != 1:
-        return sdpa_attention_forward(
-            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
-        )
+        return attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs)
     # Documents of one length that lie side by side are attended to together: how many there are of each length
     runs = [(length, len(list(same))) for length, same in groupby(attention_mask.tolist())]
     sizes = [length * count for length, count in runs]
@@ -114,7 +113,7 @@ def _causal_attention(query, key, value, count, dropout, scaling):
     """Of `count` documents of the same length, all `(count * length, n_head, head_dim)`."""
     # -> (count, n_head, length, head_dim)
     query, key, value = (states.unflatten(0, (count, -1)).transpose(1, 2) for states in (query, key, value))
-    attended = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=True, scale=scaling)
+    attended = causal_attention(query, key, value, None, dropout, scaling)
     return attended.transpose(1, 2).flatten(0, 1)
 
 

@@ -67,6 +67,7 @@ def make_step(
     from hf_gpt_scratch import GPTScratchForCausalLM
     from hf_gpt_scratch.data.packing import LanguageModelCollator, pack
     from hf_gpt_scratch.training.arguments import ScratchTrainingArguments
+    from hf_gpt_scratch.training.causal_attention import use_dropout_attention
     from hf_gpt_scratch.training.document_attention import attend_by_document
 
     torch.manual_seed(seed)
@@ -76,6 +77,7 @@ def make_step(
     compared = rows[: max(1, TOKENS_PER_STEP // 2 // length)]
     model = GPTScratchForCausalLM.from_pretrained(folder).train()
     joined = is_packed and attend_by_document(model, ScratchTrainingArguments(folder, use_cpu=True))
+    use_dropout_attention(model)  # for padded rows, as the Trainer does
     if is_packed:
         rows, compared = pack(rows, length, seed), pack(compared, length, seed)
     lengths = [len(one["input_ids"]) for one in rows]
