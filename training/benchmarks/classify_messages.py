@@ -126,7 +126,8 @@ def main(argv: list[str] | None = None) -> dict:
     shape, count = ("tiny", 60) if args.quick else ("124M", args.messages)
     messages = load_messages(SMALL if args.quick else args.data)
     chosen = sorted(random.Random(args.seed).sample(range(len(messages.texts)), min(count, len(messages.texts))))
-    texts, labels = [messages.texts[i] for i in chosen], [messages.labels[i] for i in chosen]
+    texts = [messages.texts[i].strip() for i in chosen]  # the pipeline keeps spaces at the ends, which we do not read
+    labels = [messages.labels[i] for i in chosen]
     is_fast = str(fast_cpu_dtype()) == "torch.bfloat16"
     names = [name for name in DTYPES if name != "ours bf16" or is_fast or args.quick]
     with tempfile.TemporaryDirectory() as temporary:
