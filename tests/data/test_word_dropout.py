@@ -38,3 +38,15 @@ def test_a_message_never_loses_all_its_words():
 def test_columns_are_those_of_the_whole_rows():
     dropped, _, whole = rows(0.5)
     assert dropped["input_ids"][0] == whole["input_ids"] and len(dropped) == 1
+
+
+def test_the_rows_of_a_batch_are_those_read_one_by_one(monkeypatch):
+    dropped, _, _ = rows(0.5)
+    dropped.rows = Dataset.from_list([dropped.rows[0] | {"label": label} for label in range(4)])
+    torch.manual_seed(0)
+    singly = [dropped[number] for number in (2, 0, 3)]
+    torch.manual_seed(0)
+    read = []
+    monkeypatch.setattr(Dataset, "__getitem__", lambda self, key: read.append(key) or self._getitem(key))
+    [batch] = torch.utils.data.DataLoader(dropped, sampler=[2, 0, 3], batch_size=3, collate_fn=list)
+    assert batch == singly and len(read) == 1  # one look-up for all

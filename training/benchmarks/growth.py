@@ -2,7 +2,7 @@
 How cost grows: the time and the memory of training steps against the length of rows and their number, of a classifier
 against its labels, of `hf-gpt-scratch classify` against the messages, of making a split against the rows of a table.
 
-    python training/benchmarks/growth.py --pictures docs/pictures
+    python training/benchmarks/growth.py
 
 A straight line on two logarithmic axes is a power: cost ~ x^slope. The slope fitted to each is told beside the one
 that it should be, and drawn. One process works at a time, as two of the larger ones do not fit into every memory.
@@ -25,6 +25,7 @@ from pathlib import Path
 from side_by_side import SHAPES, Contender, add_options, apart, measure, parse, peak_bytes, row, write
 
 CLASSIFIER = {"n_embd": 128, "n_layer": 4, "n_head": 4, "n_positions": 128}
+PICTURES = Path(__file__).parents[2] / "docs" / "pictures"  # with --quick they go beside --output
 WORDS, TOKENS = 5000, 4000
 SLACK = 0.15  # above the law, before a slope is called worse than it
 
@@ -186,8 +187,8 @@ def law_of_length(shape: str, lengths: Sequence[int]) -> float:
     return slope(lengths, operations)
 
 
-def sweeps(quick: bool, folder: str, seed: int) -> dict[str, Sweep]:
-    shape = "tiny" if quick else "124M"
+def sweeps(quick: bool, folder: str, seed: int, shape: str = "124M") -> dict[str, Sweep]:
+    shape = "tiny" if quick else shape
     lengths = (16, 32) if quick else (128, 256, 512, 1024)
     step = {"shape": shape, "seed": seed}
     share = share_of_attention(shape, lengths[-1])
@@ -344,20 +345,19 @@ def _memory_power(found: dict) -> str:
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser, __file__, rounds=2)
-    parser.add_argument(
-        "--pictures", metavar="FOLDER", help="where to draw growth_NAME.png (default: beside --output)"
-    )
+    parser.add_argument("--shape", choices=SHAPES, default="124M", help="of the training steps")
+    parser.add_argument("--pictures", metavar="FOLDER", help="where to draw growth_NAME.png (default: docs/pictures)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="of length, batch, labels, messages and rows")
     return parser
 
 
 def main(argv: list[str] | None = None) -> dict:
     args = parse(make_parser(), argv)
-    pictures = Path(args.pictures or Path(args.output).parent)
+    pictures = Path(args.pictures or (Path(args.output).parent if args.quick else PICTURES))
     done, rows = {}, []
     with tempfile.TemporaryDirectory() as folder:
         (save_classifier if args.quick else partial(apart, save_classifier))(f"{folder}/model", args.seed)
-        for name, sweep in sweeps(args.quick, folder, args.seed).items():
+        for name, sweep in sweeps(args.quick, folder, args.seed, args.shape).items():
             if args.only and name not in args.only:
                 continue
             done[name] = run(sweep, args.rounds, args.quick)
