@@ -9,6 +9,7 @@ have ended make place for the next prompts, and each has its own maximum, so an 
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch.nn import functional
@@ -50,7 +51,7 @@ def complete_prompts(
         temperature, top_k, top_p: as for `sampling.choose_tokens`; by default greedy.
         repetition_penalty: as for `sampling.penalize_repetition`.
         seed: plus the prompt's number, the seed of that prompt's generator.
-        progress: called with 1 for each answer.
+        progress: called with the number of answers that have ended since.
         tokenizer: of the model, whose EOS token ends an answer too.
 
     Raises:
@@ -60,16 +61,16 @@ def complete_prompts(
     most = [max_new_tokens] * len(prompts) if isinstance(max_new_tokens, int) else max_new_tokens
     _check(prompts, limit, most)
     settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
-
     ends = end_token_ids(model.config, model.generation_config, tokenizer)
     rows = [
-        _Row(prompt, min(tokens, limit - len(prompt)), torch.Generator().manual_seed(seed + i))
+        _Row(prompt, min(tokens, limit - len(prompt)), seed + i)
         for i, (prompt, tokens) in enumerate(zip(prompts, most, strict=True))
     ]
 
     def take(logits: torch.Tensor, rows: list[_Row]) -> torch.Tensor:
         logits = penalize_repetition(logits, ([*row.prompt, *row.token_ids] for row in rows), repetition_penalty)
-        tokens = choose_tokens(logits, **settings, generators=[row.generator for row in rows])
+        generators = [row.generator for row in rows] if temperature else None
+        tokens = choose_tokens(logits, **settings, generators=generators)
         for row, token in zip(rows, tokens.tolist()):
             row.take(token, ends)
         return tokens
@@ -94,10 +95,14 @@ def _check(prompts: Sequence[Sequence[int]], limit: int, max_new_tokens: Sequenc
 class _Row:
     """A prompt and the answer to it, as that grows."""
 
-    def __init__(self, prompt: Sequence[int], room: int, generator: torch.Generator):
-        self.prompt, self.room, self.generator = prompt, room, generator
+    def __init__(self, prompt: Sequence[int], room: int, seed: int):
+        self.prompt, self.room, self.seed = prompt, room, seed
         self.token_ids: list[int] = []
         self.finish_reason: str | None = None
+
+    @cached_property
+    def generator(self) -> torch.Generator:
+        return torch.Generator().manual_seed(self.seed)
 
     def take(self, token: int, ends: Sequence[int]) -> None:
         """Adds a token, or ends the answer."""

@@ -41,22 +41,25 @@ def log_probabilities(
     model: PreTrainedModel, rows: Sequence[Mapping], pad_token_id: int, batch_size: int = 8
 ) -> np.ndarray:
     """The log-probability of the chosen and of the rejected answer, given the prompt, of each row: `(rows, 2)`."""
-    collate, found = LanguageModelCollator(pad_token_id), []
+    collate, found = LanguageModelCollator(pad_token_id), np.empty((len(rows), 2))
     model.eval()
+    names = ("prompt_ids", "chosen_ids", "rejected_ids")
+    order = sorted(range(len(rows)), key=lambda i: sum(len(rows[i][name]) for name in names))  # which pads little
     for start in range(0, len(rows), batch_size):
+        numbers = order[start : start + batch_size]
         texts = [
             {
                 "input_ids": row["prompt_ids"] + row[name],
                 "labels": [IGNORED] * len(row["prompt_ids"]) + row[name],
             }
-            for row in rows[start : start + batch_size]
+            for row in (rows[i] for i in numbers)
             for name in ("chosen_ids", "rejected_ids")
         ]
         batch = {name: value.to(model.device) for name, value in collate(texts).items()}
         labels = batch.pop("labels")
         logits = model(**batch, use_cache=False).logits
-        found.append(-token_losses(logits, labels).double().sum(-1).view(-1, 2).cpu().numpy())
-    return np.concatenate(found)
+        found[numbers] = -token_losses(logits, labels).double().sum(-1).view(-1, 2).cpu().numpy()
+    return found
 
 
 def preference_numbers(before: np.ndarray, after: np.ndarray, prompts: Sequence[str], beta: float, seed: int) -> dict:

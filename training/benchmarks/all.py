@@ -24,6 +24,8 @@ BENCHMARKS = (  # in the order of the table
     "packing",
     "instruct",
     "spam_finetune",
+    "decode",
+    "answers",
     "pretrain_memory",
     "convert",
     "growth",
