@@ -141,3 +141,12 @@ def test_only_what_is_named_is_run_and_quick_keeps_nothing(everything, places, t
     write_benchmark(tmp_path, "one", {}, fails=True)
     assert everything.main(["--tables"]) == 0
     assert "1.50x" in places.read_text()
+
+
+def test_each_benchmark_is_told_where_its_data_is(everything):
+    given = ["--messages", "sms", "--instructions", "book.json", "--tokenizer", "gpt2"]
+    args = everything.make_parser().parse_args(given)
+    assert everything.data_options("spam_finetune", args) == ["--data_file", "sms", "--tokenizer", "gpt2"]
+    assert everything.data_options("packing", args) == ["--data_file", "book.json", "--tokenizer", "gpt2"]
+    assert everything.data_options("convert", args) == []
+    assert everything.data_options("packing", everything.make_parser().parse_args([])) == []

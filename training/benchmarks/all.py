@@ -31,6 +31,9 @@ BENCHMARKS = (  # in the order of the table
     "growth",
     "startup",
 )
+MESSAGES = ("classify_messages", "spam_finetune")  # which read the SMS Spam Collection
+INSTRUCTIONS = ("packing", "instruct", "answers")  # which read the book's instructions
+TOKENIZER = ("classify_messages", "spam_finetune", "packing", "instruct", "answers")  # GPT-2's
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "training" / "results" / "benchmarks.json"
 PAGE = ROOT / "docs" / "results.md"
@@ -44,16 +47,26 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=BENCHMARKS, default=BENCHMARKS)
     parser.add_argument("--quick", action="store_true", help="tiny shapes, and nothing is kept: to see that they run")
     parser.add_argument("--tables", action="store_true", help="run nothing, write the table from what is kept")
+    parser.add_argument("--messages", metavar="FILE", help="the SMS Spam Collection (default: download it)")
+    parser.add_argument("--instructions", metavar="FILE", help="the book's instructions (default: download them)")
+    parser.add_argument("--tokenizer", metavar="DIR", help="GPT-2's tokenizer (default: of the Hub)")
     return parser
 
 
-def run(name: str, quick: bool) -> dict | None:
+def data_options(name: str, args: argparse.Namespace) -> list[str]:
+    """Where a benchmark finds its data, in its own options."""
+    given = (("--data_file", args.messages, MESSAGES), ("--data_file", args.instructions, INSTRUCTIONS))
+    given += (("--tokenizer", args.tokenizer, TOKENIZER),)
+    return [word for option, value, readers in given if value and name in readers for word in (option, value)]
+
+
+def run(name: str, quick: bool, options: list[str]) -> dict | None:
     """What a benchmark measured, in a process of its own, or `None` where it failed."""
     output = ROOT / "runs" / "benchmarks" / f"{name}{'.quick' if quick else ''}.json"
     output.unlink(missing_ok=True)
     command = [sys.executable, f"training/benchmarks/{name}.py", "--output", str(output.relative_to(ROOT))]
     print(f"\n--- {name}", flush=True)
-    done = subprocess.run(command + (["--quick"] if quick else []), cwd=ROOT)
+    done = subprocess.run([*command, *options, *(["--quick"] if quick else [])], cwd=ROOT)
     return json.loads(output.read_text(encoding="utf-8")) if done.returncode == 0 and output.exists() else None
 
 
@@ -146,7 +159,7 @@ def main(argv: list[str] | None = None) -> int:
 
     failed = []
     for name in () if args.tables else args.only:
-        result = run(name, args.quick)
+        result = run(name, args.quick, data_options(name, args))
         if result is None:
             failed.append(name)
         elif not args.quick:

@@ -29,7 +29,7 @@ DTYPES = {"ours fp32": "fp32", "ours bf16": "bf16", "ours int8": "int8"}
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser, __file__, rounds=3)
-    parser.add_argument("--data", help="the file SMSSpamCollection, or UCI's zip of it (default: download it)")
+    parser.add_argument("--data_file", help="the SMS Spam Collection; by default downloaded from UCI")
     parser.add_argument("--messages", type=int, default=500, help="how many of them, drawn by --seed")
     parser.add_argument("--tokenizer", help="a folder with one (default: trained on the messages)")
     return parser
@@ -124,7 +124,7 @@ def main(argv: list[str] | None = None) -> dict:
     from hf_gpt_scratch.utils.precision import fast_cpu_dtype, why_cpu_dtype
 
     shape, count = ("tiny", 60) if args.quick else ("124M", args.messages)
-    messages = load_messages(SMALL if args.quick else args.data)
+    messages = load_messages(SMALL if args.quick else args.data_file)
     chosen = sorted(random.Random(args.seed).sample(range(len(messages.texts)), min(count, len(messages.texts))))
     texts = [messages.texts[i].strip() for i in chosen]  # the pipeline keeps spaces at the ends, which we do not read
     labels = [messages.labels[i] for i in chosen]
