@@ -624,8 +624,9 @@ class ChunkedLoss(torch.autograd.Function):
             # (V, chunk_size) @ (chunk_size, C) -> (V, C), added in place: it is as large as the vocabulary
             if dtype == weight.dtype:
                 weight_grad.addmm_(logits_grad.t(), states[chunk], alpha=1 / count)
-            else:
-                weight_grad.add_(logits_grad.t() @ states[chunk], alpha=1 / count)
+            else:  # mixed precision: a few rows at a time, so that the product is still at hand when it is added
+                for rows, columns in zip(weight_grad.split(4096), logits_grad.split(4096, dim=1)):
+                    rows.add_(columns.t() @ states[chunk], alpha=1 / count)
         ctx.count = count
         ctx.save_for_backward(hidden_grad, weight_grad)
         return hidden_states.new_zeros((), dtype=torch.float32) + total / count
