@@ -33,7 +33,7 @@ BENCHMARKS = (  # in the order of the table
 )
 MESSAGES = ("classify_messages", "spam_finetune")  # which read the SMS Spam Collection
 INSTRUCTIONS = ("packing", "instruct", "answers")  # which read the book's instructions
-TOKENIZER = ("classify_messages", "spam_finetune", "packing", "instruct", "answers")  # GPT-2's
+TOKENIZER = ("classify_messages", "spam_finetune", "packing", "instruct", "decode", "answers")  # GPT-2's
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "training" / "results" / "benchmarks.json"
 PAGE = ROOT / "docs" / "results.md"
