@@ -18,7 +18,7 @@ from .model_folder.contents import ADAPTED, ADAPTER_CONFIG, AUTO_CLASSES, ModelF
 from .model_folder.loading import load_model
 from .utils.errors import InputError, one_line
 from .utils.files import read_json_object
-from .utils.requirements import require_package
+from .utils.requirements import BITSANDBYTES, PEFT, require_package
 
 HEAD = re.compile(r"\bscore\.(modules_to_save\.\w+\.)?weight")  # the key of a classifier's head in an adapter
 # Keys of an adapter whose merging adds to the embeddings or the head, and so to both where they are one matrix
@@ -30,7 +30,7 @@ def require_peft() -> None:
     Raises `InputError` unless PEFT is installed and works: beside an old torchao, such as Colab's, it ends with a
     traceback whenever it makes or loads an adapter.
     """
-    require_package("peft", "lora", "An adapter")
+    require_package(*PEFT)
     try:
         from peft.import_utils import is_torchao_available
     except ImportError as error:
@@ -53,7 +53,7 @@ def is_adapter_folder(path: str | os.PathLike | None) -> bool:
 
 def require_bitsandbytes() -> None:
     """Raises `InputError` unless bitsandbytes is installed and works here."""
-    require_package("bitsandbytes", "qlora", "QLoRA")
+    require_package(*BITSANDBYTES)
     try:
         import bitsandbytes  # noqa: F401
     except Exception as error:  # what its compiled libraries raise on a machine that they do not fit
@@ -80,7 +80,9 @@ def add_lora(model: PreTrainedModel, rank: int, alpha: int, dropout: float, acti
 
     if getattr(model, "is_quantized", False):
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=activation_checkpointing)
-    return get_peft_model(model, lora_settings(rank, alpha, dropout))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated")  # which PEFT asks for
+        return get_peft_model(model, lora_settings(rank, alpha, dropout))
 
 
 def lora_settings(rank: int, alpha: int, dropout: float):

@@ -49,7 +49,8 @@ class CommandParser(argparse.ArgumentParser):
             command = import_module(f".{module}", __package__)
             command = getattr(command, name) if name else command
             command.add_arguments(self)
-            self.set_defaults(run=command.run, check=getattr(command, "check", None))
+            is_light = getattr(command, "IS_LIGHT", False)
+            self.set_defaults(run=command.run, check=getattr(command, "check", None), is_light=is_light)
 
     def parse_known_args(self, args=None, namespace=None):
         self.load()
@@ -152,7 +153,8 @@ def main(argv: list[str] | None = None, program: str | None = None) -> int:
         args = make_parser().parse_args(argv, known)
         if args.check:  # what is wrong is told before torch and transformers are imported, which takes seconds
             args.check(args)
-        hf_gpt_scratch.register()
+        if not getattr(args, "is_light", False):
+            hf_gpt_scratch.register()
         return args.run(args)
 
     return run_reporting_errors(work)

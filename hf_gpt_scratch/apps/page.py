@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..utils.constants import REPOSITORY
 from ..utils.errors import InputError
-from ..utils.requirements import require_package
+from ..utils.requirements import GRADIO, require_package
 from . import style
 
 NOT_SHARED = (
@@ -29,7 +29,7 @@ CACHE_SECONDS = (600, 3600)  # how often Gradio looks for files of users to dele
 @cache
 def gradio():
     """The package; raises `InputError` where it is not installed, or too old."""
-    require_package("gradio", "apps", "The page")
+    require_package(*GRADIO)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # nothing is sent anywhere
     # What users upload goes when the program ends; Gradio itself leaves it where a browser is still connected.
     os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="gradio-")

@@ -2,8 +2,9 @@
 The commands of `hf-gpt-scratch`: each one's name, its help, and its module here, or a table of commands of its own.
 
 A module (or an object in it, after a colon) has `add_arguments(parser)` and `run(args)`, and imports nothing heavy at
-its top. It may have `check(args)`, which raises `InputError` for what is wrong and can be seen without torch. It is
-imported when its command is given, so that no command waits for another's imports.
+its top. It may have `check(args)`, which raises `InputError` for what is wrong and can be seen without torch, and
+`IS_LIGHT = True` where `run` needs no model, so that torch and transformers are not imported at all. It is imported
+when its command is given, so that no command waits for another's imports.
 """
 
 COMMANDS: dict[str, tuple[str, str | dict]] = {
@@ -23,17 +24,17 @@ COMMANDS: dict[str, tuple[str, str | dict]] = {
     "export": ("write a model of this package in another format", "commands.export"),
     "generate": ("let a language model continue a prompt", "commands.generate"),
     "chat": ("talk with an instruction-tuned model", "commands.chat"),
-    "classify": ("tell spam from ham: each message's label and its probability of being spam", "commands.classify"),
+    "classify": ("tell the labels of texts, such as topics or spam, with their probabilities", "commands.classify"),
     "judge": ("let a larger language model score the answers of a model", "commands.judge"),
     "evaluate": ("measure a language model on MMLU or other tasks of lm-evaluation-harness", "commands.evaluate"),
-    "calibrate": ("fit a spam classifier's probabilities and threshold to its validation set", "commands.calibrate"),
-    "benchmark": ("compare spam classifiers with linear models on the same splits", "commands.benchmark"),
+    "calibrate": ("fit a classifier's probabilities and thresholds to its validation set", "commands.calibrate"),
+    "benchmark": ("compare classifiers with linear models on the same splits", "commands.benchmark"),
     "report": ("compare runs that were evaluated, in tables and pictures", "commands.report"),
     "app": (
         "pages in the browser",
         {
             "chat": ("chat with an instruction follower", "commands.app_chat"),
-            "classify": ("watch a spam classifier read, word by word", "commands.app_classify"),
+            "classify": ("watch a classifier read, word by word", "commands.app_classify"),
             "spam": ("another name of `app classify`", "commands.app_classify"),
             "compare": ("vote blindly between two models' answers", "commands.app_compare"),
         },

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..utils.errors import UsageError
 from ..utils.files import require_file
+from ..utils.requirements import GRADIO, require_package
 from .app_options import add_address_arguments
 
 
@@ -44,6 +45,8 @@ def check(args: argparse.Namespace) -> None:
         raise UsageError("--judge needs --results.")
     for file in (args.a, args.b, *([args.judge] if args.judge else [])):
         require_file(file)
+    if not (args.results or args.export_preferences):
+        require_package(*GRADIO)
 
 
 def _output(args: argparse.Namespace) -> Path:

@@ -5,6 +5,7 @@ import shlex
 
 from ..utils.errors import UsageError
 from ..utils.files import require_new
+from ..utils.requirements import GRADIO, require_package
 from ..utils.terminal import quieten_transformers
 from .arguments import add_device_options, add_trust, placement, require_model
 
@@ -49,6 +50,8 @@ def check_model_arguments(args: argparse.Namespace) -> None:
     require_model(args.dir)
     if args.export_space:
         require_new(args.export_space)
+    else:
+        require_package(*GRADIO)
 
 
 def serve_or_export(args: argparse.Namespace, page, **settings) -> None:

@@ -9,9 +9,12 @@ import shlex
 import sys
 from pathlib import Path
 
+from ..training.configs import checkpoints
 from ..utils.constants import PRECISIONS
 from ..utils.errors import InputError, UsageError
 from ..utils.files import is_missing_folder, read_json_object, require_file, require_folder, require_present
+from ..utils.provenance import shown_path
+from ..utils.requirements import PEFT, require_package
 
 OF_ADAPTERS = {  # by PEFT's task_type
     "CAUSAL_LM": "GPTScratchForCausalLM",
@@ -55,6 +58,13 @@ def probability(text: str) -> float:
     return value
 
 
+def share(text: str) -> float:
+    value = _number(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be 0 to 1, not {text}")
+    return value
+
+
 def _whole_number(text: str) -> int:
     try:
         return int(text)
@@ -72,13 +82,27 @@ def _number(text: str) -> float:
 def require_model(name: str) -> None:
     """
     Raises `InputError` for what cannot be a model of this package: neither a folder, nor of the form owner/name, as
-    repositories of the Hub are.
+    repositories of the Hub are; and as `require_usable`.
     """
     require_present(name)
     if Path(name).is_file():
         raise InputError(f"{name} is a file; expected a model folder.")
     if not Path(name).exists() and "/" not in name:
         raise InputError(f"There is no model folder {name!r} (a Hub repository has the form owner/name).")
+    require_usable(name)
+
+
+def require_usable(folder: str) -> None:
+    """Raises `InputError` for the folder of an adapter where PEFT is missing, and for one of an unfinished run."""
+    if (Path(folder) / "adapter_config.json").is_file():
+        require_package(*PEFT)
+    elif not (Path(folder) / "config.json").is_file():
+        left = sorted(checkpoints(folder), key=lambda path: int(path.name.rpartition("-")[2]))
+        if left:
+            raise InputError(
+                f"{folder} holds an unfinished run ({left[-1].name}): finish it with the command that began it and"
+                f" --resume_from_checkpoint true, or use {shown_path(left[-1])} as it is."
+            )
 
 
 def require_local(folder: str, command: str, why: str) -> None:

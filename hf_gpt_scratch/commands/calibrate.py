@@ -32,10 +32,13 @@ little, and the command then says how much. `--prevalence P` is for use where an
 of two.
 
 Where the run was trained with `--outside_labels`, a threshold on the highest probability is fitted that tells their
-texts as "outside" and refuses at most the share `--refuse` of the others. For `classify --decide_at`, thresholds on
-the confidence after a word are fitted, and what an early verdict costs. Prints the numbers of the test set and writes
-them to DIR/results (calibration.json, early.json, outside.json), with a picture in DIR/plots/calibration.png. `hf-gpt-
-scratch classify`, the pages and the model's pipeline then use the calibration."""
+texts as "outside" and refuses at most the share `--refuse` of the others in the validation set; on other texts, such
+as the test set, it can be more. Where no threshold is worth it, none is kept, and the command says so.
+
+For `classify --decide_at`, thresholds on the confidence after a word are fitted, and what an early verdict costs.
+Prints the numbers of the test set and writes them to DIR/results (calibration.json, early.json, outside.json), with a
+picture in DIR/plots/calibration.png. `hf-gpt-scratch classify`, the pages and the model's pipeline then use the
+calibration."""
     parser.epilog = "Example: hf-gpt-scratch calibrate runs/demo/spam"
     parser.add_argument(
         "dir", metavar="DIR", help="an output folder of `hf-gpt-scratch train spam` or `hf-gpt-scratch train classify`"
@@ -53,7 +56,8 @@ scratch classify`, the pages and the model's pipeline then use the calibration."
         "--refuse",
         type=probability,
         default=0.1,
-        help="share of the texts of its labels that may be answered as outside (default: %(default)s)",
+        help="share of the validation texts of its labels that may be answered as outside; on other texts it can be"
+        " more (default: %(default)s)",
     )
     add_device_options(parser)
 
@@ -121,13 +125,24 @@ def _outside_lines(fitted: "Fitted") -> list[str]:
 
 
 def _early_lines(fitted: "Fitted") -> list[str]:
-    """A line for each agreement that `classify --decide_at` can be asked for."""
+    """A line for each agreement that `classify --decide_at` can be asked for, and what its columns are."""
+    from ..evaluation.text_classification.calibration import says_outside
+
     names = ("agreement", "error", "words_read")
     lines = [f"{'classify --decide_at':20}" + "".join(f"{name:>24}" for name in ("threshold", *names))]
-    for name, verdicts in {**fitted.early, "the whole text": fitted.whole}.items():
-        threshold = "" if verdicts is fitted.whole else f"{verdicts.threshold:.4f}"
-        cells = [threshold, *(_cell(verdicts.metrics[metric]) for metric in names)]
-        lines.append(f"{name:20}" + "".join(f"{cell:>24}" for cell in cells))
+    alike: dict[float, list[str]] = {}
+    for name, verdicts in fitted.early.items():
+        alike.setdefault(verdicts.threshold, []).append(name)
+    rows = [(f"{group[0]} to {group[-1]}" if group[1:] else group[0], group[0]) for group in alike.values()]
+    for shown, name in [*rows, ("the whole text", None)]:
+        verdicts = fitted.whole if name is None else fitted.early[name]
+        cells = ["" if name is None else f"{verdicts.threshold:.4f}", *(_cell(verdicts.metrics[one]) for one in names)]
+        lines.append(f"{shown:20}" + "".join(f"{cell:>24}" for cell in cells))
+    outside = ", also where it is 'outside'" if says_outside(fitted.calibration) else ""
+    lines.append(
+        f"agreement: the early verdict is that on the whole text; error: it is not the text's own label{outside};"
+        " words_read: share of all words."
+    )
     return lines
 
 

@@ -5,11 +5,12 @@ import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..utils.errors import InputError
+from ..utils.errors import InputError, UsageError
 from .adapter_options import add_adapters, check_adapters, load_adapters
-from .arguments import require_model
+from .arguments import require_model, share
 from .generation_options import add_sampling, language_model
 
 if TYPE_CHECKING:
@@ -59,6 +60,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of a bot of `hf-gpt-scratch train chat`: let its language model write the answers, which may then say"
         " what the FAQ does not",
     )
+    parser.add_argument(
+        "--threshold",
+        type=share,
+        metavar="T",
+        help="of such a bot: answer only above this confidence, 0 to 1; higher refuses more (default: that which was"
+        " fitted, `threshold` in faq.json)",
+    )
     add_adapters(parser)
     add_sampling(parser, max_new_tokens=256, temperature=0.0)
 
@@ -67,6 +75,8 @@ def check(args: argparse.Namespace) -> None:
     """What can be checked before torch is imported."""
     require_model(args.dir)
     check_adapters(args)
+    if args.threshold is not None and args.write:
+        raise UsageError("--threshold says when the FAQ answers, and --write does without it: give one of them.")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -82,13 +92,18 @@ def run(args: argparse.Namespace) -> None:
 
     def begin(folder: ModelFolder, tokenizer) -> Chat | FaqBot:
         if not is_faq_folder(folder) or args.write:
+            if args.threshold is not None:
+                print("note: this is no bot of `train chat`, so --threshold has no effect.", file=sys.stderr)
             return Chat(model, tokenizer, args.system, args.history)
         if idle:
             print(
                 f"note: answers come from the FAQ, so --{idle[0]} has no effect; add --write to use it.",
                 file=sys.stderr,
             )
-        return FaqBot(read_faq_file(folder), model.eval(), tokenizer)
+        faq = read_faq_file(folder)
+        return FaqBot(
+            faq if args.threshold is None else replace(faq, threshold=args.threshold), model.eval(), tokenizer
+        )
 
     folder = adapters.folders[adapters.active] if adapters else ModelFolder.resolve(args.dir)
     converse(begin(folder, tokenizer), adapters and Switch(adapters, begin), **sampling)

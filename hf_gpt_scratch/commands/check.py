@@ -7,7 +7,7 @@ from pathlib import Path
 from ..utils.errors import InputError, UsageError
 from ..utils.files import is_missing_folder
 from ..utils.terminal import quieten_transformers
-from .arguments import add_trust
+from .arguments import add_trust, require_usable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,11 +43,12 @@ def check(args: argparse.Namespace) -> None:
 
 
 def require_model_folder(path: str) -> None:
-    """Raises `InputError` unless there is a folder of this name."""
+    """Raises `InputError` unless there is a folder of this name, and as `require_usable`."""
     if not Path(path).exists():
         raise InputError(f"{path}: there is no such folder; give the folder that the model was saved in.")
     if not Path(path).is_dir():
         raise InputError(f"{path} is a file; give the folder that the model was saved in.")
+    require_usable(path)
 
 
 def run(args: argparse.Namespace) -> None:

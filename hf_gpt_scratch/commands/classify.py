@@ -1,7 +1,6 @@
 """`hf-gpt-scratch classify`: texts and their labels, one by one or a whole table."""
 
 import argparse
-import os
 import sys
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
@@ -21,12 +20,12 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = """\
-Prints a line for each message: its label, the probability (0 to 1), and its
-text, separated by tabs. The probability is that of label 1 (spam) where the
-classifier has two labels, else that of the label. An empty line of a file or of
-stdin gives "-", "-" and no text, so that line n of the output is about line n
-of the input. With --stream --decide_at, "-" in the third place means: not
-before the end.
+Prints a line for each text: its label, the probability (0 to 1), and the text
+itself, separated by tabs. The probability is that of label 1 (of a spam filter,
+spam) where the classifier has two labels, else that of the label. An empty line
+of a file or of stdin gives "-", "-" and no text, so that line n of the output
+is about line n of the input. With --stream --decide_at, "-" in the third place
+means: not before the end.
 
 --file takes a table (.csv, .tsv, .json, .jsonl, .parquet), whose column of
 texts is found by its name or given by --text_column, or else a file with a
@@ -39,8 +38,8 @@ header or no text but a list, stops the command; with --bad_rows drop it keeps
 its place and gets no label.
 
 With --json each line is an object with the keys text, label, probability,
-threshold (spam is above it) and truncated (whether a part was not read); with
-more than two labels probabilities instead of threshold; with --stream also
+threshold (label 1 is above it) and truncated (whether a part was not read);
+with more than two labels probabilities instead of threshold; with --stream also
 words, a list of words, each with what is said after it. Label and probability
 of an empty line are null."""
     parser.epilog = (
@@ -55,10 +54,9 @@ of an empty line are null."""
         metavar="TEXT",
         nargs="*",
         default=[],
-        help="messages, each in quotes; several words without quotes are one message (default: read stdin, a message"
-        " a line)",
+        help="texts, each in quotes; several words without quotes are one text (default: read stdin, a text a line)",
     )
-    parser.add_argument("--file", help="read the messages from this table, or from this file with one a line")
+    parser.add_argument("--file", help="read the texts from this table, or from this file with one a line")
     parser.add_argument("--text_column", metavar="NAME", help="the column of the table with the texts")
     parser.add_argument(
         "--output",
@@ -79,12 +77,12 @@ of an empty line are null."""
         help="also say after which word the verdict is as good as final: it is that on the whole text in this share of"
         " texts, such as 0.99 (fitted by `hf-gpt-scratch calibrate`)",
     )
-    parser.add_argument("--json", action="store_true", help="print a JSON object for each message")
+    parser.add_argument("--json", action="store_true", help="print a JSON object for each text")
     parser.add_argument(
         "--batch-size",
         type=positive,
         default=32,
-        help="messages of 64 tokens per forward pass (default: 32); more of shorter ones, fewer of longer ones",
+        help="texts of 64 tokens per forward pass (default: 32); more of shorter ones, fewer of longer ones",
     )
     add_device_options(parser)
 
@@ -101,10 +99,23 @@ def check(args: argparse.Namespace) -> None:
     require_model(args.dir)
     if args.file:
         require_file(args.file)
+        _look_at_file(args)
     if args.output:
         from ..data.writing import require_writable
 
         require_writable(args.output, args.file)
+
+
+def _look_at_file(args: argparse.Namespace) -> None:
+    """Raises `InputError` for a file whose rows or column of texts cannot be read, as far as that is seen at once."""
+    from ..data.columns import columns_trained_on, find_text_column
+    from ..data.first_look import look
+
+    look(
+        args.file,
+        lambda table: find_text_column(table, args.text_column, columns_trained_on(args.dir)),
+        is_table=bool(args.text_column) or _is_table(args.file),
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -238,7 +249,7 @@ def _write(
         for row in rows:
             if (several := columns.get("labels")) and row[several] is not None:
                 row[several] = "|".join(row[several])
-    write_rows(args.output, rows, [*table.columns, *columns.values()], delimiter, table.encoding)
+    write_rows(args.output, rows, [*table.columns, *columns.values()], delimiter, table.encoding, table.line_end)
     said = ", ".join(f"{name} {count:,}" for name, count in counts.most_common(10))
     print(f"{args.output}: {len(rows):,} rows{'; ' if said else ''}{said}{', ...' if len(counts) > 10 else ''}")
     output.note_cut()
@@ -266,12 +277,12 @@ def _free_names(names: list[str], table: "Table") -> dict[str, str]:
 
 def _lines(file: str) -> list[str]:
     """The messages of a file with one a line."""
-    if not os.path.getsize(file):
-        raise InputError(f"{file} is empty; expected a message a line.")
-    try:
-        return Path(file).read_text("utf-8-sig").removesuffix("\n").split("\n")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file} is not UTF-8 text ({error.reason}).") from None
+    from ..data.delimited import decode
+
+    text, encoding = decode(Path(file).read_bytes(), file)
+    if encoding not in ("utf-8", "utf-8-sig"):
+        note(f"{Path(file).name} was read as {encoding}.")
+    return text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n")
 
 
 def _arriving(typed: bool) -> Iterator[list[str]]:

@@ -71,7 +71,8 @@ class Output:
             if self.explains_each:
                 best = max(range(len(prediction.probabilities)), key=prediction.probabilities.__getitem__)
                 name, value = self.classifier.labels[best], prediction.probabilities[best]
-                note(f"{prediction.label}: the most probable label, {name} with {value:.4g}, is below its threshold.")
+                why = "is not probable enough by the thresholds of `calibrate`"
+                note(f"{prediction.label}: the most probable label, {name} with {value:.4g}, {why}.")
         elif self.is_binary and (prediction.probability > 0.5) != (prediction.probability > self.threshold):
             self.between += 1
             if self.explains_each:
@@ -87,8 +88,9 @@ class Output:
             are = "message has a probability" if self.between == 1 else "messages have probabilities"
             note(f"{self.between} {are} between 0.5 and the threshold {self.threshold:.4g} of the calibration.")
         if self.outside and not self.explains_each:
-            have = "message has" if self.outside == 1 else "messages have"
-            note(f"{self.outside} {have} no label above its threshold, so {self.calibration.outside_label!r} is said.")
+            texts = "1 text is" if self.outside == 1 else f"{self.outside} texts are"
+            said = repr(self.calibration.outside_label)
+            note(f"{texts} answered with {said}: no label is probable enough by the thresholds of `calibrate`.")
 
     def _limit(self) -> str:
         return f"{self.classifier.model.config.n_positions} tokens"

@@ -2,12 +2,16 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 from ..conversion.choices import ACTIVATIONS, AS, ATTENTION_SCALES, FORMATS, OPENAI_SIZES, assuming, guess_warning
 from ..utils.errors import UsageError
 from ..utils.files import require_file, require_new, require_present
+from ..utils.requirements import TENSORFLOW, require_package
 from ..utils.terminal import quieten_transformers
 from .arguments import count, positive
+
+OF_SUFFIX = {".gguf": "gguf", ".h5": "h5py", ".msgpack": "msgpack"}  # the packages that read these files
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -105,6 +109,10 @@ def check(args: argparse.Namespace) -> None:
     if args.tokenizer:
         require_present(args.tokenizer)
     require_new(args.out)
+    if args.size:
+        require_package(*TENSORFLOW)
+    if Path(args.src).is_file() and (package := OF_SUFFIX.get(Path(args.src).suffix.lower())):
+        require_package(package, "convert", f"Reading {args.src}")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -113,9 +121,7 @@ def run(args: argparse.Namespace) -> None:
 
     if args.size:
         from ..conversion.download import download_openai
-        from ..utils.requirements import require_package
 
-        require_package("tensorflow", "convert", "Reading OpenAI's files")
         download_openai(args.size, args.src)  # while progress bars are still shown
     quieten_transformers()
     names = {name for options in FORMATS.values() for name in options}

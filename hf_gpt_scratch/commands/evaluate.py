@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..utils.errors import InputError, UsageError
 from ..utils.files import require_folder, require_present
+from ..utils.requirements import LM_EVAL, require_package
 from .arguments import add_device_options, count, is_classifier, placement, positive
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def check(args: argparse.Namespace) -> None:
         raise InputError(f"{_output(args)} is a file; choose another --output_dir.")
     if args.include_path:
         require_folder(args.include_path, purpose="to find tasks in")
+    require_package(*LM_EVAL)
 
 
 def _output(args: argparse.Namespace) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 from ..utils.errors import InputError
 from ..utils.files import write_whole
 
+IS_LIGHT = True
 # What can be done with a file, as a command in which {} stands for its path.
 NEXT = {
     "tickets.csv": "hf-gpt-scratch train classify cpu_small --data_file {} --outside_labels other --output_dir"

@@ -5,6 +5,7 @@ import argparse
 from ..conversion.choices import GGUF_DTYPES, LLAMA_CPP_DTYPES, TARGETS
 from ..utils.errors import UsageError
 from ..utils.files import require_file, require_new, require_present
+from ..utils.requirements import GGUF, require_package
 from ..utils.terminal import quieten_transformers
 from .arguments import require_model
 
@@ -41,6 +42,8 @@ def check(args: argparse.Namespace) -> None:
     if args.perplexity_text:
         require_file(args.perplexity_text)
     require_new(args.out)
+    if args.to == "gguf":
+        require_package(*GGUF)
 
 
 def run(args: argparse.Namespace) -> None:

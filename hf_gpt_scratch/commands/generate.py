@@ -5,6 +5,7 @@ import sys
 from itertools import chain
 
 from ..utils.files import require_present
+from .arguments import require_usable
 from .generation_options import add_sampling, language_model
 
 
@@ -25,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def check(args: argparse.Namespace) -> None:
     """What can be checked before torch is imported."""
     require_present(args.dir)
+    require_usable(args.dir)
 
 
 def run(args: argparse.Namespace) -> None:

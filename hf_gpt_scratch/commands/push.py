@@ -1,9 +1,12 @@
 """`hf-gpt-scratch push`: checks a folder, uploads it with its model card in one commit, and loads it back."""
 
 import argparse
+import re
 import shlex
 from pathlib import Path
 
+from ..utils.constants import NO_NAME, NO_TOKEN
+from ..utils.errors import InputError, UsageError
 from ..utils.terminal import quieten_transformers
 from .arguments import add_trust
 from .check import add_base_model, require_model_folder
@@ -43,6 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def check(args: argparse.Namespace) -> None:
     """What can be checked before torch is imported."""
     require_model_folder(args.dir)
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", args.repo_id, re.ASCII):
+        raise UsageError(NO_NAME.format(args.repo_id))
+    if not args.dry_run:
+        from huggingface_hub import get_token
+
+        if get_token() is None:
+            raise InputError(NO_TOKEN)
 
 
 def run(args: argparse.Namespace) -> None:

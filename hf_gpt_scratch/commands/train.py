@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from ..training import configs, job_help
-from ..utils.requirements import require_package
+from ..utils.requirements import TRL, require_package
 
 
 class Job:
@@ -54,5 +54,5 @@ class Job:
 
 
 PRETRAIN, CLASSIFY, SPAM, INSTRUCT = Job("pretrain"), Job("classify"), Job("spam"), Job("instruct")
-PREFER = Job("prefer", needs=("trl", "trl", "Training on preferences"))
+PREFER = Job("prefer", needs=TRL)
 CHAT = Job("chat")

@@ -27,7 +27,7 @@ from ..tokenizer import load_tokenizer
 from ..utils.errors import InputError
 from ..utils.files import atomic_folder, write_json
 from ..utils.provenance import environment, recorded_source, sha256
-from ..utils.requirements import require_package
+from ..utils.requirements import GGUF, require_package
 from ..utils.special_tokens import end_token_ids
 from .checkpoint import Checkpoint
 from .choices import LLAMA_CPP_DTYPES
@@ -85,7 +85,7 @@ def export_gguf(
         InputError: when GGUF's "gpt2" cannot express `src`, the gguf package or llama.cpp's quantiser is missing, or
             what was written does not read back the same; then nothing is left behind.
     """
-    require_package("gguf", "convert", "GGUF")
+    require_package(*GGUF)
     folder = resolve_source(str(src))
     native = open_native(folder, (GPTScratchForCausalLM.__name__,), "GGUF")
     _check_settings(folder, native.config, dtype)

@@ -5,6 +5,7 @@ Data for training, from its source to batches. In the order of reading:
     tables          rows of CSV, JSON, Parquet, a folder of them or a Hub data set
     delimited       CSV and its like: encoding, delimiter, quotation marks, header
     columns         which columns hold texts and labels; the texts of a file
+    first_look      what is wrong with a file and seen in a moment
     labelled_texts  texts of any labels, and their split, in which near-copies stay together
     label_cells     labels as a cell holds them
     stratification  folds with every label's share in each

@@ -14,7 +14,6 @@ from ..prompts import user_message
 from ..utils.errors import InputError, UsageError
 from ..utils.text import has_lone_surrogates
 from . import alpaca
-from .download import download
 from .tables import Table, read_table
 
 # The columns of a question and its answer, by the name of the shape; the first that a table has counts.
@@ -79,13 +78,15 @@ def load_conversations(
     if data_file and dataset_name:
         raise UsageError("Give --data_file or --dataset_name, not both.")
     if not data_file and not dataset_name:
+        from .download import download
+
         return conversations_of(replace(read_table(download(alpaca.URL, alpaca.SHA256)), source=alpaca.URL))
     return conversations_of(read_table(data_file, dataset_name, keep_faulty=bad_rows == "drop"), bad_rows)
 
 
 def conversations_of(table: Table, bad_rows: str = "fail") -> Conversations:
     """The conversations of a table; arguments and errors are those of `load_conversations`."""
-    columns, shape = _columns(table)
+    columns, shape = find_columns(table)
     rows, problems = [], []
     for number, (place, row) in enumerate(zip(table.places, table.rows, strict=True)):
         try:
@@ -95,7 +96,8 @@ def conversations_of(table: Table, bad_rows: str = "fail") -> Conversations:
         except BadRow as problem:
             problems.append(f"{place}, {problem}")
     if problems and (bad_rows == "fail" or not rows):
-        more = f" ({len(problems) - 1:,} more rows are bad)" if len(problems) > 1 else ""
+        more = f" ({len(problems) - 1:,} more {'row is' if len(problems) == 2 else 'rows are'} bad)"
+        more = more if len(problems) > 1 else ""
         advice = "correct it, or leave bad rows out with --bad_rows drop" if rows else "correct the rows"
         raise InputError(f"{problems[0]}{more}; {advice}.")
     if not rows:
@@ -103,8 +105,11 @@ def conversations_of(table: Table, bad_rows: str = "fail") -> Conversations:
     return Conversations(rows, shape, table.source, table.sha256, len(problems), list(table.notes))
 
 
-def _columns(table: Table) -> tuple[dict[str, str | None], str]:
-    """The columns that hold what (`several`, or `question`, `answer`, `input`; and `system`), and the shape's name."""
+def find_columns(table: Table) -> tuple[dict[str, str | None], str]:
+    """
+    The columns that hold what (`several`, or `question`, `answer`, `input`; and `system`), and the shape's name;
+    raises `InputError` where they are of no known shape.
+    """
     named = {name.strip().lower(): name for name in reversed(table.columns)}
 
     def first(names: Sequence[str]) -> str | None:

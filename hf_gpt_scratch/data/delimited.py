@@ -38,8 +38,8 @@ class Cells:
     """
     The cells of a delimited file below its header, those of row i as text in `rows[i]`: no more and no fewer than
     `columns`. `numbers[i]` is its row in the file, from 1 on and with the header, as a spreadsheet counts. `faults`
-    says of some i what is wrong. `has_header` is False where the first row is data. `delimiter` and `encoding` are
-    those that were found.
+    says of some i what is wrong. `has_header` is False where the first row is data. `delimiter`, `encoding` and
+    `line_end` are those that were found.
     """
 
     columns: list[str]
@@ -50,6 +50,7 @@ class Cells:
     notes: list[str] = field(default_factory=list)
     delimiter: str = ","
     encoding: str = "utf-8"
+    line_end: str = "\n"
 
 
 def decode(content: bytes, path: str | os.PathLike) -> tuple[str, str]:
@@ -110,7 +111,9 @@ def parse_delimited(content: bytes, path: str | os.PathLike) -> Cells:
             )
     if not has_header:
         notes.append(f"{os.path.basename(path)} has no header: its columns are called {', '.join(columns)}.")
-    cells = Cells(columns, [], [], {}, has_header, notes, "," if delimiter == NONE else delimiter, encoding)
+    line_end = "\r\n" if 2 * text.count("\r\n") > text.count("\n") else "\n"
+    found = {"delimiter": "," if delimiter == NONE else delimiter, "encoding": encoding, "line_end": line_end}
+    cells = Cells(columns, [], [], {}, has_header, notes, **found)
     for number, record in numbered[has_header:]:
         if any(cell.strip() for cell in record[len(columns) :]):
             cells.faults[len(cells.rows)] = f"it has {len(record)} cells, and the header has {len(columns)}"

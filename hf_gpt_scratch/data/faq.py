@@ -17,7 +17,7 @@ ANSWERED, UNANSWERED = "answered", ("near-miss", "off-topic")
 COLUMNS = ("question", "answer", "rephrasings", "kind")
 FEWEST = 5
 QUOTE = "put text that holds the separator in quotation marks"
-NEEDED = "name one column question and another answer"
+NEEDED = "name one column question and another answer, or say which with --question_column and --answer_column"
 
 
 @dataclass(frozen=True)
@@ -81,21 +81,24 @@ class FaqSplit:
     test: Asked
 
 
-def load_faq(data_file: str | os.PathLike | None = None, dataset_name: str | None = None) -> Faq:
+def load_faq(
+    data_file: str | os.PathLike | None = None,
+    dataset_name: str | None = None,
+    question_column: str | None = None,
+    answer_column: str | None = None,
+) -> Faq:
     """
     The FAQ in a file or a folder of any kind that `read_table` knows, or in a Hub data set.
+
+    Args:
+        question_column, answer_column: the columns, where they have other names than `question` and `answer`.
 
     Raises:
         InputError: when it cannot be read, naming the row and the column; when one question has two answers, or there
             are fewer than 5 answers.
     """
     table = read_table(data_file, dataset_name, keep_faulty=True)
-    columns = {str(name).strip().lower(): name for name in reversed(table.columns)}
-    if missing := [name for name in ("question", "answer") if name not in columns]:
-        raise InputError(
-            f"{table.source} has no column {' and no column '.join(missing)} (its columns are"
-            f" {', '.join(table.columns)}); {NEEDED}."
-        )
+    columns = find_columns(table, question_column, answer_column)
     entries, unanswered, seen, unused = [], [], {}, 0
     for (entry, kind), place in zip(_parse_rows(table, columns), table.places):
         known = [seen[text] for text in map(plain_words, entry.phrasings) if text in seen]
@@ -120,6 +123,24 @@ def load_faq(data_file: str | os.PathLike | None = None, dataset_name: str | Non
     if unused:
         notes.append(f"{unused} rephrasings of questions to be refused are not used; give each a row of its own.")
     return Faq(entries, unanswered, table.source, table.sha256, notes)
+
+
+def find_columns(table: Table, question_column: str | None = None, answer_column: str | None = None) -> dict[str, str]:
+    """The columns of a table by what they hold; arguments and errors are those of `load_faq`."""
+    columns = {str(name).strip().lower(): name for name in reversed(table.columns)}
+    for name, chosen in (("question", question_column), ("answer", answer_column)):
+        if chosen is not None and chosen not in table.columns:
+            raise InputError(
+                f"{table.source} has no column {chosen!r}; its columns are {', '.join(table.columns)}: choose with"
+                f" --{name}_column."
+            )
+        columns |= {} if chosen is None else {name: chosen}
+    if missing := [name for name in ("question", "answer") if name not in columns]:
+        raise InputError(
+            f"{table.source} has no column {' and no column '.join(missing)} (its columns are"
+            f" {', '.join(table.columns)}); {NEEDED}."
+        )
+    return columns
 
 
 def split(faq: Faq, seed: int) -> FaqSplit:

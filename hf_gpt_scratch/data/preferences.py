@@ -72,7 +72,11 @@ def load_preferences(
         except BadRow as problem:
             problems.append(f"{place}, {problem}")
     if problems and bad_rows == "fail":
-        others = f" ({len(problems) - 1} more rows cannot be used either)" if len(problems) > 1 else ""
+        others = (
+            f" ({len(problems) - 1:,} more {'row' if len(problems) == 2 else 'rows'} cannot be used either)"
+            if len(problems) > 1
+            else ""
+        )
         raise InputError(f"{problems[0]}{others}; correct the data, or leave such rows out with --bad_rows drop.")
     rows, dropped = _without_copies(read)
     dropped = {name: count for name, count in {"unusable": len(problems), **dropped}.items() if count}

@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-
-import pyarrow.parquet
-from datasets import ClassLabel, Dataset, List
+from typing import TYPE_CHECKING
 
 from ..utils.errors import InputError, UsageError, one_line
 from ..utils.provenance import sha256
 from .delimited import decode, parse_delimited
-from .download import rows_from_hub, splits_from_hub
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 KINDS = {
     ".csv": "CSV",
@@ -29,6 +29,14 @@ KINDS = {
     ".ndjson": "JSON",
     ".parquet": "Parquet",
 }
+# By their first bytes, files of other kinds, and what to do about them.
+NO_TEXT_FILES = {
+    b"PK\x03\x04": "a zip or Excel file; unpack it, or save the sheet as CSV",
+    b"\xd0\xcf\x11\xe0": "an old Excel or Word file; save it as CSV",
+    b"\x1f\x8b": "a gzip file; unpack it",
+    b"%PDF": "a PDF file; save its table as CSV",
+}
+OFFICE = (".xlsx", ".xls", ".ods", ".docx", ".doc", ".pdf")
 NO_DETAILS = MappingProxyType({})
 SHOWN = 3  # rows named of each fault
 TOO_WIDE = "with more cells than the header"  # bad rows
@@ -59,8 +67,8 @@ class Table:
     Rows, of which `places[i]` says where row i stands ("tickets.csv, row 3"), as a spreadsheet counts where there is a
     header. `faults` says of a row what is wrong with it, where the reader was told to keep such rows. `class_names`
     are the names of a column of ClassLabel, in order, which its rows have in place of numbers. `splits[i]` is the part
-    that row i was in, where the files of a folder or the data set say it. `delimiter` and `encoding` are those of
-    delimited text.
+    that row i was in, where the files of a folder or the data set say it. `delimiter`, `encoding` and `line_end`
+    are those of delimited text.
     """
 
     rows: list[dict]
@@ -75,6 +83,7 @@ class Table:
     has_header: bool = True
     delimiter: str = ","
     encoding: str = "utf-8"
+    line_end: str = "\n"
 
 
 def read_table(
@@ -131,12 +140,25 @@ def _from_file(path: Path) -> Table:
     if not path.exists():
         raise InputError(f"The data file {path} does not exist.")
     content = path.read_bytes()
-    if content.startswith(b"PK\x03\x04"):
-        raise InputError(f"{path} is a zip or Excel file; unpack it, or save the sheet as CSV.")
+    require_text(path, content)
     kind = KINDS.get(path.suffix.lower()) or _kind_of(content)
     table = {"CSV": _from_delimited, "JSON": _from_json, "Parquet": _from_parquet}[kind](path, content)
     table.sha256 = hashlib.sha256(content).hexdigest()
     return table
+
+
+def require_text(path: Path, start: bytes, is_table: bool = True) -> None:
+    """
+    Raises `InputError` for a file that is empty, or that by its first bytes holds neither text nor Parquet.
+
+    Args:
+        is_table: whether it is to be read as a table, and not by a reader that knows zip files.
+    """
+    if not start:
+        raise InputError(f"{path} is empty.")
+    what = next((what for magic, what in NO_TEXT_FILES.items() if start.startswith(magic)), None)
+    if what and (is_table or path.suffix.lower() in OFFICE):
+        raise InputError(f"{path} is {what}.")
 
 
 def _kind_of(content: bytes) -> str:
@@ -160,6 +182,7 @@ def _from_delimited(path: Path, content: bytes) -> Table:
         has_header=cells.has_header,
         delimiter=cells.delimiter,
         encoding=cells.encoding,
+        line_end=cells.line_end,
     )
 
 
@@ -220,6 +243,9 @@ def _is_list_of_objects(value) -> bool:
 
 
 def _from_parquet(path: Path, content: bytes) -> Table:
+    import pyarrow.parquet
+    from datasets import Dataset
+
     try:
         rows = Dataset(pyarrow.parquet.read_table(pyarrow.BufferReader(content)))
     except (pyarrow.ArrowException, OSError, ValueError) as error:
@@ -264,6 +290,8 @@ def _from_folder(folder: Path) -> Table:
 
 
 def _from_hub(name: str, all_splits: bool) -> Table:
+    from .download import rows_from_hub, splits_from_hub
+
     table = _from_datasets(splits_from_hub(name) if all_splits else {None: rows_from_hub(name)}, name, name)
     lines = (json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in table.rows)
     digest = hashlib.sha256()
@@ -273,7 +301,7 @@ def _from_hub(name: str, all_splits: bool) -> Table:
     return table
 
 
-def _from_datasets(splits: dict[str | None, Dataset], source: str, name: str) -> Table:
+def _from_datasets(splits: dict[str | None, "Dataset"], source: str, name: str) -> Table:
     """The rows of splits, ClassLabel numbers as their names; -1, which stands for no label, as `None`."""
     first = next(iter(splits.values()))
     names = {column: made[0] for column, kind in first.features.items() if (made := _class_names(kind))}
@@ -289,6 +317,8 @@ def _from_datasets(splits: dict[str | None, Dataset], source: str, name: str) ->
 
 def _class_names(kind) -> tuple[tuple[str, ...], Callable] | None:
     """The names of a ClassLabel, or of a list of them, and what makes names of its numbers."""
+    from datasets import ClassLabel, List
+
     if isinstance(kind, ClassLabel):
         return tuple(kind.names), lambda number: kind.names[number] if number is not None and number >= 0 else None
     inner = kind.feature if isinstance(kind, List) else kind[0] if isinstance(kind, list) and len(kind) == 1 else None

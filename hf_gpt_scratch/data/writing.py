@@ -35,6 +35,7 @@ def write_rows(
     columns: Sequence[str],
     delimiter: str = ",",
     encoding: str = "utf-8",
+    line_end: str = "\n",
 ) -> None:
     """
     Writes the rows in order, whole or not at all. A value that a row lacks is empty, in JSON absent.
@@ -43,6 +44,7 @@ def write_rows(
         delimiter: of CSV; that of TSV is the tab.
         encoding: of the table that the rows are from. All is written as UTF-8; CSV and TSV with a byte order mark
             where this is another, since spreadsheets tell UTF-8 by it.
+        line_end: of CSV and TSV.
 
     Raises:
         InputError: when a column of a Parquet file would have values of different types.
@@ -52,7 +54,7 @@ def write_rows(
         content = _parquet(rows, columns)
     elif kind in (".csv", ".tsv"):
         mark = "" if encoding == "utf-8" else "\ufeff"
-        content = mark + _delimited(rows, columns, "\t" if kind == ".tsv" else delimiter)
+        content = mark + _delimited(rows, columns, "\t" if kind == ".tsv" else delimiter, line_end)
     elif kind == ".json":
         content = json.dumps(list(rows), indent=2, ensure_ascii=False, default=str) + "\n"
     else:
@@ -61,9 +63,9 @@ def write_rows(
     write_whole(path, content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
 
 
-def _delimited(rows: Sequence[dict], columns: Sequence[str], delimiter: str) -> str:
+def _delimited(rows: Sequence[dict], columns: Sequence[str], delimiter: str, line_end: str) -> str:
     text = io.StringIO(newline="")
-    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+    writer = csv.writer(text, delimiter=delimiter, lineterminator=line_end)
     writer.writerow(columns)
     writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
     return text.getvalue()

@@ -20,7 +20,7 @@ from ..utils.console import run_command
 from ..utils.errors import InputError, UsageError, one_line
 from ..utils.files import require_folder, write_json
 from ..utils.provenance import environment
-from ..utils.requirements import require_package
+from ..utils.requirements import LM_EVAL, require_package
 from ..utils.result_card import Metric, ResultCard
 from ..utils.terminal import quieten_transformers
 from .guessing import Guessing
@@ -78,7 +78,7 @@ def evaluate_tasks(
 
 
 def _check_installed() -> None:
-    require_package("lm_eval", "eval", "This")
+    require_package(*LM_EVAL)
     logging.getLogger("lm_eval").setLevel(logging.ERROR)  # else a line for each prompt that is cut; they are counted
 
 

@@ -35,7 +35,7 @@ METRIC_NAMES = {
     **{"macro_precision": "Macro precision", "macro_recall": "Macro recall", "ece": "Expected calibration error"},
     **{"response_perplexity": "Perplexity of the responses", "stop_rate": "Answers that end with the EOS token"},
     "later_response_perplexity": "Perplexity of second and later responses",
-    "dpo_loss": "DPO loss",
+    **{"dpo_loss": "DPO loss", "auroc": "AUROC", "not_in_the_faq": "Not in the FAQ"},
     **{"eval_loss": "Validation loss", "lowest_eval_loss": "Lowest validation loss", "train_loss": "Training loss"},
 }
 DIFFERENCES = {"f1_above_baseline": "F1", "macro_f1_above_baseline": "macro F1"}  # told in a sentence

@@ -50,7 +50,9 @@ def check_files(model: ModelFolder) -> str:
         raise CheckFailed(f"{', '.join(links)}: a symbolic link; replace it with a copy of the file")
     left_out = _strays(model.path, set(names))
     shown = ", ".join(left_out[:10]) + (f" and {len(left_out) - 10} more" if len(left_out) > 10 else "")
-    return f"{len(uploaded)} to upload" + (f"; not part of the model, so not uploaded: {shown}" if left_out else "")
+    return f"{len(uploaded)} to upload, besides the model card" + (
+        f"; not part of the model, so not uploaded: {shown}" if left_out else ""
+    )
 
 
 def _strays(folder: Path, uploaded: set[str]) -> list[str]:

@@ -13,6 +13,7 @@ from huggingface_hub import get_token
 from ..model_folder import reference_logits
 from ..model_folder.contents import ModelFolder
 from ..pretrained import reference_record
+from ..utils.constants import NO_NAME, NO_TOKEN
 from ..utils.errors import InputError, UsageError, one_line
 from .check import check_model, open_folder
 from .files import require_no_secrets, upload_files
@@ -86,7 +87,7 @@ def push(
         'https://huggingface.co/you/spam/commit/...'
     """
     if get_token() is None:
-        raise InputError("A push needs a Hub token: run `hf auth login`, or set the environment variable HF_TOKEN.")
+        raise InputError(NO_TOKEN)
     model, terms = open_folder(folder, base_model), {"license": license, "language": language, "examples": examples}
     if with_twin:
         require_possible(model, branch, create_pr)
@@ -148,7 +149,7 @@ def checked_files(
     from huggingface_hub.utils import validate_repo_id
 
     if repo_id.count("/") != 1:
-        raise UsageError(f"{repo_id!r} is not the name of a repository; expected one such as you/your-model.")
+        raise UsageError(NO_NAME.format(repo_id))
     with hub_errors(repo_id):
         validate_repo_id(repo_id)
     model = open_folder(folder, base_model)

@@ -7,6 +7,7 @@ import difflib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from types import MappingProxyType
 
@@ -14,14 +15,20 @@ import yaml
 
 from ..utils.errors import InputError, UsageError, one_line
 from ..utils.files import is_missing_folder
+from ..utils.requirements import BITSANDBYTES, PEFT, require_package
 from ..utils.result_card import FOLDER, read_card
 from .job_help import option_names
 
 # Of a wheel, where setuptools puts training/configs; of a checkout.
 FOLDERS = [Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "training" / "configs"]
+SMALL = "runs/small"  # which configs for small models start from
 SOURCES = ("model_name_or_path", "tokenizer_name")
 VALUED = ("data_file", "dataset_name", "output_dir", *SOURCES)  # those checked here
 NO_OUTPUT = "Give the folder to write with --output_dir, such as --output_dir runs/mine."
+NO_DATA = {
+    "classify": "Give the labelled texts with --data_file, such as --data_file tickets.csv, or --dataset_name.",
+    "chat": "Give the FAQ with --data_file; `hf-gpt-scratch examples` writes two to try.",
+}
 YES, NO = ("true", "yes", "on"), ("false", "no", "off")
 FINISHED = ("config.json", "adapter_config.json", "metrics.json")  # one of these: the folder holds a model or a run
 
@@ -153,31 +160,68 @@ def check_words(words: Sequence[str], job: str) -> None:
         option = option.replace("-", "_")
         if known and option not in known and option.removeprefix("no_") not in known:
             raise unknown_option(f"--{option}", known)
-        following = [] if equals else [one for one in words[i + 1 : i + 2] if not one.startswith("--")]
+        following = [] if equals else list(takewhile(lambda one: not one.startswith("--"), words[i + 1 :]))
+        if option == "data_file" and len(following) > 1:
+            raise UsageError(f"--data_file takes one file, or a folder of them, not {' and '.join(following)}.")
         if option in VALUED and not (value or following):
             raise UsageError(f"--{option} needs a value.")
         settings[option] = following[0] if following else value
     data_file = settings.get("data_file")
     if data_file and settings.get("dataset_name"):
         raise UsageError("Give --data_file or --dataset_name, not both.")
-    if job == "classify" and not (data_file or settings.get("dataset_name")):
-        raise UsageError(
-            "Give the labelled texts with --data_file, such as --data_file tickets.csv, or --dataset_name."
-        )
+    if job in NO_DATA and not (data_file or settings.get("dataset_name")):
+        raise UsageError(NO_DATA[job])
     if data_file and not Path(str(data_file)).exists():
         raise InputError(f"The data file {data_file} does not exist.")
+    if data_file:
+        _look_at_data(job, settings)
     for option in SOURCES:
         if is_missing_folder(value := str(settings.get(option) or "")):
             raise InputError(no_folder(value, option))
     if "output_dir" not in settings:
         raise UsageError(NO_OUTPUT)
-    overwrite = settings.get("overwrite_output_dir", False)
+    _require_packages(settings)
     require_free(
         settings["output_dir"],
-        str(overwrite).lower() in ("", *YES, "t", "y", "1"),
+        is_on(settings.get("overwrite_output_dir", False)),
         settings.get("resume_from_checkpoint"),
         settings.get("model_name_or_path"),
     )
+
+
+def _look_at_data(job: str, settings: Mapping) -> None:
+    """Raises `InputError` for a data file that the job cannot read, as far as that is seen in a moment."""
+    from ..data import conversations, faq, first_look
+    from ..data.columns import find_columns
+
+    def given(*options: str) -> list[str | None]:
+        return [None if settings.get(option) is None else str(settings[option]) for option in options]
+
+    finders = {
+        "classify": lambda table: find_columns(table, *given("text_column", "label_column")),
+        "chat": lambda table: faq.find_columns(table, *given("question_column", "answer_column")),
+        "instruct": conversations.find_columns,
+        "prefer": lambda table: None,
+    }
+    if job in finders:
+        first_look.look(settings["data_file"], finders[job])
+    elif job == "spam":
+        first_look.look(settings["data_file"], is_table=False)
+
+
+def _require_packages(settings: Mapping) -> None:
+    """Raises `InputError` where a package is missing that the settings need."""
+    is_qlora = "qlora" in settings and is_on(settings["qlora"])
+    base = settings.get("model_name_or_path")
+    if settings.get("lora_r") or is_qlora or (base and (Path(str(base)) / "adapter_config.json").is_file()):
+        require_package(*PEFT)
+    if is_qlora:
+        require_package(*BITSANDBYTES)
+
+
+def is_on(value) -> bool:
+    """Whether an option of true and false is on, as it is also where it stands alone."""
+    return str(value).lower() in ("", *YES, "t", "y", "1")
 
 
 def unknown_option(word: str, known: Iterable[str]) -> UsageError:
@@ -194,6 +238,12 @@ def advice(name: str, known: Iterable[str]) -> str:
 
 def no_folder(path: str, option: str) -> str:
     """What is said of a folder that does not exist."""
+    if Path(path) == Path(SMALL):
+        return (
+            f"There is no folder {path}: make it with `hf-gpt-scratch train pretrain cpu_small --data_file TEXT.txt"
+            f" --output_dir {path}` from a text of your own, or with training/corpus.py (docs/pretrain.md), or give"
+            f" another model with --{option}."
+        )
     return f"There is no folder {path}; train or convert a model into it first, or give another with --{option}."
 
 

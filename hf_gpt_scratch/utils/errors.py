@@ -34,8 +34,8 @@ def run_reporting_errors(run: Callable[[], int | None]) -> int:
     except InputError as error:
         message = str(error)
         status = 2 if isinstance(error, UsageError) else 1
-    except KeyboardInterrupt:
-        message = "Interrupted."
+    except KeyboardInterrupt as interruption:
+        message = str(interruption) or "Interrupted."
     except Exception as error:
         system = _system_error(error)
         if system is None:

@@ -6,6 +6,16 @@ from pathlib import Path
 
 from .errors import InputError
 
+# The arguments of `require_package` for what commands ask for before they import anything that takes seconds, and
+# again where the package is used.
+PEFT = ("peft", "lora", "An adapter")
+BITSANDBYTES = ("bitsandbytes", "qlora", "QLoRA")
+TRL = ("trl", "trl", "Training on preferences")
+GRADIO = ("gradio", "apps", "The page")
+LM_EVAL = ("lm_eval", "eval", "This")
+GGUF = ("gguf", "convert", "GGUF")
+TENSORFLOW = ("tensorflow", "convert", "Reading OpenAI's files")
+
 
 def require_package(package: str, extra: str, purpose: str) -> None:
     """

@@ -28,7 +28,7 @@ def models(tiny_config, tmp_path, monkeypatch) -> None:
     )
     Path("empty folder").mkdir()
     Path("messages.txt").write_text("hello\n")
-    Path("latin1.txt").write_bytes(b"hello\ncaf\xe9\n")
+    Path("cut.txt").write_bytes(b"\xff\xfea")  # UTF-16 that ends within a character
 
 
 @pytest.fixture

@@ -90,9 +90,20 @@ def test_message_longer_than_the_model_reads_is_noted(run):
     assert long["probability"] == pytest.approx(predict(("z " * 80).strip()), abs=1e-5)
 
 
+@pytest.mark.parametrize(("encoding", "name"), [("cp1252", "cp1252"), ("utf-16", "utf-16")])
+def test_lines_of_another_encoding_are_read_as_those_of_a_table_and_it_is_said(run, encoding, name):
+    Path("lines.txt").write_bytes("Größe und Menge für später\r\nschöne Grüße aus Köln\r\n".encode(encoding))
+    status, printed, said = run("classify", "classifier", "--file", "lines.txt")
+    assert status == 0 and f"note: lines.txt was read as {name}.\n" in said
+    assert [line.split("\t")[2] for line in printed.splitlines()] == [
+        "Größe und Menge für später",
+        "schöne Grüße aus Köln",
+    ]
+
+
 def test_a_fault_in_a_file_is_told_before_any_result(run):
     Path("none.txt").touch()
-    for file, complaint in {"latin1.txt": "latin1.txt is not UTF-8", "none.txt": "none.txt is empty"}.items():
+    for file, complaint in {"cut.txt": "cut.txt is not UTF-16 text", "none.txt": "none.txt is empty"}.items():
         status, printed, said = run("classify", "classifier", "--file", file)
         assert (status, printed) == (1, "") and complaint in said
 

@@ -223,6 +223,7 @@ def test_a_table_is_written_as_spreadsheets_gave_it(run, source):
     assert run("four", "--file", write(source), "--output", into)[0] == 0
     written = Path(into).read_bytes()
     assert written.startswith(start) and written.decode("utf-8-sig").startswith(f"id{delimiter}ticket{delimiter}note")
+    assert written.endswith(b"\r\n") == (not source.endswith(".jsonl"))  # the csv module ends lines so
     assert [row["ticket"] for row in read_table(into).rows] == MESSAGES
 
 
@@ -296,8 +297,9 @@ def test_what_is_outside_is_said_to_be(run, folder):
     assert [line.split("\t")[0] == "outside" for line in printed.splitlines()].count(True) == len(outside)
     assert complained.count("note: outside: the most probable label, ") == len(outside)
     Path("texts.txt").write_text("\n".join(TEXTS))
-    have = "message has" if len(outside) == 1 else "messages have"
-    expected = f"{USING}note: {len(outside)} {have} no label above its threshold, so 'outside' is said.\n"
+    texts = "1 text is" if len(outside) == 1 else f"{len(outside)} texts are"
+    why = "no label is probable enough by the thresholds of `calibrate`"
+    expected = f"{USING}note: {texts} answered with 'outside': {why}.\n"
     assert run("outside", "--file", "texts.txt")[2] == expected
 
 

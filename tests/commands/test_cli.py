@@ -142,7 +142,7 @@ def lose_the_head() -> None:
 FAILURES = {
     "empty message": (["classify", "classifier", ""], None, "message is empty"),
     "blank message": (["classify", "classifier", "hello", " \t"], None, "message is empty"),
-    "file is not UTF-8": (["classify", "classifier", "--file", "latin1.txt"], None, "latin1.txt is not UTF-8"),
+    "file is cut": (["classify", "classifier", "--file", "cut.txt"], None, "cut.txt is not UTF-16 text"),
     "no such file": (["classify", "classifier", "--file", "nowhere.txt"], None, "nowhere.txt"),
     "classify: no such folder": (["classify", "nowhere", "hello"], None, "There is no model folder 'nowhere'"),
     "classify: no model": (["classify", "empty folder", "hello"], None, "empty folder is not a model folder"),

@@ -1,6 +1,8 @@
 """`--help`, `--version` and wrong usage are answered at once, without torch; a command imports what it needs."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -10,8 +12,10 @@ import pytest
 from hf_gpt_scratch import __version__
 from hf_gpt_scratch.cli import load_all, make_parser
 from hf_gpt_scratch.commands import COMMANDS
+from support.distributions import make_distribution
 
 HEAVY = {"torch", "transformers", "numpy", "datasets", "pandas", "sklearn", "scipy", "matplotlib", "huggingface_hub"}
+DATA = "hf_gpt_scratch/example_data"
 SECONDS = 2.0  # an idle machine needs a tenth; this fails where torch or transformers comes back
 PROBE = f"""
 import atexit, json, sys
@@ -156,6 +160,112 @@ def test_contradicting_options_are_told_before_anything_heavy_is_imported(words)
     status, printed, said, imported, _ = answer(*words.split())
     assert (status, printed, imported) == (2, "", [])
     assert said.startswith("error: ") and said.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def too_old(tmp_path_factory):
+    """Where Python finds packages of extras that are too old; a folder `adapter` is there too."""
+    folder = tmp_path_factory.mktemp("site")
+    packages = ("peft", "bitsandbytes", "trl", "gradio", "gguf")
+    for package in packages:
+        make_distribution(folder, package, "0.0.1")
+    make_distribution(folder, "hf-gpt-scratch", "9", *(f"{package}>=0.2" for package in packages))
+    shutil.rmtree(folder / "hf_gpt_scratch")  # the metadata alone
+    (folder / "adapter").mkdir()
+    (folder / "adapter" / "adapter_config.json").write_text("{}")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("words", "package"),
+    [
+        ("train instruct --model_name_or_path you/gpt2 --lora_r 4 --output_dir x", "peft"),
+        (f"train chat --data_file {DATA}/airline.jsonl --model_name_or_path {{}}/adapter --output_dir x", "peft"),
+        (f"train prefer --data_file {DATA}/tickets.csv --output_dir x", "trl"),
+        ("generate {}/adapter", "peft"),
+        ("chat {}/adapter", "peft"),
+        ("export tests x --to gguf", "gguf"),
+        ("app chat tests", "gradio"),
+        ("app compare README.md README.md", "gradio"),
+    ],
+)
+def test_a_missing_package_is_told_before_anything_heavy_is_imported(words, package, too_old, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(too_old), prepend=os.pathsep)
+    status, printed, said, imported, _ = answer(*words.format(too_old).split())
+    assert (status, printed, imported) == (1, "", [])
+    assert f" needs {package}>=" in said and "but 0.0.1 is installed: pip install -U" in said
+
+
+TRAIN, FILE, COLUMNS = (
+    "train {} --output_dir {{folder}}/out --data_file {{file}}",
+    "classify {folder} --file {file}",
+    b"a,b\n1,2\n",
+)
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "content", "error"),
+    [
+        (TRAIN.format("classify"), "x.csv", b"", "{} is empty."),
+        (
+            TRAIN.format("classify"),
+            "x.xlsx",
+            b"PK\x03\x04..",
+            "{} is a zip or Excel file; unpack it, or save the sheet",
+        ),
+        (TRAIN.format("chat"), "x.xls", b"\xd0\xcf\x11\xe0..", "{} is an old Excel or Word file; save it as CSV."),
+        (TRAIN.format("prefer"), "x.pdf", b"%PDF-1.7", "{} is a PDF file; save its table as CSV."),
+        (TRAIN.format("spam"), "x.xlsx", b"PK\x03\x04..", "{} is a zip or Excel file"),
+        (TRAIN.format("instruct"), "x.json", b"{", "{} is not valid JSON ("),
+        (FILE, "x.txt", b"", "{} is empty."),
+        (TRAIN.format("classify"), "x.csv", b"a,b,c\n1,2,3\n", "It is not clear which column of {} holds"),
+        (TRAIN.format("chat"), "x.csv", COLUMNS, "{} has no column question and no column answer"),
+        (TRAIN.format("instruct"), "x.csv", COLUMNS, "{} has the columns a, b, and none of them are known"),
+        (FILE, "x.csv", COLUMNS, "It is not clear which column of {} holds the texts"),
+    ],
+)
+def test_wrong_data_is_told_before_anything_heavy_is_imported(command, name, content, error, tmp_path):
+    file = tmp_path / name
+    file.write_bytes(content)
+    status, printed, said, imported, _ = answer(*command.format(folder=tmp_path, file=file).split())
+    assert (status, printed, imported) == (1, "", [])
+    assert said.startswith(f"error: {error.format(file)}")
+
+
+def test_copying_the_examples_imports_nothing_heavy(tmp_path):
+    status, printed, said, imported, seconds = answer("examples", str(tmp_path / "x"))
+    assert (status, said, imported) == (0, "", []) and "Wrote" in printed and seconds < SECONDS
+
+
+@pytest.mark.parametrize("name", ["model", "you/a/b"])
+def test_a_name_of_no_repository_is_told_before_anything_heavy_is_imported(name):
+    status, _, said, imported, _ = answer("push", "--dry-run", "tests", "--", name)
+    assert (status, imported) == (2, [])
+    assert said == f"error: {name!r} is not the name of a repository; expected one such as you/your-model.\n"
+
+
+def test_a_missing_token_is_told_before_torch_is_imported(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    status, _, said, imported, _ = answer("push", "tests", "you/model")
+    assert status == 1 and said.startswith("error: A push needs a Hub token: ") and "torch" not in imported
+
+
+def test_two_files_are_told_at_once():
+    status, _, said, imported, _ = answer(*["train", "classify", "--data_file", "a.csv", "b.csv", "--output_dir", "x"])
+    assert (status, imported) == (2, [])
+    assert said == "error: --data_file takes one file, or a folder of them, not a.csv and b.csv.\n"
+
+
+@pytest.mark.parametrize("command", ["classify {} text", "generate {}", "push {} you/x"])
+def test_an_unfinished_run_is_told_at_once(command, tmp_path):
+    for step in (8, 10):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    status, printed, said, imported, seconds = answer(*command.format(tmp_path).split())
+    assert (status, printed, imported) == (1, "", []) and seconds < SECONDS
+    assert f"{tmp_path} holds an unfinished run (checkpoint-10): finish it with the command that began it" in said
+    assert said.endswith("/checkpoint-10 as it is.\n")
 
 
 @pytest.mark.parametrize(

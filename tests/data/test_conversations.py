@@ -112,7 +112,7 @@ def said(*turns) -> list:
         ([GOOD, {**GOOD, "instruction": ""}], "row 2, column instruction: it is empty"),
         ([GOOD, {**GOOD, "output": 5}], "row 2, column output: it must be text, not a number"),
         ([GOOD, {**GOOD, "input": "a \ud83d"}], "row 2, column input: it holds half a character"),
-        ([GOOD, {**GOOD, "output": ""}, {**GOOD, "output": ""}], "row 2, column output: it is empty (1 more rows are"),
+        ([GOOD, {**GOOD, "output": ""}, {**GOOD, "output": ""}], "row 2, column output: it is empty (1 more row is b"),
         ([{"text": "a", "answer": "b"}], "has the columns text, answer, and none of them are known to hold questions"),
         ([GOOD, "text"], "data.json, row 2: expected an object"),
         ([], "has no rows"),

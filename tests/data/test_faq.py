@@ -121,3 +121,14 @@ def test_the_sets_that_come_with_the_package(name):
     texts = [plain_words(text) for entry in faq.entries for text in entry.phrasings]
     texts += [plain_words(text) for text, _ in faq.unanswered]
     assert len(texts) == len(set(texts))
+
+
+def test_columns_of_other_names_are_chosen(tmp_path):
+    path = tmp_path / "faq.csv"
+    path.write_text(
+        "Q,question,A\n" + "".join(f"{row['question']},{n},{row['answer']}\n" for n, row in enumerate(ROWS))
+    )
+    found = load_faq(path, question_column="Q", answer_column="A")
+    assert [(one.question, one.answer) for one in found.entries] == [(row["question"], row["answer"]) for row in ROWS]
+    with pytest.raises(InputError, match="no column 'B'; its columns are Q, question, A: choose with --answer_column"):
+        load_faq(path, question_column="Q", answer_column="B")

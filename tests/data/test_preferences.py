@@ -124,7 +124,7 @@ FAULTS = {
 @pytest.mark.parametrize("problem", FAULTS)
 def test_a_row_that_cannot_be_used_is_named_or_dropped_and_counted(load, problem):
     good, bad = {"prompt": "Why?", "chosen": "So.", "rejected": "Because of it."}, FAULTS[problem]
-    with pytest.raises(InputError, match=rf"prefs.jsonl, \w+ 2, {problem}.*1 more rows.*--bad_rows drop"):
+    with pytest.raises(InputError, match=rf"prefs.jsonl, \w+ 2, {problem}.*.1 more row cannot.*--bad_rows drop"):
         load(good, bad, bad)
     kept = load(good, bad, bad, bad_rows="drop")
     assert kept.rows == [READ] and kept.dropped == {"unusable": 2}

@@ -46,7 +46,10 @@ def test_what_our_scripts_leave_stays_and_is_no_fault(folder):
         put(folder, name)
     assert uploadable(folder) == before
     stay = "checkpoint-5/, conversion.json, judge.1a2b3c4d.partial.jsonl, metrics.json, results/, samples.jsonl"
-    assert check_files(ModelFolder.read(folder)) == f"5 to upload; not part of the model, so not uploaded: {stay}"
+    assert (
+        check_files(ModelFolder.read(folder))
+        == f"5 to upload, besides the model card; not part of the model, so not uploaded: {stay}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -57,7 +60,10 @@ def test_what_is_no_part_of_a_model_stays_here_and_is_named(folder, name):
     put(folder, name)
     assert uploadable(folder) == before
     shown = name if name.startswith("plots") or "/" not in name else f"{name.partition('/')[0]}/"
-    assert check_files(ModelFolder.read(folder)) == f"5 to upload; not part of the model, so not uploaded: {shown}"
+    assert (
+        check_files(ModelFolder.read(folder))
+        == f"5 to upload, besides the model card; not part of the model, so not uploaded: {shown}"
+    )
 
 
 def test_many_that_stay_are_counted(folder):
@@ -69,7 +75,10 @@ def test_many_that_stay_are_counted(folder):
 def test_a_link_among_what_would_be_uploaded_is_refused(folder, tmp_path):
     (tmp_path / "private.png").touch()
     (folder / "link.txt").symlink_to(tmp_path / "private.png")
-    assert check_files(ModelFolder.read(folder)) == "5 to upload; not part of the model, so not uploaded: link.txt"
+    assert (
+        check_files(ModelFolder.read(folder))
+        == "5 to upload, besides the model card; not part of the model, so not uploaded: link.txt"
+    )
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "me.png").touch()
     (folder / "plots").symlink_to(tmp_path / "pictures")

@@ -103,7 +103,7 @@ def test_the_options_are_those_of_the_dataclasses(job):
 @pytest.mark.parametrize("job", JOBS)
 def test_the_help_ends_with_an_example_whose_words_are_right(job, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "tickets.csv").touch()  # which the example of a file of one's own calls so
+    (tmp_path / "tickets.csv").write_text("text,label\nhi,ham\n")  # which the example of a file of one's own calls so
     *_, example = importlib.import_module(f"hf_gpt_scratch.training.{job}").make_parser().format_help().splitlines()
     start = f"Example: hf-gpt-scratch train {job} "
     assert example.startswith(start)

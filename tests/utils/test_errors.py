@@ -21,6 +21,7 @@ def raising(error: BaseException):
         (InputError("There is no folder x."), 1, "There is no folder x."),
         (UsageError("Give --a or --b, not both."), 2, "Give --a or --b, not both."),
         (KeyboardInterrupt(), 1, "Interrupted."),
+        (KeyboardInterrupt("Interrupted; go on."), 1, "Interrupted; go on."),
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "model.bin"), 1, "No space left on device: model.bin."),
         # safetensors' own error, and torch.save's two
         (RuntimeError("I/O error: No space left on device (os error 28)"), 1, "No space left on device."),

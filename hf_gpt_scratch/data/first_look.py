@@ -1,0 +1,39 @@
+"""What can be seen of a data file in a moment, before torch and transformers are imported, which takes seconds."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from .tables import Table, read_table, require_text
+
+MOST_BYTES = 5_000_000  # that are read at once; of more, the beginning
+
+
+def look(
+    data_file: str | os.PathLike, find: Callable[[Table], object] = lambda table: None, is_table: bool = True
+) -> None:
+    """
+    Reads a file or a folder that is small and no Parquet file; of others it looks at the beginning.
+
+    Args:
+        find: called with the rows; raises `InputError` where columns are missing.
+        is_table: whether the file is read as a table at all.
+
+    Raises:
+        InputError: when it is empty, of a kind that is never read, or not what it should be, as `read_table`.
+    """
+    path = Path(data_file)
+    files = [one for one in path.rglob("*") if one.is_file()] if path.is_dir() else [path]
+    if not all(one.is_file() for one in files):  # a pipe, which can be read once
+        return
+    for one in files if not path.is_dir() else ():
+        with open(one, "rb") as file:
+            require_text(one, file.read(100), is_table)
+    size = sum(one.stat().st_size for one in files)
+    if is_table and size <= MOST_BYTES and not any(_is_parquet(one) for one in files):
+        find(read_table(path, keep_faulty=True))
+
+
+def _is_parquet(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return path.suffix.lower() == ".parquet" or file.read(4) == b"PAR1"
