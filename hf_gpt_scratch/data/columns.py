@@ -1,6 +1,7 @@
 """Which columns of a table hold the texts and their labels: named by the user, or found out where unmistakable."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -12,6 +13,7 @@ from .tables import KINDS, Table, read_table
 
 OTHERS = ("id", "idx", "index", "no", "nr", "number", "split")  # never text or label
 MOST_LABELS = 1000
+SAMPLE = 1000  # rows that tell what a column holds
 UNKNOWN = MappingProxyType({})  # of the columns that a classifier was trained on
 
 
@@ -45,7 +47,7 @@ def find_text_column(
     if trained_on.get("text_column") in table.columns:
         return trained_on["text_column"]
     columns = _candidates(table, [trained_on.get("label_column")])
-    found = _usual(columns, TEXT_NAMES)
+    found = _usual_texts(table, columns)
     if found is None and len(table.columns) == 1 and table.has_header:
         raise InputError(
             f"The first row of {table.source} is {_listed(table)}, which may be a text; write `text` above the texts."
@@ -67,9 +69,11 @@ def find_columns(table: Table, text_column: str | None, label_column: str | None
     text = _require(table, text_column, "text_column") if text_column is not None else None
     label = _require(table, label_column, "label_column") if label_column is not None else None
     columns = _candidates(table, ())
-    text = text or _usual([one for one in columns if one != label], TEXT_NAMES)
+    text = text or _usual_texts(table, [one for one in columns if one != label])
     label = label or _usual([one for one in columns if one != text], LABEL_NAMES)
     left = [one for one in columns if one not in (text, label)]
+    if label is not None:
+        left = [one for one in left if not _is_of_ids(table, one)] or left
     if text is None and label is None and len(left) == 2:
         text, label = _by_their_values(table, left)
     elif (text is None) != (label is None) and len(left) == 1:
@@ -128,6 +132,41 @@ def _usual(columns: Sequence[str], names: Sequence[str]) -> str | None:
     found = [one for one in columns if one.strip().lower() in names]
     best = [one for one in found if one.strip().lower() == names[0]]
     return best[0] if len(best) == 1 else found[0] if len(found) == 1 else None
+
+
+def _usual_texts(table: Table, columns: Sequence[str]) -> str | None:
+    """
+    The one column of a usual name of texts. Beside another such column, one of bare ids or numbers, or of few
+    different values, is none; alone it is none where a column of another name may hold texts.
+    """
+    found = [one for one in columns if one.strip().lower() in TEXT_NAMES]
+    texts = [one for one in found if not _is_of_ids(table, one)]
+    if not texts and any(one.strip().lower() not in LABEL_NAMES and not _is_of_ids(table, one) for one in columns):
+        return None
+    if len(texts) > 1:
+        texts = [one for one in texts if not _has_few_values(table, one)] or texts
+    return _usual(texts or found, TEXT_NAMES)
+
+
+def _sample(table: Table, column: str) -> list[str]:
+    """The first values of a column, without empty ones."""
+    values = (str(row.get(column)).strip() for row in table.rows[:SAMPLE] if row.get(column) is not None)
+    return [value for value in values if value]
+
+
+def _is_of_ids(table: Table, column: str) -> bool:
+    """Whether the values are numbers, dates or bare ids such as T-1042: one word with a digit, or no letters."""
+    values = _sample(table, column)
+    ids = [
+        one for one in values if re.search(r"\d", one) and (len(one.split()) == 1 or not re.search(r"[^\W\d_]", one))
+    ]
+    return bool(values) and len(ids) >= 0.95 * len(values)
+
+
+def _has_few_values(table: Table, column: str) -> bool:
+    """Whether a value stands in ten rows on average, as no text does."""
+    values = _sample(table, column)
+    return 10 * len(set(values)) <= len(values)
 
 
 def _by_their_values(table: Table, columns: Sequence[str]) -> tuple[str | None, str | None]:

@@ -7,7 +7,7 @@ import os
 import random
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from datasets import Dataset, DatasetDict
@@ -15,13 +15,14 @@ from datasets import Dataset, DatasetDict
 from ..utils.errors import InputError, UsageError
 from ..utils.text import has_lone_surrogates, plain_words
 from .columns import MOST_LABELS, as_text, find_columns
-from .label_cells import marks_unlabelled, order_names, read_labels
+from .label_cells import SEPARATORS, marks_unlabelled, order_names, read_labels
 from .stratification import stratified_folds
 from .tables import HALF_CHARACTER, NO_TEXT, SPLIT_NAMES, TOO_WIDE, Table, describe_faults, read_table
 
 OUTSIDE = -1  # the label of a text that has none of the names
 PARTS = ("train", "validation", "test")
 ALONE = "with a label that no other row has"
+MOST_ALONE = 0.8  # share of such rows above which the column holds no labels
 FOLDS, FEWEST = 10, 5  # two folds are the test set, one is the validation set; with fewer texts of a label fewer folds
 
 
@@ -81,7 +82,7 @@ def load_labelled_texts(
     labels = read_labels(table, label_column, multi_label, notes)
     is_used = [part is not None for part in parts] if parts else [True] * len(texts)
     faults = _find_faults(table, texts, labels, is_used, set(outside_labels))
-    _report(table, faults, labels, bad_rows, notes)
+    _report(table, faults, labels, bad_rows, notes, label_column, multi_label)
     kept = [i for i in range(len(texts)) if is_used[i] and i not in faults]
     names = order_names({name for i in kept for name in labels[i]}, table.class_names.get(label_column, ()))
     _check_names(names, table, label_column, outside_labels)
@@ -186,25 +187,53 @@ def _find_faults(table: Table, texts, labels, is_used, outside: set[str]) -> dic
 
 
 def _rare_labels(faults: dict[int, str], labels: list) -> dict[int, str]:
-    """Of the rows whose label no other row has, that label, and one that differs in letter case alone."""
+    """Of the rows whose label no other row has, that label, and the most frequent one of other case or spaces."""
     counts = Counter(name for names in labels for name in names or ())
-    by_case, found = defaultdict(list), {}
+    same = defaultdict(list)
     for name in counts:
-        by_case[name.casefold()].append(name)
+        same[_plain(name)].append(name)
+    found = {}
     for i in (i for i, fault in faults.items() if fault == ALONE):
         name = min(labels[i], key=counts.get)
-        alike = [one for one in by_case[name.casefold()] if one != name]
-        found[i] = repr(name) + (f", though others have {min(alike)!r}" if alike else "")
+        alike = max((one for one in same[_plain(name)] if one != name), key=counts.get, default=None)
+        rows = alike and ("another row has" if counts[alike] == 1 else f"{counts[alike]:,} rows have")
+        found[i] = repr(name) + (f", though {rows} {alike!r}" if alike else "")
     return found
 
 
-def _report(table: Table, faults: dict[int, str], labels: list, bad_rows: str, notes: list[str]) -> None:
+def _plain(name: str) -> str:
+    """What labels share that differ in letter case and spaces alone."""
+    return "".join(name.casefold().split())
+
+
+def _hint_of_several(names: Iterable[str], multi_label: bool) -> str:
+    """A sentence where cells seem to hold several labels, though a text may have one; else ""."""
+    names = set() if multi_label else set(names)
+    for name in sorted(names):
+        for separator in SEPARATORS:
+            parts = [part.strip() for part in name.split(separator)]
+            if len(parts) > 1 and all(parts) and names & set(parts):
+                return f" {name!r} seems to hold several labels: give --multi_label true."
+    return ""
+
+
+def _report(
+    table: Table, faults: dict[int, str], labels: list, bad_rows: str, notes: list[str], column: str, multi_label: bool
+) -> None:
     """Raises `InputError` for bad rows, or notes that they are left out."""
     if not faults:
         return
+    alone = sum(fault == ALONE for fault in faults.values())
+    if alone > MOST_ALONE * len(table.rows):
+        hint = _hint_of_several((name for names in labels for name in names or ()), multi_label)
+        raise InputError(
+            f"{alone:,} of {len(table.rows):,} rows of {table.source} have a {column!r} that no other row has: is this"
+            f" the label column? Choose another with --label_column.{hint}"
+        )
     found = describe_faults(table, faults, _rare_labels(faults, labels))
     if bad_rows == "fail":
-        raise InputError(f"{found}; mend them, or leave them out with --bad_rows drop.")
+        hint = _hint_of_several((name for names in labels for name in names or ()), multi_label) if alone else ""
+        raise InputError(f"{found}; mend them, or leave them out with --bad_rows drop.{hint}")
     if len(faults) == len(table.rows):
         raise InputError(f"{found}; none is left.")
     notes.append(f"{found}; they are left out.")
@@ -324,7 +353,7 @@ def _number_of_folds(data: LabelledTexts, rows: Sequence[int], groups: Sequence[
         raise InputError(
             f"A split needs at least {fewest} different texts of each label, near-copies counted once, and {shown}"
             f"{f' (and {len(rare) - 5} more labels have too few)' if len(rare) > 5 else ''}; add texts, or give these"
-            " rows another label."
+            f" rows another label.{_hint_of_several(data.names, data.is_multi_label)}"
         )
     return min(FOLDS, *counts.values())
 

@@ -9,6 +9,8 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 from sklearn.model_selection import StratifiedGroupKFold
 
+from hf_gpt_scratch.data.columns import read_texts
+from hf_gpt_scratch.data.delimited import LABEL_NAMES, TEXT_NAMES
 from hf_gpt_scratch.data.labelled_texts import (
     OUTSIDE,
     LabelledTexts,
@@ -73,6 +75,30 @@ def test_an_id_is_neither_text_nor_label(tmp_path):
     path = write(tmp_path / "t.csv", [(i, *row) for i, row in enumerate(ROWS)], ("id", "text", "answer"), ";")
     data = load_labelled_texts(path)
     assert data.texts[2] == "where is it" and data.names == ("billing", "delivery")
+
+
+@pytest.mark.parametrize(
+    "header, rows, column",
+    [
+        (("ticket", "message", "label"), lambda i, text, label: (1000 + i, text, label), "message"),
+        (("ticket", "message", "label"), lambda i, text, label: (f"T-{i}", text, label), "message"),
+        (("ticket", "note", "label"), lambda i, text, label: (f"2026-01-0{i} 10:00", text, label), "note"),
+        (("question", "comment", "label"), lambda i, text, label: ("How was it?", text, label), "comment"),
+        (("ticket", "label"), lambda i, text, label: (i, label), "ticket"),
+    ],
+)
+def test_a_column_of_ids_or_of_few_values_is_not_that_of_the_texts(tmp_path, header, rows, column):
+    path = write(tmp_path / "t.csv", [rows(i, *row) for i, row in enumerate(ROWS * 3)], header)
+    data = load_labelled_texts(path)
+    assert (data.text_column, data.label_column) == (column, "label")
+    if column in TEXT_NAMES:
+        assert read_texts(path) == data.texts
+
+
+def test_the_page_lists_the_names_of_columns():
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    for names in (TEXT_NAMES, LABEL_NAMES):
+        assert ", ".join(f"`{name}`" for name in names) in page
 
 
 @pytest.mark.parametrize(
@@ -236,8 +262,30 @@ def test_a_label_seen_once_is_a_bad_row_also_where_another_bad_row_made_it_so(tm
 
 def test_a_label_seen_once_is_told_with_the_one_that_may_be_meant(tmp_path):
     path = write(tmp_path / "t.csv", [*ROWS, ("my bill", "Billing")])
-    with pytest.raises(InputError, match="no other row has .row 6: 'Billing', though others have 'billing'.;"):
+    with pytest.raises(InputError, match="no other row has .row 6: 'Billing', though 2 rows have 'billing'.;"):
         load_labelled_texts(path)
+    write(path, [*ROWS, ("my bill", "BILLING"), ("a bill", "Bil ling")])  # the frequent one, not the other single
+    with pytest.raises(
+        InputError, match="row 6: 'BILLING', though 2 rows have 'billing', row 7: 'Bil ling', though 2"
+    ):
+        load_labelled_texts(path)
+
+
+def test_a_column_of_texts_is_not_taken_for_that_of_the_labels(tmp_path):
+    path = write(tmp_path / "t.csv", [(*row, f"id {i}") for i, row in enumerate(ROWS)], ("text", "topics", "label"))
+    for bad_rows in ("fail", "drop"):
+        with pytest.raises(
+            InputError, match="4 of 4 rows of .* have a 'label' that no other .* is this the label col"
+        ):
+            load_labelled_texts(path, bad_rows=bad_rows)
+
+
+@pytest.mark.parametrize("each", [1, 2])
+def test_cells_of_several_labels_are_told_with_what_to_do(tmp_path, each):
+    path = write(tmp_path / "t.csv", [*pairs(2), *((f"both {word(i)}", "topic a; topic b") for i in range(each))])
+    with pytest.raises(InputError, match="'topic a; topic b' seems to hold several labels: give --multi_label true"):
+        split(load_labelled_texts(path), seed=1)
+    assert split(load_labelled_texts(path, multi_label=True), seed=1)
 
 
 def test_a_row_that_is_left_out_may_leave_a_label_with_one_row(tmp_path):
