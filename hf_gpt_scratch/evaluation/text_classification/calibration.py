@@ -26,6 +26,7 @@ from .thresholds import OutOfReach
 from .verdicts import probabilities_of, readings_of, said_of
 
 BEFORE, AFTER = "as trained", "calibrated"
+REFUSALS = (0.2, 0.3, 0.5)  # shares to propose where none is told for that asked for
 FEW = 100  # texts, of which a calibration may turn out worse than none
 
 
@@ -185,7 +186,24 @@ def fit_outside(
     highest = [
         probabilities_of(calibration, logits).max(axis=-1) for logits in (validation.logits, validation.outside)
     ]
-    return replace(calibration, outside_threshold=fit_outside_threshold(*highest, refuse)), []
+    if threshold := fit_outside_threshold(*highest, refuse):
+        return replace(calibration, outside_threshold=threshold), []
+    affordable = next((share for share in REFUSALS if share > refuse and fit_outside_threshold(*highest, share)), None)
+    remedy = "More texts of your labels, and more outside texts, may help."
+    if affordable:
+        remedy = f"Try `--refuse {affordable:g}`, or train on more texts, outside ones too."
+    never = "" if says_outside(calibration) else f", so `classify` never says {calibration.outside_label!r}"
+    return calibration, [
+        f"No outside answer is fitted: where at most {refuse:.0%} of the {len(highest[0])} validation texts of its"
+        f" labels are refused, no threshold tells a larger share of the {len(highest[1])} outside ones{never}."
+        f" {remedy}"
+    ]
+
+
+def says_outside(calibration: Calibration) -> bool:
+    """Whether any text can be answered as outside."""
+    is_by_label = not calibration.is_multi_label and isinstance(calibration.threshold, list)
+    return is_by_label or calibration.outside_threshold is not None
 
 
 def outside_numbers(calibration: Calibration, test: Texts) -> OutsideTexts:

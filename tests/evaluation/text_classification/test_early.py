@@ -1,8 +1,12 @@
 """The early verdict's threshold against a search by hand, and what it costs on other texts."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from hf_gpt_scratch.classification.calibration import Calibration
+from hf_gpt_scratch.commands.calibrate import _early_lines
 from hf_gpt_scratch.evaluation.text_classification.early import (
     AGREEMENTS,
     Reading,
@@ -83,3 +87,19 @@ def test_the_table_holds_on_other_texts_and_asks_for_more_words_the_more_must_ag
         }
     read = [verdicts.metrics["words_read"].value for verdicts in table.values()]
     assert read == sorted(read) and read[0] < 0.8
+
+
+def test_rows_that_are_the_same_are_printed_once_and_the_columns_are_explained():
+    readings = [reading([0.2, 0.9], [False, True]), reading([0.6, 0.7], [True, True])]
+    values = {"0.9": 0.2, "0.95": 0.2, "0.98": 0.2, "0.99": 0.5, "0.995": 0.8, "0.999": 0.8}
+    early = {name: measure_early(threshold, readings) for name, threshold in values.items()}
+    found = {"early": early, "whole": measure_early(1.0, readings)}
+    lines = _early_lines(SimpleNamespace(**found, calibration=Calibration()))
+    shown = [line.partition("  ")[0] for line in lines[1:-1]]
+    assert shown == ["0.9 to 0.98", "0.99", "0.995 to 0.999", "the whole text"]
+    assert lines[-1] == (
+        "agreement: the early verdict is that on the whole text; error: it is not the text's own label; words_read:"
+        " share of all words."
+    )
+    lines = _early_lines(SimpleNamespace(**found, calibration=Calibration(outside_threshold=0.4)))
+    assert "own label, also where it is 'outside'; words_read" in lines[-1]

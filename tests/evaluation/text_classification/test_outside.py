@@ -1,10 +1,14 @@
 """The outside answer's threshold against a search by hand, and its numbers against scikit-learn's."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from hf_gpt_scratch.classification.calibration import Calibration, settings
 from hf_gpt_scratch.evaluation.intervals import wilson
+from hf_gpt_scratch.evaluation.text_classification.calibration import Texts, fit_outside
 from hf_gpt_scratch.evaluation.text_classification.outside import fit_outside_threshold, measure_outside
 
 
@@ -50,3 +54,32 @@ def test_the_numbers_are_those_of_the_texts():
 def test_nothing_answered_is_no_division_by_zero():
     found = measure_outside(1.0, np.array([0.5]), np.array([0.4]), np.array([True]))
     assert found.metrics["accuracy_of_answers"].value == 0 and found.metrics["accuracy_of_answers"].interval is None
+
+
+def fit_texts(inside, outside, refuse: float, **calibration):
+    """`fit_outside` of two labels' texts by the logit of the first."""
+    logits = [np.stack([values, np.zeros(len(values))], axis=1) for values in map(np.array, (inside, outside))]
+    run = SimpleNamespace(outside={"validation": ["x"] * len(outside), "test": ["x"]})
+    return fit_outside(
+        run, Calibration(**calibration), Texts(logits[0], {}, np.zeros(len(inside), int), logits[1]), refuse
+    )
+
+
+def test_a_threshold_that_could_never_fire_is_not_kept_and_what_to_do_is_said():
+    inside = [0.5, 1.0, *np.arange(2.0, 3.8, 0.2)]  # two of eleven are as unsure as the outside texts
+    kept, [note] = fit_texts(inside, [0.6, 1.2], refuse=0.05)
+    assert kept.outside_threshold is None and "outside_threshold" not in settings(kept)
+    assert note == (
+        "No outside answer is fitted: where at most 5% of the 11 validation texts of its labels are refused, no"
+        " threshold tells a larger share of the 2 outside ones, so `classify` never says 'outside'. Try `--refuse"
+        " 0.2`, or train on more texts, outside ones too."
+    )
+    kept, notes = fit_texts(inside, [0.6, 1.2], refuse=0.2)
+    assert kept.outside_threshold > 0.5 and notes == []
+
+
+def test_where_no_share_helps_none_is_proposed():
+    _, [note] = fit_texts([1.0, 2.0], [3.0, 4.0], refuse=0.1)
+    assert note.endswith("More texts of your labels, and more outside texts, may help.")
+    _, [note] = fit_texts([1.0, 2.0], [3.0, 4.0], 0.1, threshold=[0.6, 0.6])  # of a promised precision
+    assert "never says" not in note
