@@ -21,7 +21,7 @@ from ..faq.faq_file import REFUSAL, FaqFile
 from ..faq.fitting import fit, with_all_wordings
 from ..tokenizer import fingerprint
 from ..utils.errors import UsageError
-from . import arguments, instruct
+from . import arguments, configs, instruct
 from .arguments import ModelArguments, ScratchTrainingArguments
 from .chat_results import DEFINITIONS, caution, measure, replies, write_results
 from .run_record import Run
@@ -39,6 +39,12 @@ class ChatArguments(ModelArguments):
         default=None, metadata={"help": "The FAQ: CSV, TSV, JSON, JSON lines or Parquet; required, or --dataset_name."}
     )
     dataset_name: str | None = field(default=None, metadata={"help": "A Hub data set of questions and answers."})
+    question_column: str | None = field(
+        default=None, metadata={"help": "The column of the questions, where it is not called question."}
+    )
+    answer_column: str | None = field(
+        default=None, metadata={"help": "The column of the answers, where it is not called answer."}
+    )
     split_seed: int | None = field(default=None, metadata={"help": "Random seed of the split; --seed by default."})
     refusal: str = field(default=REFUSAL, metadata={"help": "What the bot says where it does not know."})
     refuse: float = field(
@@ -60,7 +66,7 @@ class ChatArguments(ModelArguments):
     )
 
     # What `instruct` asks for besides
-    mask_prompt, qlora, repetition_penalty = True, False, 1.0
+    mask_prompt, packing, qlora, repetition_penalty = True, False, False, 1.0
     generation_batch_size = answered_rows = None
 
 
@@ -76,12 +82,12 @@ def check(args: ChatArguments, training_args: ScratchTrainingArguments) -> None:
     if not args.refusal.strip():
         raise UsageError("refusal must be a text: what the bot says where it does not know.")
     if not (args.data_file or args.dataset_name):
-        raise UsageError("Give the FAQ with --data_file; `hf-gpt-scratch examples` writes two to try.")
+        raise UsageError(configs.NO_DATA["chat"])
 
 
 def load(args: ChatArguments) -> Faq:
     """The FAQ; prints what was found out about its file."""
-    faq = load_faq(args.data_file, args.dataset_name)
+    faq = load_faq(args.data_file, args.dataset_name, args.question_column, args.answer_column)
     for note in faq.notes:
         print(note)
     phrasings = sum(len(entry.phrasings) for entry in faq.entries)
@@ -109,7 +115,7 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
     check(args, training_args)
 
     data = load(args)
-    split_seed = training_args.seed if args.split_seed is None else args.split_seed
+    split_seed = run.split_seed
     parts = split(data, split_seed)
     rows = rows_to_learn(parts)
     tokenizer = instruct.make_tokenizer(args, rows["train"])

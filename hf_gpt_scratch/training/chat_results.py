@@ -155,8 +155,14 @@ def write_results(run: Run, metrics: dict, said: pd.DataFrame, log_history: list
         print("\nNothing was measured: the FAQ has neither rephrasings nor questions to be refused to test with.")
     print(f"On the validation set, the threshold {metrics['promise']}.")
     if metrics["caution"]:
-        print(metrics["caution"])
+        print(f"{metrics['caution']} {_stricter(metrics['refuse'], metrics['threshold'])}")
     run.say_what_is_there(files, "chat")
+
+
+def _stricter(refuse: float, threshold: float) -> str:
+    """What to do about a bot that answers what it does not know."""
+    again = f"train it with a higher --refuse than {refuse:g}, or " if refuse < 1 else ""
+    return f"If the bot answers what it does not know, {again}chat with a higher --threshold than {threshold:.2f}."
 
 
 def _write_card(run: Run, metrics: dict) -> None:

@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
     run = Run("classify", make_parser(), argv, program)
     args, training_args = run.args, run.training_args
     classifiers.check_settings(args, training_args, args.multi_label)
-    split_seed = training_args.seed if args.split_seed is None else args.split_seed
+    split_seed = run.split_seed
     texts = load(args)
     names, multi_label = texts.names, texts.is_multi_label
     splits, outside = without_outside(split(texts, split_seed))

@@ -291,7 +291,7 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
     check(args, training_args)
 
     data = load(args)
-    split_seed = training_args.seed if args.split_seed is None else args.split_seed
+    split_seed = run.split_seed
     splits = turns.split(data.rows, split_seed)
     tokenizer = make_tokenizer(args, splits["train"])
     set_seed(training_args.seed)

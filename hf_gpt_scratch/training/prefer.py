@@ -20,7 +20,7 @@ from ..adapters import lora_settings
 from ..data import preferences
 from ..tokenizer import fingerprint
 from ..utils.errors import InputError, UsageError, one_line
-from ..utils.requirements import require_package
+from ..utils.requirements import TRL, require_package
 from . import arguments, instruct
 from .arguments import ModelArguments, ScratchTrainingArguments
 from .prefer_results import DEFINITIONS, measure_both, write_answers, write_results
@@ -174,12 +174,12 @@ def make_trainer(run: Run, tokenizer: PreTrainedTokenizerBase, encoded: DatasetD
 
 def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
     """Runs the job with the words behind `hf-gpt-scratch train prefer` and returns what metrics.json has."""
-    require_package("trl", "trl", "Training on preferences")
+    require_package(*TRL)
     run = Run("prefer", make_parser(), argv, program)
     args, training_args = run.args, run.training_args
     check(args, training_args)
 
-    split_seed = training_args.seed if args.split_seed is None else args.split_seed
+    split_seed = run.split_seed
     data, splits = read_data(args, split_seed)
     tokenizer = make_tokenizer(args)
     if args.lora_r and not args.merge_adapter:

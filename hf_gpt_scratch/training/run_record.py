@@ -16,7 +16,7 @@ from ..utils.files import write_json
 from ..utils.provenance import command_line, environment, public_name, shown_path
 from ..utils.result_card import Metric, ResultCard, rounded
 from . import configs
-from .arguments import parse_yaml_and_args, resume_checkpoint, training_settings
+from .arguments import complete_checkpoints, parse_yaml_and_args, resume_checkpoint, training_settings
 from .progress import quieten
 from .resuming import TrainedOn, make_record, require_same
 
@@ -56,6 +56,11 @@ class Run:
         if not self.training_args.verbose:
             quieten()
 
+    @property
+    def split_seed(self) -> int:
+        """The seed of the split: `--split_seed`, or else that of the training."""
+        return self.training_args.seed if self.args.split_seed is None else self.args.split_seed
+
     def train(self, trainer: Trainer, **data: str | int | None) -> None:
         """
         Trains, from a checkpoint where the settings say so.
@@ -73,8 +78,21 @@ class Run:
         trainer.add_callback(TrainedOn(record))
         if self.training_args.overwrite_output_dir and self.training_args.process_index == 0:
             self.remove_earlier_run()
-        seconds = trainer.train(resume_from_checkpoint=resumed).metrics["train_runtime"]
+        try:
+            seconds = trainer.train(resume_from_checkpoint=resumed).metrics["train_runtime"]
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(self._how_to_go_on()) from None
         self.train_seconds = None if resumed else seconds  # Trainer knows those of the last session
+
+    def _how_to_go_on(self) -> str:
+        """What is said to whoever interrupts the training."""
+        if not (kept := complete_checkpoints(self.output_dir)):
+            return "Interrupted before the first checkpoint was saved, so nothing is kept."
+        without = " and without --overwrite_output_dir" if self.training_args.overwrite_output_dir else ""
+        return (
+            f"Interrupted; {shown_path(kept[-1])} is kept: go on with the same command{without} and"
+            " --resume_from_checkpoint true."
+        )
 
     def remove_earlier_run(self) -> None:
         """

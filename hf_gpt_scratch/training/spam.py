@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
     classifiers.check_settings(args, training_args, multi_label=False)
 
     messages = sms_spam.load_messages(args.data_file, args.dataset_name)
-    split_seed = training_args.seed if args.split_seed is None else args.split_seed
+    split_seed = run.split_seed
     splits = sms_spam.split(messages, args.protocol, split_seed)
     set_seed(training_args.seed)
     tokenizer = args.make_tokenizer(splits["train"]["text"])

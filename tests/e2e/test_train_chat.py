@@ -161,6 +161,7 @@ def test_a_bare_list_of_questions_is_enough(tmp_path, capsys):
     assert "12 questions whose own entry was left out" in metrics["promise"]
     shown = capsys.readouterr().out
     assert "Nothing was measured" in shown and metrics["caution"] in shown
+    assert "does not know, chat with a higher --threshold than" in shown
     assert "on little: 0 rephrasings and 0 questions to be refused in a half" in metrics["caution"]
     bot = FaqBot.from_pretrained(tmp_path / "bot", device="cpu")
     assert bot.answer(bare[1]["question"]).text == bare[1]["answer"]

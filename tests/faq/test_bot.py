@@ -1,5 +1,6 @@
 """The bot: retrieval, refusal, what the language model adds, and the file that its folder keeps."""
 
+import io
 import json
 from dataclasses import replace
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from hf_gpt_scratch import GPTScratchForCausalLM
+from hf_gpt_scratch.cli import main
 from hf_gpt_scratch.data.faq import Asked, Entry, Faq
 from hf_gpt_scratch.data.losses import perplexities
 from hf_gpt_scratch.data.turns import encode
@@ -45,6 +47,20 @@ def test_the_nearest_entry_is_found_by_all_its_words():
     assert found.similarities(["lost my passport", "desk 9"]).argmax(axis=1).tolist() == [1, 8]
     nearest = found.nearest_questions(["my seat, who?", "desk 9"])  # the answers are no part of it
     assert nearest.shape == (2, 12) and nearest[0].argmax() == 3 and nearest[0, 3] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"), [((), "At desk 6 for the lounge."), (("--threshold", "1"), "Ask a person.")]
+)
+def test_the_terminal_can_be_stricter_without_another_training(words, said, bot, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO("a question on the lounge\n"))
+    assert main(["chat", bot.model.name_or_path, "--device", "cpu", *words]) == 0
+    assert capsys.readouterr().out == said + "\n"
+
+
+def test_a_threshold_is_for_answers_of_the_faq(bot, capsys):
+    assert main(["chat", bot.model.name_or_path, "--threshold", "0.5", "--write"]) == 2
+    assert "--threshold says when the FAQ answers" in capsys.readouterr().err
 
 
 def test_it_answers_to_the_letter_or_refuses(bot):

@@ -92,3 +92,30 @@ def test_a_run_ends_with_what_it_wrote_and_what_comes_next(tmp_path, capsys):
     wrote, following = capsys.readouterr().out.splitlines()[1:]
     assert wrote == f"Wrote {tmp_path}/my run (the model, metrics.json, plots/)."
     assert following == f"Next: hf-gpt-scratch chat '{tmp_path}/my run'"
+
+
+@pytest.mark.parametrize("overwrite", ["true", "false"])
+def test_whoever_interrupts_a_training_is_told_how_to_go_on(tmp_path, monkeypatch, overwrite):
+    words = ["cpu_small", "--output_dir", str(tmp_path), "--use_cpu", "true", "--overwrite_output_dir", overwrite]
+    run = Run("pretrain", make_parser(), words)
+    monkeypatch.setattr("hf_gpt_scratch.training.run_record.make_record", lambda *_: {})
+
+    def interrupt(resume_from_checkpoint):
+        raise KeyboardInterrupt
+
+    trainer = SimpleNamespace(add_callback=lambda _: None, train=interrupt)
+    with pytest.raises(
+        KeyboardInterrupt, match="^Interrupted before the first checkpoint was saved, so nothing is ke"
+    ):
+        run.train(trainer)
+
+    def save_and_interrupt(resume_from_checkpoint):
+        (tmp_path / "checkpoint-8").mkdir()
+        (tmp_path / "checkpoint-8" / "trainer_state.json").write_text('{"global_step": 8}')
+        raise KeyboardInterrupt
+
+    trainer.train = save_and_interrupt
+    without = " and without --overwrite_output_dir" if overwrite == "true" else ""
+    said = f"checkpoint-8 is kept: go on with the same command{without} and --resume_from_checkpoint true\\.$"
+    with pytest.raises(KeyboardInterrupt, match=said):
+        run.train(trainer)
