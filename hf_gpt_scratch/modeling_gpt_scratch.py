@@ -510,8 +510,10 @@ class ByteMaskDropout(nn.Dropout):
     """Dropout that is faster than nn.Dropout on a CPU, and whose mask waits for the backward pass as bytes."""
 
     def forward(self, hidden_states):
-        if hidden_states.device.type != "cpu" or not self.training or self.p == 1 or torch.compiler.is_compiling():
-            return torch.native_dropout(hidden_states, self.p, self.training)[0]
+        if not self.training or self.p == 0:
+            return hidden_states
+        if hidden_states.device.type != "cpu" or self.p == 1 or torch.compiler.is_compiling():
+            return torch.native_dropout(hidden_states, self.p, train=True)[0]
         keep, scale = random_keep_mask(hidden_states.shape, self.p)
         return torch.where(keep, hidden_states * scale, 0)
 
@@ -524,7 +526,8 @@ def random_keep_mask(shape, dropout):
     1/65536; the scale is that of the probability as it is, which leaves the expected value exact.
     """
     count, dropped = math.prod(shape), round(dropout * 65536)
-    bits = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None)  # 64 bits: four numbers' worth
+    bits = torch.empty(math.ceil(count / 4), dtype=torch.int64, device="cpu")  # 64 bits: four numbers' worth
+    bits.random_(-(2**63), None)
     keep = bits.view(torch.int16)[:count] >= dropped - 32768
     return keep.view(shape), 65536 / (65536 - dropped)
 
@@ -571,19 +574,21 @@ def _can_chunk_loss(model):
     )
 
 
-def _chunked_loss(model, hidden_states, labels, num_items_in_batch=None, shift_labels=None, **kwargs):
+def _chunked_loss(
+    model, hidden_states, labels, num_items_in_batch=None, ignore_index=-100, shift_labels=None, **kwargs
+):
     """The same as `loss_function` on all the logits, which for GPT-2's vocabulary outweigh everything else."""
     if shift_labels is None:
-        shift_labels = F.pad(labels[:, 1:], (0, 1), value=-100)  # (B, T): the last position predicts nothing
+        shift_labels = F.pad(labels[:, 1:], (0, 1), value=ignore_index)  # (B, T): the last position predicts nothing
     shift_labels = shift_labels.flatten().to(hidden_states.device)  # (B, T) -> (B * T,)
-    learned = (shift_labels != -100).nonzero().squeeze(-1)  # (N,): nothing is learned from padding and prompts
+    learned = (shift_labels != ignore_index).nonzero().squeeze(-1)  # (N,): nothing is learned from padding and prompts
     count = len(learned) if num_items_in_batch is None else float(num_items_in_batch)
     loss = ChunkedLoss.apply(
         hidden_states.flatten(0, 1)[learned],  # (B, T, C) -> (N, C)
         model.lm_head.weight,
         shift_labels[learned],
         model.config.loss_chunk_size,
-        max(count, 1),
+        count or 1,
     )
     return loss if count else loss + torch.nan  # without labels NaN, but no gradient of NaN
 
@@ -603,7 +608,9 @@ class ChunkedLoss(torch.autograd.Function):
         is_mixed = torch.is_autocast_enabled(device.type)
         dtype = torch.get_autocast_dtype(device.type) if is_mixed else hidden_states.dtype
         states, head = hidden_states.to(dtype), weight.to(dtype)
-        weight_grad = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
+        # The sum over the chunks is kept in fp32: in fp16 and bf16 each addition would round it.
+        sum_dtype = torch.promote_types(dtype, torch.float32)
+        weight_grad = torch.zeros_like(weight, dtype=sum_dtype) if ctx.needs_input_grad[1] else None
         # Rows of a multiple of 16 numbers, on which products are faster; the ones too many have a probability of 0.
         shape = (min(chunk_size, len(labels)), math.ceil(vocab_size / 16) * 16)
         all_logits = torch.full(shape, -torch.inf, dtype=dtype, device=device)
@@ -615,16 +622,16 @@ class ChunkedLoss(torch.autograd.Function):
             logits, scores = all_logits[: len(label)], all_scores[: len(label)]
             torch.mm(states[chunk], head.t(), out=logits[:, :vocab_size])  # (chunk_size, C) -> (chunk_size, V)
             torch.log_softmax(logits, -1, dtype=torch.float32, out=scores)
-            total = total - scores.gather(1, label).sum()
+            total = total - scores[:, :vocab_size].gather(1, label).sum()
             scores.exp_().scatter_add_(1, label, torch.full_like(label, -1, dtype=torch.float32))
             logits_grad = scores.to(dtype)[:, :vocab_size]
             torch.mm(logits_grad, head, out=hidden_grad[chunk])  # (chunk_size, V) @ (V, C) -> (chunk_size, C)
             if weight_grad is None:
                 continue
             # (V, chunk_size) @ (chunk_size, C) -> (V, C), added in place: it is as large as the vocabulary
-            if dtype == weight.dtype:
+            if dtype == sum_dtype:
                 weight_grad.addmm_(logits_grad.t(), states[chunk], alpha=1 / count)
-            else:  # mixed precision: a few rows at a time, so that the product is still at hand when it is added
+            else:  # a few rows at a time, so that the product is still at hand when it is added
                 for rows, columns in zip(weight_grad.split(4096), logits_grad.split(4096, dim=1)):
                     rows.add_(columns.t() @ states[chunk], alpha=1 / count)
         ctx.count = count

@@ -75,7 +75,7 @@ def causal_attention(
     Returns:
         the attended values `(B, n_head, T, head_dim)`.
     """
-    if not 0 < dropout < 1 or query.device.type != "cpu" or not torch.is_grad_enabled():
+    if not 0 < dropout < 1 or query.device.type != "cpu":
         return F.scaled_dot_product_attention(
             query, key, value, mask, dropout_p=dropout, is_causal=mask is None, scale=scaling
         )

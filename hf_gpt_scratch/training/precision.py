@@ -1,5 +1,7 @@
 """In which precision a run computes: fp16 or bf16 beside weights of fp32 (autocast), or fp32."""
 
+from collections.abc import Callable
+
 import torch
 from transformers import PreTrainedModel, TrainingArguments
 from transformers.utils import is_torch_xla_available
@@ -34,15 +36,25 @@ def _best_of_the_gpu() -> str:
     return "bf16" if torch.cuda.get_device_capability() >= (8, 0) else "fp16"
 
 
-def suit_cpu(args: TrainingArguments, model: PreTrainedModel) -> None:
+def suit_cpu(
+    args: TrainingArguments,
+    model: PreTrainedModel | None,
+    begun_in: Callable[[TrainingArguments], str | None],
+) -> None:
     """
     For the precision "auto" on a CPU: bf16 where this CPU is faster at it and the model is wide enough for it to pay,
     else fp32. Of a model that is, it prints which and why.
+
+    Args:
+        begun_in: the precision of the run that is to be resumed, if any. One in fp32 goes on in it.
     """
     is_open = getattr(args, "precision", "") == "auto" and not args.bf16 and args.device.type == "cpu"
-    if not is_open or getattr(model.config, "n_embd", 0) < NARROWEST or getattr(model, "is_quantized", False):
+    width = getattr(getattr(model, "config", None), "n_embd", 0)
+    if not is_open or width < NARROWEST or getattr(model, "is_quantized", False):
         return
-    if fast_cpu_dtype() == torch.bfloat16:
+    is_begun = begun_in(args) == "fp32"
+    if not is_begun and fast_cpu_dtype() == torch.bfloat16:
         args.bf16, args.mixed_precision = True, "bf16"
     if args.process_index == 0:
-        print_line(f"Training in {'bf16' if args.bf16 else 'fp32'}: {why_cpu_dtype()}.")
+        why = "the run began in it" if is_begun else why_cpu_dtype()
+        print_line(f"Training in {'bf16' if args.bf16 else 'fp32'}: {why}.")

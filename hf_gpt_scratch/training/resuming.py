@@ -20,7 +20,7 @@ from transformers.trainer_callback import ExportableState
 from ..data.word_dropout import WordDropout
 from ..tokenizer import fingerprint
 from ..utils.errors import InputError
-from .arguments import training_settings
+from .arguments import resume_checkpoint, training_settings
 
 # The job's options that change nothing of the training, or are compared by what they stand for.
 NOT_COMPARED = {
@@ -71,6 +71,7 @@ def make_record(job: str, args, trainer: Trainer, data: Mapping) -> dict:
         "tokenizer": trainer.processing_class and fingerprint(trainer.processing_class),
         "model": _shape(model.config.to_dict()),
         "adapter": _adapter(model),
+        "precision": training_settings(trainer.args)["precision"],  # not compared: that of another machine will do
         "training rows": rows_fingerprint(trainer.train_dataset),
         "validation rows": rows_fingerprint(trainer.eval_dataset),
     }
@@ -79,7 +80,7 @@ def make_record(job: str, args, trainer: Trainer, data: Mapping) -> dict:
 
 def _training_settings(args: TrainingArguments) -> dict:
     settings = training_settings(args) | {name: getattr(args, name) for name in DECIDING}
-    del settings["precision"]  # that of another machine will do
+    del settings["precision"]
     return settings
 
 
@@ -126,6 +127,24 @@ def _plain(value):
     return value.tolist() if hasattr(value, "tolist") else type(value).__name__
 
 
+def recorded_precision(args: TrainingArguments) -> str | None:
+    """
+    In which precision the run computed that is to be resumed; `None` where none is, or its checkpoint does not say it.
+
+    Raises:
+        InputError: when there is no such checkpoint.
+    """
+    checkpoint = resume_checkpoint(args)
+    return _recorded(checkpoint).get("precision") if checkpoint else None
+
+
+def _recorded(checkpoint: str) -> dict:
+    """The record in a checkpoint; empty in one of an older version."""
+    state = TrainerState.load_from_json(str(Path(checkpoint, "trainer_state.json")))
+    saved = (state.stateful_callbacks or {}).get(TrainedOn.__name__)
+    return saved["args"]["record"] if saved else {}
+
+
 def require_same(checkpoint: str, record: Mapping) -> None:
     """
     Compares a run's record with that of the checkpoint that it is to be resumed from. Of a checkpoint of an older
@@ -134,8 +153,7 @@ def require_same(checkpoint: str, record: Mapping) -> None:
     Raises:
         InputError: where they differ, naming what does.
     """
-    state = TrainerState.load_from_json(str(Path(checkpoint, "trainer_state.json")))
-    saved = (state.stateful_callbacks or {}).get(TrainedOn.__name__)
+    saved = _recorded(checkpoint)
     if not saved:
         print(
             f"note: {checkpoint} does not say what it was trained on, as an older version saved it; make sure that"
@@ -143,7 +161,7 @@ def require_same(checkpoint: str, record: Mapping) -> None:
             file=sys.stderr,
         )
         return
-    if differences := list(_differences(saved["args"]["record"], record)):
+    if differences := list(_differences(saved, record)):
         raise InputError(
             f"--resume_from_checkpoint: {checkpoint} was trained {', '.join(differences)}; give the same again, or"
             " begin anew with --overwrite_output_dir true."

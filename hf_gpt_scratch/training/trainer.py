@@ -26,6 +26,7 @@ from .arguments import complete_checkpoints
 from .causal_attention import use_dropout_attention
 from .precision import suit_cpu
 from .progress import use_table
+from .resuming import recorded_precision
 
 
 class ModelCodeCallback(TrainerCallback):
@@ -53,7 +54,7 @@ class ScratchTrainer(Trainer):
     """
 
     def __init__(self, model=None, args=None, *, shown_metric: str | None = None, **kwargs):
-        suit_cpu(args, model)
+        suit_cpu(args, model, recorded_precision)
         super().__init__(model=model, args=args, **kwargs)
         if self.processing_class is not None:  # which is saved with the model
             self.processing_class.model_max_length = self.model.config.n_positions

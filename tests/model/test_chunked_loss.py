@@ -70,6 +70,17 @@ def test_two_backward_passes_through_the_chunked_loss(tiny_config, first, frozen
         torch.testing.assert_close(value, expected, atol=1e-6, rtol=1e-5)
 
 
+def test_gradients_share_no_memory_with_a_graph_that_is_kept(tiny_config):
+    tiny_config.tie_word_embeddings = False
+    model, ids = GPTScratchForCausalLM(tiny_config).train(), random_ids(2, 9)
+    loss = model(ids, labels=ids).loss
+    loss.backward(retain_graph=True)
+    once = model.lm_head.weight.grad.clone()
+    model.zero_grad(set_to_none=False)
+    loss.backward()
+    assert torch.equal(model.lm_head.weight.grad, once)
+
+
 def test_a_graph_that_is_gone_and_second_derivatives_end_with_an_error(tiny_config):
     tiny_config.tie_word_embeddings, tiny_config._attn_implementation = (
         False,
@@ -132,6 +143,22 @@ def test_another_loss_function_is_not_bypassed(tiny_config):
     assert outputs.loss == outputs.logits.square().mean()
 
 
+def test_labels_to_ignore_may_have_another_number(tiny_config):
+    model, losses, ids = GPTScratchForCausalLM(tiny_config).train(), [], random_ids(2, 9)
+    labels = ids.clone()
+    labels[:, 3:5] = 7
+    for model.config.loss_chunk_size in (0, 4):
+        losses.append(model(ids, labels=labels, ignore_index=7).loss)
+    torch.testing.assert_close(*losses)
+    assert losses[1] != model(ids, labels=labels).loss
+
+
+def test_a_label_outside_the_vocabulary_is_an_error(tiny_config):
+    model, ids = GPTScratchForCausalLM(tiny_config).train(), random_ids(2, 9)
+    with pytest.raises(RuntimeError, match="out of bounds"):
+        model(ids, labels=torch.full_like(ids, tiny_config.vocab_size))
+
+
 def test_training_never_holds_all_logits(tiny_config):
     class LargestTensor(TorchDispatchMode):
         largest = 0
@@ -162,5 +189,19 @@ def test_in_bf16_autocast_the_chunked_loss_is_as_close_as_the_plain_one(tiny_con
         loss.backward()
         assert loss.dtype == torch.float32
         results.append(torch.cat([loss.detach().view(1), *(one.grad.flatten() for one in model.parameters())]))
+    exact, plain, chunked = results
+    assert (chunked - exact).norm() <= 1.5 * (plain - exact).norm()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_of_half_precision_have_gradients_as_close_as_the_plain_ones(tiny_config, dtype):
+    """As DeepSpeed trains in fp16: the loss is scaled up, and a quotient by the number of tokens would be 0."""
+    tiny_config.tie_word_embeddings, results, ids = False, [], random_ids(3, 60)
+    for tiny_config.loss_chunk_size, precision in ((0, torch.float32), (0, dtype), (4, dtype)):
+        torch.manual_seed(0)
+        model = GPTScratchForCausalLM(tiny_config).train().to(precision)
+        (model(ids, labels=ids, num_items_in_batch=10**6).loss * 2**16).backward()
+        assert model.lm_head.weight.grad.dtype == precision
+        results.append(model.lm_head.weight.grad.float())
     exact, plain, chunked = results
     assert (chunked - exact).norm() <= 1.5 * (plain - exact).norm()

@@ -45,6 +45,12 @@ def test_nothing_or_everything_is_dropped_at_the_ends(probability):
     assert torch.equal(ByteMaskDropout(probability).eval()(inputs), inputs)
 
 
+def test_where_nothing_is_dropped_nothing_is_drawn_or_copied():
+    inputs, state = torch.ones(3, 5), torch.get_rng_state()
+    assert ByteMaskDropout(0.0).train()(inputs) is ByteMaskDropout(0.5).eval()(inputs) is inputs
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_a_seed_decides_and_checkpointed_blocks_drop_the_same_again(tiny_config):
     settings = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.3)
     torch.manual_seed(0)

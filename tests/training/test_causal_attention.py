@@ -80,6 +80,18 @@ def test_a_model_has_the_gradients_of_sdpa(tiny_config, positions):
     assert not torch.equal(gradients(model, attention.NAME, **batch)[-3], expected[-3])
 
 
+@pytest.mark.parametrize("use_reentrant", [False, True])
+def test_checkpointed_blocks_drop_the_same_again(tiny_config, use_reentrant):
+    tiny_config.attn_pdrop = 0.3
+    torch.manual_seed(0)
+    model = GPTScratchForCausalLM(tiny_config).train()
+    ids = torch.randint(1, 100, (2, 9))
+    expected = gradients(model, attention.NAME, input_ids=ids, labels=ids)
+    model.gradient_checkpointing_enable({"use_reentrant": use_reentrant})
+    found = gradients(model, attention.NAME, input_ids=ids, labels=ids)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+
+
 def test_only_sdpa_is_replaced(tiny_config):
     model = GPTScratchForCausalLM(tiny_config)
     attention.use_dropout_attention(model)

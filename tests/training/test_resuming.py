@@ -3,8 +3,11 @@
 import json
 
 import pytest
+import torch
 
+from hf_gpt_scratch.training.precision import NARROWEST
 from hf_gpt_scratch.training.resuming import rows_fingerprint
+from hf_gpt_scratch.utils import precision
 from hf_gpt_scratch.utils.errors import InputError
 from support.jobs import sentence, train, write_data
 from support.models import save_model
@@ -121,6 +124,16 @@ def test_a_checkpoint_of_an_older_version_goes_on_and_says_so(begun, tmp_path, c
     assert "checkpoint-1 does not say what it was trained on, as an older version saved it" in err
     with pytest.raises(InputError, match="--seed"):  # the next checkpoint says it
         train("spam", **settings, resume_from_checkpoint="true", seed=7)
+
+
+def test_a_run_on_a_cpu_goes_on_in_the_precision_that_it_began_in(begun, tmp_path, monkeypatch, capsys):
+    settings = {**begun("spam"), "output_dir": tmp_path, "n_embd": NARROWEST, "max_steps": 1}
+    assert not train("spam", **settings).args.bf16
+    monkeypatch.setattr(precision, "_measured", lambda: (torch.bfloat16, "bf16 products are 2.3x as fast"))
+    assert train("spam", **settings | {"output_dir": tmp_path / "another"}).args.bf16
+    capsys.readouterr()
+    assert not train("spam", **settings, resume_from_checkpoint="true").args.bf16
+    assert "Training in fp32: the run began in it.\n" in capsys.readouterr().out
 
 
 def test_rows_are_told_apart_by_their_order_too():
