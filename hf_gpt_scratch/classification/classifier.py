@@ -13,6 +13,7 @@ from ..pretrained import held_class, load_pretrained, place, resolve_device
 from ..tokenizer import load_tokenizer
 from ..utils.errors import InputError
 from ..utils.text import has_lone_surrogates
+from ..utils.weight_layout import lay_out_by_input
 from .calibration import Calibration
 from .prediction import Prediction, WordReading
 from .reading import read_ahead
@@ -200,6 +201,7 @@ class TextClassifier:
             InputError: where no early verdict was fitted for that agreement.
         """
         self.require_early(decide_at)
+        lay_out_by_input(self.model)  # each word is a product with few tokens
 
         def is_final(prediction: Prediction) -> bool:
             found = torch.tensor([prediction.probabilities])

@@ -140,3 +140,14 @@ def test_the_cache_is_of_the_models_device_and_type():
     session.add("see")
     [expected] = classifier.classify(["see you"])
     assert session.add(" you").probabilities == pytest.approx(expected.probabilities, abs=1e-9)
+
+
+def test_its_weights_lie_as_products_with_one_token_read_them(tmp_path):
+    classifier = make_classifier()
+    before = {name: weight.clone() for name, weight in classifier.model.state_dict().items()}
+    classifier.session()
+    fc_in = classifier.model.transformer.h[0].mlp.fc_in.weight
+    assert fc_in.stride() == (1, fc_in.shape[0])
+    classifier.model.save_pretrained(tmp_path)
+    saved = type(classifier.model).from_pretrained(tmp_path).state_dict()
+    assert all(torch.equal(saved[name], weight) for name, weight in before.items())
