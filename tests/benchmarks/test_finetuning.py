@@ -49,11 +49,3 @@ def test_a_missing_peer_is_a_reason():
     assert [one["ratio"] for one in rows] == [None] * 3 and all("pip install trl" in one["note"] for one in rows)
     (one,) = spam_finetune.make_rows(None, "spam", "the book's loop", 4.0, "fp32", "it is not installed here")
     assert one["ratio"] is None and one["note"] == "it is not installed here"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("benchmark", [packing, spam_finetune, instruct])
-def test_it_runs(benchmark, tmp_path):
-    result = benchmark.main(["--quick", "--output", str(tmp_path / "result.json")])
-    assert result["quick"] and result["rows"]
-    assert all(one["ratio"] or one["note"] for one in result["rows"])

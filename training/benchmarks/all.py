@@ -15,6 +15,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 BENCHMARKS = (  # in the order of the table
@@ -38,6 +39,7 @@ ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "training" / "results" / "benchmarks.json"
 PAGE = ROOT / "docs" / "results.md"
 TABLE = re.compile(r"(<!-- benchmarks -->\n).*?(<!-- end of benchmarks -->)", re.S)
+MORE = {"train_step": ["--compile"]}  # what is also measured, without --quick
 HEADER = ("question", "against", "asked", "reached (lowest to highest)", "memory: asked", "reached")
 PACKAGES = ("torch", "transformers")  # whose versions the sentence on the machine has
 
@@ -64,9 +66,9 @@ def run(name: str, quick: bool, options: list[str]) -> dict | None:
     """What a benchmark measured, in a process of its own, or `None` where it failed."""
     output = ROOT / "runs" / "benchmarks" / f"{name}{'.quick' if quick else ''}.json"
     output.unlink(missing_ok=True)
-    command = [sys.executable, f"training/benchmarks/{name}.py", "--output", str(output.relative_to(ROOT))]
+    command = [sys.executable, f"training/benchmarks/{name}.py", "--output", str(output.relative_to(ROOT)), *options]
     print(f"\n--- {name}", flush=True)
-    done = subprocess.run([*command, *options, *(["--quick"] if quick else [])], cwd=ROOT)
+    done = subprocess.run([*command, *(["--quick"] if quick else MORE.get(name, []))], cwd=ROOT)
     return json.loads(output.read_text(encoding="utf-8")) if done.returncode == 0 and output.exists() else None
 
 
@@ -86,7 +88,7 @@ def keep(name: str, result: dict) -> None:
 
 def amount(value: float, unit: str) -> str:
     """A value with its unit: "1.40x", "85 %", "0.35 GB"."""
-    return f"{value:.2f}x" if unit == "x" else f"{value:.{0 if abs(value) >= 20 else 2}f} {unit}"
+    return f"{value:.2f}x" if unit == "x" else f"{value:.{0 if abs(value) >= 20 else 2}f} {unit}".rstrip()
 
 
 def cells(row: dict) -> list[str]:
@@ -97,7 +99,9 @@ def cells(row: dict) -> list[str]:
     reached, asked = MISSING, [""] * 2
     if row["ratio"] is not None:
         ends = [amount(row[end], unit).removesuffix(f" {unit}") for end in ("lowest", "highest")]
-        reached = f"{amount(row['ratio'], unit)} ({' to '.join(ends)})"
+        reached = amount(row["ratio"], unit)
+        if ends[0] != ends[1]:
+            reached += f" ({' to '.join(ends)})"
     if row["asked"] is not None:
         asked[0] = f"at {'most' if row['at_most'] else 'least'} {amount(row['asked'], unit)}"
     if row["memory_asked"] is not None:
@@ -110,17 +114,26 @@ def cells(row: dict) -> list[str]:
 
 def table(measured: dict) -> str:
     """The table of all rows, then what there is to say of single rows, then the machines."""
-    from side_by_side import missed
-
-    from hf_gpt_scratch.utils.markdown import escape
-
     measured = {name: measured[name] for name in BENCHMARKS if name in measured}
     rows = [row for one in measured.values() for row in one["rows"]]
     lines = [f"| {' | '.join(line)} |" for line in (HEADER, *map(cells, rows))]
     lines.insert(1, f"|{'---|' * len(HEADER)}")
-    said = {escape(row["question"]): ["missed"] * missed(row) + [row["note"].rstrip(".")] for row in rows}
-    notes = [f"- {question}: {told}." for question, words in said.items() if (told := "; ".join(filter(None, words)))]
-    return "\n".join([*lines, "", *notes, *([""] if notes else []), *machines(measured)])
+    told = notes(rows)
+    return "\n".join([*lines, "", *told, *([""] if told else []), *machines(measured)])
+
+
+def notes(rows: list[dict]) -> list[str]:
+    """What there is to say of single rows, with the peer where a question is asked of several."""
+    from side_by_side import missed
+
+    from hf_gpt_scratch.utils.markdown import escape
+
+    times, found = Counter(row["question"] for row in rows), []
+    for row in rows:
+        of = row["question"] + (f", against {row['against']}" if times[row["question"]] > 1 else "")
+        said = "; ".join(filter(None, ["missed"] * missed(row) + [row["note"].rstrip(".")]))
+        found += [f"- {escape(of)}: {said}."] if said else []
+    return found
 
 
 def machines(measured: dict) -> list[str]:

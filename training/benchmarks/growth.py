@@ -208,7 +208,8 @@ def sweeps(quick: bool, folder: str, seed: int, shape: str = "124M") -> dict[str
             {"length": lengths[0], "rows": 0, **step},
         ),
         "labels": Sweep(
-            "Classification", labels, (2, 5) if quick else (2, 10, 100, 1000), "labels", "messages", 0, 0, True,
+            "Classification of messages", labels,
+            (2, 5) if quick else (2, 10, 100, 1000), "labels", "messages", 0, 0, True,
             "a label is one more row of the last matrix",
             {"messages": 20 if quick else 1000, "seed": seed},
         ),
@@ -281,12 +282,12 @@ def told(sweep: Sweep, found: dict) -> dict:
     memory = f"memory{'' if sweep.of_all else ' above that of a tiny unit'} ~ {_power(found['memory_slope'])}"
     low, high = (f"{value:.2f}" for value in (found["peak_gb"][0], found["peak_gb"][-1]))
     return row(
-        f"{sweep.title}: the power with which time grows, {sweep.sizes[0]:,} to {sweep.sizes[-1]:,} {sweep.axis}",
-        f"the law: {found['law']:.2f}",
+        f"{sweep.title}: slope of the time, {sweep.sizes[0]:,} to {sweep.sizes[-1]:,} {sweep.axis}",
+        f"the slope that there should be, {found['law']:.2f}",
         None,
         [found["slope"]],
         unit="",
-        note="; ".join([*worse, f"{memory} (law: {found['memory_law']:g}), {low} to {high} GB", sweep.why]),
+        note="; ".join([*worse, f"{memory} (should be {found['memory_law']:g}), {low} to {high} GB", sweep.why]),
     )
 
 

@@ -16,29 +16,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-from instructions import add_data_options, auto_precision, save_documents, save_tokenizer
-from side_by_side import Contender, add_options, apart, measure, missing, parse, row, stock_and_ours, write
+from finetuning import SETTINGS, add_data_options, auto_precision, save_documents, save_tokenizer
+from side_by_side import Contender, add_options, apart, measure, missing, parse, ratios_of, row, stock_and_ours, write
 
 NO_TRL = "trl is not installed: pip install trl"
-SETTINGS = {  # of both
-    "per_device_train_batch_size": 8,
-    "num_train_epochs": 1,
-    "learning_rate": 5e-5,
-    "weight_decay": 0.1,
-    "save_strategy": "no",
-    "eval_strategy": "no",
-    "report_to": "none",
-    "disable_tqdm": True,
-    "logging_strategy": "no",
-    "use_cpu": True,
-}
 
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser, __file__, rounds=3)
-    add_data_options(parser)
-    parser.add_argument("--size", default="124M", help="shape of the model")
+    add_data_options(parser, "questions and answers: the book's set")
     parser.add_argument("--conversations", type=int, default=32, help="how many are learned in a round")
     return parser
 
@@ -130,16 +117,14 @@ def contenders(common: dict, ours: str) -> list[Contender]:
 def make_rows(measured: dict | None, size: str, ours: str) -> list[dict]:
     asked = [
         ("TRL's defaults", "TRL's SFTTrainer with its defaults (bf16, gradient checkpointing)", 1.8, 0.7),
-        (f"TRL, {ours}", f"TRL's SFTTrainer in {ours}, without gradient checkpointing", 1.8, 0.7),
+        (f"TRL, {ours}", f"TRL's SFTTrainer in {ours}, without gradient checkpointing", None, None),
         ("TRL, no padding", f"TRL's SFTTrainer in {ours}, without checkpointing and padding", 1.8, 0.7),
     ]
     rows = []
     for name, against, speed, memory in asked:
         ratios = memory_ratio = None
         if measured:
-            own, theirs = measured["contenders"]["ours"], measured["contenders"][name]
-            ratios = [mine / other for mine, other in zip(own["ratios"], theirs["ratios"])]
-            memory_ratio = own["peak_gb"] / theirs["peak_gb"]
+            ratios, memory_ratio = ratios_of(measured, "ours", name)
         note = f"ours in {ours}, the default on this CPU" if measured else NO_TRL
         question = f"instruction tuning, {size}, real tokens/s"
         rows.append(row(question, against, speed, ratios, memory_asked=memory, memory_ratio=memory_ratio, note=note))

@@ -17,8 +17,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from instructions import add_data_options, save_documents
-from side_by_side import Contender, add_options, apart, measure, parse, row, stock_and_ours, write
+from finetuning import add_data_options, save_documents
+from side_by_side import Contender, add_options, apart, measure, parse, ratios_of, row, stock_and_ours, write
 
 TOKENS_PER_STEP = 1024
 DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
@@ -27,8 +27,7 @@ DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser, __file__, rounds=3)
-    add_data_options(parser)
-    parser.add_argument("--size", default="124M", help="shape of the model")
+    add_data_options(parser, "questions and answers: the book's set")
     parser.add_argument("--lengths", type=int, nargs="+", default=[64, 256, 1024], help="tokens of a row at most")
     parser.add_argument("--precisions", nargs="+", choices=DTYPES, default=list(DTYPES))
     return parser
@@ -106,7 +105,9 @@ def make_step(
         model.config.attn_pdrop = attn_pdrop
         return {"loss": loss, "norms": norms}
 
-    found = [gradients()]
+    computed = sum(max(lengths[i] for i in batch) * batch_size for batch in batches)
+    padding = 1 - sum(lengths[i] for batch in batches for i in batch) / computed
+    found = [{**gradients(), "padding": padding}]
 
     def step():
         some = [rows[i] for i in next(waiting)]
@@ -155,22 +156,25 @@ def measure_ways(folder: str, length: int, precision: str, rounds: int, seed: in
     if with_default:
         ways["padded, 8 a step"] = {"is_packed": False, "batch_size": 8}
     contenders = [Contender(name, make_step, {**settings, **way}) for name, way in ways.items()]
-    return measure(contenders, rounds, "padded", differ(precision))
+    first, differences = {}, differ(precision)
+    measured = measure(contenders, rounds, "padded", lambda found: first.update(found) or differences(found))
+    return {**measured, "padding": first["padded"]["padding"]}
 
 
 def make_rows(measured: dict | None, question: str, is_longest: bool, reason: str | None) -> list[dict]:
     """The rows of a length, the longest also against batches of the default size."""
     against = "padding, batches of similar length, as many tokens a step"
-    default = "padding, batches of similar length, 8 conversations (460 tokens) a step"
+    default = "padding, batches of similar length, 8 conversations a step"
     if measured is None:
         asked = {against: 1.0} | ({default: 1.1} if is_longest else {})
         return [row(question, one, least, None, note=reason) for one, least in asked.items()]
     packed, eight = (measured["contenders"].get(name) for name in ("packed", "padded, 8 a step"))
-    rows = [row(question, against, 1.0, packed["ratios"], memory_ratio=packed["memory_ratio"])]
+    why = f"padding is {measured['padding']:.1%} of these batches, so that more cannot be won"
+    rows = [row(question, against, 1.0, packed["ratios"], memory_ratio=packed["memory_ratio"], if_missed=why)]
     if is_longest:
-        ratios = [own / other for own, other in zip(packed["ratios"], eight["ratios"])]
-        memory_ratio = packed["peak_gb"] / eight["peak_gb"]
-        note = "packing makes fewer, larger steps"
+        ratios, memory_ratio = ratios_of(measured, "packed", "padded, 8 a step")
+        tokens = (sum(one["units"]) / len(one["units"]) for one in (packed, eight))
+        note = "{:,.0f} real tokens a step against {:,.0f}".format(*tokens)
         rows.append(row(question, default, 1.1, ratios, memory_ratio=memory_ratio, note=note))
     return rows
 

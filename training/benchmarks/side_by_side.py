@@ -45,6 +45,15 @@ SHAPES = {  # n_embd, n_layer, n_head
 PEERS = ("trl", "peft", "llms-from-scratch", "onnxruntime", "xllamacpp", "torchao", "bitsandbytes")
 FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")  # as /proc/cpuinfo calls them
 
+IMPORTED_ONCE = [  # by all processes together, with --quick
+    "transformers.trainer",
+    "transformers.models.gpt2.modeling_gpt2",
+    "hf_gpt_scratch.conversion.convert",
+    "hf_gpt_scratch.modeling_gpt_scratch",
+    "hf_gpt_scratch.tokenizer",
+]
+_processes = multiprocessing.get_context("spawn")
+
 
 @dataclass
 class Contender:
@@ -68,10 +77,14 @@ def add_options(parser: argparse.ArgumentParser, script: str, rounds: int = 5) -
 
 
 def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:
-    """The options; `--quick` has at most 2 rounds."""
+    """The options; `--quick` has at most 2 rounds, and processes that share their imports, which take most of it."""
+    global _processes
     args = parser.parse_args(argv)
     if args.quick:
         args.rounds = min(args.rounds, 2)
+        if "forkserver" in multiprocessing.get_all_start_methods():
+            _processes = multiprocessing.get_context("forkserver")
+            _processes.set_forkserver_preload(IMPORTED_ONCE)
     return args
 
 
@@ -148,14 +161,19 @@ def _result(units: dict, seconds: dict, peaks: dict, baseline: str) -> dict:
     return {"rounds": len(seconds[baseline]), "baseline": baseline, "contenders": result}
 
 
+def ratios_of(measured: dict, name: str, other: str) -> tuple[list[float], float]:
+    """How many times as fast as another contender one is in each round, and how much of its memory it takes."""
+    own, theirs = (measured["contenders"][one] for one in (name, other))
+    return [mine / his for mine, his in zip(own["ratios"], theirs["ratios"])], own["peak_gb"] / theirs["peak_gb"]
+
+
 class _Worker:
     """The process of a contender, seen from the benchmark."""
 
     def __init__(self, contender: Contender):
-        context = multiprocessing.get_context("spawn")
         self.name = contender.name
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(contender, theirs), daemon=True)
+        self.pipe, theirs = _processes.Pipe()
+        self.process = _processes.Process(target=_serve, args=(contender, theirs), daemon=True)
         self.process.start()
         theirs.close()  # so that reading from a process that was killed ends
 
@@ -216,7 +234,7 @@ def peak_bytes() -> int:
 
 def apart(function: Callable, *arguments):
     """What a function of the top level returns, called in a process of its own, whose memory is given back."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, mp_context=_processes) as pool:
         return pool.submit(function, *arguments).result()
 
 

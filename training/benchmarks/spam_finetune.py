@@ -18,23 +18,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from instructions import auto_precision, save_tokenizer
+from finetuning import SETTINGS, add_data_options, auto_precision, save_tokenizer
 from side_by_side import Contender, add_options, apart, measure, missing, parse, row, stock_and_ours, write
 
-BATCH_SIZE, LEARNING_RATE, WEIGHT_DECAY = 8, 5e-5, 0.1  # the book's
 PAD = 50256
-SETTINGS = {
-    "per_device_train_batch_size": BATCH_SIZE,
-    "num_train_epochs": 1,
-    "learning_rate": LEARNING_RATE,
-    "weight_decay": WEIGHT_DECAY,
-    "save_strategy": "no",
-    "eval_strategy": "no",
-    "report_to": "none",
-    "disable_tqdm": True,
-    "logging_strategy": "no",
-    "use_cpu": True,
-}
 # Names of ours and the book's; those of the blocks follow after the block's number
 OUTER = {"transformer.wte.": "tok_emb.", "transformer.wpe.": "pos_emb.", "transformer.ln_f.": "final_norm."}
 INNER = {
@@ -52,11 +39,7 @@ INNER = {
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser, __file__, rounds=2)
-    parser.add_argument("--data_file", help="the SMS Spam Collection; by default downloaded from UCI")
-    parser.add_argument(
-        "--tokenizer", default="openai-community/gpt2", help="folder or repository of GPT-2's tokenizer"
-    )
-    parser.add_argument("--size", default="124M", help="shape of the model")
+    add_data_options(parser, "the SMS Spam Collection")
     parser.add_argument("--messages", type=int, default=128, help="how many are learned in a round")
     return parser
 
@@ -218,11 +201,13 @@ def make_book(folder: str, seed: int, longest: int):
     padding = PAD if config.vocab_size > PAD else 0
     ids = torch.tensor([one["input_ids"] + [padding] * (longest - len(one["input_ids"])) for one in rows])
     labels = torch.tensor([one["label"] for one in rows])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=SETTINGS["learning_rate"], weight_decay=SETTINGS["weight_decay"]
+    )
 
     def train():
         model.train()
-        for batch in torch.randperm(len(rows)).split(BATCH_SIZE):
+        for batch in torch.randperm(len(rows)).split(SETTINGS["per_device_train_batch_size"]):
             optimizer.zero_grad()
             F.cross_entropy(model(ids[batch])[:, -1], labels[batch]).backward()
             optimizer.step()
@@ -293,7 +278,7 @@ def main(argv: list[str] | None = None) -> dict:
         __file__,
         args,
         argv,
-        task=f"an epoch over {count} messages of the book's training set, batches of {BATCH_SIZE}, GPT-2 {size}",
+        task=f"an epoch over {count} messages of the book's training set, batches of 8, GPT-2 {size}",
         compared="the losses of single messages, within 1e-4",
         rows=rows,
     )

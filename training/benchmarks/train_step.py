@@ -1,13 +1,12 @@
 """
 One training step of a GPT-2 124M, ours against transformers' own, with the same weights and the same batches.
 
-    python training/benchmarks/train_step.py --rounds 5
-    python training/benchmarks/train_step.py --rounds 5 --compile
+    python training/benchmarks/train_step.py --compile
 
-Fused AdamW, dropout on, in fp32 and in bf16 autocast. Ours has what our training jobs turn on. Before anything is
-timed, the models' logits and losses are compared. A third contender multiplies matrices of the shapes of the step's
-linear layers, forward and backward, and does nothing else: the fastest that a step could be. Where a step's time goes
-is then shown by torch's profiler.
+Fused AdamW, dropout on, in fp32 and in bf16 autocast, eager against eager and compiled against compiled. Ours has what
+our training jobs turn on. Before anything is timed, the models' logits and losses are compared. A third contender
+multiplies matrices of the shapes of the step's linear layers, forward and backward, and does nothing else: the fastest
+that a step could be. Where an eager step's time goes is then shown by torch's profiler.
 """
 
 import argparse
@@ -15,6 +14,7 @@ import sys
 import tempfile
 from collections import Counter
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -41,7 +41,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SHAPES, default="124M")
     parser.add_argument("--precision", nargs="+", choices=ASKED, default=list(ASKED))
-    parser.add_argument("--compile", action="store_true", help="both compiled by torch.compile, in place of eager")
+    parser.add_argument("--compile", action="store_true", help="also steps compiled by torch.compile")
     parser.add_argument("--batch_size", type=int, default=4)
     parser.add_argument("--length", type=int, default=256, help="tokens per row")
     add_options(parser, __file__)
@@ -178,53 +178,69 @@ def main(argv: list[str] | None = None) -> dict:
         args.size, args.batch_size, args.length = "tiny", 2, 16
     from hf_gpt_scratch.utils.precision import fast_cpu_dtype, why_cpu_dtype
 
-    batch, tokens = (args.batch_size, args.length), args.batch_size * args.length
-    found, made = {"precisions": {}}, []
+    settings = {"batch": (args.batch_size, args.length), "seed": args.seed}
+    found, rows = {}, []
     with tempfile.TemporaryDirectory() as folder:
         apart(stock_and_ours, folder, args.size, args.seed)
-        for precision in args.precision:
-            if precision == "bf16" and str(fast_cpu_dtype()) != "torch.bfloat16" and not args.quick:
-                made.append(
-                    row(f"training step, 124M, {precision}", "transformers' GPT-2", 1.3, None, note=why_cpu_dtype())
-                )
-                continue
-            contenders = [
-                Contender(name, make_step, {"folder": folder, "name": name, "precision": precision})
-                for name in ("stock", "ours")
-            ]
-            for contender in contenders:
-                contender.arguments |= {"compiled": args.compile, "batch": batch, "seed": args.seed}
-            settings = {"size": args.size, "precision": precision, "tokens": tokens}
-            contenders.append(Contender("products alone", make_products, settings))
-            print(f"{precision}:")
-            measured = measure(contenders, args.rounds, compare=difference)
-            made += compared(measured, precision, args.compile)
-            if not args.compile:
-                parts = apart(profile, folder, "ours", precision, batch, args.seed)
-                theirs = apart(profile, folder, "stock", precision, batch, args.seed)
-                measured["profile"] = {"ours": parts, "stock": theirs}
-                show(measured["profile"])
-            found["precisions"][precision] = measured
-    task = f"training step, GPT-2 {args.size}, {args.batch_size} x {args.length} tokens, fused AdamW"
+        for precision, how in product(args.precision, ["eager", "compiled"][: 1 + args.compile]):
+            name = f"{args.size}, {precision}, {how}"
+            is_slow = precision == "bf16" and str(fast_cpu_dtype()) != "torch.bfloat16" and not args.quick
+            if not is_slow:
+                print(f"{name}:")
+                found[name] = steps(folder, args.size, precision, how == "compiled", args.rounds, **settings)
+            rows += make_rows(found.get(name), name, precision, why_cpu_dtype() if is_slow else "")
     return write(
-        found, __file__, args, argv, task=task, compared=f"logits and losses within {CLOSE}, dropout off", rows=made
+        {"runs": found},
+        __file__,
+        args,
+        argv,
+        task=f"training step, GPT-2 {args.size}, {args.batch_size} x {args.length} tokens, fused AdamW",
+        compared=f"logits and losses within {CLOSE}, dropout off",
+        rows=rows,
     )
 
 
-def compared(measured: dict, precision: str, compiled: bool) -> list[dict]:
-    """The rows of a precision, and what it would be if a step were its products alone."""
+def steps(
+    folder: str, size: str, precision: str, compiled: bool, rounds: int, batch: tuple[int, int], seed: int
+) -> dict:
+    """Both models' steps in turns beside their products, and where the time of eager ones goes."""
+    common = {"folder": folder, "precision": precision, "batch": batch, "seed": seed}
+    contenders = [
+        Contender(name, make_step, {**common, "name": name, "compiled": compiled}) for name in ("stock", "ours")
+    ]
+    alone = {"size": size, "precision": precision, "tokens": batch[0] * batch[1]}
+    contenders.append(Contender("products alone", make_products, alone))
+    measured = measure(contenders, rounds, compare=difference)
+    if not compiled:
+        profiles = {name: apart(profile, folder, name, precision, batch, seed) for name in ("ours", "stock")}
+        show(profiles)
+        measured["profile"] = profiles
+    return measured
+
+
+def make_rows(measured: dict | None, name: str, precision: str, reason: str) -> list[dict]:
+    """A row for the speed, and one for the share of the rate that the products alone have."""
+    question, against, asked = f"training step, {name}", "transformers' GPT-2, fused AdamW", ASKED[precision]
+    if measured is None:
+        return [row(question, against, asked, None, memory_asked=0.70, note=reason)]
     ours, alone = measured["contenders"]["ours"], measured["contenders"]["products alone"]
-    how = "compiled" if compiled else "eager"
-    question = f"training step, 124M, {precision}, {how}"
-    shares = [100 * product / step for product, step in zip(alone["seconds"], ours["seconds"])]
-    note = f"the matrix products alone would be {alone['ratio']:.2f}x"
+    shares = [100 * best / step for best, step in zip(alone["seconds"], ours["seconds"])]
+    why = f"a step of its matrix products alone would be {alone['ratio']:.2f}x"
+    parts = measured.get("profile", {}).get("ours", {})
+    if parts:
+        taken = [f"{part} {seconds / sum(parts.values()):.0%}" for part, seconds in list(parts.items())[:6]]
+        why += f"; of ours are {', '.join(taken)}"
     memory = {"memory_asked": 0.70, "memory_ratio": ours["memory_ratio"]}
-    against = "transformers' GPT-2, fused AdamW"
-    made = [row(question, against, ASKED[precision], ours["ratios"], if_missed=note, **memory)]
-    if precision == "fp32" and not compiled:
-        share = f"{question}: share of the rate of its matrix products"
-        made.append(row(share, "the products alone", 85, shares, unit="%"))
-    return made
+    return [
+        row(question, against, asked, ours["ratios"], if_missed=why, **memory),
+        row(
+            f"{question}: share of the rate of its matrix products",
+            "the products alone",
+            85 if precision == "fp32" and parts else None,
+            shares,
+            unit="%",
+        ),
+    ]
 
 
 def show(profiles: dict[str, dict]) -> None:

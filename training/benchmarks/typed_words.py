@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from side_by_side import SHAPES, Contender, add_options, apart, measure, parse, row, write
+from side_by_side import SHAPES, Contender, add_options, apart, measure, parse, ratios_of, row, write
 
 PLACES = (10, 50, 100, 200)  # words that are there before the first one that is timed
 WORDS = 5  # that are typed
@@ -100,19 +100,22 @@ def main(argv: list[str] | None = None) -> dict:
             for way, make in (("session", make_session), ("anew", make_anew))
         ]
         measured = measure(contenders, args.rounds, f"session, {places[0]} words in", differences)
-    rows = []
+    rows, (n_embd, n_layer, _) = [], SHAPES[shape]
+    weights_gb = 12 * n_layer * n_embd**2 * 4 / 1e9  # of the blocks, which each word reads once
     for place in places:
         session, anew = (measured["contenders"][f"{way}, {place} words in"] for way in ("session", "anew"))
         milliseconds = 1000 / session["per_second"]
         note = f"{milliseconds:.1f} ms a word, {1000 / anew['per_second']:.1f} ms anew"
-        ratios = [one / other for one, other in zip(session["ratios"], anew["ratios"])]
+        ratios, _ = ratios_of(measured, f"session, {place} words in", f"anew, {place} words in")
         question = f"the next word's opinion, {shape}, {place} words in"
-        rows.append(row(question, "reading the text anew", 10 if place == places[-1] else 1, ratios, note=note))
+        asked = 10 if place == PLACES[-1] else None
+        why = f"a word reads {weights_gb:.2f} GB of weights, {weights_gb * session['per_second']:.0f} GB/s"
+        rows.append(row(question, "reading the text anew", asked, ratios, note=note, if_missed=why))
     longest = measured["contenders"][f"session, {places[-1]} words in"]
     rows.append(
         row(
-            f"the same, {places[-1]} words in, as a share of {places[0]} words in, {shape}",
-            "itself",
+            f"the time of a word's opinion, {shape}, {places[-1]} words in",
+            f"{places[0]} words in",
             120,
             [100 / ratio for ratio in longest["ratios"]],
             **{"unit": "%", "at_most": True},

@@ -1,20 +1,36 @@
-"""The encoded conversations that the benchmarks of instruction tuning train on, and the tokenizer."""
+"""What the benchmarks of fine-tuning share: the encoded conversations, the tokenizer, the options of a Trainer."""
 
 import argparse
 import json
 import random
 from pathlib import Path
 
+from side_by_side import SHAPES
 
-def add_data_options(parser: argparse.ArgumentParser) -> None:
-    """Where the conversations and the tokenizer come from; `--quick` needs neither."""
-    parser.add_argument("--data_file", help="questions and answers; by default the book's set, which is downloaded")
+SETTINGS = {  # of all Trainers
+    "per_device_train_batch_size": 8,
+    "num_train_epochs": 1,
+    "learning_rate": 5e-5,
+    "weight_decay": 0.1,
+    "save_strategy": "no",
+    "eval_strategy": "no",
+    "report_to": "none",
+    "disable_tqdm": True,
+    "logging_strategy": "no",
+    "use_cpu": True,
+}
+
+
+def add_data_options(parser: argparse.ArgumentParser, data: str) -> None:
+    """Where the data, the tokenizer and the shape come from; `--quick` needs none."""
+    parser.add_argument("--data_file", help=f"{data}, which is downloaded by default")
+    parser.add_argument("--size", choices=SHAPES, default="124M", help="shape of the model")
     parser.add_argument(
         "--tokenizer", default="openai-community/gpt2", help="folder or repository of GPT-2's tokenizer"
     )
 
 
-def save_documents(args: argparse.Namespace, path: Path, mask_prompt: bool = False) -> int:
+def save_documents(args: argparse.Namespace, path: Path) -> int:
     """
     Saves the training conversations as JSON, rows of `input_ids` and `labels` as `train instruct` makes them, and
     returns the size of the vocabulary. With `--quick` they are random tokens, as long as the book's.
@@ -34,7 +50,7 @@ def save_documents(args: argparse.Namespace, path: Path, mask_prompt: bool = Fal
     splits = turns.split(load_conversations(args.data_file).rows, args.seed)
     tokenizer = load_tokenizer(args.tokenizer)
     tokenizer.chat_template = chat_template(False, turns.is_conversational(splits["train"]))
-    encoded, _ = turns.encode_splits(splits, tokenizer, 1024, mask_prompt)
+    encoded, _ = turns.encode_splits(splits, tokenizer, 1024, False)
     rows = encoded["train"].select_columns(["input_ids", "labels"])
     path.write_text(json.dumps(rows.to_list()))
     return len(tokenizer)
@@ -54,7 +70,6 @@ def save_tokenizer(args: argparse.Namespace, folder: str) -> None:
 def auto_precision(size: str) -> str:
     """What the jobs' `--precision auto` is on this machine's CPU for a model of this shape, "bf16" or "fp32"."""
     import torch
-    from side_by_side import SHAPES
 
     from hf_gpt_scratch.training.precision import NARROWEST
     from hf_gpt_scratch.utils.precision import fast_cpu_dtype
