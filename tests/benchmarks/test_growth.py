@@ -21,9 +21,11 @@ def test_a_slope_is_the_power_of_the_growth():
 
 
 def test_the_law_of_a_step_has_a_square_only_within_the_attention():
-    assert growth.law_of_length("124M", (128, 256, 512, 1024)) == pytest.approx(1.06, abs=0.02)
+    assert growth.law_of_length("124M", (128, 256, 512, 1024)) == pytest.approx(1.03, abs=0.005)
     assert growth.law_of_length("124M", (100_000, 1_000_000)) == pytest.approx(2, abs=0.05)
-    assert growth.share_of_attention("124M", 1024) == pytest.approx(0.13, abs=0.01)
+    assert growth.memory_law_of_length("124M", (128, 256, 512, 1024)) == pytest.approx(1.19, abs=0.01)
+    assert growth.memory_law_of_length("124M", (100_000, 1_000_000)) == pytest.approx(2, abs=0.05)
+    assert growth.share_of_attention("124M", 1024) == pytest.approx(0.07, abs=0.005)
 
 
 @pytest.mark.parametrize(

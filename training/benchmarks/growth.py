@@ -58,14 +58,19 @@ class Sweep:
 
 
 def training_steps(size: int, length: int, rows: int, shape: str, seed: int) -> Callable:
-    """Steps of a GPT with random weights on `rows` of `length` tokens, of which 0 stands for `size`; fp32, AdamW."""
+    """
+    Steps of a GPT with random weights on `rows` of `length` tokens, of which 0 stands for `size`; fp32, AdamW, dropout
+    and the attention that our training jobs turn on.
+    """
     import torch
 
     from hf_gpt_scratch import GPTScratchConfig, GPTScratchForCausalLM
+    from hf_gpt_scratch.training.causal_attention import use_dropout_attention
 
     torch.manual_seed(seed)
     n_embd, n_layer, n_head = SHAPES[shape]
     model = GPTScratchForCausalLM(GPTScratchConfig(n_embd=n_embd, n_layer=n_layer, n_head=n_head)).train()
+    use_dropout_attention(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-5, fused=True)
     length, rows = length or size, rows or size
 
@@ -177,7 +182,7 @@ def share_of_attention(shape: str, length: int) -> float:
     """
     n_embd, n_layer, _ = SHAPES[shape]
     linear = 12 * n_layer * n_embd**2 + 50257 * n_embd  # multiplications a token
-    square = 2 * n_layer * n_embd * length
+    square = n_layer * n_embd * length  # a token looks at half of the row on average
     return square / (linear + square)
 
 
@@ -185,6 +190,16 @@ def law_of_length(shape: str, lengths: Sequence[int]) -> float:
     """The slope of a step's operations over these lengths."""
     operations = [length / (1 - share_of_attention(shape, length)) for length in lengths]
     return slope(lengths, operations)
+
+
+def memory_law_of_length(shape: str, lengths: Sequence[int]) -> float:
+    """
+    The slope of what a step keeps for its backward pass: for each token and layer 16.5 numbers as wide as the model
+    (what LayerNorms, linear layers and GELU were given, and bytes for dropout), and for each head its weights and a
+    byte for dropout beside each, of the tokens up to its own.
+    """
+    n_embd, _, n_head = SHAPES[shape]
+    return slope(lengths, [length * (4 * 16.5 * n_embd + 5 * n_head * length / 2) for length in lengths])
 
 
 def sweeps(quick: bool, folder: str, seed: int, shape: str = "124M") -> dict[str, Sweep]:
@@ -195,9 +210,9 @@ def sweeps(quick: bool, folder: str, seed: int, shape: str = "124M") -> dict[str
     return {
         "length": Sweep(
             f"A training step, {shape}, 2 rows", training_steps, lengths, "tokens a row", "tokens",
-            law_of_length(shape, lengths), 1, False,
+            law_of_length(shape, lengths), memory_law_of_length(shape, lengths), False,
             f"only the products within the attention grow with the square of the length, {share:.0%} of the operations"
-            f" at {lengths[-1]:,} tokens; their memory does not",
+            f" at {lengths[-1]:,} tokens, and with dropout on a CPU what is kept of them",
             {"length": 0, "rows": 2, **step},
         ),
         "batch": Sweep(
@@ -287,7 +302,7 @@ def told(sweep: Sweep, found: dict) -> dict:
         None,
         [found["slope"]],
         unit="",
-        note="; ".join([*worse, f"{memory} (should be {found['memory_law']:g}), {low} to {high} GB", sweep.why]),
+        note="; ".join([*worse, f"{memory} (should be {found['memory_law']:.3g}), {low} to {high} GB", sweep.why]),
     )
 
 

@@ -169,7 +169,7 @@ def make_rows(measured: dict | None, question: str, is_longest: bool, reason: st
         asked = {against: 1.0} | ({default: 1.1} if is_longest else {})
         return [row(question, one, least, None, note=reason) for one, least in asked.items()]
     packed, eight = (measured["contenders"].get(name) for name in ("packed", "padded, 8 a step"))
-    why = f"padding is {measured['padding']:.1%} of these batches, so that more cannot be won"
+    why = f"padding is {100 * measured['padding']:.1f} % of these batches, the most that can be won"
     rows = [row(question, against, 1.0, packed["ratios"], memory_ratio=packed["memory_ratio"], if_missed=why)]
     if is_longest:
         ratios, memory_ratio = ratios_of(measured, "packed", "padded, 8 a step")

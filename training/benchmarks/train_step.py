@@ -228,7 +228,7 @@ def make_rows(measured: dict | None, name: str, precision: str, reason: str) -> 
     why = f"a step of its matrix products alone would be {alone['ratio']:.2f}x"
     parts = measured.get("profile", {}).get("ours", {})
     if parts:
-        taken = [f"{part} {seconds / sum(parts.values()):.0%}" for part, seconds in list(parts.items())[:6]]
+        taken = [f"{part} {100 * seconds / sum(parts.values()):.0f} %" for part, seconds in list(parts.items())[:6]]
         why += f"; of ours are {', '.join(taken)}"
     memory = {"memory_asked": 0.70, "memory_ratio": ours["memory_ratio"]}
     return [
