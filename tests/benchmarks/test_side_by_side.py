@@ -68,7 +68,8 @@ def test_a_row_says_what_was_asked_and_reached():
         row("steps", "trl", 1.4, None)
 
 
-def test_the_json_tells_the_machine_and_the_command(tmp_path, capsys):
+def test_the_json_tells_the_machine_and_the_command(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(side_by_side, "_processes", side_by_side._processes)  # to be put back
     parser = argparse.ArgumentParser()
     side_by_side.add_options(parser, "/somewhere/made_up.py", rounds=7)
     assert side_by_side.parse(parser, []).output == "runs/benchmarks/made_up.json"
@@ -98,4 +99,15 @@ def test_the_same_weights_as_both_models(tmp_path):
 
 
 def test_a_function_runs_apart():
-    assert side_by_side.apart(os.getpid) != os.getpid()
+    assert side_by_side.apart(os.getpid) != os.getpid() == side_by_side.apart(os.getppid)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing is shared without fork")
+def test_quick_processes_come_from_one_that_has_imported(monkeypatch):
+    monkeypatch.setattr(side_by_side, "_processes", side_by_side._processes)  # to be put back
+    monkeypatch.setattr(side_by_side, "IMPORTED_ONCE", [])
+    parser = argparse.ArgumentParser()
+    side_by_side.add_options(parser, "/somewhere/made_up.py")
+    side_by_side.parse(parser, ["--quick"])
+    common = {side_by_side.apart(os.getppid) for _ in range(2)}
+    assert len(common) == 1 and common != {os.getpid()}
