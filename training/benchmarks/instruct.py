@@ -17,7 +17,19 @@ import tempfile
 from pathlib import Path
 
 from finetuning import SETTINGS, add_data_options, auto_precision, save_documents, save_tokenizer
-from side_by_side import Contender, add_options, apart, measure, missing, parse, ratios_of, row, stock_and_ours, write
+from side_by_side import (
+    Contender,
+    add_options,
+    apart,
+    measure,
+    missing,
+    parse,
+    ratios_of,
+    row,
+    state_gb,
+    stock_and_ours,
+    write,
+)
 
 NO_TRL = "trl is not installed: pip install trl"
 
@@ -123,11 +135,15 @@ def make_rows(measured: dict | None, size: str, ours: str) -> list[dict]:
     rows = []
     for name, against, speed, memory in asked:
         ratios = memory_ratio = None
+        why = ""
         if measured:
             ratios, memory_ratio = ratios_of(measured, "ours", name)
+            peak = measured["contenders"]["ours"]["peak_gb"]
+            why = f"{state_gb(size):.1f} of the {peak:.1f} GB are weights, gradients and AdamW's moments"
         note = f"ours in {ours}, the default on this CPU" if measured else NO_TRL
         question = f"instruction tuning, {size}, real tokens/s"
-        rows.append(row(question, against, speed, ratios, memory_asked=memory, memory_ratio=memory_ratio, note=note))
+        memory_of = {"memory_asked": memory, "memory_ratio": memory_ratio}
+        rows.append(row(question, against, speed, ratios, note=note, if_missed=why, **memory_of))
     return rows
 
 

@@ -255,6 +255,12 @@ def stock_and_ours(folder: str | Path, shape: str, seed: int = 123, **config) ->
     convert(str(Path(folder) / "stock"), Path(folder) / "ours")
 
 
+def state_gb(shape: str) -> float:
+    """The weights of a GPT-2, their gradients and AdamW's moments, in fp32: what every training holds."""
+    n_embd, n_layer, _ = SHAPES[shape]
+    return 4 * 4 * (12 * n_layer * n_embd**2 + (50257 + 1024) * n_embd) / 1e9
+
+
 def missing(package: str) -> str | None:
     """Why a row is not measured where a peer's package is missing, or `None` where it can be imported."""
     return None if util.find_spec(package) else f"{package} is not installed here"

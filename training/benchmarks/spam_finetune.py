@@ -14,6 +14,7 @@ anything is timed, the losses of the same messages are compared.
 import argparse
 import json
 import random
+import statistics
 import sys
 import tempfile
 from pathlib import Path
@@ -225,15 +226,21 @@ def compare(outputs: dict) -> str | None:
     return None
 
 
-def prepare(args: argparse.Namespace, folder: str, size: str, count: int) -> tuple[int, str]:
-    """Saves what the contenders begin with; the longest message's tokens, and what `train spam` is trained in here."""
+def prepare(args: argparse.Namespace, folder: str, size: str, count: int) -> tuple[int, float, str]:
+    """
+    Saves what the contenders begin with; returns the tokens of the longest message, those of the mean one, and the
+    precision that `train spam` chooses on this CPU.
+    """
     vocab_size, longest = save_messages(args, folder, count)
     save_tokenizer(args, f"{folder}/tokenizer")
     stock_and_ours(folder, size, args.seed, vocab_size=vocab_size)
-    return longest, auto_precision(size)
+    mean = statistics.mean(len(one["input_ids"]) for one in read_messages(folder))
+    return longest, mean, auto_precision(size)
 
 
-def make_rows(measured: dict | None, question: str, peer: str, asked: float, auto: str, note: str = "") -> list[dict]:
+def make_rows(
+    measured: dict | None, question: str, peer: str, asked: float, auto: str, note: str = "", why: str = ""
+) -> list[dict]:
     """A row for our default precision, and for fp32 where that is another."""
     if measured is None:
         return [row(question, peer, asked, None, note=note)]
@@ -242,7 +249,8 @@ def make_rows(measured: dict | None, question: str, peer: str, asked: float, aut
         one = measured["contenders"][f"ours, {precision}"]
         said = "the default here" if precision == auto else "the peer's precision"
         ratios, note = one["ratios"], f"ours in {precision}, {said}; the peer in fp32"
-        rows.append(row(f"{question}, {precision}", peer, asked, ratios, memory_ratio=one["memory_ratio"], note=note))
+        told = {"memory_ratio": one["memory_ratio"], "note": note, "if_missed": why}
+        rows.append(row(f"{question}, {precision}", peer, asked, ratios, **told))
     return rows
 
 
@@ -251,7 +259,7 @@ def main(argv: list[str] | None = None) -> dict:
     size, count = ("tiny", 24) if args.quick else (args.size, args.messages)
     reason, runs, rows = missing("llms_from_scratch"), {}, []
     with tempfile.TemporaryDirectory() as folder:
-        longest, auto = apart(prepare, args, folder, size, count)
+        longest, mean, auto = apart(prepare, args, folder, size, count)
         precisions = list(dict.fromkeys((auto, "fp32")))
 
         def against(name: str, make, arguments: dict, layers: str, dropout: float) -> dict:
@@ -267,9 +275,9 @@ def main(argv: list[str] | None = None) -> dict:
         question, book = f"spam fine-tuning of the last block, {size}", "the book's loop"
         if not reason:
             runs[question] = against(book, make_book, {"longest": longest}, "1", 0.0)
-        rows += make_rows(
-            runs.get(question), question, book, 4.0, auto, f"{reason}: pip install --no-deps llms-from-scratch"
-        )
+        note = f"{reason}: pip install --no-deps llms-from-scratch"
+        why = f"padded to {longest} tokens, the loop reads {longest / mean:.1f} times as many tokens as there are"
+        rows += make_rows(runs.get(question), question, book, 4.0, auto, note, why)
         question, stock = f"spam fine-tuning of all layers, {size}", "GPT2ForSequenceClassification and Trainer"
         runs[question] = against(stock, make_stock, {"bf16": False}, "all", 0.1)
         rows += make_rows(runs[question], question, stock, 1.5, auto)

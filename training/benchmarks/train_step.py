@@ -18,7 +18,7 @@ from itertools import product
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from side_by_side import SHAPES, Contender, add_options, apart, measure, parse, row, stock_and_ours, write
+from side_by_side import SHAPES, Contender, add_options, apart, measure, parse, row, state_gb, stock_and_ours, write
 
 ASKED = {"fp32": 1.4, "bf16": 1.3}
 CLOSE = 1e-4
@@ -188,7 +188,7 @@ def main(argv: list[str] | None = None) -> dict:
             if not is_slow:
                 print(f"{name}:")
                 found[name] = steps(folder, args.size, precision, how == "compiled", args.rounds, **settings)
-            rows += make_rows(found.get(name), name, precision, why_cpu_dtype() if is_slow else "")
+            rows += make_rows(found.get(name), args.size, name, precision, why_cpu_dtype() if is_slow else "")
     return write(
         {"runs": found},
         __file__,
@@ -218,7 +218,7 @@ def steps(
     return measured
 
 
-def make_rows(measured: dict | None, name: str, precision: str, reason: str) -> list[dict]:
+def make_rows(measured: dict | None, size: str, name: str, precision: str, reason: str) -> list[dict]:
     """A row for the speed, and one for the share of the rate that the products alone have."""
     question, against, asked = f"training step, {name}", "transformers' GPT-2, fused AdamW", ASKED[precision]
     if measured is None:
@@ -230,6 +230,7 @@ def make_rows(measured: dict | None, name: str, precision: str, reason: str) -> 
     if parts:
         taken = [f"{part} {100 * seconds / sum(parts.values()):.0f} %" for part, seconds in list(parts.items())[:6]]
         why += f"; of ours are {', '.join(taken)}"
+    why += f"; {state_gb(size):.1f} of the {ours['peak_gb']:.1f} GB are weights, gradients and AdamW's moments"
     memory = {"memory_asked": 0.70, "memory_ratio": ours["memory_ratio"]}
     return [
         row(question, against, asked, ours["ratios"], if_missed=why, **memory),
