@@ -224,12 +224,9 @@ def make_rows(measured: dict | None, size: str, name: str, precision: str, reaso
     if measured is None:
         return [row(question, against, asked, None, memory_asked=0.70, note=reason)]
     ours, alone = measured["contenders"]["ours"], measured["contenders"]["products alone"]
+    parts = measured.get("profile", {}).get("ours", {})
     shares = [100 * best / step for best, step in zip(alone["seconds"], ours["seconds"])]
     why = f"a step of its matrix products alone would be {alone['ratio']:.2f}x"
-    parts = measured.get("profile", {}).get("ours", {})
-    if parts:
-        taken = [f"{part} {100 * seconds / sum(parts.values()):.0f} %" for part, seconds in list(parts.items())[:6]]
-        why += f"; of ours are {', '.join(taken)}"
     why += f"; {state_gb(size):.1f} of the {ours['peak_gb']:.1f} GB are weights, gradients and AdamW's moments"
     memory = {"memory_asked": 0.70, "memory_ratio": ours["memory_ratio"]}
     return [
@@ -240,6 +237,7 @@ def make_rows(measured: dict | None, size: str, name: str, precision: str, reaso
             85 if precision == "fp32" and parts else None,
             shares,
             unit="%",
+            if_missed=", ".join(f"{part} {100 * took / sum(parts.values()):.0f} %" for part, took in parts.items()),
         ),
     ]
 
