@@ -13,7 +13,7 @@ import torch  # noqa: E402
 
 from hf_gpt_scratch import GPTScratchConfig  # noqa: E402
 from hf_gpt_scratch.model_folder import clean_process  # noqa: E402
-from hf_gpt_scratch.utils import precision  # noqa: E402
+from hf_gpt_scratch.utils import int8, precision  # noqa: E402
 from support.preloaded import Preloaded  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
@@ -41,6 +41,16 @@ def slow_at_bf16():
     """Results do not depend on the machine: its CPU counts as one without bf16."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(precision, "_measured", lambda: (torch.float32, "this CPU has no instructions for bf16"))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def exact_at_int8():
+    """A CPU whose int8 products are inexact is given exact ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not int8.is_exact():
+            patch.setattr(torch, "_int_mm", lambda left, right: (left.double() @ right.double()).int())
+            int8.is_exact.cache_clear()
         yield
 
 

@@ -16,7 +16,7 @@ from ..utils.text import has_lone_surrogates
 from ..utils.weight_layout import lay_out_by_input
 from .calibration import Calibration
 from .prediction import Prediction, WordReading
-from .reading import read_ahead
+from .reading import MOST_CHARACTERS, read_ahead
 from .session import TextSession
 
 TEXT_TOKENS = 64  # of the texts that `batch_size` counts
@@ -143,7 +143,9 @@ class TextClassifier:
             InputError: for an empty message; where no early verdict was fitted for that agreement.
         """
         self.require_early(decide_at)
-        for together in read_ahead(map(require_text, texts)):
+        # After each word all labels have a probability, so of many labels fewer texts are in memory at a time.
+        most_characters = MOST_CHARACTERS // (len(self.labels) if words else 1)
+        for together in read_ahead(map(require_text, texts), most_characters):
             yield from self._classify(together, batch_size, decide_at, words)
 
     def require_early(self, decide_at: float | None) -> None:

@@ -41,8 +41,8 @@ def probability_difference(
     classifier: TextClassifier, changed: TextClassifier, texts: Sequence[str]
 ) -> dict[str, float]:
     """
-    Of the same texts by both: the share of `equal_labels`, the `largest` and the `mean` difference of the likeliest
-    label's probability.
+    Of the same texts by both: the share of `equal_labels`, and of each text's largest difference of a label's
+    probability the `largest` and the `mean`.
     """
     before, after = list(classifier.classify(texts)), list(changed.classify(texts))
     differences = [

@@ -168,7 +168,7 @@ class _Batch:
         lengths = [int(part.mask[index].sum(1).max()) for part, index in chosen]
         masks = [part.mask[index, -length:] for (part, index), length in zip(chosen, lengths)]
         return cls(
-            [part.rows[i] for part, index in chosen for i in index],
+            [part.rows[i] for part, index in chosen for i in index.tolist()],
             torch.cat([part.tokens[index] for part, index in chosen]),
             torch.cat([functional.pad(mask, (max(lengths) - mask.shape[1], 0)) for mask in masks]),
             # the newest token is not in the cache yet

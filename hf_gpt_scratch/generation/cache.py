@@ -20,7 +20,8 @@ class GrowingLayer(DynamicLayer):
             self.fill([(key_states, value_states)])
             return self.keys, self.values
         past, new = self.keys.shape[2], key_states.shape[2]
-        if past + new > self._long_keys.shape[2]:
+        is_changed = self.keys.data_ptr() != self._long_keys.data_ptr()  # its rows were reordered, as beam search does
+        if is_changed or past + new > self._long_keys.shape[2]:
             self.fill([(self.keys, self.values)], room=new + ROOM)
         self._long_keys[:, :, past : past + new] = key_states
         self._long_values[:, :, past : past + new] = value_states

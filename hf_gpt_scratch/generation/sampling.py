@@ -80,7 +80,7 @@ def sampling_settings(model: PreTrainedModel, given: Mapping, **defaults) -> dic
     return {**defaults, **kept, **{name: value for name, value in given.items() if value is not None}}
 
 
-@torch.inference_mode()
+@torch.no_grad()  # no inference mode: training that lets the model write could not use what FSDP gathers in it
 def sample(
     model: PreTrainedModel,
     input_ids: torch.LongTensor,

@@ -14,4 +14,5 @@ What every other part uses, and what uses none of them:
     requirements   the packages that only some commands need
     precision      which precision the CPU is fast at
     int8           linear layers of int8, for using a model on a CPU
+    weight_layout  weights in memory as writing token by token reads them fastest
 """

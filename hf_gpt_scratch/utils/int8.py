@@ -62,7 +62,8 @@ def quantize(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def quantize_linears(model: nn.Module) -> None:
     """
     Quantizes the linear layers of a float32 model in place, but for the heads of classifiers. A language model's
-    output head is quantized too; the embedding that it may be tied to stays as it is. Such a model is not saved.
+    output head is quantized too; the embedding that it may be tied to stays as it is. Such a model is neither trained
+    nor saved.
 
     Raises:
         InputError: where the CPU's products of int8 are not exact.
@@ -74,6 +75,7 @@ def quantize_linears(model: nn.Module) -> None:
         if type(module) is nn.Linear and not any(part.startswith(IN_FULL) for part in name.split(".")):
             quantized = Int8Linear(module, is_tied=module.weight.data_ptr() in shared).train(module.training)
             model.set_submodule(name, quantized)
+    model.requires_grad_(False)  # or gradients would end unnoticed where numbers are rounded
     model.save_pretrained = model.push_to_hub = _refuse_to_save
 
 
@@ -102,6 +104,7 @@ def is_exact() -> bool:
 @torch.no_grad()
 def is_fast() -> bool:
     """Whether a layer of int8 is worth it on this CPU: exact, and faster than one of float32; 30 ms are timed."""
-    layer, given = nn.Linear(768, 768), torch.randn(64, 768)
+    with torch.random.fork_rng(devices=[]):  # what is drawn later stays as it was
+        layer, given = nn.Linear(768, 768), torch.randn(64, 768)
     quantized = Int8Linear(layer)
     return is_exact() and times_faster(lambda: layer(given), lambda: quantized(given)) >= AT_LEAST

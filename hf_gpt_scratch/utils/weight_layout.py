@@ -15,11 +15,12 @@ from torch import nn
 
 def lay_out_by_input(model: nn.Module) -> None:
     """Lays the float32 weights of a model's linear layers on a CPU out by input, in place; saving undoes it."""
-    for weight in (linear.weight for linear in _linears(model)):
-        if weight.device.type != "cpu" or weight.dtype != torch.float32:
-            continue
+    weights = [linear.weight for linear in _linears(model)]
+    weights = [weight for weight in weights if weight.device.type == "cpu" and weight.dtype == torch.float32]
+    for weight in weights:
         weight.data = weight.data.t().contiguous().t()  # (out, in), one input after another
-        model.save_pretrained = partial(_save, model)  # which takes no tied weights of such a layout
+    if weights and "save_pretrained" not in vars(model):  # of a model that is not saved it says so
+        model.save_pretrained = partial(_save, model)  # it takes no tied weights of such a layout
 
 
 def _save(model: nn.Module, *args, **kwargs):

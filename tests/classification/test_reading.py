@@ -94,9 +94,16 @@ def test_texts_are_not_read_further_ahead_than_said(monkeypatch):
     assert ahead[0] == 32 and max(ahead) == 64
 
 
-def test_long_texts_are_read_ahead_by_their_characters(monkeypatch):
-    monkeypatch.setattr(reading, "MOST_CHARACTERS", 100)
-    assert [len(texts) for texts in read_ahead(["a" * 40] * 7)] == [3, 3, 1]
+def test_long_texts_are_read_ahead_by_their_characters():
+    assert [len(texts) for texts in read_ahead(["a" * 40] * 7, 100)] == [3, 3, 1]
+
+
+def test_with_what_is_said_after_each_word_fewer_texts_are_read_ahead(monkeypatch):
+    monkeypatch.setattr("hf_gpt_scratch.classification.classifier.MOST_CHARACTERS", 40)
+    for words, ahead in (False, 4), (True, 1):  # of four labels
+        texts = iter(["see you now"] * 8)
+        next(make_classifier().classify(texts, words=words))
+        assert len(list(texts)) == 8 - ahead
 
 
 def test_a_text_that_is_refused_comes_after_the_answers_before_it():

@@ -34,6 +34,24 @@ def test_a_step_copies_nothing():
     assert layer.keys.data_ptr() != place[0]
 
 
+def test_rows_that_were_reordered_or_left_out_stay_so():
+    growing, dynamic = GrowingCache(), DynamicCache()
+    changes = [
+        lambda cache: cache.reorder_cache(torch.tensor([2, 0, 0])),
+        lambda cache: cache.batch_select_indices(torch.tensor([1, 2])),
+        lambda cache: cache.batch_repeat_interleave(2),
+        lambda cache: cache.crop(-3),
+        lambda cache: cache.reset(),
+    ]
+    for change, rows in zip([*changes, lambda cache: None], (3, 3, 2, 4, 4, 5)):
+        for length in (4, 1):
+            new = states(rows, length)
+            for held, expected in zip(growing.update(*new, 0), dynamic.update(*new, 0), strict=True):
+                assert held.equal(expected)
+        change(growing)
+        change(dynamic)
+
+
 def test_rows_of_several_caches_end_together():
     one, other = GrowingCache(), DynamicCache()
     (long, _), (short, _) = states(3, 6), states(2, 4)

@@ -85,6 +85,22 @@ def test_it_is_not_saved(quantized, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_it_is_not_trained(quantized):
+    _, changed = quantized()
+    ids = torch.randint(100, (1, 8))
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        changed.train()(ids, labels=ids).loss.backward()
+
+
+def test_asking_whether_int8_is_fast_draws_nothing():
+    int8.is_fast.cache_clear()
+    torch.manual_seed(0)
+    int8.is_fast()
+    found = torch.rand(1)
+    torch.manual_seed(0)
+    assert torch.rand(1).equal(found)
+
+
 def test_a_cpu_with_inexact_products_is_refused(quantized, monkeypatch):
     monkeypatch.setattr(torch, "_int_mm", lambda left, right: (left.float() @ right.float()).clamp(min=-32768).int())
     int8.is_exact.cache_clear()
