@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from hf_gpt_scratch import GPTScratchForCausalLM
+from hf_gpt_scratch import GPTScratchForCausalLM, GPTScratchForSequenceClassification
 from hf_gpt_scratch.pretrained import load_with_tokenizer
 from hf_gpt_scratch.tokenizer import train_tokenizer
 from hf_gpt_scratch.utils.errors import InputError
@@ -43,10 +43,10 @@ def test_a_language_model_on_a_cpu_is_loaded_so(tiny_config, tmp_path):
     assert not is_by_input(half)
 
 
-def test_an_int8_model_still_refuses_to_be_saved(tiny_config, tmp_path):
-    model = GPTScratchForCausalLM(tiny_config).eval()
-    quantize_linears(model)
-    model.adapter = nn.Linear(4, 2)  # a layer that is in full precision
+@pytest.mark.parametrize("model_class", [GPTScratchForCausalLM, GPTScratchForSequenceClassification])
+def test_an_int8_model_still_refuses_to_be_saved(tiny_config, tmp_path, model_class):
+    model = model_class(tiny_config).eval()
+    quantize_linears(model)  # but not a classifier's head
     lay_out_by_input(model)
     with pytest.raises(InputError, match="cannot be saved"):
         model.save_pretrained(tmp_path)
