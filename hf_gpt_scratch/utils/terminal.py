@@ -22,15 +22,22 @@ def lines_that_came(source: TextIO) -> Iterator[list[str]]:
     typed, or sent by a program that waits for its answer, comes at once.
 
     Raises:
-        UnicodeDecodeError: where it is not text in the encoding of `source`.
+        UnicodeDecodeError: where it is not text in the encoding of `source`; the lines before come first.
     """
     binary = getattr(source, "buffer", None) or io.BytesIO(source.read().encode(source.encoding or "utf-8"))
     decoder = codecs.getincrementaldecoder(source.encoding or "utf-8")(source.errors or "strict")
     text = io.IncrementalNewlineDecoder(decoder, translate=True)
     rest = ""  # of a line whose end has not come
     while data := binary.read1(1 << 16):
-        *lines, rest = (rest + text.decode(data)).split("\n")
+        fault = None
+        try:
+            new = text.decode(data)
+        except UnicodeDecodeError as error:
+            fault, new = error, error.object[: error.start].decode(error.encoding).replace("\r\n", "\n")
+        *lines, rest = (rest + new).split("\n")
         if lines:
             yield lines
+        if fault:
+            raise fault
     if rest := rest + text.decode(b"", final=True):
         yield [rest.removesuffix("\n")]

@@ -1,6 +1,7 @@
 """`classify` on messages from arguments, a file, stdin or a terminal: labels, probabilities, notes."""
 
 import io
+import itertools
 import json
 import os
 import pty
@@ -214,8 +215,14 @@ def test_lines_come_whole_however_they_arrive(size):
     pieces = [content[at : at + size] for at in range(0, len(content), size)]
     found = list(lines_that_came(io.TextIOWrapper(Arriving(pieces), "utf-8")))
     assert [line for lines in found for line in lines] == ["Win ☃", "see", "", "you", "at 😀 home"]
-    with pytest.raises(UnicodeDecodeError):
-        list(lines_that_came(io.TextIOWrapper(Arriving([b"hall\xf6\n"]), "utf-8")))
+
+
+def test_lines_before_one_that_is_no_text_come_first():
+    for pieces in ([b"see\r\nyou\nat hall\xf6\nhome\n"], [b"see\ny", b"ou\nhall\xf6\n"]):
+        lines = itertools.chain.from_iterable(lines_that_came(io.TextIOWrapper(Arriving(pieces), "utf-8")))
+        assert [next(lines), next(lines)] == ["see", "you"]
+        with pytest.raises(UnicodeDecodeError):
+            next(lines)
 
 
 def test_installed_command_classifies_its_input(models):
