@@ -49,7 +49,7 @@ def test_a_folder_that_a_plain_trainer_wrote_is_pushed_in_one_command(hub, elsew
 def test_a_folder_of_checkpoints_alone_names_the_last_one(elsewhere, tmp_path):
     for name in ("checkpoint-9", "checkpoint-10"):
         (tmp_path / "out" / name).mkdir(parents=True)
-    assert sentence(elsewhere("push", "out", "user/plain")).endswith("use its last checkpoint, out/checkpoint-10.")
+    assert sentence(elsewhere("push", "out", "user/plain")).endswith("or use out/checkpoint-10 as it is.")
 
 
 LOCAL_ADAPTER = PLAIN_ADAPTER.replace("record_reference_logits(Path(sys.argv[1]))", "").replace("user/base", "base")
