@@ -613,16 +613,14 @@ class ChunkedLoss(torch.autograd.Function):
         weight_grad = torch.zeros_like(weight, dtype=sum_dtype) if ctx.needs_input_grad[1] else None
         # Rows of a multiple of 16 numbers, on which products are faster; the ones too many have a probability of 0.
         shape = (min(chunk_size, len(labels)), math.ceil(vocab_size / 16) * 16)
-        all_logits = torch.empty(shape, dtype=dtype, device=device)
-        in_place = dtype == torch.float32 and device.type == "cpu"  # whose kernel reads a row before it writes it
-        all_scores = all_logits if in_place else torch.empty(shape, dtype=torch.float32, device=device)
+        all_logits = torch.full(shape, -torch.inf, dtype=dtype, device=device)
+        all_scores = torch.empty(shape, dtype=torch.float32, device=device)
         total, hidden_grad = 0.0, torch.empty_like(states)
         for begin in range(0, len(labels), chunk_size):
             chunk = slice(begin, begin + chunk_size)
             label = labels[chunk].unsqueeze(1)  # (chunk_size, 1)
             logits, scores = all_logits[: len(label)], all_scores[: len(label)]
             torch.mm(states[chunk], head.t(), out=logits[:, :vocab_size])  # (chunk_size, C) -> (chunk_size, V)
-            logits[:, vocab_size:] = -torch.inf
             torch.log_softmax(logits, -1, dtype=torch.float32, out=scores)
             total = total - scores[:, :vocab_size].gather(1, label).sum()
             scores.exp_().scatter_add_(1, label, torch.full_like(label, -1, dtype=torch.float32))
