@@ -2,8 +2,8 @@
 Linear layers of int8 weights and activations, for using a model on a CPU: 4 times smaller and up to 4 times as fast.
 
 A weight matrix has a scale for each output, and the activations one for each token, found as they come (dynamic
-quantization; Dettmers et al. 2022, section 3, without the outliers). So a token's result does not depend on the other
-tokens of its batch, as it would with one scale for all of them. The products of whole numbers are exact.
+quantization; Dettmers et al. 2022, section 3, without the outliers). So a token's scale does not depend on the other
+tokens of its batch, as one scale for all of them would. The products of whole numbers are exact.
 """
 
 from functools import cache
