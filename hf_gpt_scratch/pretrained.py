@@ -18,7 +18,9 @@ from .conversion.hf_gpt2 import ARCHITECTURES
 from .model_folder import reference_logits
 from .model_folder.contents import ADAPTED, AUTO_CLASSES, ModelFolder
 from .model_folder.loading import load_model
+from .model_folder.onnx_files import is_onnx_folder, require_no_onnx
 from .modeling_gpt_scratch import GPTScratchPreTrainedModel
+from .onnx_models.model import load_onnx
 from .tokenizer import load_tokenizer
 from .utils import int8
 from .utils.constants import DTYPES, PRECISIONS
@@ -43,6 +45,7 @@ def load_pretrained(
     the model's `name_or_path` is the one given.
     """
     folder = ModelFolder.resolve(name_or_path)
+    require_no_onnx(folder)
     arguments = {"new_head": new_head, "quantization": quantization, **config_settings}
     if folder.is_adapter:
         model = _load_merged(model_class, folder, **arguments)
@@ -170,6 +173,25 @@ def place(
     return model
 
 
+def load_placed(
+    model_class: type[GPTScratchPreTrainedModel],
+    folder: ModelFolder,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    report: Callable[[str], object] = lambda sentence: None,
+    new_head: bool = False,
+) -> PreTrainedModel:
+    """
+    What `load_pretrained` loads, moved by `place`; of an ONNX folder what `load_onnx` does, which stands in its place
+    and takes neither parameters nor another device. Raises as they do.
+    """
+    if not is_onnx_folder(folder):
+        return place(load_pretrained(model_class, folder, new_head), folder, device, dtype, report)
+    model = load_onnx(folder, device, dtype)
+    report(f"Using {model.device}, {precision_name(model)}, by onnxruntime.")
+    return model
+
+
 def _gains(model: PreTrainedModel) -> bool:
     """Whether int8 makes a model on this CPU much faster."""
     return (model.config.get_text_config().hidden_size or 0) >= INT8_WIDTH and int8.is_fast()
@@ -196,10 +218,9 @@ def load_with_tokenizer(
         raise InputError(
             f"{name_or_path} holds a classifier, not a language model: use `hf-gpt-scratch classify {name_or_path}`."
         )
-    model, tokenizer = load_pretrained(model_class, folder), load_tokenizer(folder.path)
+    model, tokenizer = load_placed(model_class, folder, **placement), load_tokenizer(folder.path)
     learn_to_end(model, tokenizer)
     model.name_or_path = str(name_or_path)
-    place(model, folder, **placement)
     lay_out_by_input(model)  # who loads it so lets it write
     return model, tokenizer
 
@@ -260,7 +281,7 @@ def load(
         >>> from hf_gpt_scratch import load
         >>> model, tokenizer = load("openai-community/gpt2")  # doctest: +SKIP
     """
-    device = resolve_device(device)  # before anything is downloaded
+    resolve_device(device)  # before anything is downloaded
     folder = ModelFolder.resolve(name_or_path)
     if folder.is_adapter:
         architecture = folder.architecture
@@ -271,9 +292,9 @@ def load(
             raise InputError(
                 f"{name_or_path} holds a {held}; expected one of {', '.join((*AUTO_CLASSES, *ARCHITECTURES))}."
             )
-    model = _load_as(architecture, folder, folder.is_adapter)
+    model = load_placed(getattr(modeling_gpt_scratch, architecture), folder, device, dtype, new_head=folder.is_adapter)
     model.name_or_path = str(name_or_path)
     tokenizer = load_tokenizer(folder.path)
     if model.can_generate():
         learn_to_end(model, tokenizer)
-    return place(model, folder, device, dtype), tokenizer
+    return model.eval(), tokenizer

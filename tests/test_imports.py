@@ -16,6 +16,7 @@ FLOORS = [
     {"utils", "prompts"},
     MODEL,
     {"model_folder"},
+    {"onnx_models"},
     {"tokenizer"},
     {"data"},
     {"conversion"},

@@ -7,9 +7,10 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from ..model_folder.contents import ModelFolder
+from ..model_folder.onnx_files import is_onnx_folder
 from ..modeling_gpt_scratch import GPTScratchForSequenceClassification
 from ..pipeline_gpt_scratch import read_in_batches, words_read
-from ..pretrained import held_class, load_pretrained, place, resolve_device
+from ..pretrained import held_class, load_placed, resolve_device
 from ..tokenizer import load_tokenizer
 from ..utils.errors import InputError
 from ..utils.text import has_lone_surrogates
@@ -79,7 +80,7 @@ class TextClassifier:
         Raises:
             InputError: when it holds no such model, or no tokenizer, or the device is not available.
         """
-        device = resolve_device(device)  # before anything is downloaded
+        resolve_device(device)  # before anything is downloaded
         folder = ModelFolder.resolve(name_or_path)
         held = held_class(folder)
         if held == "GPTScratchForCausalLM":
@@ -88,16 +89,16 @@ class TextClassifier:
                 f" {name_or_path}`, or train a classifier from it with `hf-gpt-scratch train classify"
                 f" --model_name_or_path {name_or_path}`."
             )
-        if not folder.is_adapter:
+        if not (folder.is_adapter or is_onnx_folder(folder)):
             folder.require_native()
         if held != "GPTScratchForSequenceClassification":
             raise InputError(f"{name_or_path} holds a {held or 'model without a head'}, not a sequence classifier.")
         # The head of an adapter is in the adapter, not in the base model.
-        model = load_pretrained(GPTScratchForSequenceClassification, folder, new_head=folder.is_adapter)
+        model_class, new_head = GPTScratchForSequenceClassification, folder.is_adapter
+        model = load_placed(model_class, folder, device, dtype, report, new_head)
         if model.num_labels < 2:
             raise InputError(f"{name_or_path} has 1 label; `TextClassifier` takes two or more.")
-        tokenizer = load_tokenizer(folder.path)
-        return cls(place(model, folder, device, dtype, report), tokenizer)
+        return cls(model, load_tokenizer(folder.path))
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from ..utils.constants import PRECISIONS
 from ..utils.errors import InputError, UsageError
 from ..utils.files import is_missing_folder, read_json_object, require_file, require_folder, require_present
 from ..utils.provenance import shown_path
-from ..utils.requirements import PEFT, require_package
+from ..utils.requirements import ONNXRUNTIME, PEFT, require_package
 
 OF_ADAPTERS = {  # by PEFT's task_type
     "CAUSAL_LM": "GPTScratchForCausalLM",
@@ -96,6 +96,8 @@ def require_usable(folder: str) -> None:
     """Raises `InputError` for the folder of an adapter where PEFT is missing, and for one of an unfinished run."""
     if (Path(folder) / "adapter_config.json").is_file():
         require_package(*PEFT)
+    elif (Path(folder) / "onnx_export.json").is_file():
+        require_package(*ONNXRUNTIME)
     elif not (Path(folder) / "config.json").is_file():
         left = sorted(checkpoints(folder), key=lambda path: int(path.name.rpartition("-")[2]))
         if left:

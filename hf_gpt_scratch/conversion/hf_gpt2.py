@@ -13,7 +13,7 @@ from transformers import GPT2Config
 from transformers.activations import ACT2FN
 
 from ..configuration_gpt_scratch import GPTScratchConfig
-from ..model_folder.contents import read_config
+from ..model_folder.contents import ARCHITECTURES, read_config
 from ..utils.errors import InputError, one_line
 from .checkpoint import Checkpoint
 from .foreign_models import refuse_foreign
@@ -67,13 +67,6 @@ HEADS = {
         KeyMapping("classifier.bias", ("score.bias",)),
     ),
 }
-ARCHITECTURES = {
-    "GPT2Model": "GPTScratchModel",
-    "GPT2LMHeadModel": "GPTScratchForCausalLM",
-    "GPT2ForSequenceClassification": "GPTScratchForSequenceClassification",
-    "GPT2ForTokenClassification": "GPTScratchForTokenClassification",
-}
-
 # By what the user wants, whatever config.json says
 AS = {"causal-lm": "GPT2LMHeadModel"}
 

@@ -25,20 +25,13 @@ from transformers.dynamic_module_utils import get_relative_imports
 from ..configuration_gpt_scratch import GPTScratchConfig
 from ..utils.errors import InputError, one_line
 from ..utils.files import is_missing_folder, read_json, read_json_object, require_folder, require_present
-from .weight_files import (
-    INDEX,
-    USUAL,
-    first_weights,
-    only_weights,
-    require_weights,
-    shards_of,
-    weights_among,
-)
+from .weight_files import INDEX, USUAL, first_weights, only_weights, require_weights, shards_of, weights_among
 
 # The code that travels with every model; the second imports the others. Folders of 0.1.0 have no third.
 CODE_FILES = ("configuration_gpt_scratch.py", "modeling_gpt_scratch.py", "pipeline_gpt_scratch.py")
 ADAPTER_CONFIG = "adapter_config.json"
 FAQ_FILE = "faq.json"  # of a bot: the questions and answers, and when it refuses
+ONNX_RECORD = "onnx_export.json"  # of an ONNX folder: what it was exported from, and how
 SECONDS_TO_ANSWER = 10  # for the Hub
 # A tokenizer's vocabulary: one of them, in whatever form it is saved (`vocab_files_names` of transformers' tokenizers)
 TOKENIZER_FILES = (
@@ -53,14 +46,14 @@ TOKENIZER_PARTS = (
 # All that makes up a model or an adapter, but its code, which `ModelFolder.code_files` knows; first without weights
 SMALL_FILES = (
     *("config.json", "generation_config.json", ADAPTER_CONFIG, FAQ_FILE, "reference_logits.json"),
-    *(*TOKENIZER_FILES, *TOKENIZER_PARTS),
+    *(ONNX_RECORD, *TOKENIZER_FILES, *TOKENIZER_PARTS),
 )
 MODEL_FILES = (*SMALL_FILES, "*.safetensors", "*.safetensors.index.json")
 COMPANIONS = (*SMALL_FILES, "meta.pkl")  # what may lie beside a file of weights: nanoGPT keeps its characters there
 DOCUMENTS = ("README.md", "LICENSE", "plots/*.png")  # which go to the Hub with it
 # Of these, the names that only a model of this package has: they go when another model takes the folder.
 OF_THE_MODEL = (
-    *("config.json", "generation_config.json", ADAPTER_CONFIG, FAQ_FILE),
+    *("config.json", "generation_config.json", ADAPTER_CONFIG, FAQ_FILE, ONNX_RECORD, "onnx/model*.onnx*"),
     *("model.safetensors", "model-[0-9]*-of-[0-9]*.safetensors", "model.safetensors.index.json"),
     *("adapter_model.safetensors", *CODE_FILES, "chat_template.jinja", "reference_logits.json"),
     *(f"plots/{name}.png" for name in ("training", "confusion_matrix", "precision_recall", "calibration")),
@@ -72,6 +65,12 @@ AUTO_CLASSES = {
     "GPTScratchForCausalLM": "AutoModelForCausalLM",
     "GPTScratchForSequenceClassification": "AutoModelForSequenceClassification",
     "GPTScratchForTokenClassification": "AutoModelForTokenClassification",
+}
+ARCHITECTURES = {  # of stock GPT-2
+    "GPT2Model": "GPTScratchModel",
+    "GPT2LMHeadModel": "GPTScratchForCausalLM",
+    "GPT2ForSequenceClassification": "GPTScratchForSequenceClassification",
+    "GPT2ForTokenClassification": "GPTScratchForTokenClassification",
 }
 # By PEFT's task: the class of the adapter's model, and the Auto class that loads it
 ADAPTED = {
@@ -316,6 +315,8 @@ def resolve_source(src: str | os.PathLike, weights: bool = True, file: str | Non
 
 def _files_to_download(src: str, names: Collection[str], file: str | None) -> list[str]:
     """The patterns of those of a repository's files that make up one model; raises as `resolve_source`."""
+    if ONNX_RECORD in names:
+        return [*SMALL_FILES, "onnx/*"]
     held = weights_among(names)
     if file is not None:
         require_weights(file, held, src)

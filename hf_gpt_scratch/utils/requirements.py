@@ -14,6 +14,7 @@ TRL = ("trl", "trl", "Training on preferences")
 GRADIO = ("gradio", "apps", "The page")
 LM_EVAL = ("lm_eval", "eval", "This")
 GGUF = ("gguf", "convert", "GGUF")
+ONNXRUNTIME = ("onnxruntime", "onnx", "An ONNX model")
 TENSORFLOW = ("tensorflow", "convert", "Reading OpenAI's files")
 
 

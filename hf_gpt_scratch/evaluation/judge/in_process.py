@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from ...model_folder.code import attention_kernels
 from ...model_folder.contents import ModelFolder
 from ...modeling_gpt_scratch import GPTScratchForCausalLM
-from ...pretrained import load_pretrained, place, precision_name, resolve_device
+from ...pretrained import load_placed, place, precision_name, resolve_device
 from ...prompts import as_text, is_alpaca
 from ...tokenizer import load_tokenizer
 from ...utils.errors import InputError, one_line
@@ -29,6 +29,7 @@ IDENTITY_FILES = (
     "adapter_config.json",
     "*.safetensors",
     "*.bin",
+    "onnx/*.onnx",
     "tokenizer*",
     "vocab.json",
     "merges.txt",
@@ -57,7 +58,7 @@ class ModelJudge:
         resolve_device(placement.get("device", "auto"))  # before anything is downloaded
         folder = ModelFolder.resolve(name_or_path)
         self.name = str(name_or_path)
-        self.model = place(_load(folder, self.name).eval(), folder, **placement)
+        self.model = _load(folder, self.name, **placement).eval()
         self.tokenizer = load_tokenizer(folder.path)
         self.beginning = beginning(self.tokenizer)
         self.special = [token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special]
@@ -202,9 +203,9 @@ def _hashes(folder: Path) -> dict[str, str]:
     return {path.name: sha256(path) for path in sorted(paths)}
 
 
-def _load(folder: ModelFolder, name: str) -> PreTrainedModel:
+def _load(folder: ModelFolder, name: str, **placement) -> PreTrainedModel:
     if folder.is_adapter or folder.is_native or folder.settings.get("model_type") == "gpt2":
-        return load_pretrained(GPTScratchForCausalLM, folder)
+        return load_placed(GPTScratchForCausalLM, folder, **placement)
     if found := attention_kernels(folder.settings):
         named = ", ".join(sorted(found))
         raise InputError(f"{name} asks for code from the Hub ({named}), which is never run; use another judge.")
@@ -219,7 +220,7 @@ def _load(folder: ModelFolder, name: str) -> PreTrainedModel:
     if report["missing_keys"]:
         missing = ", ".join(sorted(report["missing_keys"])[:3])
         raise InputError(f"{name} is not a complete language model (it lacks {missing}); use another judge.")
-    return model
+    return place(model, folder, **placement)
 
 
 @torch.inference_mode()
