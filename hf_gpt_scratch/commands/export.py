@@ -2,18 +2,19 @@
 
 import argparse
 
-from ..conversion.choices import GGUF_DTYPES, LLAMA_CPP_DTYPES, TARGETS
+from ..conversion.choices import GGUF_DTYPES, LLAMA_CPP_DTYPES, ONNX_DTYPES, TARGETS
 from ..utils.errors import UsageError
 from ..utils.files import require_file, require_new, require_present
-from ..utils.requirements import GGUF, require_package
+from ..utils.requirements import GGUF, TO_ONNX, require_package
 from ..utils.terminal import quieten_transformers
 from .arguments import require_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Exports a model of this package: as hf-gpt2, the stock GPT-2 of transformers, or as gguf, for"
-        " llama.cpp and Ollama. What was written is read back and compared with the model."
+        "Exports a model of this package: as hf-gpt2, the stock GPT-2 of transformers, as gguf, for llama.cpp and"
+        " Ollama, or as onnx, for onnxruntime and transformers.js. What was written is read back and compared with"
+        " the model."
     )
     parser.epilog = "Example: hf-gpt-scratch export runs/demo/writer runs/stock-gpt2 --to hf-gpt2"
     parser.add_argument("dir", metavar="DIR", help="a folder or Hub repository of a model or a LoRA adapter")
@@ -21,8 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", required=True, choices=TARGETS, help="the format")
     parser.add_argument(
         "--dtype",
-        choices=(*GGUF_DTYPES, *LLAMA_CPP_DTYPES),
-        help="for gguf: the type of the matrices (default: f32); those with a k need llama.cpp's llama-quantize",
+        choices=(*GGUF_DTYPES, *LLAMA_CPP_DTYPES, *ONNX_DTYPES),
+        help="the type of the matrices: for onnx fp32; for gguf the others (default: f32), of which those with a k"
+        " need llama.cpp's llama-quantize",
     )
     parser.add_argument(
         "--perplexity-text", metavar="FILE", help="for gguf: measure the perplexity on this text, before and after"
@@ -34,16 +36,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def check(args: argparse.Namespace) -> None:
     """Checks what needs no torch."""
-    if args.to != "gguf" and (args.dtype or args.perplexity_text):
-        raise UsageError("--dtype and --perplexity-text only go with --to gguf.")
+    dtypes = {"gguf": (*GGUF_DTYPES, *LLAMA_CPP_DTYPES), "onnx": ONNX_DTYPES}.get(args.to, ())
+    if args.dtype and args.dtype not in dtypes:
+        known = f"; it has {', '.join(dtypes)}" if dtypes else ""
+        raise UsageError(f"--dtype {args.dtype} does not go with --to {args.to}{known}.")
+    if args.to != "gguf" and args.perplexity_text:
+        raise UsageError("--perplexity-text only goes with --to gguf.")
     require_present(args.dir)
     if args.adapter:
         require_model(args.adapter)
     if args.perplexity_text:
         require_file(args.perplexity_text)
     require_new(args.out)
-    if args.to == "gguf":
-        require_package(*GGUF)
+    for package in {"gguf": (GGUF,), "onnx": TO_ONNX}.get(args.to, ()):
+        require_package(*package)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -51,12 +57,15 @@ def run(args: argparse.Namespace) -> None:
     from ..adapters import merged_folder
     from ..conversion.export import export
     from ..conversion.gguf import export_gguf
+    from ..conversion.onnx import export_onnx
 
     quieten_transformers()
     with merged_folder(args.dir, args.adapter) as src:
         if args.to == "hf-gpt2":
             done = None
             export(str(src), args.out)
+        elif args.to == "onnx":
+            done = export_onnx(src, args.out, args.dtype or "fp32")
         else:
             done = export_gguf(str(src), args.out, args.dtype or "f32", text=args.perplexity_text)
     print(f"Exported {args.dir} as {args.to} into {args.out}.")

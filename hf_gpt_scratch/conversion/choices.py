@@ -25,8 +25,9 @@ AS = ("causal-lm",)  # what to take a stock GPT-2 for, whatever its config.json 
 ACTIVATIONS = ("gelu", "gelu_new")  # nanoGPT's: the exact GELU and, before July 2023, its tanh form
 # What stock GPT-2 divides attention scores by: the square root of a head's width, also the block's number, nothing
 ATTENTION_SCALES = ("root", "root-and-layer", "none")
-TARGETS = ("hf-gpt2", "gguf")  # to export to
+TARGETS = ("hf-gpt2", "gguf", "onnx")  # to export to
 GGUF_DTYPES = ("f32", "f16", "q8_0")
+ONNX_DTYPES = ("fp32",)
 LLAMA_CPP_DTYPES = ("q4_k_m", "q5_k_m", "q6_k")  # which llama.cpp's own quantiser writes
 OPENAI_SIZES = ("124M", "355M", "774M", "1558M")
 # The settings that a checkpoint's files may not hold, as told in a sentence

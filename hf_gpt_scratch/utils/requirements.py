@@ -15,6 +15,7 @@ GRADIO = ("gradio", "apps", "The page")
 LM_EVAL = ("lm_eval", "eval", "This")
 GGUF = ("gguf", "convert", "GGUF")
 ONNXRUNTIME = ("onnxruntime", "onnx", "An ONNX model")
+TO_ONNX = tuple((package, "onnx", "Exporting to ONNX") for package in ("onnx", "onnxscript", "onnxruntime"))
 TENSORFLOW = ("tensorflow", "convert", "Reading OpenAI's files")
 
 
