@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from ..training.configs import checkpoints
-from ..utils.constants import PRECISIONS
+from ..utils.constants import ONNX_ONLY, ONNX_RECORD, PRECISIONS
 from ..utils.errors import InputError, UsageError
 from ..utils.files import is_missing_folder, read_json_object, require_file, require_folder, require_present
 from ..utils.provenance import shown_path
@@ -96,7 +96,7 @@ def require_usable(folder: str) -> None:
     """Raises `InputError` for the folder of an adapter where PEFT is missing, and for one of an unfinished run."""
     if (Path(folder) / "adapter_config.json").is_file():
         require_package(*PEFT)
-    elif (Path(folder) / "onnx_export.json").is_file():
+    elif (Path(folder) / ONNX_RECORD).is_file():
         require_package(*ONNXRUNTIME)
     elif not (Path(folder) / "config.json").is_file():
         left = sorted(checkpoints(folder), key=lambda path: int(path.name.rpartition("-")[2]))
@@ -105,6 +105,12 @@ def require_usable(folder: str) -> None:
                 f"{folder} holds an unfinished run ({left[-1].name}): finish it with the command that began it and"
                 f" --resume_from_checkpoint true, or use {shown_path(left[-1])} as it is."
             )
+
+
+def refuse_onnx(folder: str) -> None:
+    """Raises `InputError` for an ONNX folder, whose model can only be used."""
+    if (Path(folder) / ONNX_RECORD).is_file():
+        raise InputError(ONNX_ONLY.format(folder))
 
 
 def require_local(folder: str, command: str, why: str) -> None:

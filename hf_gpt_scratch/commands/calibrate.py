@@ -12,6 +12,7 @@ from .arguments import (
     check_messages,
     placement,
     probability,
+    refuse_onnx,
     require_local,
     require_spam_run,
 )
@@ -67,6 +68,7 @@ def check(args: argparse.Namespace) -> None:
     if args.prevalence == 1 or args.precision == 1:
         raise UsageError("--precision and --prevalence must be below 1.")
     require_local(args.dir, "calibrate", "since it needs metrics.json, which is never pushed")
+    refuse_onnx(args.dir)
     require_spam_run(args.dir, "calibrate")
     check_messages(args)
 

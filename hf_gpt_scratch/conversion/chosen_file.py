@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..model_folder.contents import ADAPTER_CONFIG, resolve_source
+from ..model_folder.onnx_files import require_no_onnx
 from ..model_folder.weight_files import (
     ENDINGS,
     INDEX,
@@ -35,6 +36,7 @@ def chosen(src: str, file: str | None = None) -> Iterator[Path]:
         UsageError: for a `file` in what is a file itself.
     """
     source = resolve_source(src, file=file)
+    require_no_onnx(source)
     if source.is_file():
         if file:
             raise UsageError(f"--file names a file in a folder or a repository, and {src} is a file: omit it.")

@@ -23,6 +23,7 @@ from huggingface_hub.utils import validate_repo_id
 from transformers.dynamic_module_utils import get_relative_imports
 
 from ..configuration_gpt_scratch import GPTScratchConfig
+from ..utils.constants import ONNX_ONLY, ONNX_RECORD
 from ..utils.errors import InputError, one_line
 from ..utils.files import is_missing_folder, read_json, read_json_object, require_folder, require_present
 from .weight_files import INDEX, USUAL, first_weights, only_weights, require_weights, shards_of, weights_among
@@ -31,7 +32,6 @@ from .weight_files import INDEX, USUAL, first_weights, only_weights, require_wei
 CODE_FILES = ("configuration_gpt_scratch.py", "modeling_gpt_scratch.py", "pipeline_gpt_scratch.py")
 ADAPTER_CONFIG = "adapter_config.json"
 FAQ_FILE = "faq.json"  # of a bot: the questions and answers, and when it refuses
-ONNX_RECORD = "onnx_export.json"  # of an ONNX folder: what it was exported from, and how
 SECONDS_TO_ANSWER = 10  # for the Hub
 # A tokenizer's vocabulary: one of them, in whatever form it is saved (`vocab_files_names` of transformers' tokenizers)
 TOKENIZER_FILES = (
@@ -387,6 +387,8 @@ def _require_type(settings: dict, model_type: str, folder: Path) -> None:
     """Raises `InputError` unless the settings of a folder's config.json are of that `model_type`."""
     if settings.get("model_type") == model_type:
         return
+    if (folder / ONNX_RECORD).is_file():
+        raise InputError(ONNX_ONLY.format(folder))
     advice = "; convert it first with `hf-gpt-scratch convert`" if model_type == "gpt_scratch" else ""
     raise InputError(
         f"{folder} holds a model of type {settings.get('model_type')!r}; expected {model_type!r}{advice}."

@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..configuration_gpt_scratch import GPTScratchConfig
+from ..utils.constants import ONNX_ONLY, ONNX_RECORD
 from ..utils.errors import InputError
-from .contents import ARCHITECTURES, ONNX_RECORD, ModelFolder
+from .contents import ARCHITECTURES, ModelFolder
 
 FILES = {"fp32": "onnx/model.onnx", "int8": "onnx/model_quantized.onnx"}  # by what the weights are
 
@@ -21,7 +22,7 @@ def is_onnx_folder(folder: str | os.PathLike) -> bool:
 def require_no_onnx(folder: str | os.PathLike) -> None:
     """Raises `InputError` for an ONNX folder, where only the weights of torch will do."""
     if is_onnx_folder(folder):
-        raise InputError(f"{folder} holds an ONNX model, which is for use only; give the model that it was made from.")
+        raise InputError(ONNX_ONLY.format(folder))
 
 
 def original_config(folder: ModelFolder) -> GPTScratchConfig:
