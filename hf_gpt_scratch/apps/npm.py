@@ -1,6 +1,6 @@
 """
-The JavaScript libraries of the static pages: packages of npm of one exact version each, fetched once by `npm pack` from
-whatever registry the user's npm knows, and checked against the hashes below before anything of them is used.
+The JavaScript libraries of the static pages: packages of npm, of one exact version each, fetched once by `npm pack`
+from whatever registry the user's npm knows, and checked against the hashes below before anything of them is used.
 """
 
 import base64
@@ -82,7 +82,7 @@ def files_of(package: Package) -> dict[str, bytes]:
 
 
 def license_of(package: Package) -> str:
-    """The package, its version and its licence, with the text of it where the archive has one; raises as `files_of`."""
+    """The package, its version and its licence, with its text where the archive has one; raises as `files_of`."""
     with tarfile.open(_archive(package)) as archive:
         held = "package/LICENSE" in archive.getnames()
         text = archive.extractfile("package/LICENSE").read().decode() if held else ""
@@ -111,8 +111,8 @@ def _check(package: Package, archive: Path) -> None:
     digest = hashlib.sha512(archive.read_bytes()).digest()
     if f"sha512-{base64.b64encode(digest).decode()}" != package.integrity:
         raise InputError(
-            f"{archive} is not the package {package} that this program was tested with (its SHA-512 differs): delete it"
-            " and try again, or ask who runs your npm registry."
+            f"{archive} is not the package {package} that this program was tested with (its SHA-512 differs):"
+            " delete it and try again, or ask who runs your npm registry."
         )
 
 
