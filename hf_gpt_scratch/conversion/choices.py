@@ -27,7 +27,7 @@ ACTIVATIONS = ("gelu", "gelu_new")  # nanoGPT's: the exact GELU and, before July
 ATTENTION_SCALES = ("root", "root-and-layer", "none")
 TARGETS = ("hf-gpt2", "gguf", "onnx")  # to export to
 GGUF_DTYPES = ("f32", "f16", "q8_0")
-ONNX_DTYPES = ("fp32",)
+ONNX_DTYPES = ("fp32", "int8")
 LLAMA_CPP_DTYPES = ("q4_k_m", "q5_k_m", "q6_k")  # which llama.cpp's own quantiser writes
 OPENAI_SIZES = ("124M", "355M", "774M", "1558M")
 # The settings that a checkpoint's files may not hold, as told in a sentence

@@ -9,6 +9,7 @@ loads one. `onnx_export.json` says what it was made from; a folder that has it i
 import math
 import os
 import shutil
+import tempfile
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,10 +18,12 @@ import torch
 
 from .. import modeling_gpt_scratch
 from ..model_folder import reference_logits
-from ..model_folder.contents import FAQ_FILE, ONNX_RECORD, ModelFolder
+from ..model_folder.contents import FAQ_FILE, ModelFolder
 from ..model_folder.loading import load_model
 from ..model_folder.onnx_files import FILES
+from ..modeling_gpt_scratch import GPTScratchPreTrainedModel
 from ..onnx_models.graph import Graph
+from ..utils.constants import ONNX_RECORD
 from ..utils.errors import InputError
 from ..utils.files import atomic_folder, write_json
 from ..utils.provenance import environment, public_name, sha256
@@ -28,6 +31,7 @@ from ..utils.requirements import TO_ONNX, require_package
 from . import hf_gpt2, onnx_proof
 from .generation_settings import generation_config
 from .onnx_graph import OPSET, write_graph
+from .onnx_int8 import quantize
 from .tokenizers import copy_tokenizer
 
 ARCHITECTURES = {theirs: ours for theirs, ours in hf_gpt2.ARCHITECTURES.items() if hf_gpt2.HEADS[theirs]}
@@ -37,9 +41,10 @@ BESIDE = (FAQ_FILE, "LICENSE", "metrics.json", "results/*.json", "plots/*.png") 
 
 @dataclass(frozen=True)
 class OnnxExport:
-    """An ONNX folder, its precision, and how far its logits are from the model's."""
+    """An ONNX folder, the file in it, its precision, and how far its logits are from the model's."""
 
     path: Path
+    graph: Path
     dtype: str
     max_logit_difference: float
 
@@ -54,7 +59,7 @@ def export_onnx(src: str | os.PathLike[str], out: str | os.PathLike[str], dtype:
     Args:
         src: a folder of this package's model, or a Hub repository of one.
         out: the folder to make; it must not exist yet.
-        dtype: "fp32".
+        dtype: "fp32", or "int8", whose error is returned and not limited.
 
     Raises:
         InputError: when `src` is not such a model, a package is missing, or the logits differ; then nothing is left
@@ -70,12 +75,12 @@ def export_onnx(src: str | os.PathLike[str], out: str | os.PathLike[str], dtype:
     with atomic_folder(out) as partial:
         graph = partial / FILES[dtype]
         graph.parent.mkdir()
-        write_graph(model, graph)
+        _write(model, graph, dtype)
         difference = onnx_proof.difference(Graph(graph), config, rows, expected)
-        _require_close(difference, expected)
+        _require_close(difference, expected, dtype)
         _write_beside(folder, partial, stock)
         write_json(partial / ONNX_RECORD, _record(src, folder, dtype, graph, difference))
-    return OnnxExport(Path(out), dtype, difference)
+    return OnnxExport(Path(out), Path(out) / FILES[dtype], dtype, difference)
 
 
 def _stock_architecture(folder: ModelFolder) -> str:
@@ -87,9 +92,19 @@ def _stock_architecture(folder: ModelFolder) -> str:
     return names[folder.architecture]
 
 
-def _require_close(difference: float, expected: list[dict[str, torch.Tensor]]) -> None:
+def _write(model: GPTScratchPreTrainedModel, path: Path, dtype: str) -> None:
+    if dtype == "fp32":
+        write_graph(model, path)
+        return
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        embeddings = write_graph(model, Path(scratch, "model.onnx"))
+        quantize(Path(scratch, "model.onnx"), path, embeddings)
+
+
+def _require_close(difference: float, expected: list[dict[str, torch.Tensor]], dtype: str) -> None:
     largest = max(values.abs().max().item() for one in expected for values in one.values())
-    if not (math.isfinite(difference) and difference <= TOLERANCE * max(1.0, largest)):
+    limit = TOLERANCE * max(1.0, largest) if dtype == "fp32" else math.inf
+    if not (math.isfinite(difference) and difference <= limit):
         raise InputError(f"The ONNX graph's logits differ from the model's by {difference}; nothing was written.")
 
 

@@ -34,11 +34,14 @@ def cache_names(config: GPTScratchConfig, prefix: str) -> list[str]:
     return [f"{prefix}.{i}.{part}" for i in range(config.n_layer) for part in ("key", "value")]
 
 
-def write_graph(model: GPTScratchPreTrainedModel, path: Path) -> None:
-    """Writes the graph of a float32 model with a head; the model itself is of no use afterwards."""
+def write_graph(model: GPTScratchPreTrainedModel, path: Path) -> str:
+    """
+    Writes the graph of a float32 model with a head; the model itself is of no use afterwards. Returns the name of the
+    matrix of token embeddings in it.
+    """
     config, graph = model.config, _Graph(model).eval()
     batch, tokens, past, head_dim = 2, 3, 4, config.n_embd // config.n_head  # any sizes above 1 that differ
-    ids = torch.zeros(batch, tokens, dtype=torch.long)
+    ids, positions = (torch.zeros(batch, tokens, dtype=torch.long) for _ in range(2))  # one tensor would be one input
     mask = torch.ones(batch, past + tokens, dtype=torch.long)
     cache = [torch.zeros(batch, config.n_head, past, head_dim) for _ in range(2 * config.n_layer)]
     outputs = ["logits", "token_logits"] if graph.has_token_logits else ["logits"]
@@ -47,7 +50,7 @@ def write_graph(model: GPTScratchPreTrainedModel, path: Path) -> None:
     with _quietly(), torch.no_grad():
         program = torch.onnx.export(
             graph,
-            (ids, mask, ids, cache),
+            (ids, mask, positions, cache),
             dynamo=True,
             dynamic_shapes=shapes,
             input_names=[*names, *cache_names(config, "past_key_values")],
@@ -55,7 +58,20 @@ def write_graph(model: GPTScratchPreTrainedModel, path: Path) -> None:
             opset_version=OPSET,
             verbose=False,
         )
-        program.save(path)
+    _strip(program.model)
+    program.save(path)
+    return "head.weight" if graph.embeddings is None else "embeddings.weight"
+
+
+def _strip(model) -> None:
+    """Removes what the exporter notes about each node: longer than a small model's weights, with paths of the code."""
+    model.metadata_props.clear()
+    model.graph.metadata_props.clear()
+    for node in model.graph:
+        node.metadata_props.clear()
+        node.doc_string = None
+    for value in (*model.graph.inputs, *model.graph.outputs, *model.graph.initializers.values()):
+        value.metadata_props.clear()
 
 
 class _Graph(nn.Module):

@@ -8,6 +8,7 @@ import torch
 from transformers import PreTrainedModel
 
 from ..classification.classifier import TextClassifier
+from ..classification.prediction import Prediction
 from ..data.losses import row_losses
 from ..utils.int8 import quantize_linears
 
@@ -44,13 +45,17 @@ def probability_difference(
     Of the same texts by both: the share of `equal_labels`, and of each text's largest difference of a label's
     probability the `largest` and the `mean`.
     """
-    before, after = list(classifier.classify(texts)), list(changed.classify(texts))
+    return predictions_difference(list(classifier.classify(texts)), list(changed.classify(texts)))
+
+
+def predictions_difference(before: Sequence[Prediction], after: Sequence[Prediction]) -> dict[str, float]:
+    """What `probability_difference` returns, of two classifiers' predictions on the same texts."""
     differences = [
         max(abs(x - y) for x, y in zip(one.probabilities, other.probabilities)) for one, other in zip(before, after)
     ]
-    equal = sum(one.label == other.label for one, other in zip(before, after))
+    equal = sum((one.label, one.labels) == (other.label, other.labels) for one, other in zip(before, after))
     return {
-        "equal_labels": equal / len(texts),
+        "equal_labels": equal / len(before),
         "largest": max(differences),
         "mean": sum(differences) / len(differences),
     }
