@@ -104,6 +104,8 @@ def _to_onnx(args: argparse.Namespace, src: str | os.PathLike) -> None:
     require_kind(src, args.perplexity_text, args.data_file)
     text = read_text(args.perplexity_text) if args.perplexity_text else None
     data = read_labelled(src, args.data_file, args.text_column, args.label_column) if args.data_file else None
+    for note in data.notes if data is not None else ():
+        print(f"note: {note}")
     done = export_onnx(src, args.out, args.dtype or "fp32")
     size = done.graph.stat().st_size / 1e6
     print(f"Exported {args.dir} as {args.to} ({done.dtype}, {size:.1f} MB) into {args.out}.")

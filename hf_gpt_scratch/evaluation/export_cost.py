@@ -58,10 +58,10 @@ def text_cost(source: str | os.PathLike, exported: str | os.PathLike, text: str)
 def read_labelled(
     classifier: str | os.PathLike, path: str | os.PathLike, text_column: str | None, label_column: str | None
 ) -> LabelledTexts:
-    """The texts of a table and their labels; raises `InputError` as `load_labelled_texts`."""
+    """The texts of a table and their labels, without bad rows; raises `InputError` as `load_labelled_texts`."""
     config = TextClassifier.from_pretrained(classifier, device="cpu").model.config
     several = config.problem_type == "multi_label_classification"
-    data = load_labelled_texts(path, None, text_column, label_column, multi_label=several)
+    data = load_labelled_texts(path, None, text_column, label_column, multi_label=several, bad_rows="drop")
     if unknown := sorted(set(data.names) - set(config.id2label.values())):
         raise InputError(f"{path} has the labels {', '.join(unknown[:5])}, which {classifier} does not know.")
     return data

@@ -175,11 +175,9 @@ def test_the_cost_is_measured_and_kept(judge, tmp_path):
     from hf_gpt_scratch.evaluation.export_cost import labels_cost, read_labelled
 
     folder, done = judge
-    classifier = TextClassifier.from_pretrained(folder, device="cpu")
-    texts = ["the lamp", "a boat on the sea", "the hill on the sea", "a lamp"]
-    said = [prediction.label for prediction in classifier.classify(texts)]
-    rows = [f"{text},{label if label in LABELS.values() else 'ham'}" for text, label in zip(texts, said)]
-    (tmp_path / "table.csv").write_text("\n".join(["text,label", *rows, "the lamp on the hill,spam", "a sea,ham"]))
+    texts = ("the lamp", "a boat on the sea", "the hill on the sea", "a lamp", "the lamp on the hill", "a sea")
+    rows = [f"{text},{label}" for text, label in zip(texts, ("ham", "spam") * 3)]
+    (tmp_path / "table.csv").write_text("\n".join(["text,label", *rows]))
     data = read_labelled(folder, tmp_path / "table.csv", None, None)
     cost = labels_cost(folder, done.path, data)
     assert cost["texts"] == 6 and 0 < cost["largest"] < 0.2
