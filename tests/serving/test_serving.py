@@ -6,8 +6,10 @@ vLLM and `transformers serve` answer as the model itself does, over HTTP and whe
 The servers are installed into environments of their own in `.cache/` first, which takes minutes once.
 """
 
+import ast
 import csv
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -21,11 +23,14 @@ from hf_gpt_scratch.conversion.export import export
 from hf_gpt_scratch.tokenizer import load_tokenizer, train_tokenizer
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "training" / "benchmarks"))
-from servers import ServerError, serve  # noqa: E402
+from servers import ServerError, environment, serve, variables  # noqa: E402
+
+from support.pages import ROOT, blocks, read  # noqa: E402
 
 pytestmark = pytest.mark.serving
 
 DEMO_DATA = Path(__file__).parents[2] / "training" / "demo_data"
+NO_SCORE = "There is no module or parameter named 'score' in TransformersForSequenceClassification"
 NEW_TOKENS = 24
 ON_A_CPU = ("--dtype", "float32", "--enforce-eager")  # what a test wants and a GPU does not
 
@@ -152,15 +157,32 @@ def test_vllm_gives_messages_the_same_probabilities(spam_filter, messages, our_p
 @pytest.mark.xfail(
     raises=ServerError,
     strict=True,
-    reason="vLLM 0.32 names any classification head `classifier` and then finds no `score` to load into",
+    reason="vLLM (0.33 as well) names any classification head `classifier` and then finds no `score` to load into",
 )
 def test_vllm_knows_a_classifier_by_itself(spam_filter, messages, our_probabilities, tmp_path):
     try:
         found = vllm_probabilities(spam_filter, messages, tmp_path)
     except ServerError as error:
-        assert "no module or parameter named 'score'" in str(error)
+        assert NO_SCORE in str(error)
         raise
     assert found == pytest.approx(our_probabilities, abs=1e-4)
+
+
+@pytest.mark.parametrize("around", [False, True], ids=["as it stands", "with the way around it"])
+def test_what_the_docs_say_that_vllm_cannot_load(around, tmp_path):
+    code = next(block.code for block in blocks(read(ROOT / "docs" / "serving.md"), "python") if "vllm" in block.code)
+    if around:
+        way = '{"convert": "classify", "hf_overrides": {"architectures": ["LlamaForCausalLM"]}}'
+        code = code.replace("    llm = LLM(", f"    options |= {way}\n    llm = LLM(")
+    script = tmp_path / "score.py"
+    script.write_text(code)
+    command = [environment("vllm") / "python", script]
+    done = subprocess.run(command, env=variables(tmp_path), capture_output=True, text=True, timeout=300)
+    if not around:
+        assert done.returncode != 0 and NO_SCORE in done.stdout + done.stderr
+        return
+    expected, found = re.search(r"^expected (.*) found (.*)$", done.stdout, re.M).groups()
+    assert ast.literal_eval(found) == pytest.approx(ast.literal_eval(expected), abs=1e-4)
 
 
 def test_transformers_serve_writes_the_same_text(stock_writer, prompts, our_tokens, tmp_path):

