@@ -4,6 +4,7 @@ import os
 from functools import partial
 
 from ..faq.bot import FaqBot, Reply
+from ..faq.faq_file import FaqFile
 from . import page
 
 TITLE = "Ask a bot"
@@ -26,14 +27,13 @@ def make_page(bot: FaqBot, name: str = "a bot"):
         with gr.Row(elem_id="actions"):
             go = gr.Button("Ask", variant="primary", elem_id="ask", min_width=70, size="md")
             new = gr.Button("New chat", elem_id="new", min_width=70, size="md")
-        shown = [entry.question for entry in faq.entries if len(entry.question) <= LONGEST]
-        shown = shown[:: max(1, len(shown) // EXAMPLES)][:EXAMPLES]
+        shown = shown_questions(faq)
         chips = page.example_buttons(shown, "Questions that it knows:")
         with gr.Accordion("Settings", open=False, elem_id="settings"):
             threshold = gr.Slider(
                 *(0, 1, faq.threshold),
                 label="Threshold of the confidence: other wordings that are not above it are refused",
-                info=f"On the validation set, {faq.threshold:.3f} {faq.promise}." if faq.promise else "",
+                info=where_from(faq),
             )
         page.footer()
         does = {"outputs": [conversation, question], "show_progress": "hidden", "concurrency_limit": None}
@@ -43,6 +43,17 @@ def make_page(bot: FaqBot, name: str = "a bot"):
             chip.click(partial(act, text), [conversation, threshold], api_visibility="private", **does)
         new.click(lambda: ([], ""), None, [conversation, question], queue=False, api_visibility="private")
     return blocks
+
+
+def shown_questions(faq: FaqFile) -> list[str]:
+    """Some short questions of the FAQ, from all over it."""
+    short = [entry.question for entry in faq.entries if len(entry.question) <= LONGEST]
+    return short[:: max(1, len(short) // EXAMPLES)][:EXAMPLES]
+
+
+def where_from(faq: FaqFile) -> str:
+    """A sentence on the threshold that was fitted, "" where it was not."""
+    return f"On the validation set, {faq.threshold:.3f} {faq.promise}." if faq.promise else ""
 
 
 def answer(bot: FaqBot, text: str, history: list, threshold: float) -> tuple[list, str]:

@@ -80,7 +80,7 @@ class FaqBot {
         ids.slice(1).forEach((token, i) => (loss += tokenLoss(after(i), token)));
       }
       losses.push(loss);
-      await nextTask();
+      await breathe();
     }
     return losses;
   }

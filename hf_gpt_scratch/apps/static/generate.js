@@ -1,13 +1,16 @@
 "use strict";
-// Text as a language model writes it, as generation/sampling.py does: one token a step, with the keys and values of
-// those before it in `past`. Needs sampling.js.
+// Text as a language model writes it, as generation/sampling.py does: one token a step, with the keys and values of those
+// before it in `past`. Needs sampling.js, and worker.js for `breathe`.
 
-const MOST_LOGITS = 2 ** 24; // of one step, so that a long prompt needs no gigabytes: 64 MiB
+// Prompts of more tokens are read without scores, and their last token by itself, as onnx_models does: the scores of
+// 1,000 tokens are 200 MB with GPT-2's vocabulary.
+const PROMPT = 16;
 
 /**
  * New tokens, one by one, until one that ends a text.
  *
- * run: (ids, past) -> {logits, past}: the logits (T, V) after each of the ids, and what the next step needs; null at first.
+ * run: (ids, past, {isScored}) -> {logits, past}: the logits (T, V) after each of the ids, unless they are not wanted,
+ * and what the next step needs; null at first.
  * settings: `ends`, the tokens that end a text; `repetitionPenalty`; and those of `chooseToken`.
  */
 async function* sampleTokens(run, ids, maxNewTokens, vocabularySize, settings) {
@@ -23,30 +26,19 @@ async function* sampleTokens(run, ids, maxNewTokens, vocabularySize, settings) {
     yield token;
     seen.add(token);
     unread = [token];
-    await nextTask(); // the page shows the token, and sees a click on Stop
+    await breathe(); // a click on Stop is seen
   }
 }
 
 /** The logits (V) after the last of the ids, and the past. */
 async function readTokens(run, ids, past, vocabularySize) {
-  const most = Math.max(1, Math.floor(MOST_LOGITS / vocabularySize));
-  let read = { past };
-  for (let start = 0; start < ids.length; start += most) {
-    read = await run(ids.slice(start, start + most), read.past);
+  let unread = ids;
+  if (ids.length > PROMPT) {
+    past = (await run(ids.slice(0, -1), past, { isScored: false })).past;
+    unread = ids.slice(-1);
   }
+  const read = await run(unread, past);
   return { logits: read.logits.subarray(read.logits.length - vocabularySize), past: read.past };
-}
-
-/** Lets the browser do what waits; setTimeout would wait for 4 ms each time. */
-function nextTask() {
-  return new Promise((resolve) => {
-    const { port1, port2 } = new MessageChannel();
-    port1.onmessage = () => {
-      port1.close();
-      resolve();
-    };
-    port2.postMessage(null);
-  });
 }
 
 /** The text of tokens that come one by one: each piece as soon as its characters are complete. */
@@ -81,7 +73,7 @@ async function* streamText(model, ids, maxNewTokens, settings) {
     const most = `the model reads at most ${limit}, its answer included`;
     throw new InputError(`The prompt has ${ids.length} tokens; ${most}.`);
   }
-  const stream = new TextStream((tokens) => model.decode(tokens));
+  const stream = new TextStream(model.decode);
   const room = Math.min(maxNewTokens, limit - ids.length);
   for await (const token of sampleTokens(model.run, ids, room, model.config.vocab_size, settings)) {
     yield stream.push(token);

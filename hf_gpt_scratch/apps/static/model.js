@@ -15,7 +15,7 @@ async function loadModel(files, importModule = importBytes) {
   return {
     config, text, json, importModule,
     tokenizer: makeTokenizer(tokenizers, json("tokenizer.json"), json("tokenizer_config.json")),
-    run: (ids, past = null) => run(ort, session, config, ids, past),
+    run: (ids, past = null, options = {}) => run(ort, session, config, ids, past, options),
     crop: (past, length) => crop(ort, past, length),
   };
 }
@@ -32,8 +32,9 @@ async function importBytes(name, bytes) {
 
 // One forward pass over the token ids (T of them), after those of `past` (its length P; null for none). Returns
 // { logits, tokenLogits, dims, past }: Float32Arrays, of a language model `logits` (T * vocabulary), of a classifier
-// `logits` (labels) and `tokenLogits` (T * labels); and the past with the new tokens in it.
-async function run(ort, session, config, ids, past) {
+// `logits` (labels) and `tokenLogits` (T * labels); and the past with the new tokens in it. Where the scores are not
+// wanted, they are null.
+async function run(ort, session, config, ids, past, { isScored = true }) {
   const start = past?.length ?? 0, end = start + ids.length;
   const whole = (values) => new ort.Tensor("int64", BigInt64Array.from(values, BigInt), [1, values.length]);
   const feeds = {
@@ -47,12 +48,13 @@ async function run(ort, session, config, ids, past) {
       feeds[name] = past?.tensors[name] ?? new ort.Tensor("float32", new Float32Array(0), shape);
     }
   }
-  const found = await session.run(feeds), tensors = {};
+  const wanted = session.outputNames.filter((name) => isScored || name.startsWith("present."));
+  const found = await session.run(feeds, wanted), tensors = {};
   for (const name of session.outputNames) {
     if (name.startsWith("present.")) tensors[name.replace("present.", "past_key_values.")] = found[name];
   }
   return {
-    logits: found.logits.data,
+    logits: found.logits?.data ?? null,
     tokenLogits: found.token_logits?.data ?? null,
     past: { length: end, tensors },
   };

@@ -34,12 +34,10 @@ function plainWords(text) {
  * The tokens of a conversation up to where the next answer begins: the special tokens of the chat template are tokens,
  * and those that are spelled in a message are its characters.
  *
- * model: `renderChat(messages)`, `encode(text)`, `encodePlain(text)`, and `specialTokens`, their ids by their text.
+ * model: `renderChat(messages)`, `encodePlain(text)`, and `specialTokens`, their ids by their text, the longest first.
  */
 function chatIds(model, messages) {
-  const special = Object.keys(model.specialTokens);
-  const spelled = special.filter((text) => messages.some((one) => one.content.includes(text)));
-  if (!spelled.length) return model.encode(model.renderChat(messages));
+  const spelled = Object.keys(model.specialTokens).filter((text) => messages.some((one) => one.content.includes(text)));
   const written = messages.map((one) => one.content).join("");
   const hidden = new Map(); // a character for private use by the special token that it stands for
   for (let code = 0xe000; hidden.size < spelled.length; code++) {
@@ -47,15 +45,21 @@ function chatIds(model, messages) {
     if (!written.includes(character)) hidden.set(character, spelled[hidden.size]);
   }
   const hide = (text) => [...hidden].reduce((kept, [character, one]) => kept.replaceAll(one, character), text);
-  const show = (text) => [...hidden].reduce((kept, [character, one]) => kept.replaceAll(character, one), text);
+  const show = (text) => [...hidden].reduce((kept, [character, one]) => kept.replaceAll(character, () => one), text);
   const rendered = model.renderChat(messages.map((one) => ({ ...one, content: hide(one.content) })));
-  return splitAt(rendered, special).flatMap((piece) =>
-    special.includes(piece) ? [model.specialTokens[piece]] : model.encodePlain(show(piece)),
-  );
+  return idsWithSpecial(model, rendered, show);
+}
+
+/** The tokens of a text whose special tokens are tokens; `show` changes what is between them before it is read. */
+function idsWithSpecial(model, text, show = (piece) => piece) {
+  const special = model.specialTokens;
+  const read = (piece) => (Object.hasOwn(special, piece) ? [special[piece]] : model.encodePlain(show(piece)));
+  return splitAt(text, Object.keys(special)).filter(Boolean).flatMap(read);
 }
 
 /** A text cut before and after each of the separators, of which the first that fits wins. */
 function splitAt(text, separators) {
+  if (!separators.length) return [text];
   const escaped = separators.map((one) => one.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
   return text.split(new RegExp(`(${escaped.join("|")})`));
 }
