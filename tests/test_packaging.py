@@ -9,14 +9,32 @@ import sys
 import sysconfig
 import tomllib
 import zipfile
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import requires, version
 from pathlib import Path
+from threading import Thread
 
 import pytest
+from packaging.requirements import Requirement
 
+from hf_gpt_scratch import __version__
+from hf_gpt_scratch.training import configs
 from hf_gpt_scratch.utils.constants import REPOSITORY
+from support.stand_in import hub_stand_in
 
 ROOT = Path(__file__).parents[1]
 DEMO_DATA = ROOT / "training" / "demo_data"
+SCRIPTS = {
+    "pretrain.py": "pretrain",
+    "finetune_classify.py": "classify",
+    "finetune_spam.py": "spam",
+    "finetune_instruct.py": "instruct",
+    "prefer.py": "prefer",
+}
+TINY = ("--max_steps", "4", "--train_tokenizer", "500", "--n_embd", "32", "--n_layer", "2", "--use_cpu", "true")
+TO_HUB = ("--push_to_hub", "true", "--hub_model_id", "user/spam")
+MESSAGES = ("--data_file", str(ROOT / "tests" / "support" / "messages.tsv"))
 BUILT_FROM = (
     "hf_gpt_scratch",
     "model_cards",
@@ -83,6 +101,34 @@ def test_every_requirement_has_its_tested_version():
     assert names - pinned == set()
 
 
+def header(script: str) -> tuple[dict, str]:
+    """What a script's lines of inline metadata (PEP 723) say, and the script."""
+    text = (ROOT / "training" / script).read_text(encoding="utf-8")
+    [block] = re.findall(r"(?m)^# /// script$\n((?:^#(?: .*)?$\n)+)^# ///$", text)
+    return tomllib.loads(re.sub(r"(?m)^# ?", "", block)), text
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_script_alone_names_this_package(script):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked, text = header(script)
+    [dependency] = asked["dependencies"]
+    name, extras, address = re.fullmatch(r"([\w-]+)(?:\[([\w,]+)\])? @ (\S+)", dependency).groups()
+    assert (name, asked["requires-python"]) == (project["name"], project["requires-python"])
+    assert address == f"git+{REPOSITORY}@v{__version__}"  # as in the notebooks
+    assert set((extras or "").split(",")) - {""} <= project["optional-dependencies"].keys()
+    job = SCRIPTS[script]
+    needed = {
+        name for name in ("lora", "trl") if f"--{name}_r" in job_options(job) or (name, job) == ("trl", "prefer")
+    }
+    assert needed == set((extras or "").split(",")) - {""}
+    assert f'run(["train", "{job}", *argv]' in text
+
+
+def job_options(job: str) -> set[str]:
+    return {f"--{name}" for name in configs.option_names(job)}
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
     """Built from a copy, because setuptools takes into a wheel what an older build left in the checkout."""
@@ -112,10 +158,10 @@ def run(wheel, tmp_path_factory):
     command = [sys.executable, "-m", "pip", "--python", str(python), "install", "-q", "--no-deps", "--force-reinstall"]
     subprocess.run([*command, str(wheel)], check=True, timeout=300)
 
-    def run(*args: str, program: str = "hf-gpt-scratch") -> str:
+    def run(*args: str, program: str = "hf-gpt-scratch", **variables: str) -> str:
         clean = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "HF_TOKEN")}
         command = [str(environment / "bin" / program), *args]
-        done = subprocess.run(command, cwd=folder, env=clean, capture_output=True, text=True, timeout=600)
+        done = subprocess.run(command, cwd=folder, env=clean | variables, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, f"{args}: {done.stdout[-2000:]}{done.stderr[-3000:]}"
         return done.stdout
 
@@ -141,16 +187,7 @@ def test_the_wheel_holds_every_module_and_all_data(wheel, setuptools_table):
 def test_the_installed_wheel_trains_classifies_checks_and_would_push(run):
     code = "import hf_gpt_scratch; print(hf_gpt_scratch.__file__)"
     assert Path(run("-c", code, program="python").strip()).is_relative_to(run.environment)
-    options = [
-        "--data_file",
-        str(ROOT / "tests" / "support" / "messages.tsv"),
-        "--output_dir",
-        "spam",
-        "--max_steps",
-        "4",
-    ]
-    options += ["--train_tokenizer", "500", "--n_embd", "32", "--n_layer", "2", "--use_cpu", "true"]
-    run("train", "spam", "--config", "cpu_small", *options)
+    run("train", "spam", "--config", "cpu_small", *MESSAGES, "--output_dir", "spam", *TINY)
     config = json.loads((run.folder / "spam" / "config.json").read_text())
     assert (config["n_embd"], config["prefix_loss_weight"]) == (32, 0.5)  # an option, and cpu_small's own
     found = json.loads(run("classify", "spam", "--json", "Win a prize now"))
@@ -158,3 +195,54 @@ def test_the_installed_wheel_trains_classifies_checks_and_would_push(run):
     assert "failed" not in run("check", "spam")
     would = run("push", "spam", "you/spam-filter", "--dry-run")
     assert "model.safetensors" in would and "README.md" in would and "nothing was" in would
+
+
+@pytest.mark.packaging
+def test_a_script_alone_trains_and_pushes(run, tmp_path):
+    """Its config comes with the package; nothing of the checkout is near."""
+    script = shutil.copy(ROOT / "training" / "finetune_spam.py", run.folder)
+    with hub_stand_in() as hub:
+        words = ("cpu_small", *MESSAGES, "--output_dir", "alone", *TINY, *TO_HUB)
+        run(str(script), *words, program="python", **hub.environment(tmp_path / "home"))
+        files = hub.repos["user/spam"].commits[hub.repos["user/spam"].refs["main"]]
+    assert {"model.safetensors", "modeling_gpt_scratch.py", "README.md"} <= files.keys()
+    assert json.loads(files["config.json"])["prefix_loss_weight"] == 0.5  # cpu_small's
+
+
+def empty_wheel(folder: Path, name: str, version: str) -> None:
+    """A wheel without files: what uv installs in place of a package that is on the path anyway."""
+    stem = f"{name.replace('-', '_')}-{version}"
+    with zipfile.ZipFile(folder / f"{stem}-py3-none-any.whl", "w") as file:
+        info = f"{stem}.dist-info"
+        file.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        file.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        file.writestr(f"{info}/RECORD", "")
+
+
+@pytest.mark.packaging
+def test_uv_runs_a_script_by_its_address(wheel, tmp_path):
+    """From a server, with the wheel in place of the repository, and the heavy packages as they are here."""
+    if (uv := shutil.which("uv") or shutil.which("uv", path=Path(sys.executable).parent)) is None:
+        pytest.skip("uv is not installed: pip install uv")
+    (links := tmp_path / "links").mkdir()
+    for one in map(Requirement, requires("hf-gpt-scratch")):
+        if one.marker is None:
+            empty_wheel(links, one.name, version(one.name))
+    asked, text = header("finetune_spam.py")
+    address = asked["dependencies"][0].partition(" @ ")[2]
+    (tmp_path / "served").mkdir()
+    (tmp_path / "served" / "train.py").write_text(text.replace(address, wheel.as_uri()))
+    handler = partial(SimpleHTTPRequestHandler, directory=tmp_path / "served")
+    with hub_stand_in() as hub, ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        offline = {"UV_CACHE_DIR": str(tmp_path / "cache"), "UV_NO_INDEX": "1", "UV_FIND_LINKS": str(links)}
+        offline |= {"PYTHONPATH": sysconfig.get_path("purelib"), "UV_PYTHON": sys.executable}
+        clean = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "UV_"))}
+        address = f"http://127.0.0.1:{server.server_port}/train.py"
+        words = (address, "cpu_small", *MESSAGES, "--output_dir", "spam", *TINY, *TO_HUB)
+        environment = clean | offline | hub.environment(tmp_path / "home")
+        command = [uv, "run", *words]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+        server.shutdown()
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    assert "user/spam" in hub.repos

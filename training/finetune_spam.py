@@ -1,9 +1,14 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["hf-gpt-scratch @ git+https://github.com/hf-gpt-scratch/hf_gpt_scratch@v0.2.0"]
+# ///
 """
 Trains a spam classifier on the SMS Spam Collection with transformers' Trainer, and measures it beside a linear model.
 
     python training/finetune_spam.py cpu_small --output_dir runs/spam
 
-The same as `hf-gpt-scratch train spam`, as a file for torchrun, accelerate and Colab.
+The same as `hf-gpt-scratch train spam`, as a file for torchrun, accelerate, Colab and rented machines, where
+`uv run` of its address installs what the lines at the top ask for (docs/serving.md).
 """
 
 import sys

@@ -34,6 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also push the model as stock GPT-2 to the branch gpt2, which loads without trust_remote_code",
     )
     parser.add_argument(
+        "--with-handler",
+        action="store_true",
+        help="also push handler.py, which answers on Hugging Face Inference Endpoints",
+    )
+    parser.add_argument(
         "--no-examples",
         dest="examples",
         action="store_false",
@@ -68,6 +73,7 @@ def run(args: argparse.Namespace) -> None:
         "language": args.language,
         "base_model": args.base_model,
         "examples": args.examples,
+        "with_handler": args.with_handler,
     }
     if not args.dry_run:
         options["with_twin"] = args.with_twin

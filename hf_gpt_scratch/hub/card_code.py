@@ -1,5 +1,6 @@
 """The code in a model card: how the model is loaded and used, by the template model_cards/code.md."""
 
+import json
 import os
 
 from .card_facts import render
@@ -32,6 +33,13 @@ def loading_code(
     pieces = render("code.md", **variables).split("\n# ---\n")
     pieces = [piece.strip("\n") for piece in pieces if piece.strip()]
     return pieces[:1] if is_twin else pieces  # the others use what only this package's own code does
+
+
+def request_example(template: str, writes: bool, example: dict) -> str:
+    """The JSON of a request to an Inference Endpoint of the model, of a language model where it `writes`."""
+    inputs = [{"role": "user", "content": example["text"]}] if template == "instruct" else example["text"]
+    parameters = {"parameters": {"max_new_tokens": example["tokens"]}} if writes else {}
+    return json.dumps({"inputs": inputs, **parameters}, ensure_ascii=False)
 
 
 def quoted(text: str) -> str:

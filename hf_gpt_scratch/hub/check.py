@@ -22,6 +22,7 @@ from ..tokenizer import load_tokenizer
 from ..utils.errors import InputError, UsageError, one_line
 from .files import check_files, check_texts
 from .findings import CheckFailed, Finding, find
+from .handler import HANDLER, check_held
 from .loading_check import TEXTS, check_loading
 
 PICKLED = ("pytorch_model*.bin", "adapter_model*.bin")  # weights as older versions saved them
@@ -135,6 +136,9 @@ def look_at_files(model: ModelFolder, trust_remote_code: bool = False, repositor
     ]
     if any("Classification" in name for name in model.architectures):
         findings.append(find("label names", lambda: check_labels(model.settings)))
+    if (model.path / HANDLER).is_file():
+        held = find("endpoint handler", lambda: check_held(model.path))
+        findings.append(held if held.status == "ok" else replace(held, status="skipped"))  # it is never run here
     if "GPTScratchForCausalLM" in model.architectures:
         findings.append(find("generation config", lambda: check_generation_config(model.path, config)))
     return findings

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..model_folder.contents import ADAPTER_CONFIG, ModelFolder, is_hub_id
 from ..utils.files import read_json_object
 from .findings import CheckFailed
+from .handler import HANDLER, is_own, own_files
 from .model_card import is_replaceable
 from .secrets import secrets_in
 
@@ -59,7 +60,8 @@ def _strays(folder: Path, uploaded: set[str]) -> list[str]:
     """What is in the folder and is not uploaded; a folder but plots/ counts as one."""
     held = [path for path in folder.iterdir() if path.name != "plots"] + list(folder.glob("plots/*"))
     names = {f"{path.relative_to(folder).as_posix()}{'/' * path.is_dir()}" for path in held}
-    return sorted(names - uploaded)
+    own_handler = own_files().keys() if is_own(folder / HANDLER) else ()  # of a push with --with-handler
+    return sorted(names - uploaded - set(own_handler))
 
 
 def _require_imports(model: ModelFolder, names: Iterable[str]) -> None:

@@ -25,7 +25,7 @@ from ..utils.files import read_json_object
 from ..utils.markdown import escape
 from ..utils.provenance import option
 from . import card_facts
-from .card_code import loading_code, quoted
+from .card_code import loading_code, quoted, request_example
 from .card_data import DataSet
 from .card_examples import SHOWN, answers, example_answer, label_examples, sample
 from .card_facts import CALIBRATIONS, metric_name, name_of_row, read_results, render, result_facts
@@ -76,6 +76,7 @@ def make_card(
     language: str | None = None,
     forms: card_facts.Forms | None = None,
     examples: bool = True,
+    with_handler: bool = False,
 ) -> ModelCard:
     """
     The card of a model's or an adapter's folder, from its config.json or adapter_config.json, metrics.json,
@@ -88,6 +89,7 @@ def make_card(
         language: of the texts it is for; by default that of the training data, where it is known.
         forms: the two forms in a repository that holds the model's twin too.
         examples: show texts of the test set.
+        with_handler: say how an Inference Endpoint is asked.
 
     Returns:
         A `huggingface_hub.ModelCard`.
@@ -99,7 +101,7 @@ def make_card(
 
     model = _Model.read(ModelFolder.read(folder), examples)
     try:
-        return ModelCard(_text(model, repo_id, license, language, forms))
+        return ModelCard(_text(model, repo_id, license, language, forms, with_handler))
     except (LookupError, TypeError, AttributeError, ValueError, jinja2.UndefinedError) as error:
         if isinstance(error, InputError):
             raise
@@ -115,7 +117,7 @@ def texts_shown(folder: str | os.PathLike) -> list[str]:
     return [one["text"] for one in model.label_examples] or [one["question"] for one in model.answers[:SHOWN]]
 
 
-def _text(model: "_Model", repo_id: str, license: str | None, language: str | None, forms) -> str:
+def _text(model: "_Model", repo_id: str, license: str | None, language: str | None, forms, with_handler: bool) -> str:
     cards, metrics, settings = read_results(model.folder), model.metrics, model.contents.settings
     data = DataSet.of(metrics.get("data"), metrics.get("command"))
     language = language or (data.language if data else None)
@@ -146,6 +148,7 @@ def _text(model: "_Model", repo_id: str, license: str | None, language: str | No
         language=language,
         code=loading_code(repo_id, model.template, model.contents.auto_class, is_twin, **model.example),
         example=model.example,
+        request=request_example(model.template, model.writes, model.example) if with_handler and not is_twin else None,
         reads_history=reads_history(chat_template(model.folder) or PREAMBLE),
         data=data,
         adapter=model.is_adapter,
@@ -266,7 +269,7 @@ class _Model:
         """The template of model_cards/ that fits."""
         if self.faq:
             return "faq"
-        if self.contents.architecture == "GPTScratchForCausalLM":
+        if self.writes:
             if self.metrics.get("task") == "instruction following" or is_our_template(chat_template(self.folder)):
                 return "instruct"
             return "other" if self.is_adapter else "base"
@@ -284,6 +287,11 @@ class _Model:
         if "Classification" not in self.contents.architecture:
             return {}
         return {int(number): str(name) for number, name in (self.contents.settings.get("id2label") or {}).items()}
+
+    @property
+    def writes(self) -> bool:
+        """Whether it is a language model."""
+        return self.contents.architecture == "GPTScratchForCausalLM"
 
     @property
     def pipeline(self) -> str:

@@ -18,9 +18,10 @@ from ..utils.errors import InputError, UsageError, one_line
 from .check import check_model, open_folder
 from .files import require_no_secrets, upload_files
 from .findings import CheckFailed, compared, find, require, summary
+from .handler import HANDLER, check_handler, handler_files, is_own, require_replaceable, require_servable
 from .loading_check import compare_logits, load_elsewhere, tokenizer_loaded
 from .model_card import is_replaceable, make_card, texts_shown
-from .repository import hub_errors, keep_card, prepare, upload
+from .repository import hub_errors, keep_card, prepare, remote_file, upload
 from .twin import BRANCH, files_of_twin, made_twin, push_twin, require_possible
 
 OMIT = "Leave them out with --no-examples (in Python examples=False)."
@@ -59,6 +60,7 @@ def push(
     base_model: str | None = None,
     with_twin: bool = False,
     examples: bool = True,
+    with_handler: bool = False,
 ) -> Pushed:
     """
     Checks a folder, uploads it with its card in one commit, and loads the pushed revision back. With its twin, two
@@ -75,11 +77,13 @@ def push(
             copy of adapter_config.json names.
         with_twin: also push the model as stock GPT-2, to the branch `gpt2`, for whoever may not run code from the Hub.
         examples: show texts of the test set in the card: one for each label, or instructions with their answers.
+        with_handler: also push `handler.py`, which answers on Hugging Face Inference Endpoints.
 
     Raises:
         InputError: when a check fails, stock GPT-2 cannot express the twin, the Hub refuses, or what was pushed is not
             what was saved.
-        UsageError: for a name that no repository can have, a `base_model` of a whole model, or the twin of an adapter.
+        UsageError: for a name that no repository can have, a `base_model` of a whole model, the twin of an adapter, or
+            a model that no handler can answer for.
 
     Examples:
         >>> from hf_gpt_scratch import push
@@ -89,6 +93,7 @@ def push(
     if get_token() is None:
         raise InputError(NO_TOKEN)
     model, terms = open_folder(folder, base_model), {"license": license, "language": language, "examples": examples}
+    terms["with_handler"] = with_handler
     if with_twin:
         require_possible(model, branch, create_pr)
     files = checked_files(model, repo_id, trust_remote_code, report=report, **terms)
@@ -97,9 +102,13 @@ def push(
         with hub_errors(repo_id):
             there = prepare(repo_id, private, branch, model.is_adapter)
             twin_there = None if branch or create_pr else files_of_twin(repo_id, is_pushed=with_twin)
+            if with_handler:
+                require_replaceable(repo_id, there, branch)
+            elif HANDLER in there and is_own(remote_file(repo_id, HANDLER, branch)):
+                say(f"note: the {HANDLER} of an earlier push stays there; --with-handler pushes it anew.")
 
             def make(kept: str | None) -> bytes:
-                return card_of(model, repo_id, kept, language, examples)
+                return card_of(model, repo_id, **{**terms, "license": kept})
 
             terms["license"] = keep_card(files, there, repo_id, branch, license, make, say)
             url, revision = upload(files, there, repo_id, branch, create_pr)
@@ -140,11 +149,11 @@ def checked_files(
 
     Args:
         report: called with what the checks found, and notes.
-        terms: `license`, `language` and `examples` of `make_card`.
+        terms: `license`, `language`, `examples` and `with_handler` of `make_card`.
 
     Raises:
         InputError: when a check fails.
-        UsageError: for a name that no repository can have, or a `base_model` of a whole model.
+        UsageError: as `push`.
     """
     from huggingface_hub.utils import validate_repo_id
 
@@ -153,8 +162,12 @@ def checked_files(
     with hub_errors(repo_id):
         validate_repo_id(repo_id)
     model = open_folder(folder, base_model)
+    if terms.get("with_handler"):
+        require_servable(model)
     recorded = _record_logits(model)
     findings = check_model(model, trust_remote_code, recorded)
+    if terms.get("with_handler") and all(finding.status != "failed" for finding in findings):
+        findings.append(find("endpoint handler", lambda: check_handler(model, recorded)))
     files = contents(model, repo_id, **terms) if all(finding.status != "failed" for finding in findings) else {}
     if files:  # the card quotes files that are not uploaded, and so were not checked
         findings.append(find("model card", lambda: _check_card(files, model.path)))
@@ -172,7 +185,7 @@ def checked_files(
 
 def contents(model: ModelFolder, repo_id: str, **terms: str | bool | None) -> dict[str, Path | bytes]:
     """The files of a push by name: the model's, and the card, unless the folder's README.md was written by hand."""
-    files = upload_files(model)
+    files = {**(handler_files() if terms.get("with_handler") else {}), **upload_files(model)}
     readme = files.get("README.md")
     if readme is None or is_replaceable(readme.read_text(encoding="utf-8", errors="replace")):
         files["README.md"] = card_of(model, repo_id, **terms)
@@ -197,15 +210,9 @@ def _record_in(files: Mapping[str, Path | bytes]) -> dict | None:
     return content and json.loads(content if isinstance(content, bytes) else content.read_bytes())
 
 
-def card_of(
-    model: ModelFolder,
-    repo_id: str,
-    license: str | None = None,
-    language: str | None = None,
-    examples: bool = True,
-) -> bytes:
-    """The model card, as a file's content."""
-    return str(make_card(model, repo_id, license, language, examples=examples)).encode()
+def card_of(model: ModelFolder, repo_id: str, **terms: str | bool | None) -> bytes:
+    """The model card, as a file's content; `terms` are those of `make_card`."""
+    return str(make_card(model, repo_id, **terms)).encode()
 
 
 def _check_card(files: dict[str, Path | bytes], folder: Path) -> str:

@@ -162,7 +162,7 @@ def push_twin(
         there: what `files_of_twin` found.
         revision: the commit on main that holds the model.
         files: those of that commit, with README.md where this package wrote it.
-        terms: `license` and `language` of `make_card`.
+        terms: `license`, `language` and more of `make_card`.
         say: called with each message.
     """
 

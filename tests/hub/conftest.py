@@ -32,12 +32,16 @@ def elsewhere(hub: Hub, tmp_path):
     folder's checks, some seconds each, left out by `checked=False`.
     """
 
-    def run(*words: str, code: str = "", token: str = TOKEN, checked: bool = True) -> subprocess.CompletedProcess:
+    def run(
+        *words: str, code: str = "", token: str = TOKEN, checked: bool = True, stdin: str | None = None
+    ) -> subprocess.CompletedProcess:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
         environment |= hub.environment(tmp_path / "home", token) | {"PYTHONPATH": str(ROOT)}  # this checkout's package
         unchecked = "import hf_gpt_scratch.hub.push as push; push.check_model = lambda *_: []\n"
         code = code or f"{'' if checked else unchecked}from hf_gpt_scratch_cli import run; run()"
         command = [sys.executable, "-W", "ignore", "-c", QUICK_RETRIES + code, *words]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path, timeout=300)
+        return subprocess.run(
+            command, env=environment, input=stdin, capture_output=True, text=True, cwd=tmp_path, timeout=300
+        )
 
     return run
