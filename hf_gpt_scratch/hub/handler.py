@@ -11,7 +11,7 @@ import torch
 from ..conversion.native import open_native
 from ..faq.faq_file import is_faq_folder
 from ..model_folder import reference_logits
-from ..model_folder.code import package_code
+from ..model_folder.code import RELEASED, package_code
 from ..model_folder.contents import ModelFolder
 from ..utils.errors import InputError, UsageError, one_line
 from ..utils.provenance import sha256
@@ -22,7 +22,6 @@ from .repository import remote_file
 HANDLER, REQUIREMENTS = "handler.py", "requirements.txt"
 SERVED = ("GPTScratchForCausalLM", "GPTScratchForSequenceClassification")
 PIPELINE = "pipeline_gpt_scratch.py"  # which the handler of a classifier imports
-RELEASED: frozenset[str] = frozenset()  # the SHA-256 of these files in released versions; those of this one are here
 
 
 def own_files() -> dict[str, Path]:
@@ -67,6 +66,8 @@ def check_handler(model: ModelFolder, recorded: Mapping | None = None) -> str:
     """
     from .endpoint import handler
 
+    if not (model.path / "tokenizer.json").is_file():
+        raise CheckFailed("it reads tokenizer.json, which is missing: save the tokenizer with save_pretrained")
     whole = model.base_folder if model.is_adapter else model
     whole.require_native()
     try:

@@ -128,7 +128,7 @@ class Writer:
             settings = {"do_sample": False, "repetition_penalty": settings.get("repetition_penalty", 1.0)}
         if seed is not None:
             torch.manual_seed(seed)
-        stops = [stop] if isinstance(stop, str) else list(stop)
+        stops = [one for one in ([stop] if isinstance(stop, str) else stop) if one]
         for text in stops:
             require_text(text)
 
