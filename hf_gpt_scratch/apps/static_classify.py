@@ -5,11 +5,11 @@ import os
 
 from ..classification.classifier import TextClassifier
 from ..pretrained import precision_name
-from . import classify, examples, label_words, page, words
+from . import classify, examples, label_words, words
 from .static_page import StaticPage
 
 
-def static_page(folder: str | os.PathLike, source: str | os.PathLike, name: str | None = None) -> StaticPage:
+def static_page(folder: str | os.PathLike, source: str | os.PathLike, name: str) -> StaticPage:
     """
     The page of a classifier.
 
@@ -22,7 +22,7 @@ def static_page(folder: str | os.PathLike, source: str | os.PathLike, name: str 
         InputError: where there is no classifier.
     """
     classifier = TextClassifier.from_pretrained(folder)
-    model, name, [title, sentence] = classifier.model, name or page.model_name(source), classify.heading(classifier)
+    model, [title, sentence] = classifier.model, classify.heading(classifier)
     size = f"{model.num_parameters():,} parameters"
     facts = f"Model: <b>{html.escape(name)}</b> · {size} · running in this tab, {precision_name(model)}"
     settings = {

@@ -19,15 +19,20 @@ import html
 import json
 import os
 import re
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..model_folder.onnx_files import FILES
+from ..adapters import merged_folder
+from ..conversion.onnx import export_onnx
+from ..model_folder.contents import ModelFolder
+from ..model_folder.onnx_files import FILES, is_onnx_folder
 from ..utils.constants import REPOSITORY
 from ..utils.errors import InputError
 from ..utils.files import atomic_folder
 from . import npm, style
+from .page import model_name
 
 HERE = Path(__file__).parent / "static"
 PART_BYTES = 3 * 2**20  # of a script; 4 MB of base64
@@ -75,9 +80,33 @@ class StaticPage:
     settings: Mapping = field(default_factory=dict)
 
 
-def write_static(
-    folder: str | os.PathLike, out: str | os.PathLike, page: StaticPage, report: Callable[[str], object] = print
+def export_static(
+    source: str | os.PathLike,
+    out: str | os.PathLike,
+    make: Callable[[Path, Path, str], StaticPage],
+    dtype: str = "int8",
 ) -> int:
+    """
+    Writes the page of a model into a new folder `out`, whole or not at all; returns its size in bytes.
+
+    Args:
+        source: a folder or a Hub repository of the model, of a LoRA adapter, or of an ONNX model, which is then taken
+            as it is.
+        make: the page, from the ONNX folder, the folder of `source`, and the name of the model.
+        dtype: of the weights, "int8" or "fp32".
+
+    Raises:
+        InputError: when `source` holds no such model, what the export needs is missing, or as `write_static`.
+    """
+    name, folder = model_name(source), ModelFolder.resolve(source).path
+    if is_onnx_folder(folder):
+        return write_static(folder, out, make(folder, folder, name))
+    with merged_folder(source) as whole, tempfile.TemporaryDirectory() as place:
+        exported = export_onnx(whole, Path(place, "onnx"), dtype).path
+        return write_static(exported, out, make(exported, folder, name))
+
+
+def write_static(folder: str | os.PathLike, out: str | os.PathLike, page: StaticPage) -> int:
     """
     Writes the page of the ONNX folder into a new folder `out`, whole or not at all; returns its size in bytes.
 

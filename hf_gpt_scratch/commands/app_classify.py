@@ -2,11 +2,14 @@
 
 import argparse
 
-from .app_options import add_model_arguments, check_model_arguments, serve_or_export
+from .app_options import add_model_arguments, check_model_arguments, export_static_page, serve_or_export
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = "Example: hf-gpt-scratch app classify runs/demo/spam"
+    parser.epilog = (
+        "Examples:\n  hf-gpt-scratch app classify runs/demo/spam\n"
+        "  hf-gpt-scratch app classify runs/demo/spam --export-static runs/page"
+    )
     add_model_arguments(parser, "a folder or Hub repository (owner/name) of a classifier")
 
 
@@ -17,6 +20,10 @@ def check(args: argparse.Namespace) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """The command."""
+    if args.export_static:
+        from ..apps.static_classify import static_page
+
+        return export_static_page(args, static_page)
     from ..apps import classify
 
     serve_or_export(args, classify)

@@ -5,9 +5,11 @@ import shlex
 
 from ..utils.errors import UsageError
 from ..utils.files import require_new
-from ..utils.requirements import GRADIO, require_package
+from ..utils.requirements import GRADIO, TO_ONNX, require_package
 from ..utils.terminal import quieten_transformers
 from .arguments import add_device_options, add_trust, placement, require_model
+
+STATIC_DTYPES = ("int8", "fp32")
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, help: str) -> None:
@@ -17,6 +19,12 @@ def add_model_arguments(parser: argparse.ArgumentParser, help: str) -> None:
         "--export-space",
         metavar="OUT",
         help="write the page as a folder that runs by itself, also as a Hugging Face Space",
+    )
+    parser.add_argument(
+        "--export-static",
+        metavar="OUT",
+        help="write the page as a folder of static files: the model runs in the browser's tab, in int8 or with --dtype"
+        " fp32, and what is typed there stays there",
     )
     add_trust(parser, "with --export-space: ")
     add_device_options(parser)
@@ -45,6 +53,9 @@ def check_model_arguments(args: argparse.Namespace) -> None:
         raise UsageError(
             "--trust-remote-code is for --export-space; a page that is served runs no code from the model's folder."
         )
+    if args.export_static:
+        check_static(args)
+        return
     if args.share and args.export_space:
         raise UsageError("--share is for a page that is served; omit it with --export-space.")
     require_model(args.dir)
@@ -52,6 +63,39 @@ def check_model_arguments(args: argparse.Namespace) -> None:
         require_new(args.export_space)
     else:
         require_package(*GRADIO)
+
+
+def check_static(args: argparse.Namespace) -> None:
+    """Raises `InputError` for what can be seen of a static page before torch is imported."""
+    if args.export_space:
+        raise UsageError("--export-static and --export-space are two kinds of page; give one of them.")
+    if args.share or args.device != "auto":
+        option = "--share" if args.share else "--device"
+        raise UsageError(f"{option} is for a page that is served; omit it with --export-static.")
+    if args.dtype not in ("auto", *STATIC_DTYPES):
+        raise UsageError(f"A static page runs in int8 or fp32, not in {args.dtype}; choose one of them.")
+    require_model(args.dir)
+    require_new(args.export_static)
+    for package in TO_ONNX:
+        require_package(*package)
+    from ..apps import npm
+
+    npm.require_packages(npm.ONNXRUNTIME, npm.TOKENIZERS)
+
+
+def export_static_page(args: argparse.Namespace, make) -> None:
+    """Writes the static page of a model; `make` is that of `export_static`."""
+    from ..apps.static_page import export_static
+
+    out = args.export_static
+    quieten_transformers()
+    size = export_static(args.dir, out, make, "int8" if args.dtype == "auto" else args.dtype)
+    print(
+        f"{out} holds the page, {size / 1e6:.1f} MB. Open {out}/index.html in a browser, or serve it:\n\n"
+        f"    python -m http.server --directory {shlex.quote(out)}\n\n"
+        "Its examples are messages or questions that the model was tested on; look at them before you publish the"
+        f" page:\n\n    hf-gpt-scratch push {shlex.quote(out)} you/your-page --space"
+    )
 
 
 def serve_or_export(args: argparse.Namespace, page, **settings) -> None:

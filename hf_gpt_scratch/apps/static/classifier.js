@@ -12,8 +12,8 @@ self.prepare = (model) => {
   const calibration = new Calibration(model.config), reader = new Reader(model);
   const names = Object.keys(model.config.id2label).map((number) => model.config.id2label[number]);
 
-  // The verdict on a text and on it after each word; pieces are the same, of as much of the text as was read. Nothing
-  // where the text is empty, or a newer one has come.
+  // The verdict on a text and on it after each word; pieces are the same, of as much of the text as was read. Null
+  // for an empty text; undefined where a newer question has come.
   answers.judge = async (text, { piece, isNewest }) => {
     const stripped = text.replace(AROUND, "");
     if (!stripped) return null;
@@ -27,7 +27,7 @@ self.prepare = (model) => {
       read: reader.ran,
     });
     const logits = await reader.read(ids, isNewest, (some) => piece(said(some)));
-    return logits && said(logits);
+    return logits ? said(logits) : undefined;
   };
   answers.tokens = (text) => model.tokenizer.encode(text.replace(AROUND, ""));
 };

@@ -10,6 +10,7 @@ let wanted = null, isJudging = false, pause;
 
 start().then((asked) => {
   if (!asked) return;
+  window.model = asked; // for the console: await model.ask("judge", ["You have won a prize"])
   at("judging").hidden = false;
   at("threshold-of").hidden = !isBinary;
   at("threshold").value = settings.threshold;
@@ -37,7 +38,7 @@ function addExamples(asked) {
 // Judges the newest text: one that comes while another is read takes its place.
 async function judge(asked, text) {
   wanted = text;
-  if (isJudging) { asked.ask("newer"); return; }
+  if (isJudging) return asked.ask("stop");
   isJudging = true;
   try {
     while (wanted !== null) {

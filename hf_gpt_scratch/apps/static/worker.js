@@ -6,6 +6,7 @@ const answers = {
     self.model = await loadModel(files);
     await self.prepare?.(self.model, files);
   },
+  stop() {}, // a newer question, at which others stop
 };
 let newest = 0; // the number of the last question, for answers that stop when there is a newer one
 
