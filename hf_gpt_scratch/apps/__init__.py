@@ -10,6 +10,6 @@ Pages in the browser, made with Gradio, which is imported only when a page is ma
     compare     a blind vote between two models' answers
     space       a page as a folder that runs by itself, also as a Hugging Face Space
     static_page a page as a folder of static files, whose model runs in the browser's tab; `static/` has its scripts
-    static_classify  the static page of a classifier
+    static_classify, static_chat  the static pages of a classifier, and of a language model or a bot
     npm         the JavaScript libraries of the static pages
 """
