@@ -16,11 +16,9 @@ from dataclasses import asdict
 from ..faq.faq_file import is_faq_folder, read_faq_file
 from ..generation.chat import Chat
 from ..generation.sampling import sampling_settings
-from ..model_folder.contents import ModelFolder
 from ..modeling_gpt_scratch import GPTScratchForCausalLM
-from ..pretrained import held_class, load_with_tokenizer, precision_name
+from ..pretrained import load_with_tokenizer, precision_name
 from ..prompts import PREAMBLE
-from ..utils.errors import InputError
 from ..utils.special_tokens import beginning, end_token_ids, special_texts
 from . import chat, examples, faq, npm
 from .static_page import StaticPage
@@ -61,15 +59,6 @@ button.copy { display: block; min-height: 32px; margin-top: 6px; padding: 2px 10
     padding: 8px; border: 1px solid var(--quiet); border-radius: 8px; width: 100%; }
 #of-options input[type=checkbox] { width: 24px; height: 24px; }
 """
-
-
-def require_language_model(source: str | os.PathLike) -> None:
-    """Raises `InputError` for a classifier, before it is exported."""
-    if "Classification" in held_class(ModelFolder.resolve(source)):
-        raise InputError(
-            f"{source} holds a classifier, not a language model: use `hf-gpt-scratch app classify {source}"
-            " --export-static OUT`."
-        )
 
 
 def static_page(folder: str | os.PathLike, source: str | os.PathLike, name: str) -> StaticPage:

@@ -28,6 +28,7 @@ from ..adapters import merged_folder
 from ..conversion.onnx import export_onnx
 from ..model_folder.contents import ModelFolder
 from ..model_folder.onnx_files import FILES, is_onnx_folder
+from ..pretrained import held_class
 from ..utils.constants import REPOSITORY
 from ..utils.errors import InputError
 from ..utils.files import atomic_folder
@@ -78,6 +79,17 @@ class StaticPage:
     files: Sequence[str] = ("config.json", "tokenizer.json", "tokenizer_config.json")
     css: str = ""
     settings: Mapping = field(default_factory=dict)
+
+
+def require_kind(source: str | os.PathLike, is_classifier: bool) -> None:
+    """Raises `InputError` for a model of the other kind, before it is exported."""
+    held = held_class(ModelFolder.resolve(source))
+    if held and ("Classification" in held) != is_classifier:
+        kinds, app = ("language model", "classifier"), "chat" if is_classifier else "classify"
+        raise InputError(
+            f"{source} holds a {kinds[not is_classifier]}, not a {kinds[is_classifier]}: use `hf-gpt-scratch app {app}"
+            f" {source} --export-static OUT`."
+        )
 
 
 def export_static(

@@ -30,10 +30,9 @@ def check(args: argparse.Namespace) -> None:
 def run(args: argparse.Namespace) -> None:
     """The command."""
     if args.export_static:
-        from ..apps import static_chat
+        from ..apps.static_chat import static_page
 
-        static_chat.require_language_model(args.dir)
-        return export_static_page(args, static_chat.static_page)
+        return export_static_page(args, static_page, is_classifier=False)
     from ..apps import chat
 
     serve_or_export(args, chat, **({"adapters": adapters} if (adapters := adapters_of(args)) else {}))

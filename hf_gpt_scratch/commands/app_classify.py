@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> None:
     if args.export_static:
         from ..apps.static_classify import static_page
 
-        return export_static_page(args, static_page)
+        return export_static_page(args, static_page, is_classifier=True)
     from ..apps import classify
 
     serve_or_export(args, classify)

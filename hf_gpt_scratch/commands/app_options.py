@@ -83,12 +83,13 @@ def check_static(args: argparse.Namespace) -> None:
     npm.require_packages(npm.ONNXRUNTIME, npm.TOKENIZERS)
 
 
-def export_static_page(args: argparse.Namespace, make) -> None:
-    """Writes the static page of a model; `make` is that of `export_static`."""
-    from ..apps.static_page import export_static
+def export_static_page(args: argparse.Namespace, make, is_classifier: bool) -> None:
+    """Writes the static page of a classifier or a language model; `make` is that of `export_static`."""
+    from ..apps.static_page import export_static, require_kind
 
     out = args.export_static
     quieten_transformers()
+    require_kind(args.dir, is_classifier)
     size = export_static(args.dir, out, make, "int8" if args.dtype == "auto" else args.dtype)
     print(
         f"{out} holds the page, {size / 1e6:.1f} MB. Open {out}/index.html in a browser, or serve it:\n\n"

@@ -180,7 +180,7 @@ def test_a_bot_answers_from_its_faq(browser, pages, tmp_path):
     "app, model, sentence",
     [
         ("chat", "spam", "holds a classifier, not a language model: use `hf-gpt-scratch app classify"),
-        ("classify", "chat", "holds a language model, not a classifier"),
+        ("classify", "chat", "holds a language model, not a classifier: use `hf-gpt-scratch app chat"),
     ],
 )
 def test_a_model_of_the_other_kind_is_refused(models, tmp_path, app, model, sentence):
