@@ -41,11 +41,13 @@ def export(src: str | os.PathLike[str], out: str | os.PathLike[str]) -> Path:
     architecture = next(theirs for theirs, name in hf_gpt2.ARCHITECTURES.items() if name == native.architecture)
     key_map = hf_gpt2.key_map(architecture, native.config.n_layer, native.config.tie_word_embeddings)
     tensors = _ExportedTensors(folder, native, key_map)
-    row_of = {row.theirs: row for row in key_map}
+    # A tied language model's names are openai-community/gpt2's, without the prefix: MLX reads no others.
+    is_bare = architecture == "GPT2LMHeadModel" and native.config.tie_word_embeddings
+    row_of = {row.theirs.removeprefix("transformer.") if is_bare else row.theirs: row for row in key_map}
     with atomic_folder(out) as partial:
         write_safetensors(
             partial,
-            {row.theirs: tensors.layout(row) for row in key_map},
+            {name: tensors.layout(row) for name, row in row_of.items()},
             lambda name: row_of[name].to_theirs(tensors[part] for part in row_of[name].ours),
         )
         hf_gpt2.config_to_stock(native.config, architecture).save_pretrained(partial)

@@ -3,7 +3,9 @@ A model as an ONNX folder, for onnxruntime and, in a browser or Node, transforme
 
 The layout is transformers.js': `onnx/model.onnx`, and beside that folder what else makes up the model. config.json
 keeps the model's own settings under stock GPT-2's name, since graphs are all that is different about it for whoever
-loads one. `onnx_export.json` says what it was made from; a folder that has it is an ONNX folder.
+loads one. transformers.js needs no option to find the graph, since config.json names its precision under
+`transformers.js_config`, and finds the chat template in tokenizer_config.json, which is all that it reads.
+`onnx_export.json` says what it was made from; a folder that has it is an ONNX folder.
 """
 
 import math
@@ -32,9 +34,10 @@ from . import hf_gpt2, onnx_proof
 from .generation_settings import generation_config
 from .onnx_graph import OPSET, write_graph
 from .onnx_int8 import quantize
-from .tokenizers import copy_tokenizer
+from .tokenizers import copy_tokenizer, inline_chat_template
 
 ARCHITECTURES = {theirs: ours for theirs, ours in hf_gpt2.ARCHITECTURES.items() if hf_gpt2.HEADS[theirs]}
+JAVASCRIPT_DTYPES = {"fp32": "fp32", "int8": "q8"}  # transformers.js' names
 TOLERANCE = 1e-4  # of the largest logit, for fp32
 BESIDE = (FAQ_FILE, "LICENSE", "metrics.json", "results/*.json", "plots/*.png")  # copied where the model has them
 
@@ -78,7 +81,7 @@ def export_onnx(src: str | os.PathLike[str], out: str | os.PathLike[str], dtype:
         _write(model, graph, dtype)
         difference = onnx_proof.difference(Graph(graph), config, rows, expected)
         _require_close(difference, expected, dtype)
-        _write_beside(folder, partial, stock)
+        _write_beside(folder, partial, stock, dtype)
         write_json(partial / ONNX_RECORD, _record(src, folder, dtype, graph, difference))
     return OnnxExport(Path(out), Path(out) / FILES[dtype], dtype, difference)
 
@@ -108,16 +111,18 @@ def _require_close(difference: float, expected: list[dict[str, torch.Tensor]], d
         raise InputError(f"The ONNX graph's logits differ from the model's by {difference}; nothing was written.")
 
 
-def _write_beside(folder: ModelFolder, out: Path, stock: str) -> None:
+def _write_beside(folder: ModelFolder, out: Path, stock: str, dtype: str) -> None:
     """What makes up the model besides its graph: settings, tokenizer, and what was said about it."""
     settings = folder.config.to_dict()
     for name in ("auto_map", "custom_pipelines"):  # code, which an ONNX folder does not have
         settings.pop(name, None)
     own = {"model_type": "gpt2", "architectures": [stock], "n_ctx": folder.config.n_positions, "dtype": "float32"}
+    own["transformers.js_config"] = {"dtype": JAVASCRIPT_DTYPES[dtype]}
     write_json(out / "config.json", {**settings, **own})
     if stock == "GPT2LMHeadModel":
         generation_config(folder.path, folder.config).save_pretrained(out)
     copy_tokenizer(folder.path, out, folder.config.n_positions)
+    inline_chat_template(out)
     for path in (path for pattern in BESIDE for path in sorted(folder.path.glob(pattern))):
         target = out / path.relative_to(folder.path)
         target.parent.mkdir(exist_ok=True)

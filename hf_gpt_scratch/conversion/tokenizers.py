@@ -7,6 +7,7 @@ from transformers import PreTrainedTokenizerBase
 from ..model_folder.contents import has_tokenizer
 from ..tokenizer import fit_length, gpt2_tokenizer, load_tokenizer
 from ..utils.errors import InputError, one_line
+from ..utils.files import read_json_object, write_json
 from . import openai_tf
 from .source import Source
 
@@ -63,6 +64,13 @@ def copy_tokenizer(source: Path, target: Path, n_positions: int) -> None:
     tokenizer = _tokenizer_of(source)
     if tokenizer is not None:
         fit_length(tokenizer, n_positions).save_pretrained(target)
+
+
+def inline_chat_template(folder: Path) -> None:
+    """Repeats the chat template, where there is one, in tokenizer_config.json, the one file in which JavaScript looks."""
+    template, settings = folder / "chat_template.jinja", folder / "tokenizer_config.json"
+    if template.is_file():
+        write_json(settings, read_json_object(settings) | {"chat_template": template.read_text(encoding="utf-8")})
 
 
 def _tokenizer_of(folder: Path) -> PreTrainedTokenizerBase | None:
