@@ -39,6 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also push handler.py, which answers on Hugging Face Inference Endpoints",
     )
     parser.add_argument(
+        "--with-onnx",
+        action="store_true",
+        help="also push the twin with ONNX graphs beside it, for transformers.js in Node and browsers",
+    )
+    parser.add_argument(
         "--no-examples",
         dest="examples",
         action="store_false",
@@ -76,12 +81,13 @@ def run(args: argparse.Namespace) -> None:
         "with_handler": args.with_handler,
     }
     if not args.dry_run:
-        options["with_twin"] = args.with_twin
+        options |= {"with_twin": args.with_twin, "with_onnx": args.with_onnx}
         pushed = push(args.dir, args.repo_id, args.private, args.revision, args.create_pr, report=print, **options)
         if not args.revision and not args.create_pr:  # it is what the repository's name loads
             _print_next(args, pushed.auto_class)
         return
-    if args.with_twin:
+    with_twin = args.with_twin or args.with_onnx
+    if with_twin:
         require_possible(open_folder(args.dir, args.base_model), args.revision, args.create_pr)
     files = checked_files(args.dir, args.repo_id, report=print, **options)
     for name, content in files.items():
@@ -90,8 +96,8 @@ def run(args: argparse.Namespace) -> None:
     print("\nThe model card, README.md:\n")
     card = files["README.md"]
     print(card.read_text(encoding="utf-8") if isinstance(card, Path) else card.decode())
-    if args.with_twin:
-        with made_twin(open_folder(args.dir), args.trust_remote_code) as twin:
+    if with_twin:
+        with made_twin(open_folder(args.dir), args.trust_remote_code, args.with_onnx) as twin:
             names = ", ".join(sorted({*twin.files(), "README.md"}))
         print(f"Its twin as stock GPT-2, for the branch {BRANCH}: {names}.")
     print(f"A dry run: these {len(files)} files would be pushed to {args.repo_id}; nothing was pushed.")

@@ -67,7 +67,7 @@ def copy_tokenizer(source: Path, target: Path, n_positions: int) -> None:
 
 
 def inline_chat_template(folder: Path) -> None:
-    """Repeats the chat template, where there is one, in tokenizer_config.json, the one file in which JavaScript looks."""
+    """Repeats a chat template in tokenizer_config.json, which is the one file where transformers.js looks for it."""
     template, settings = folder / "chat_template.jinja", folder / "tokenizer_config.json"
     if template.is_file():
         write_json(settings, read_json_object(settings) | {"chat_template": template.read_text(encoding="utf-8")})

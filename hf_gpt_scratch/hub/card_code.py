@@ -1,4 +1,4 @@
-"""The code in a model card: how the model is loaded and used, by the template model_cards/code.md."""
+"""The code in a model card: how the model is loaded and used, by the templates code.md and javascript.md."""
 
 import json
 import os
@@ -40,6 +40,15 @@ def request_example(template: str, writes: bool, example: dict) -> str:
     inputs = [{"role": "user", "content": example["text"]}] if template == "instruct" else example["text"]
     parameters = {"parameters": {"max_new_tokens": example["tokens"]}} if writes else {}
     return json.dumps({"inputs": inputs, **parameters}, ensure_ascii=False)
+
+
+def javascript_code(repo_id: str, template: str, auto_class: str, **example) -> str | None:
+    """JavaScript that runs the ONNX graphs of the twin; `None` where transformers.js has no pipeline for the model."""
+    if not auto_class.endswith(("CausalLM", "SequenceClassification")):
+        return None
+    text, tokens = quoted(example.get("text", "")), example.get("tokens", 32)
+    variables = {"kind": template, "name": quoted(repo_id), "auto_class": auto_class, "text": text, "tokens": tokens}
+    return render("javascript.md", **variables).strip("\n")
 
 
 def quoted(text: str) -> str:

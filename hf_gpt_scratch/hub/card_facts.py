@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -58,6 +58,7 @@ class Forms:
         code: the SHA-256 of the files of code, by name.
         difference: the greatest between the logits of the two.
         has_moved_bias: whether the twin's final LayerNorm has taken in the bias of a classifier.
+        graphs: by the precision of each ONNX graph beside the twin, how far its logits are from the model's.
     """
 
     revision: str
@@ -65,6 +66,7 @@ class Forms:
     code: Mapping[str, str]
     difference: float
     has_moved_bias: bool
+    graphs: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def is_twins(self) -> bool:

@@ -25,7 +25,7 @@ from ..utils.files import read_json_object
 from ..utils.markdown import escape
 from ..utils.provenance import option
 from . import card_facts
-from .card_code import loading_code, quoted, request_example
+from .card_code import javascript_code, loading_code, quoted, request_example
 from .card_data import DataSet
 from .card_examples import SHOWN, answers, example_answer, label_examples, sample
 from .card_facts import CALIBRATIONS, metric_name, name_of_row, read_results, render, result_facts
@@ -147,6 +147,7 @@ def _text(model: "_Model", repo_id: str, license: str | None, language: str | No
         license=license,
         language=language,
         code=loading_code(repo_id, model.template, model.contents.auto_class, is_twin, **model.example),
+        javascript=javascript_code(repo_id, model.template, model.contents.auto_class, **model.example),
         example=model.example,
         request=request_example(model.template, model.writes, model.example) if with_handler and not is_twin else None,
         reads_history=reads_history(chat_template(model.folder) or PREAMBLE),

@@ -61,6 +61,7 @@ def push(
     with_twin: bool = False,
     examples: bool = True,
     with_handler: bool = False,
+    with_onnx: bool = False,
 ) -> Pushed:
     """
     Checks a folder, uploads it with its card in one commit, and loads the pushed revision back. With its twin, two
@@ -78,6 +79,7 @@ def push(
         with_twin: also push the model as stock GPT-2, to the branch `gpt2`, for whoever may not run code from the Hub.
         examples: show texts of the test set in the card: one for each label, or instructions with their answers.
         with_handler: also push `handler.py`, which answers on Hugging Face Inference Endpoints.
+        with_onnx: push the twin, and beside it its ONNX graphs, for transformers.js.
 
     Raises:
         InputError: when a check fails, stock GPT-2 cannot express the twin, the Hub refuses, or what was pushed is not
@@ -94,11 +96,12 @@ def push(
         raise InputError(NO_TOKEN)
     model, terms = open_folder(folder, base_model), {"license": license, "language": language, "examples": examples}
     terms["with_handler"] = with_handler
+    with_twin = with_twin or with_onnx
     if with_twin:
         require_possible(model, branch, create_pr)
     files = checked_files(model, repo_id, trust_remote_code, report=report, **terms)
     say = report or (lambda text: None)
-    with made_twin(model, trust_remote_code) if with_twin else nullcontext() as twin:
+    with made_twin(model, trust_remote_code, with_onnx) if with_twin else nullcontext() as twin:
         with hub_errors(repo_id):
             there = prepare(repo_id, private, branch, model.is_adapter)
             twin_there = None if branch or create_pr else files_of_twin(repo_id, is_pushed=with_twin)

@@ -1,12 +1,13 @@
 """
 A model's twin: the same weights as stock GPT-2, on the branch `gpt2` of the model's repository, for whoever may not
 run code from the Hub. What proves it is loaded in a clean process by transformers alone, without `trust_remote_code`.
+With `onnx/`, as transformers.js lays it out, the branch is for JavaScript too.
 """
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -14,8 +15,11 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import RevisionNotFoundError
 
 from ..conversion.export import export
+from ..conversion.onnx import export_onnx
+from ..conversion.tokenizers import inline_chat_template
 from ..model_folder import clean_process, reference_logits
 from ..model_folder.contents import ModelFolder
+from ..model_folder.onnx_files import FILES
 from ..utils.errors import InputError, UsageError, one_line
 from ..utils.provenance import sha256
 from .card_facts import Forms
@@ -37,12 +41,14 @@ class Twin:
         folder: the twin's.
         logits: the model's, by the names that `run_jobs` gives them.
         difference: the greatest between the logits of the two, on the same tokens.
+        graphs: by the precision of each ONNX graph, the greatest difference between its logits and the model's.
     """
 
     model: ModelFolder
     folder: ModelFolder
     logits: Mapping[str, torch.Tensor]
     difference: float
+    graphs: Mapping[str, float] = field(default_factory=dict)
 
     def forms(self, revision: str, twin_revision: str | None = None) -> Forms:
         """What the cards say of the two, in the commits of these hashes."""
@@ -52,11 +58,12 @@ class Twin:
             code={name: sha256(self.model.path / name) for name in sorted(self.model.code_files)},
             difference=self.difference,
             has_moved_bias=self.model.config.classifier_bias and "SequenceClassification" in self.model.architecture,
+            graphs=self.graphs,
         )
 
     def files(self) -> dict[str, Path | bytes]:
         """What the branch gets, but for its card."""
-        files = upload_files(self.folder)
+        files = upload_files(self.folder) | {FILES[dtype]: self.folder.path / FILES[dtype] for dtype in self.graphs}
         if (license := self.model.path / "LICENSE").is_file():
             files["LICENSE"] = license
         return files
@@ -75,13 +82,16 @@ def require_possible(model: ModelFolder, branch: str | None = None, create_pr: b
 
 
 @contextmanager
-def made_twin(model: ModelFolder, trust_remote_code: bool = False) -> Iterator[Twin]:
+def made_twin(model: ModelFolder, trust_remote_code: bool = False, with_onnx: bool = False) -> Iterator[Twin]:
     """
     Yields the twin of a model, in a temporary folder: its weights, read back, are the model's to the bit
     (`conversion.export`), and its logits in a clean process are the model's.
 
+    Args:
+        with_onnx: also in the ONNX format, in both precisions: transformers.js takes fp32 in Node, int8 in a browser.
+
     Raises:
-        InputError: when stock GPT-2 cannot express the model, or the logits differ.
+        InputError: when stock GPT-2 or ONNX cannot express the model, or the logits differ.
     """
     with tempfile.TemporaryDirectory() as scratch:
         try:
@@ -90,7 +100,19 @@ def made_twin(model: ModelFolder, trust_remote_code: bool = False) -> Iterator[T
             raise InputError(f"{model} has no twin as stock GPT-2: {error}") from None
         require_no_secrets(upload_files(folder), folder.path)
         _, logits = clean_process.run_jobs(model.path, _jobs(model), trust_remote_code)
-        yield Twin(model, folder, logits, difference_of(model, folder.path, logits))
+        graphs = {dtype: _add_graph(model, folder.path, dtype) for dtype in FILES if with_onnx}
+        if graphs:
+            inline_chat_template(folder.path)
+        yield Twin(model, folder, logits, difference_of(model, folder.path, logits), graphs)
+
+
+def _add_graph(model: ModelFolder, twin: Path, dtype: str) -> float:
+    """Adds the model as an ONNX graph to its twin; returns how far its logits are from the model's."""
+    with tempfile.TemporaryDirectory(dir=twin.parent) as scratch:
+        done = export_onnx(model.path, Path(scratch, "onnx"), dtype)
+        (twin / FILES[dtype]).parent.mkdir(exist_ok=True)
+        done.graph.replace(twin / FILES[dtype])
+    return done.max_logit_difference
 
 
 def difference_of(model: ModelFolder, twin: Path, expected: Mapping[str, torch.Tensor]) -> float:
@@ -182,6 +204,9 @@ def push_twin(
         with tempfile.TemporaryDirectory() as cache:
             downloaded = snapshot_download(repo_id, revision=twin_revision, cache_dir=cache)
             difference = difference_of(twin.model, Path(downloaded), twin.logits)
+            for name in (FILES[dtype] for dtype in twin.graphs):
+                if sha256(Path(downloaded, name)) != sha256(twin.folder.path / name):
+                    raise InputError(f"{repo_id} was pushed, but {name} on the branch {BRANCH} is another one.")
         say(
             "Loaded back from there as stock GPT-2, without trust_remote_code: its logits"
             f" {compared(difference)} the model's."

@@ -135,6 +135,9 @@ def test_what_lies_beside_the_graph(writer):
     generation = [json.loads((one / "generation_config.json").read_text()) for one in (folder, done.path)]
     assert generation[0]["eos_token_id"] == generation[1]["eos_token_id"]
     assert (done.path / "tokenizer.json").is_file() and (done.path / "chat_template.jinja").is_file()
+    # Where transformers.js looks for the graph's precision, and for the template
+    assert theirs["transformers.js_config"] == {"dtype": "fp32"}
+    assert json.loads((done.path / "tokenizer_config.json").read_text())["chat_template"] == CHAT_TEMPLATE
     record = json.loads((done.path / "onnx_export.json").read_text())
     assert record["sha256"] == {"model.safetensors": sha256(folder / "model.safetensors")}
     assert record["graph_sha256"] == sha256(done.graph) and record["max_logit_difference"] == done.max_logit_difference
