@@ -13,7 +13,7 @@ Checkpoints of the GPT-2 family, into this package's model and out of it, tensor
     evidence, candidates     the settings that a file does not hold, told by the perplexity of a text, and their values
     generation_settings  what ends a text there, on which all files agree
     export, gguf         out: native (a folder of ours, opened) as stock GPT-2, or as llama.cpp's GGUF (llama_quantize)
-    onnx                 out: as an ONNX folder (onnx_graph: the model as a graph; onnx_proof: its answers compared)
+    onnx                 out: as an ONNX folder (onnx_graph, onnx_int8; onnx_proof compares, onnx_card is its README)
     checkpoint, torch_file, safetensors_file, gguf_file  tensors in files from anyone, one at a time in memory, with
                                                          safetensors_reader, state_dict and inert_pickle
     tokenizers, download, choices                        what goes beside, OpenAI's files, the names to choose from

@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 
 from .. import modeling_gpt_scratch
+from ..data.columns import columns_trained_on
 from ..model_folder import reference_logits
 from ..model_folder.contents import FAQ_FILE, ModelFolder
 from ..model_folder.loading import load_model
@@ -32,6 +33,7 @@ from ..utils.provenance import environment, public_name, sha256
 from ..utils.requirements import TO_ONNX, require_package
 from . import hf_gpt2, onnx_proof
 from .generation_settings import generation_config
+from .onnx_card import card
 from .onnx_graph import OPSET, write_graph
 from .onnx_int8 import quantize
 from .tokenizers import copy_tokenizer, inline_chat_template
@@ -39,7 +41,7 @@ from .tokenizers import copy_tokenizer, inline_chat_template
 ARCHITECTURES = {theirs: ours for theirs, ours in hf_gpt2.ARCHITECTURES.items() if hf_gpt2.HEADS[theirs]}
 JAVASCRIPT_DTYPES = {"fp32": "fp32", "int8": "q8"}  # transformers.js' names
 TOLERANCE = 1e-4  # of the largest logit, for fp32
-BESIDE = (FAQ_FILE, "LICENSE", "metrics.json", "results/*.json", "plots/*.png")  # copied where the model has them
+BESIDE = (FAQ_FILE, "LICENSE")  # copied; no record, as records name paths of this machine
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,9 @@ def export_onnx(src: str | os.PathLike[str], out: str | os.PathLike[str], dtype:
         difference = onnx_proof.difference(Graph(graph), config, rows, expected)
         _require_close(difference, expected, dtype)
         _write_beside(folder, partial, stock, dtype)
-        write_json(partial / ONNX_RECORD, _record(src, folder, dtype, graph, difference))
+        record = _record(src, folder, dtype, graph, difference)
+        write_json(partial / ONNX_RECORD, record)
+        (partial / "README.md").write_text(card(folder, record, FILES[dtype]), encoding="utf-8")
     return OnnxExport(Path(out), Path(out) / FILES[dtype], dtype, difference)
 
 
@@ -123,10 +127,12 @@ def _write_beside(folder: ModelFolder, out: Path, stock: str, dtype: str) -> Non
         generation_config(folder.path, folder.config).save_pretrained(out)
     copy_tokenizer(folder.path, out, folder.config.n_positions)
     inline_chat_template(out)
-    for path in (path for pattern in BESIDE for path in sorted(folder.path.glob(pattern))):
-        target = out / path.relative_to(folder.path)
-        target.parent.mkdir(exist_ok=True)
-        shutil.copyfile(path, target)
+    for name in BESIDE:
+        if (folder.path / name).is_file():
+            shutil.copyfile(folder.path / name, out / name)
+    columns = columns_trained_on(folder.path)
+    if named := {name: columns[name] for name in ("text_column", "label_column") if columns.get(name)}:
+        write_json(out / "metrics.json", {"data": named})
 
 
 def _record(src: str | os.PathLike[str], folder: ModelFolder, dtype: str, graph: Path, difference: float) -> dict:

@@ -10,6 +10,11 @@ A model as one ONNX graph, by torch's own exporter (`torch.onnx.export(dynamo=Tr
 
 The names are optimum's, which transformers.js and others look for. The mask is made in the graph from
 `attention_mask`, a sliding window included; `position_ids` only say which position embeddings are added.
+
+Why this exporter: optimum-onnx 0.1 needs a transformers below 4.58, and the stock twin has neither windows nor scores
+after each token. transformers' own (`transformers.exporters`) calls the same function of torch, but came with a later
+transformers than this package admits, and exports a model's `forward` as it is, with the embeddings and a tied head as
+two matrices where they are transposed. torch's other exporter, by TorchScript, is deprecated.
 """
 
 import logging

@@ -5,6 +5,7 @@ Whether a model's folder is fit to share, and loads for anyone, anywhere. This m
 
 import os
 import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from ..configuration_gpt_scratch import GPTScratchConfig
 from ..model_folder.code import require_own_code
 from ..model_folder.contents import ADAPTER_CONFIG, DOCUMENTS, MODEL_FILES, ModelFolder, has_tokenizer, is_hub_id
+from ..model_folder.onnx_files import is_onnx_folder
 from ..tokenizer import load_tokenizer
 from ..utils.errors import InputError, UsageError, one_line
 from .files import check_files, check_texts
@@ -92,6 +94,11 @@ def open_folder(folder: str | os.PathLike, base_model: str | None = None) -> Mod
         raise InputError(
             f"{path} is not the folder of a model or an adapter: it has neither config.json nor {ADAPTER_CONFIG};"
             f" {advice}."
+        )
+    if is_onnx_folder(path):
+        raise InputError(
+            f"{path} is an ONNX folder: push the model that it was exported from with --with-onnx, or upload the folder"
+            f" as it is with `hf upload OWNER/NAME {shlex.quote(str(path))}`."
         )
     model = ModelFolder.read(folder)
     if base_model is None:

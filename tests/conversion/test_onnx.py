@@ -16,8 +16,11 @@ from hf_gpt_scratch import (
 from hf_gpt_scratch.conversion import onnx as onnx_format
 from hf_gpt_scratch.conversion import onnx_proof
 from hf_gpt_scratch.conversion.onnx import export_onnx
+from hf_gpt_scratch.data.columns import columns_trained_on
+from hf_gpt_scratch.hub.check import check
 from hf_gpt_scratch.model_folder import reference_logits
 from hf_gpt_scratch.prompts import CHAT_TEMPLATE
+from hf_gpt_scratch.utils import requirements
 from hf_gpt_scratch.utils.errors import InputError, UsageError
 from hf_gpt_scratch.utils.provenance import sha256
 from support.checkpoints import random_weights
@@ -60,6 +63,8 @@ def judge(tmp_path_factory):
     config["label2id"] = {name: number for number, name in LABELS.items()}
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "faq.json").write_text("{}")
+    data = {"source": str(folder), "text_column": "body", "label_column": "topic"}
+    (folder / "metrics.json").write_text(json.dumps({"command": f"train {folder}", "data": data}))
     return folder, export_onnx(folder, folder.parent / "onnx", "int8")
 
 
@@ -142,6 +147,8 @@ def test_what_lies_beside_the_graph(writer):
     assert record["sha256"] == {"model.safetensors": sha256(folder / "model.safetensors")}
     assert record["graph_sha256"] == sha256(done.graph) and record["max_logit_difference"] == done.max_logit_difference
     assert (record["dtype"], record["architecture"]) == ("fp32", "GPTScratchForCausalLM")
+    readme = (done.path / "README.md").read_text()
+    assert "pipeline_tag: text-generation" in readme and "in fp32" in readme and "onnx/model.onnx" in readme
     for path in (str(folder.parent), "site-packages", onnx_format.__file__):
         assert path not in json.dumps(record) and path.encode() not in done.graph.read_bytes()
 
@@ -161,6 +168,7 @@ def test_a_classifier_in_int8_is_small_and_close(judge):
         found["token_logits"][1, 11]
     )
     assert done.graph.name == "model_quantized.onnx" and done.path.joinpath("faq.json").is_file()
+    assert columns_trained_on(done.path) == {"text_column": "body", "label_column": "topic"}
     floats = [tensor for tensor in onnx.load(done.graph).graph.initializer if tensor.data_type == 1]
     assert max(math.prod(tensor.dims) for tensor in floats) == 24 * 32  # the position embeddings
 
@@ -211,8 +219,12 @@ def test_what_cannot_be_exported(writer, tmp_path, monkeypatch):
         export_onnx(folder, tmp_path / "out")
     with pytest.raises(InputError, match="holds an ONNX model, which is for use only"):
         export_onnx(writer[1].path, tmp_path / "out")
-    monkeypatch.setitem(__import__("sys").modules, "onnxscript", None)
-    with pytest.raises((InputError, ValueError), match="onnxscript"):
+    with pytest.raises(
+        InputError, match="is an ONNX folder: push the model .* or upload the folder as it is with `hf upload"
+    ):
+        check(writer[1].path)
+    monkeypatch.setattr(requirements, "find_spec", lambda package: None if package == "onnxscript" else package)
+    with pytest.raises(InputError, match="Exporting to ONNX needs the package onnxscript: pip install"):
         export_onnx(writer[0], tmp_path / "out")
 
 
