@@ -31,14 +31,14 @@ onnx = pytest.importorskip("onnx", reason="pip install -e '.[onnx]'")
 onnxruntime = pytest.importorskip("onnxruntime", reason="pip install -e '.[onnx]'")
 pytest.importorskip("onnxscript", reason="pip install -e '.[onnx]'")
 
-WINDOW = {"sliding_window": 5, "layer_types": ["sliding_attention", "full_attention"]}
+WINDOW = {"n_layer": 2, "sliding_window": 5, "layer_types": ["sliding_attention", "full_attention"]}
 ODD = {"qkv_bias": False, "scale_attn_by_inverse_layer_idx": True, "activation_function": "gelu", "n_inner": 24}
 LABELS = {0: "ham", 1: "spam", 2: "news"}
 
 
 def save(folder, model_class, **settings):
     """A model whose weights are all different, so that its answers tell one input from another."""
-    save_model(folder, model_class, n_positions=24, n_layer=2, **settings)
+    save_model(folder, model_class, n_positions=24, **settings)
     model = random_weights(model_class.from_pretrained(folder))
     model.save_pretrained(folder)
     (folder / reference_logits.FILE).unlink()
@@ -196,10 +196,17 @@ def test_the_cost_is_measured_and_kept(judge, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_token_classifier_computes_the_same(tmp_path):
+@pytest.mark.parametrize("dtype", ["fp32", "int8"])
+def test_a_token_classifier_whose_weights_take_a_file_of_their_own(tmp_path, monkeypatch, dtype):
+    from torch.onnx._internal.exporter import _onnx_program
+
+    monkeypatch.setattr(_onnx_program, "_LARGE_MODEL_THRESHOLD", 0)  # as if they were gigabytes
     folder = save(tmp_path / "model", GPTScratchForTokenClassification, id2label=LABELS)
-    done = export_onnx(folder, tmp_path / "onnx")
-    assert done.max_logit_difference < 1e-4 and shapes(session(done).get_outputs())["logits"][-1] == 3
+    done = export_onnx(folder, tmp_path / "onnx", dtype)
+    assert done.max_logit_difference < (1e-4 if dtype == "fp32" else 0.5)
+    assert shapes(session(done).get_outputs())["logits"][-1] == 3
+    names = {"fp32": ["model.onnx", "model.onnx.data"], "int8": ["model_quantized.onnx"]}[dtype]
+    assert sorted(path.name for path in done.graph.parent.iterdir()) == names
 
 
 @pytest.mark.parametrize("difference", [1.0, math.nan])
