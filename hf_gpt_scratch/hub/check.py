@@ -97,7 +97,7 @@ def open_folder(folder: str | os.PathLike, base_model: str | None = None) -> Mod
         )
     if is_onnx_folder(path):
         raise InputError(
-            f"{path} is an ONNX folder: push the model that it was exported from with --with-onnx, or upload the folder"
+            f"{path} is an ONNX folder: push the model that it was made from with --with-onnx, or upload the folder"
             f" as it is with `hf upload OWNER/NAME {shlex.quote(str(path))}`."
         )
     model = ModelFolder.read(folder)
