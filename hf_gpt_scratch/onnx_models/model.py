@@ -20,9 +20,7 @@ from ..utils.constants import PRECISIONS
 from ..utils.errors import InputError
 from .graph import KINDS, PAST, PRESENT, Graph
 
-# Prompts of more tokens are read without the output head, and their last token by itself: GPT-2's head takes a third
-# of the time of a block's tokens, and 200 kB a token.
-PROMPT = 16
+PROMPT = 16  # tokens; of longer prompts all but the last are read without the output head: see `OnnxForCausalLM`
 
 
 class OnnxModel(GPTScratchPreTrainedModel):
@@ -39,6 +37,7 @@ class OnnxModel(GPTScratchPreTrainedModel):
         super().__init__(config)
         self.graph, self.precision = graph, precision
         self.num_labels = config.num_labels
+        self.post_init()
 
     @property
     def device(self) -> torch.device:
@@ -119,7 +118,10 @@ def _fill(cache: Cache, states: list[torch.Tensor]) -> None:
 
 
 class OnnxForCausalLM(OnnxModel, GenerationMixin):
-    """The language model."""
+    """
+    The language model. Where only the last token's scores are asked for, a long prompt is read in two passes, the
+    first without the output head, which is as large as many blocks and would write `(B, T, V)` numbers.
+    """
 
     def forward(
         self,

@@ -26,6 +26,7 @@ BENCHMARKS = (  # in the order of the table
     "instruct",
     "spam_finetune",
     "decode",
+    "onnx_models",
     "answers",
     "pretrain_memory",
     "convert",
