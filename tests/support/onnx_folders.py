@@ -26,6 +26,6 @@ def exported(kind: str) -> tuple[Path, Path]:
         classifiers.save_classifier(own, ("ham", "spam"), **LIVELY, calibration=calibration, long_texts="windows")
     else:
         texts = (*models.TEXTS, *QUESTIONS * 2)
-        models.save_model(own, texts=texts, tokens=320, chat=CHAT_TEMPLATE, n_positions=128, **LIVELY)
+        models.save_model(own, texts=texts, tokens=320, chat=CHAT_TEMPLATE, n_positions=512, **LIVELY)
     export_onnx(own, out)
     return own, out
