@@ -206,9 +206,7 @@ def load_onnx(folder: str | os.PathLike, device: str | torch.device = "auto", dt
         raise InputError(f"{folder} holds none of {', '.join(FILES.values())}; export the model again.")
     precision = held[0] if dtype == "auto" else _short(dtype)
     if precision not in held:
-        raise InputError(
-            f"{folder} holds an ONNX model in {held[0]}; omit --dtype, or export it again in {precision}."
-        )
+        raise InputError(f"{folder} holds an ONNX model in {' and '.join(held)}, not in {precision}; omit --dtype.")
     model = model_class(config, Graph(folder.path / FILES[precision]), PRECISIONS[precision])
     if model.can_generate() and (folder.path / "generation_config.json").is_file():
         model.generation_config = GenerationConfig.from_pretrained(folder.path, local_files_only=True)

@@ -31,12 +31,8 @@ def set_config(folder: Path, **settings) -> None:
 def test_the_precision_is_that_of_the_file(folder):
     for name in ("auto", "fp32", "float32", torch.float32):
         assert load_onnx(folder, dtype=name).dtype == torch.float32
-    with pytest.raises(
-        InputError, match=r"spam holds an ONNX model in fp32; omit --dtype, or export it again in int8"
-    ):
+    with pytest.raises(InputError, match="spam holds an ONNX model in fp32, not in int8; omit --dtype.$"):
         load_onnx(folder, dtype="int8")
-    with pytest.raises(InputError, match="export it again in nonsense"):
-        load_onnx(folder, dtype="nonsense")
     shutil.copy(folder / "onnx" / "model.onnx", folder / "onnx" / "model_quantized.onnx")
     assert [load_onnx(folder, dtype=name).dtype for name in ("auto", "int8")] == [torch.float32, torch.int8]
     (folder / "onnx" / "model.onnx").unlink()
@@ -87,7 +83,6 @@ def test_damaged_and_foreign_files_are_refused(folder):
 
 def test_what_needs_the_weights_says_so(folder, tmp_path):
     said = "spam holds an ONNX model, which is for use only; give the model that it was exported from.$"
-    shutil.copy(folder / "onnx_export.json", folder / "metrics.json")
     refusing = [
         lambda: check(folder),
         lambda: run_command("export", folder, tmp_path / "out", "--to", "hf-gpt2"),

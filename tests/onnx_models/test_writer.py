@@ -135,9 +135,9 @@ def test_text_as_it_is_written(both):
 def test_what_it_cannot_do_is_refused(both):
     model, config = both[1][0], both[1][0].config
     with pytest.raises(
-        ValueError, match="^The sequence has 129 tokens, but the model reads at most n_positions = 128"
+        ValueError, match="^The sequence has 513 tokens, but the model reads at most n_positions = 512"
     ):
-        model(torch.ones(1, 129, dtype=torch.long))
+        model(torch.ones(1, 513, dtype=torch.long))
     with pytest.raises(ValueError, match="^An ONNX model needs a cache that grows and keeps all tokens"):
         model(torch.tensor([SHORT]), past_key_values=StaticCache(config=config, max_cache_len=16))
     packed = torch.tensor([[0, 1, 0]])
