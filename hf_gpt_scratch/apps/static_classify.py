@@ -1,10 +1,14 @@
 """The static page of a classifier: what is written into its folder (see `static_page`)."""
 
 import html
+import json
 import os
+
+from transformers import PreTrainedTokenizerBase
 
 from ..classification.classifier import TextClassifier
 from ..pretrained import precision_name
+from ..utils.errors import InputError
 from . import classify, examples, label_words, words
 from .static_page import StaticPage
 
@@ -19,9 +23,10 @@ def static_page(folder: str | os.PathLike, source: str | os.PathLike, name: str)
         name: what the page calls the model.
 
     Raises:
-        InputError: where there is no classifier.
+        InputError: where there is no classifier, or its tokenizer is not a byte-level BPE.
     """
     classifier = TextClassifier.from_pretrained(folder)
+    _require_byte_level(classifier.tokenizer)
     model, [title, sentence] = classifier.model, classify.heading(classifier)
     size = f"{model.num_parameters():,} parameters"
     facts = f"Model: <b>{html.escape(name)}</b> · {size} · running in this tab, {precision_name(model)}"
@@ -45,3 +50,15 @@ def static_page(folder: str | os.PathLike, source: str | os.PathLike, name: str)
         css=words.CSS + label_words.CSS,
         settings=settings,
     )
+
+
+def _require_byte_level(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raises `InputError` for a tokenizer in whose tokens the page cannot find the words."""
+    settings = json.loads(tokenizer.backend_tokenizer.to_str())
+    step = settings["pre_tokenizer"] or {}
+    kinds = {one["type"] for one in (step, *step.get("pretokenizers", ())) if one}
+    if settings["model"]["type"] != "BPE" or "ByteLevel" not in kinds:
+        raise InputError(
+            f"The page reads the tokens of a byte-level BPE, such as GPT-2's; this tokenizer is a"
+            f" {settings['model']['type']} without them. Serve the page without --export-static."
+        )

@@ -11,14 +11,28 @@ from ..utils.terminal import quieten_transformers
 from .arguments import add_trust
 from .check import add_base_model, require_model_folder
 
+OF_A_MODEL = {
+    "revision": "--revision",
+    "create_pr": "--create-pr",
+    "license": "--license",
+    "language": "--language",
+    "base_model": "--base-model",
+    "with_twin": "--with-twin",
+    "with_handler": "--with-handler",
+    "trust_remote_code": "--trust-remote-code",
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Checks a model's folder, writes its model card from what was measured, uploads both in one commit, and loads"
         " the pushed revision back. The token is taken from HF_TOKEN or `hf auth login`."
     )
-    parser.epilog = "Example: hf-gpt-scratch push runs/demo/spam you/spam --private --dry-run"
-    parser.add_argument("dir", metavar="DIR", help="the folder of a model or an adapter")
+    parser.epilog = (
+        "Examples:\n  hf-gpt-scratch push runs/demo/spam you/spam --private --dry-run\n"
+        "  hf-gpt-scratch push runs/page you/page --space"
+    )
+    parser.add_argument("dir", metavar="DIR", help="the folder of a model or an adapter; with --space that of a page")
     parser.add_argument("repo_id", metavar="REPO_ID", help="the repository, such as you/your-model")
     parser.add_argument("--private", action="store_true", default=None, help="only you can see the repository")
     parser.add_argument("--revision", metavar="BRANCH", help="push to this branch (default: main)")
@@ -49,6 +63,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_false",
         help="show no texts of the test set in the model card (default: one for each label, or three instructions)",
     )
+    parser.add_argument(
+        "--space",
+        action="store_true",
+        help="push a page, which `app classify` or `app chat` has written with --export-static, as a Space",
+    )
     parser.add_argument("--dry-run", action="store_true", help="only check, list the files and print the model card")
     add_trust(parser)
 
@@ -58,6 +77,9 @@ def check(args: argparse.Namespace) -> None:
     require_model_folder(args.dir)
     if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", args.repo_id, re.ASCII):
         raise UsageError(NO_NAME.format(args.repo_id))
+    given = [option for name, option in OF_A_MODEL.items() if getattr(args, name)]
+    if args.space and given:
+        raise UsageError(f"{given[0]} is for a model; omit it with --space.")
     if not args.dry_run:
         from huggingface_hub import get_token
 
@@ -67,6 +89,8 @@ def check(args: argparse.Namespace) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """The command: prints the checks, the address of the commit, and how it loads from there."""
+    if args.space:
+        return _push_space(args)
     from ..hub.check import open_folder
     from ..hub.push import checked_files, push
     from ..hub.twin import BRANCH, made_twin, require_possible
@@ -101,6 +125,21 @@ def run(args: argparse.Namespace) -> None:
             names = ", ".join(sorted({*twin.files(), "README.md"}))
         print(f"Its twin as stock GPT-2, for the branch {BRANCH}: {names}.")
     print(f"A dry run: these {len(files)} files would be pushed to {args.repo_id}; nothing was pushed.")
+
+
+def _push_space(args: argparse.Namespace) -> None:
+    """Pushes a page, or lists its files."""
+    from ..hub.push_space import push_space, space_files, space_sdk
+
+    if not args.dry_run:
+        push_space(args.dir, args.repo_id, args.private, report=print)
+        return
+    files, sdk = space_files(args.dir), space_sdk(args.dir)
+    for name, path in files.items():
+        print(f"{path.stat().st_size:>14,}  {name}")
+    print(
+        f"A dry run: these {len(files)} files would be pushed to {args.repo_id} as a {sdk} Space; nothing was pushed."
+    )
 
 
 def _print_next(args: argparse.Namespace, auto_class: str) -> None:

@@ -8,4 +8,5 @@ To the Hub and back. In the order of a push:
 - `handler.py`: what answers on Inference Endpoints, `endpoint/handler.py`, proven to read the model.
 - `twin.py`: the same model as stock GPT-2, proven, for the branch `gpt2`.
 - `push.py`: one commit of all that, loaded back from there; `repository.py` talks with the Hub.
+- `push_space.py`: a page of `apps` as a Space.
 """

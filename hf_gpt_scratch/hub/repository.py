@@ -99,6 +99,7 @@ def upload(
     branch: str | None,
     create_pr: bool,
     replaced: Iterable[str] = REPLACED,
+    repo_type: str = "model",
 ) -> tuple[str, str]:
     """
     One commit of the files, which also deletes those that are still `there` and match one of the patterns `replaced`;
@@ -112,7 +113,8 @@ def upload(
     done = HfApi().create_commit(
         repo_id,
         [*added, *(CommitOperationDelete(name) for name in stale)],
-        commit_message="Push of a model by hf-gpt-scratch",
+        commit_message=f"Push of a {repo_type} by hf-gpt-scratch",
+        repo_type=repo_type,
         revision=branch,
         create_pr=create_pr,
     )

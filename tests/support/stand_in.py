@@ -27,6 +27,8 @@ class Repo:
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
     refs: dict[str, str] = field(default_factory=dict)
     parents: dict[str, str | None] = field(default_factory=dict)
+    kind: str = "model"  # or "space"
+    sdk: str | None = None  # of a Space
 
     def commit(self, ref: str, files: dict[str, bytes]) -> str:
         digest = hashlib.sha1(f"{len(self.commits)}".encode())
@@ -168,8 +170,10 @@ class Handler(BaseHTTPRequestHandler):
         if owner != USER:
             raise Refusal(403)
         repo = self.server.repos[name] = Repo(bool(wanted.get("private") or wanted.get("visibility") == "private"))
+        repo.kind, repo.sdk = wanted.get("type", "model"), wanted.get("sdk")
         repo.commit("main", {".gitattributes": b"*.safetensors filter=lfs\n"})
-        self.reply({"url": f"{self.server.url}/{name}", "name": name, "id": "1"})
+        place = f"spaces/{name}" if repo.kind == "space" else name
+        self.reply({"url": f"{self.server.url}/{place}", "name": name, "id": "1"})
 
     def create_branch(self, name, branch, body, query) -> None:
         repo = self.repo(name, to_write=True)
@@ -271,20 +275,21 @@ class Handler(BaseHTTPRequestHandler):
 
 
 NAME = r"([\w.-]+/[\w.-]+)"
+KIND = "(?:models|spaces)"
 ROUTES = [
     (r"/api/whoami-v2", "GET", Handler.whoami),
     (r"/api/validate-yaml", "POST", Handler.validate_yaml),
     (r"/api/repos/create", "POST", Handler.create_repo),
-    (rf"/api/models/{NAME}/branch/(.+)", "POST", Handler.create_branch),
-    (rf"/api/models/{NAME}/preupload/(.+)", "POST", Handler.preupload),
-    (rf"/{NAME}\.git/info/lfs/objects/batch", "POST", Handler.lfs_batch),
+    (rf"/api/{KIND}/{NAME}/branch/(.+)", "POST", Handler.create_branch),
+    (rf"/api/{KIND}/{NAME}/preupload/(.+)", "POST", Handler.preupload),
+    (rf"/(?:spaces/)?{NAME}\.git/info/lfs/objects/batch", "POST", Handler.lfs_batch),
     (r"/lfs/(\w+)", "PUT", Handler.lfs_upload),
-    (rf"/api/models/{NAME}/commit/(.+)", "POST", Handler.commit),
-    (rf"/api/models/{NAME}/revision/(.+)", "GET", Handler.info),
-    (rf"/api/models/{NAME}/tree/(refs/pr/\d+|[^/]+).*", "GET", Handler.tree),
-    (rf"/api/models/{NAME}/commits/(.+)", "GET", Handler.commits),
-    (rf"/api/models/{NAME}", "GET", Handler.info),
-    (rf"/{NAME}/resolve/(refs/pr/\d+|[^/]+)/(.+)", ("GET", "HEAD"), Handler.file),
+    (rf"/api/{KIND}/{NAME}/commit/(.+)", "POST", Handler.commit),
+    (rf"/api/{KIND}/{NAME}/revision/(.+)", "GET", Handler.info),
+    (rf"/api/{KIND}/{NAME}/tree/(refs/pr/\d+|[^/]+).*", "GET", Handler.tree),
+    (rf"/api/{KIND}/{NAME}/commits/(.+)", "GET", Handler.commits),
+    (rf"/api/{KIND}/{NAME}", "GET", Handler.info),
+    (rf"/(?:spaces/)?{NAME}/resolve/(refs/pr/\d+|[^/]+)/(.+)", ("GET", "HEAD"), Handler.file),
 ]
 
 

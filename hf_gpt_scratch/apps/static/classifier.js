@@ -14,7 +14,7 @@ self.prepare = (model) => {
 
   // The verdict on a text and on it after each word; pieces are the same, of as much of the text as was read. Null
   // for an empty text; undefined where a newer question has come.
-  answers.judge = async (text, { piece, isNewest }) => {
+  const judge = async (text, { piece, isNewest }) => {
     const stripped = text.replace(AROUND, "");
     if (!stripped) return null;
     const ids = model.tokenizer.encode(stripped), begun = performance.now();
@@ -28,6 +28,12 @@ self.prepare = (model) => {
     });
     const logits = await reader.read(ids, isNewest, (some) => piece(said(some)));
     return logits ? said(logits) : undefined;
+  };
+  let turn = Promise.resolve(); // one text is read after the other
+  answers.judge = (...asked) => {
+    const done = turn.then(() => judge(...asked));
+    turn = done.catch(() => {});
+    return done;
   };
   answers.tokens = (text) => model.tokenizer.encode(text.replace(AROUND, ""));
 };

@@ -4,7 +4,8 @@ const CACHE = PREFIX + "{{version}}";
 const FILES = {{files}};
 
 self.addEventListener("install", (event) => {
-  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(FILES)).then(() => self.skipWaiting()));
+  const fresh = FILES.map((name) => new Request(name, { cache: "no-cache" })); // what is here is asked for changes
+  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(fresh)).then(() => self.skipWaiting()));
 });
 
 self.addEventListener("activate", (event) => {
