@@ -59,7 +59,8 @@ async function verdictOn(asked, text) {
   problem.hidden = true;
   if (!text.isWellFormed()) return refused("A message is not UTF-8 text.");
   if (length > MOST_CHARACTERS) {
-    return refused(`The text has ${length.toLocaleString("en")} characters; the page reads ${MOST_CHARACTERS.toLocaleString("en")}.`);
+    const [given, most] = [length, MOST_CHARACTERS].map((number) => number.toLocaleString("en"));
+    return refused(`The text has ${given} characters; the page reads ${most}.`);
   }
   return asked.ask("judge", [text], show);
 }
@@ -95,7 +96,9 @@ function notesOn(found) {
     const { label } = found.words[found.decidedAt - 1];
     notes.push(`Decided after ${found.decidedAt} of ${found.words.length} words: ${label}, as good as final.`);
   }
-  if (found.isCut) notes.push(`The message is too long for the model; only its ${longTexts} ${positions} tokens were read.`);
+  if (found.isCut) {
+    notes.push(`The message is too long for the model; only its ${longTexts} ${positions} tokens were read.`);
+  }
   return notes;
 }
 
@@ -117,7 +120,9 @@ document.addEventListener("keydown", (event) => {
   const word = event.target.closest("#words .word");
   if (!word || event.ctrlKey || event.altKey || event.metaKey) return;
   const words = [...word.parentElement.children], number = words.indexOf(word);
-  const next = { ArrowRight: number + 1, ArrowLeft: number - 1, Home: 0, End: words.length - 1, Enter: number, " ": number }[event.key];
+  const next = {
+    ArrowRight: number + 1, ArrowLeft: number - 1, Home: 0, End: words.length - 1, Enter: number, " ": number,
+  }[event.key];
   if (next === undefined) return;
   event.preventDefault();
   if (!words[next]) return;

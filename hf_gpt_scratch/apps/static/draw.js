@@ -34,13 +34,16 @@ function labelsVerdict(found, names, colours, notes) {
   const ranked = names.map((name, label) => [found.probabilities[label], name]).sort((a, b) => b[0] - a[0]);
   const rows = ranked.slice(0, LISTED).flatMap(([one, name]) => [
     make("span", { class: found.verdict.labels.includes(name) ? "name said" : "name" }, name),
-    make("span", { class: "bar", "aria-hidden": "true", style: { "--tint": colours.tint(name), width: percent(one) } }),
+    make("span", {
+      class: "bar", "aria-hidden": "true", style: { "--tint": colours.tint(name), width: percent(one) },
+    }),
     make("span", {}, percent(one)),
   ]);
   const rest = names.length - LISTED;
   const tint = colours.tint(found.verdict.labels[0]);
   return [make("div", {},
-    make("div", { class: "answer tinted", style: { "--tint": tint } }, said), make("div", { class: "labels" }, ...rows),
+    make("div", { class: "answer tinted", style: { "--tint": tint } }, said),
+    make("div", { class: "labels" }, ...rows),
     rest > 0 ? make("div", { class: "quiet" }, `and ${rest} less likely label${rest > 1 ? "s" : ""}`) : null,
     ...notesBelow(notes)),
   [`${said} ${percent(ranked[0][0])}`, ...notes].join(". ")];
@@ -82,9 +85,10 @@ class Colours {
 // The legend, the words on blue (label 0) to orange (label 1), each with its number, and the curve.
 function binaryWords(words, threshold, names) {
   const legend = make("div", { class: "legend" },
-    make("span", {}, `${names[0]} 0%`), make("span", { class: "bar", "aria-hidden": "true" }), make("span", {}, `100% ${names[1]}`));
-  const hint = `The number below a word is the probability of ${names[1]}, in percent, after reading up to that word. ` +
-    "Words where it is above the threshold are bold, with a bar below.";
+    make("span", {}, `${names[0]} 0%`), make("span", { class: "bar", "aria-hidden": "true" }),
+    make("span", {}, `100% ${names[1]}`));
+  const hint = `The number below a word is the probability of ${names[1]}, in percent, after reading up to that ` +
+    "word. Words where it is above the threshold are bold, with a bar below.";
   const shown = words.map(({ word, probability }, place) => wordButton(place, word, probability, {
     "--tint": `var(--label-${Number(probability > 0.5)})`,
     "--strength": `${Math.min(100, Math.round(200 * Math.abs(probability - 0.5)))}%`,
@@ -95,7 +99,8 @@ function binaryWords(words, threshold, names) {
 function labelWords(words, colours, isMultiLabel) {
   const key = make("div", { class: "key" },
     ...colours.shown().map(([name, tint]) => make("span", { style: { "--tint": tint } }, name)));
-  const hint = "A word has the colour of the label after reading up to it; below it stands the probability, in percent.";
+  const hint = "A word has the colour of the label after reading up to it; below it stands the probability, in " +
+    "percent.";
   const shown = words.map(({ word, probability, label, labels }, place) => wordButton(place, word, probability, {
     "--tint": colours.tint(labels[0]), "--strength": `${whole(probability)}%`,
   }, `${labels.join(", ") || label} ${percent(probability)}`));
@@ -112,7 +117,9 @@ function wordButton(place, word, probability, style, said, isAbove = false) {
 function wordsAndHint(shown, hint) {
   const spaced = shown.flatMap((one) => [one, " "]).slice(0, -1);
   return [
-    make("div", { id: "words", dir: "auto", role: "toolbar", "aria-label": "Words; the arrow keys move from one to the next" }, ...spaced),
+    make("div", {
+      id: "words", dir: "auto", role: "toolbar", "aria-label": "Words; the arrow keys move from one to the next",
+    }, ...spaced),
     make("div", { id: "reading", "aria-live": "polite" }, "Tap a word to find it in the curve."),
     make("div", { class: "quiet" }, hint),
   ];
@@ -127,8 +134,9 @@ function binaryCurve(words, threshold, names) {
     class: words[place].probability > threshold ? "point one" : "point", "data-number": place + 1,
     style: { left: `${x.toFixed(2)}%`, bottom: `${height[place].toFixed(2)}%` },
   }));
-  const limit = make("div", { class: threshold > 0.85 ? "threshold high" : "threshold", style: { bottom: `${(100 * threshold).toFixed(1)}%` } },
-    make("span", {}, `threshold ${percent(threshold)}`));
+  const limit = make("div", {
+    class: threshold > 0.85 ? "threshold high" : "threshold", style: { bottom: percent(threshold) },
+  }, make("span", {}, `threshold ${percent(threshold)}`));
   const said = `Curve of the probability of ${names[1]} over ${words.length} words: ` +
     `${percent(words[0].probability)} after the first, ${percent(words.at(-1).probability)} at the end.`;
   const drawn = [limit, drawing(make("polyline", { points: line })), ...points];
@@ -178,7 +186,8 @@ function withAxis(words, title, said, drawn) {
   const step = Math.ceil(words.length / LABELS_ON_AXIS), at = across(words);
   const ordinal = { 2: "second", 3: "third" }[step] ?? `${step}th`;
   const short = (word) => (Array.from(word).length <= 12 ? word : `${Array.from(word).slice(0, 11).join("")}…`);
-  const grid = [0, 50, 100].map((y) => make("div", { class: "grid", style: { bottom: `${y}%` } }, make("span", {}, `${y}%`)));
+  const grid = [0, 50, 100].map((y) => `${y}%`).map((y) =>
+    make("div", { class: "grid", style: { bottom: y } }, make("span", {}, y)));
   const labels = words.flatMap(({ word }, place) =>
     place % step ? [] : [make("span", { style: { left: `${at[place].toFixed(2)}%` } }, short(word.trim()))]);
   return [

@@ -21,7 +21,7 @@ function runScript(name) {
     const script = document.createElement("script");
     script.src = `${settings.place}/${name}`;
     script.onload = () => { script.remove(); resolve(); };
-    script.onerror = () => reject(new Error(`The file ${script.getAttribute("src")} cannot be loaded: reload the page.`));
+    script.onerror = () => reject(new Error(`The file ${settings.place}/${name} cannot be loaded: reload the page.`));
     document.head.append(script);
   });
 }

@@ -106,6 +106,12 @@ function makeTokenizer(library, tokenizer, config) {
   };
 }
 
+const PIECES = new RegExp(
+  `'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^${SPACE}\\p{L}\\p{N}]+|[${SPACE}]+(?![^${SPACE}])|[${SPACE}]+`,
+  "gu",
+); // of GPT-2
+const DIGIT = /\P{N}+|\p{N}/gu, DIGITS = /\P{N}+|\p{N}+/gu;
+
 function asInPython(tokenizer) {
   for (const one of within(tokenizer.normalizer)) {
     // Each character for itself, as in Rust: JavaScript's own knows the sigma at the end of a word.
@@ -113,9 +119,8 @@ function asInPython(tokenizer) {
   }
   for (const one of within(tokenizer.pre_tokenizer)) {
     // JavaScript's \d is 0 to 9 alone; its \s has U+FEFF and lacks U+0085.
-    if (one.config?.type === "Digits") one.pattern = one.config.individual_digits ? /\P{N}+|\p{N}/gu : /\P{N}+|\p{N}+/gu;
-    if (one.config?.type === "ByteLevel") one.pattern = new RegExp(
-      `'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^${SPACE}\\p{L}\\p{N}]+|[${SPACE}]+(?![^${SPACE}])|[${SPACE}]+`, "gu");
+    if (one.config?.type === "Digits") one.pattern = one.config.individual_digits ? DIGIT : DIGITS;
+    if (one.config?.type === "ByteLevel") one.pattern = PIECES;
   }
 }
 

@@ -13,8 +13,8 @@ let newest = 0; // the number of the last question, for answers that stop when t
 self.onmessage = async ({ data: { id, method, values } }) => {
   newest = id;
   try {
-    const result = await answers[method](...values, { piece: (piece) => postMessage({ id, piece }), isNewest: () => newest === id });
-    postMessage({ id, result });
+    const asked = { piece: (piece) => postMessage({ id, piece }), isNewest: () => newest === id };
+    postMessage({ id, result: await answers[method](...values, asked) });
   } catch (error) {
     postMessage({ id, error: error?.message ?? String(error) });
   }
