@@ -140,6 +140,32 @@ def rows_of(what: str, unit: str, measured: dict, outputs: dict, reasons: dict) 
     return rows
 
 
+def works(texts: list[str], new_tokens: int) -> dict[str, tuple]:
+    """What is timed: the words of its rows, the unit of its speed, the model, the contenders' function, its data."""
+    return {
+        "start": ("classify one message, from start to end", "s", "classifier", make_start, {}),
+        "messages": (f"classify {len(texts)} messages", "messages/s", "classifier", make_messages, {"texts": texts}),
+        "typing": ("the next word's opinion", "words/s", "classifier", make_typing, {}),
+        "decoding": (
+            f"decode {PROMPT} + {new_tokens} tokens",
+            *("tokens/s", "writer", make_decoding, {"new_tokens": new_tokens}),
+        ),
+    }
+
+
+def time_work(folder: Path, work: tuple, shape: str, rounds: int, reasons: dict) -> tuple[dict, list[dict]]:
+    """What `measure` returns of a work, and its rows; without the contenders of which `reasons` says why."""
+    words, unit, model, make, more = work
+    outputs: dict = {}
+    contenders = [
+        Contender(name, make, {"folder": str(folder / model / held), "dtype": dtype, **more})
+        for name, (held, dtype) in WAYS.items()
+        if name not in reasons
+    ]
+    measured = measure(contenders, rounds, TORCH, lambda told: outputs.update(told) or differences(told))
+    return measured, rows_of(f"{words}, {shape}", unit, measured, outputs, reasons)
+
+
 def main(argv: list[str] | None = None) -> dict:
     args = parse(make_parser(), argv)
     from hf_gpt_scratch.data.sms_spam import load_messages
@@ -149,33 +175,16 @@ def main(argv: list[str] | None = None) -> dict:
     texts = [text.strip() for text in load_messages(MESSAGES).texts][: 20 if args.quick else args.messages]
     reasons = {} if is_exact() else {TORCH_INT8: "this CPU's int8 products are inexact"}
     absent = next(filter(None, map(missing, ("onnx", "onnxscript", "onnxruntime"))), None)
-    works = {  # what is timed: the row's words, the unit of its speed, the model, the contenders' function
-        "start": ("classify one message, from start to end", "s", "classifier", make_start, {}),
-        "messages": (f"classify {len(texts)} messages", "messages/s", "classifier", make_messages, {"texts": texts}),
-        "typing": ("the next word's opinion", "words/s", "classifier", make_typing, {}),
-        "decoding": (f"decode {PROMPT} + {new_tokens} tokens", "tokens/s", "writer", make_decoding, {}),
-    }
-    works["decoding"][4]["new_tokens"] = new_tokens
     rows, found = [], {}
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
         if absent is None:
-            apart(make_models, folder, shape, args.seed)
-        for key, (words, unit, model, make, more) in works.items():
+            apart(make_models, Path(temporary), shape, args.seed)
+        for key, work in works(texts, new_tokens).items():
             if absent:
-                rows += [row(f"{words}, {shape}, {one}", AGAINST[one], None, None, note=absent) for one in AGAINST]
+                rows += [row(f"{work[0]}, {shape}, {one}", AGAINST[one], None, None, note=absent) for one in AGAINST]
                 continue
-            outputs: dict = {}
-            contenders = [
-                Contender(name, make, {"folder": str(folder / model / held), "dtype": dtype, **more})
-                for name, (held, dtype) in WAYS.items()
-                if name not in reasons
-            ]
-            measured = measure(
-                contenders, args.rounds, TORCH, lambda told, kept=outputs: kept.update(told) or differences(told)
-            )
-            rows += rows_of(f"{words}, {shape}", unit, measured, outputs, reasons)
-            found[key] = measured
+            found[key], told = time_work(Path(temporary), work, shape, args.rounds, reasons)
+            rows += told
     compared = f"in fp32 the labels and the tokens, and the probabilities within {CLOSE}"
     task = f"a classifier and a language model of {shape} as ONNX folders, against torch"
     return write({"works": found}, __file__, args, argv, task=task, compared=compared, rows=rows)
