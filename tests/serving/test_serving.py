@@ -210,7 +210,7 @@ tokens = [[one.token for one in stream_generate(model, tokenizer, ids, max_token
 print(json.dumps({"logits": model(mx.array(prompts[:1])).tolist(), "tokens": tokens}))
 """,
     "ctranslate2": """
-import json, sys, tempfile
+import json, pathlib, sys, tempfile
 import numpy as np
 from ctranslate2 import Device, Generator, StorageView
 from ctranslate2.converters import TransformersConverter
@@ -219,6 +219,8 @@ from transformers import AutoTokenizer
 folder, prompts, new_tokens = json.load(sys.stdin)
 converted = tempfile.mkdtemp()
 TransformersConverter(folder).convert(converted, force=True)
+config = pathlib.Path(converted, "config.json")  # as docs/serving.md says
+config.write_text(config.read_text().replace('"unk_token": null', '"unk_token": "<|endoftext|>"'))
 generator, tokenizer = Generator(converted, compute_type="float32"), AutoTokenizer.from_pretrained(folder)
 options = {"sampling_topk": 1, "max_length": new_tokens, "include_prompt_in_result": False, "return_end_token": True}
 tokens = [generator.generate_batch([tokenizer.convert_ids_to_tokens(ids)], **options)[0] for ids in prompts]
