@@ -30,10 +30,17 @@ ODD = [
     *("a\u200bb\u200dc", "x² ½ Ⅷ ١٢٣ 123456", "\x00\x1f\x7f", "\x85 \ufeff", "ﬁ ﷺ 𝒳𝓎 𐍈", "\ue000\U0010ffff"),
     *("!?…—–‹›„“", "", " ", "\u2028\u2029", "<|endoftext|>", "a" * 300),
 ]
-ROWS = ["win a free prize now", "see you at home", "a lamp on the hill by the sea", "prize", "see free home " * 40]
+ROWS = ["win a free prize now", "see you at home", "a lamp on the hill by the sea", "prize", "see free home " * 200]
 PROMPTS = ["the lamp", "a boat on", "on the hill a boat", "sea"]
 LABELS = {"id2label": {0: "ham", 1: "spam"}, "label2id": {"ham": 0, "spam": 1}}
 NEW_TOKENS = 16
+
+
+@torch.no_grad()
+def scores(model, folder) -> torch.Tensor:
+    """Of the rows, one at a time, `(rows, labels)`."""
+    tokenizer = load_tokenizer(folder)
+    return torch.cat([model(**tokenizer(text, return_tensors="pt", truncation=True)).logits for text in ROWS])
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +49,13 @@ def folder(tmp_path_factory):
     folder, texts = tmp_path_factory.mktemp("models"), [*ROWS, *PROMPTS, *ODD] * 3
     for name, model_class, settings in (
         ("writer", GPTScratchForCausalLM, {"chat": CHAT_TEMPLATE}),
-        ("spam", GPTScratchForSequenceClassification, LABELS),
+        ("spam", GPTScratchForSequenceClassification, {"classifier_bias": True, **LABELS}),
     ):
         save_model(folder / name, model_class, 0, texts, 400, n_positions=256, n_layer=2, **settings)
-        torch.manual_seed(3)
-        random_weights(model_class.from_pretrained(folder / name)).save_pretrained(folder / name)
+        model = random_weights(model_class.from_pretrained(folder / name))
+        if name == "spam":  # with both labels among the rows
+            model.score.bias.data -= scores(model, folder / name).mean(0)
+        model.save_pretrained(folder / name)
         for dtype in ("fp32", "int8"):
             export_onnx(folder / name, folder / f"{name}-{dtype}", dtype)
     return folder
@@ -99,14 +108,9 @@ def test_a_chat_has_the_prompt_of_the_template(folder, answers):
 @pytest.mark.parametrize("dtype, tolerance", [("fp32", 1e-4), ("int8", 0.01)])
 def test_labels_and_scores_are_those_of_torch(folder, answers, dtype, tolerance):
     model = GPTScratchForSequenceClassification.from_pretrained(folder / "spam").eval()
-    tokenizer, found = load_tokenizer(folder / "spam"), answers[dtype]
-    expected = []
-    for text in ROWS:
-        with torch.no_grad():
-            logits = model(**tokenizer(text, return_tensors="pt", truncation=True)).logits
-        expected.append(dict(zip(("ham", "spam"), logits.softmax(-1)[0].tolist())))
+    expected = [dict(zip(("ham", "spam"), row)) for row in scores(model, folder / "spam").softmax(-1).tolist()]
     assert {max(one, key=one.get) for one in expected} == {"ham", "spam"}, "they must differ to show anything"
-    for row, (alone, batch) in zip(expected, zip(found["oneByOne"], found["batch"])):
+    for row, alone, batch in zip(expected, answers[dtype]["oneByOne"], answers[dtype]["batch"]):
         assert alone["label"] == max(row, key=row.get)
         assert alone["score"] == pytest.approx(max(row.values()), abs=tolerance)
         assert {one["label"]: one["score"] for one in batch} == pytest.approx(row, abs=tolerance)
