@@ -110,6 +110,8 @@ def _add_graph(model: ModelFolder, twin: Path, dtype: str) -> float:
     """Adds the model as an ONNX graph to its twin; returns how far its logits are from the model's."""
     with tempfile.TemporaryDirectory(dir=twin.parent) as scratch:
         done = export_onnx(model.path, Path(scratch, "onnx"), dtype)
+        if [*done.graph.parent.iterdir()] != [done.graph]:  # the weights are in a second one
+            raise InputError(f"{model} is too large for one ONNX file: push it --with-twin, without --with-onnx.")
         (twin / FILES[dtype]).parent.mkdir(exist_ok=True)
         done.graph.replace(twin / FILES[dtype])
     return done.max_logit_difference

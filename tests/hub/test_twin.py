@@ -13,6 +13,7 @@ from hf_gpt_scratch import (
     GPTScratchForTokenClassification,
     GPTScratchModel,
 )
+from hf_gpt_scratch.conversion.onnx import OnnxExport
 from hf_gpt_scratch.hub import twin as twins
 from hf_gpt_scratch.hub.model_card import make_card
 from hf_gpt_scratch.model_folder import clean_process
@@ -240,3 +241,18 @@ def test_an_adapter_has_no_twin_in_python(tmp_path):
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(UsageError, match="holds an adapter: merge it"):
         twins.require_possible(ModelFolder.read(tmp_path))
+
+
+def test_a_graph_that_takes_two_files_is_refused(tmp_path, monkeypatch):
+    """transformers.js would look for the second by another name."""
+
+    def exported(source, out, dtype):
+        (out / "onnx").mkdir(parents=True)
+        for name in ("model.onnx", "model.onnx.data"):
+            (out / "onnx" / name).write_bytes(b"")
+        return OnnxExport(out, out / "onnx" / "model.onnx", dtype, 0.0)
+
+    monkeypatch.setattr(twins, "export_onnx", exported)
+    model = ModelFolder.read(save_model(tmp_path / "model"))
+    with pytest.raises(InputError, match="is too large for one ONNX file"), twins.made_twin(model, with_onnx=True):
+        pass
