@@ -25,6 +25,8 @@ tags:
 A {architecture} of [hf-gpt-scratch]({repository}), exported to ONNX in {dtype}. On fixed tokens its logits
 differ by at most {difference:.1e} from those of the model that it was made from. A calibration, with its thresholds,
 is in config.json.
+
+In Node and in browsers, transformers.js runs it: [the lines]({repository}/blob/main/docs/serving.md#node).
 """
 COMMAND = """
 With hf-gpt-scratch and onnxruntime:
