@@ -235,13 +235,12 @@ def test_uv_runs_a_script_by_its_address(wheel, tmp_path):
     handler = partial(SimpleHTTPRequestHandler, directory=tmp_path / "served")
     with hub_stand_in() as hub, ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         Thread(target=server.serve_forever, daemon=True).start()
-        offline = {"UV_CACHE_DIR": str(tmp_path / "cache"), "UV_NO_INDEX": "1", "UV_FIND_LINKS": str(links)}
-        offline |= {"PYTHONPATH": sysconfig.get_path("purelib"), "UV_PYTHON": sys.executable}
+        here = {"UV_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": sysconfig.get_path("purelib")}
         clean = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "UV_"))}
         address = f"http://127.0.0.1:{server.server_port}/train.py"
         words = (address, "cpu_small", *MESSAGES, "--output_dir", "spam", *TINY, *TO_HUB)
-        environment = clean | offline | hub.environment(tmp_path / "home")
-        command = [uv, "run", *words]
+        environment = clean | here | hub.environment(tmp_path / "home")
+        command = [uv, "run", "--no-index", "--find-links", links, "--python", sys.executable, *words]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
         server.shutdown()
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
