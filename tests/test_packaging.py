@@ -203,7 +203,7 @@ def test_a_script_alone_trains_and_pushes(run, tmp_path):
     script = shutil.copy(ROOT / "training" / "finetune_spam.py", run.folder)
     with hub_stand_in() as hub:
         words = ("cpu_small", *MESSAGES, "--output_dir", "alone", *TINY, *TO_HUB)
-        run(str(script), *words, program="python", **hub.environment(tmp_path / "home"))
+        run(str(script), *words, program="python", HF_HUB_OFFLINE="0", **hub.environment(tmp_path / "home"))
         files = hub.repos["user/spam"].commits[hub.repos["user/spam"].refs["main"]]
     assert {"model.safetensors", "modeling_gpt_scratch.py", "README.md"} <= files.keys()
     assert json.loads(files["config.json"])["prefix_loss_weight"] == 0.5  # cpu_small's
