@@ -57,6 +57,7 @@ def answers(packages: Path, folder: Path, requests: list[dict]) -> list:
 def test_a_classifier_says_there_what_it_says_here(packages, tmp_path):
     calibration = {"temperature": 1.7, "shift": 0.3, "threshold": 0.52}
     settings = {"calibration": calibration, "long_texts": "windows", "initializer_range": 0.5, **SPAM}
+    settings |= {"scale_attn_by_inverse_layer_idx": True, "n_layer": 2}
     folder = save_model(tmp_path / "model", GPTScratchForSequenceClassification, **settings)
     expected = list(TextClassifier.from_pretrained(folder, device="cpu").classify(TEXTS, words=True))
     [found] = answers(packages, folder, [{"inputs": TEXTS, "parameters": {"words": True}}])
