@@ -12,9 +12,9 @@ The names are optimum's, which transformers.js and others look for. The mask is 
 `attention_mask`, a sliding window included; `position_ids` only say which position embeddings are added.
 
 Why this exporter: optimum-onnx 0.1 needs a transformers below 4.58, and the stock twin has neither windows nor scores
-after each token. transformers' own (`transformers.exporters`) calls the same function of torch, but came with a later
-transformers than this package admits, and exports a model's `forward` as it is, with the embeddings and a tied head as
-two matrices where they are transposed. torch's other exporter, by TorchScript, is deprecated.
+after each token. transformers' own (`transformers.exporters`) calls this same function, with patches for models that
+need them; this one needs none, and here the weights are first laid out as ONNX multiplies by them. torch's other
+exporter, by TorchScript, gives the same numbers and is deprecated.
 """
 
 import logging
