@@ -28,6 +28,7 @@ ODD = [
     "__proto__ constructor toString",
     "\U0001d400\U0001f1e6 \U00010348 private \ue000 unassigned \U000e0001 \uffff",
     "長い日本語の文章です。한국어도 있습니다 ไทย",
+    "!\ufeff! !\ufeff! !\ufeff! من نه هو ول ٣ ٤ من نه هو ول",  # so that a tokenizer learns pieces across them
     "!!!??? ... --- ___ ~~~ ``` $$$ @@@ ###",
 ]
 
