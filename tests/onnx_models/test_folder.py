@@ -9,7 +9,6 @@ import torch
 
 from hf_gpt_scratch import TextClassifier, load
 from hf_gpt_scratch.evaluation.judge.in_process import ModelJudge
-from hf_gpt_scratch.hub.check import check
 from hf_gpt_scratch.model_folder import contents
 from hf_gpt_scratch.onnx_models.model import load_onnx
 from hf_gpt_scratch.utils import requirements
@@ -84,7 +83,6 @@ def test_damaged_and_foreign_files_are_refused(folder):
 def test_what_needs_the_weights_says_so(folder, tmp_path):
     said = "spam holds an ONNX model, which is for use only; give the model that it was exported from.$"
     refusing = [
-        lambda: check(folder),
         lambda: run_command("export", folder, tmp_path / "out", "--to", "hf-gpt2"),
         lambda: run_command("convert", folder, tmp_path / "out"),
         lambda: run_command("calibrate", folder),
