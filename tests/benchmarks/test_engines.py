@@ -99,6 +99,13 @@ def run_quickly(names: list[str], output: Path) -> dict:
     return rows
 
 
+@pytest.mark.benchmarks
+def test_onnx_runtime_beside_torch(tmp_path):
+    if reason := engines.ENGINES["onnx"].missing():
+        pytest.skip(reason)
+    assert run_quickly(["onnx"], tmp_path / "engines.json")["ONNX Runtime"]["version"].startswith("onnxruntime ")
+
+
 @pytest.mark.llamacpp
 def test_llama_cpp_beside_torch(tmp_path):
     pytest.importorskip("xllamacpp", reason="llama.cpp is not here: pip install xllamacpp")

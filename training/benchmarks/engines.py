@@ -27,7 +27,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 from engine_classes import AT_ONCE, ENGINES, TORCH, Engine, Work  # noqa: E402
-from side_by_side import SHAPES, add_options, machine, missing  # noqa: E402
+from side_by_side import SHAPES, add_options, machine  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 STORY = ROOT / "training" / "demo_data" / "story.txt"
@@ -50,13 +50,11 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def prepare(folder: Path, args: argparse.Namespace) -> Work:
-    """Saves the model as ours, stock GPT-2 and GGUF, and returns the work; its EOS token is never written."""
+    """Saves the model, which never writes its EOS token, and returns the work."""
     import torch
     from transformers import set_seed
 
     from hf_gpt_scratch import GPTScratchConfig, GPTScratchForCausalLM
-    from hf_gpt_scratch.conversion.export import export
-    from hf_gpt_scratch.conversion.gguf import export_gguf
     from hf_gpt_scratch.tokenizer import load_tokenizer, train_tokenizer
 
     text = STORY.read_text(encoding="utf-8")
@@ -72,9 +70,6 @@ def prepare(folder: Path, args: argparse.Namespace) -> Work:
         model.get_input_embeddings().weight[tokenizer.eos_token_id] = 0  # as of its output, so its logit is 0
     model.save_pretrained(folder / "ours")
     tokenizer.save_pretrained(folder / "ours")
-    export(folder / "ours", folder / "stock")
-    if not missing("xllamacpp") and not missing("gguf"):
-        export_gguf(str(folder / "ours"), folder / "gguf", "f32")
     prompts = prompts_of(tokenizer, text, args.prompt_tokens, AT_ONCE)
     return Work(folder, prompts, args.new_tokens, torch.get_num_threads())
 
@@ -188,6 +183,8 @@ def main(argv: list[str] | None = None) -> dict:
         engines = [TORCH, *(ENGINES[name] for name in args.only if not ENGINES[name].missing())]
         with tempfile.TemporaryDirectory() as folder:
             work = prepare(Path(folder), args)
+            for engine in engines:
+                engine.prepare(work)
             rows = rows_of(engines, measure(engines, work, args.rounds), work)
         for name, row in rows.items():
             one, many = (row[kind]["per_second"] for kind in ("one", "many"))
