@@ -12,7 +12,7 @@ from ..conversion.native import open_native
 from ..faq.faq_file import is_faq_folder
 from ..model_folder import reference_logits
 from ..model_folder.code import RELEASED, package_code
-from ..model_folder.contents import ModelFolder
+from ..model_folder.contents import CODE_FILES, ModelFolder
 from ..utils.errors import InputError, UsageError, one_line
 from ..utils.provenance import sha256
 from .findings import CheckFailed, compared
@@ -21,7 +21,7 @@ from .repository import remote_file
 
 HANDLER, REQUIREMENTS = "handler.py", "requirements.txt"
 SERVED = ("GPTScratchForCausalLM", "GPTScratchForSequenceClassification")
-PIPELINE = "pipeline_gpt_scratch.py"  # which the handler of a classifier imports
+PIPELINE = next(name for name in CODE_FILES if name.startswith("pipeline"))  # the handler of a classifier imports it
 
 
 def own_files() -> dict[str, Path]:

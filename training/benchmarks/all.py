@@ -33,6 +33,7 @@ BENCHMARKS = (  # in the order of the table
     "growth",
     "startup",
 )
+APART = ("engines",)  # which keeps and writes a table of its own, in docs/serving.md
 MESSAGES = ("classify_messages", "spam_finetune")  # which read the SMS Spam Collection
 INSTRUCTIONS = ("packing", "instruct", "answers")  # which read the book's instructions
 TOKENIZER = ("classify_messages", "spam_finetune", "packing", "instruct", "decode", "answers")  # GPT-2's
