@@ -27,7 +27,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, default=50, help="optimiser steps a round")
     parser.add_argument("--streaming", choices=["auto", "yes"], default="auto", help="auto holds the small in memory")
     parser.add_argument("--folder", default=tempfile.gettempdir(), help="where to put the texts")
-    add_options(parser, __file__)
+    add_options(parser, __file__, rounds=15)
     return parser
 
 
