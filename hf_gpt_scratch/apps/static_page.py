@@ -38,7 +38,7 @@ from .page import model_name
 HERE = Path(__file__).parent / "static"
 PART_BYTES = 3 * 2**20  # of a script; 4 MB of base64
 README = """---
-title: {title}
+title: {quoted}
 sdk: static
 app_file: index.html
 ---
@@ -146,7 +146,9 @@ def write_static(folder: str | os.PathLike, out: str | os.PathLike, page: Static
         kept = ["./", "index.html", *(f"{place}/{name}" for name in assets)]
         worker = _read("sw.js").replace("{{version}}", version).replace("{{files}}", json.dumps(kept))
         (partial / "sw.js").write_text(worker, encoding="utf-8")
-        (partial / "README.md").write_text(README.format(title=page.title, name=page.name), encoding="utf-8")
+        quoted = json.dumps(page.title, ensure_ascii=False)  # as a label may hold a colon
+        readme = README.format(quoted=quoted, title=page.title, name=page.name)
+        (partial / "README.md").write_text(readme, encoding="utf-8")
         licenses = "\n\n".join(npm.license_of(package) for package in page.packages)
         (partial / "LICENSES.txt").write_text(licenses, encoding="utf-8")
         return sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())

@@ -10,6 +10,7 @@ import subprocess
 import tarfile
 
 import pytest
+import yaml
 
 from hf_gpt_scratch.apps import npm
 from hf_gpt_scratch.apps.static_page import StaticPage, write_static
@@ -17,7 +18,7 @@ from hf_gpt_scratch.cli import main
 from hf_gpt_scratch.utils.errors import InputError
 
 PAGE = StaticPage(
-    "A <title>", "What to do.", "Model", "a model", "classify.html", ("draw.js",), ("classifier.js",), ()
+    "A: <title>", "What to do.", "Model", "a model", "classify.html", ("draw.js",), ("classifier.js",), ()
 )
 
 
@@ -50,8 +51,9 @@ def test_scripts_hold_the_files(onnx_folder, tmp_path):
     assert held(out, "model.onnx") == (onnx_folder / "onnx" / "model_quantized.onnx").read_bytes()
     assert len(list(out.glob("assets-*/model.onnx.*.js"))) == 2 and held(out, "config.json") == b"{}"
     index = (out / "index.html").read_text()
-    assert "<title>A &lt;title&gt;</title>" in index and "{{" not in index
-    assert "sdk: static" in (out / "README.md").read_text()
+    assert "<title>A: &lt;title&gt;</title>" in index and "{{" not in index
+    front = yaml.safe_load((out / "README.md").read_text().split("---")[1])
+    assert front == {"title": "A: <title>", "sdk": "static", "app_file": "index.html"}
     listed = json.loads(re.search(r"const FILES = (.*);", (out / "sw.js").read_text())[1])
     assert all((out / name).exists() for name in listed)
     in_folder = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
