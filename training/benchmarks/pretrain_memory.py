@@ -100,6 +100,8 @@ def main(argv: list[str] | None = None) -> dict:
                 "max_steps": steps * (args.rounds + 1),
                 "streaming": args.streaming,
                 "save_strategy": "no",
+                "eval_steps": steps * (args.rounds + 1),  # at the end: one in between would run in the other's turn
+                "sample_every": 0,
                 "validation_share": 0.02,
                 "seed": args.seed,
                 "data_file": Path(scratch) / f"{name}.txt",
