@@ -55,4 +55,4 @@ def test_the_profile_names_the_parts_of_a_step(models, monkeypatch):
     for model in ("stock", "ours"):
         seconds = train_step.profile(models, model, "fp32", (2, 16), 0)
         parts = {"linear layers", "loss", "attention", "dropout", "GELU", "LayerNorm", "optimizer", "embeddings"}
-        assert parts <= seconds.keys() and seconds["rest"] < 0.5 * sum(seconds.values())
+        assert parts | {"rest"} <= seconds.keys() and all(seconds[part] > 0 for part in parts)
