@@ -105,7 +105,7 @@ def export_static(
         source: a folder or a Hub repository of the model, of a LoRA adapter, or of an ONNX model, which is then taken
             as it is.
         make: the page, from the ONNX folder, the folder of `source`, and the name of the model.
-        dtype: of the weights, "int8" or "fp32".
+        dtype: of the weights in the files, "int8" or "fp32"; what is computed is fp32.
 
     Raises:
         InputError: when `source` holds no such model, what the export needs is missing, or as `write_static`.
@@ -114,7 +114,7 @@ def export_static(
     if is_onnx_folder(folder):
         return write_static(folder, out, make(folder, folder, name))
     with merged_folder(source) as whole, tempfile.TemporaryDirectory() as place:
-        exported = export_onnx(whole, Path(place, "onnx"), dtype).path
+        exported = export_onnx(whole, Path(place, "onnx"), dtype, weights_only=True).path
         return write_static(exported, out, make(exported, folder, name))
 
 

@@ -35,7 +35,7 @@ from . import hf_gpt2, onnx_proof
 from .generation_settings import generation_config
 from .onnx_card import card
 from .onnx_graph import OPSET, write_graph
-from .onnx_int8 import quantize
+from .onnx_int8 import quantize, store
 from .tokenizers import copy_tokenizer, inline_chat_template
 
 ARCHITECTURES = {theirs: ours for theirs, ours in hf_gpt2.ARCHITECTURES.items() if hf_gpt2.HEADS[theirs]}
@@ -54,7 +54,9 @@ class OnnxExport:
     max_logit_difference: float
 
 
-def export_onnx(src: str | os.PathLike[str], out: str | os.PathLike[str], dtype: str = "fp32") -> OnnxExport:
+def export_onnx(
+    src: str | os.PathLike[str], out: str | os.PathLike[str], dtype: str = "fp32", weights_only: bool = False
+) -> OnnxExport:
     """
     Writes a language model, a sequence classifier or a token classifier of this package as an ONNX folder, runs it
     with onnxruntime and compares it with the model: with and without a cache, padded on either side.
@@ -65,6 +67,8 @@ def export_onnx(src: str | os.PathLike[str], out: str | os.PathLike[str], dtype:
         src: a folder of this package's model, or a Hub repository of one.
         out: the folder to make; it must not exist yet.
         dtype: "fp32", or "int8", whose error is returned and not limited.
+        weights_only: of int8: only the file is in 8 bits, and what is computed in fp32. That is closer, and as fast as
+            fp32 is.
 
     Raises:
         InputError: when `src` is not such a model, a package is missing, or the logits differ; then nothing is left
@@ -80,7 +84,7 @@ def export_onnx(src: str | os.PathLike[str], out: str | os.PathLike[str], dtype:
     with atomic_folder(out) as partial:
         graph = partial / FILES[dtype]
         graph.parent.mkdir()
-        _write(model, graph, dtype)
+        _write(model, graph, dtype, weights_only)
         difference = onnx_proof.difference(Graph(graph), config, rows, expected)
         _require_close(difference, expected, dtype)
         _write_beside(folder, partial, stock, dtype)
@@ -99,13 +103,14 @@ def _stock_architecture(folder: ModelFolder) -> str:
     return names[folder.architecture]
 
 
-def _write(model: GPTScratchPreTrainedModel, path: Path, dtype: str) -> None:
+def _write(model: GPTScratchPreTrainedModel, path: Path, dtype: str, weights_only: bool) -> None:
     if dtype == "fp32":
         write_graph(model, path)
         return
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        embeddings = write_graph(model, Path(scratch, "model.onnx"))
-        quantize(Path(scratch, "model.onnx"), path, embeddings)
+        exported = Path(scratch, "model.onnx")
+        embeddings = write_graph(model, exported)
+        store(exported, path) if weights_only else quantize(exported, path, embeddings)
 
 
 def _require_close(difference: float, expected: list[dict[str, torch.Tensor]], dtype: str) -> None:

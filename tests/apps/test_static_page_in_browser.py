@@ -10,6 +10,7 @@ from hf_gpt_scratch.apps import npm
 from hf_gpt_scratch.apps.static_classify import static_page
 from hf_gpt_scratch.apps.static_page import export_static
 from hf_gpt_scratch.classification.classifier import TextClassifier
+from hf_gpt_scratch.conversion.onnx import export_onnx
 from support.in_browser import PHONE, UNTRUSTED, Page, wait_for
 from support.static_pages import ODD, address_of, asked, ready, requests_of, require_packages, served
 
@@ -23,9 +24,10 @@ def pages(models, tmp_path_factory) -> dict[str, Path]:
         pytest.importorskip(package)
     require_packages(npm.ONNXRUNTIME, npm.TOKENIZERS)
     folder = tmp_path_factory.mktemp("pages")
-    for name, dtype in (("spam", "fp32"), ("topics", "fp32")):
-        export_static(models[name], folder / name, static_page, dtype)
-    return {name: folder / name for name in ("spam", "topics")}
+    for name in ("spam", "topics"):
+        export_static(models[name], folder / name, static_page, "fp32")
+    export_static(models["spam"], folder / "spam in int8", static_page)
+    return {path.name: path for path in folder.iterdir()}
 
 
 @pytest.fixture(scope="module", params=["server", "file"])
@@ -55,6 +57,21 @@ def test_probabilities_and_tokens_are_those_of_torch(browser, spam_page, models,
         assert torch.allclose(after, torch.tensor([one.probabilities for one in expected.words]), atol=1e-4), text
         assert found["verdict"]["label"] == expected.label and found["isCut"] == expected.truncated
     assert asked(browser, "tokens", messages) == classifier.encode(messages)
+
+
+def test_probabilities_in_int8_are_those_of_its_graph(browser, pages, models, tmp_path):
+    Page(browser, address_of(pages["spam in int8"]), tmp_path)
+    ready(browser)
+    found = torch.tensor([one["words"][-1]["probabilities"] for one in asked(browser, "judge", texts())])
+    graph = export_onnx(models["spam"], tmp_path / "onnx", "int8", weights_only=True).path
+    ran, exact = (
+        torch.tensor(
+            [one.probabilities for one in TextClassifier.from_pretrained(path, device="cpu").classify(texts())]
+        )
+        for path in (graph, models["spam"])
+    )
+    assert torch.allclose(found, ran, atol=1e-4)
+    assert 0 < (found - exact).abs().max() < 0.1  # of random weights, whose logits are large
 
 
 def test_a_message_is_judged_word_by_word_as_it_is_typed(browser, spam_page, models, tmp_path):

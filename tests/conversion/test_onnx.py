@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 
 import pytest
 import torch
@@ -171,6 +172,34 @@ def test_a_classifier_in_int8_is_small_and_close(judge):
     assert columns_trained_on(done.path) == {"text_column": "body", "label_column": "topic"}
     floats = [tensor for tensor in onnx.load(done.graph).graph.initializer if tensor.data_type == 1]
     assert max(math.prod(tensor.dims) for tensor in floats) == 24 * 32  # the position embeddings
+
+
+@pytest.mark.parametrize("name", ["judge", "writer"])
+def test_weights_alone_in_int8_are_closer_and_widened_once(request, tmp_path, name):
+    folder, whole = request.getfixturevalue(name)
+    graph = export_onnx(folder, tmp_path / "rounded", "int8").graph
+    done = export_onnx(folder, tmp_path / "stored", "int8", weights_only=True)
+    fp32 = whole.graph if whole.dtype == "fp32" else export_onnx(folder, tmp_path / "fp32").graph
+    assert done.graph.name == graph.name and 0 < done.max_logit_difference < 0.03
+    assert done.max_logit_difference < 0.75 * export_difference(tmp_path / "rounded")
+    held = {
+        tensor.name: tensor.data_type for tensor in onnx.load(done.graph).graph.initializer if len(tensor.dims) == 2
+    }
+    half, looked_up = onnx.TensorProto.FLOAT16, "base.wpe.weight_half"
+    assert (
+        held[looked_up] == half and sum(kind == half for kind in held.values()) == 2
+    )  # those of tokens and positions
+    # onnxruntime widens them as it loads the file: what it runs is the graph in fp32
+    options = [onnxruntime.SessionOptions() for _ in range(2)]
+    for option, path in zip(options, (fp32, done.graph)):
+        option.optimized_model_filepath = str(tmp_path / f"{path.stem}.optimized.onnx")
+        onnxruntime.InferenceSession(path, option, providers=["CPUExecutionProvider"])
+    ran = [Counter(node.op_type for node in onnx.load(one.optimized_model_filepath).graph.node) for one in options]
+    assert ran[0] == ran[1]
+
+
+def export_difference(folder) -> float:
+    return json.loads((folder / "onnx_export.json").read_text())["max_logit_difference"]
 
 
 def test_verdicts_are_those_of_the_model(judge):

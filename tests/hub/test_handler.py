@@ -309,4 +309,5 @@ from hf_gpt_scratch import load
 from hf_gpt_scratch.generation.sampling import stream_text
 print(ascii("".join(stream_text(*load("user/tuned"), "the lamp", 8, temperature=0.0))))
 """
-    assert ascii(said["body"][0]["generated_text"]) == elsewhere(code=code).stdout.splitlines()[-1]
+    text = said["body"][0]["generated_text"].rstrip("\ufffd")  # streaming leaves out a character that was cut short
+    assert ascii(text) == elsewhere(code=code).stdout.splitlines()[-1]
