@@ -1,0 +1,128 @@
+"""
+Does to the package what should not happen to it, and writes what survived into docs/reliability.md.
+
+    python training/reliability/all.py                      # an hour or two on two cores
+    python training/reliability/all.py --only kill --subjects spam --tries 20
+    python training/reliability/all.py --tables             # the table alone, from what was tried before
+
+What was tried is kept in training/results/reliability.json, a part that is run again in place of itself. The exit
+status is 1 where something was lost or executed. `--quick` tries each fault a few times and keeps nothing.
+"""
+
+import argparse
+import importlib
+import json
+import re
+import shutil
+import sys
+import tempfile
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+
+from faults import Row, Settings
+
+PARTS = ("kill", "starve", "readers", "foreign_code", "load", "repeat")  # modules, in the order of the table
+ROOT = Path(__file__).parents[2]
+KEPT = ROOT / "training" / "results" / "reliability.json"
+PAGE = ROOT / "docs" / "reliability.md"
+TABLE = re.compile(r"(<!-- reliability -->\n).*?(<!-- end of reliability -->)", re.S)
+HEADER = ("fault", "subject", "tries", "survived", "lost", "executed", "")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", metavar="PART", choices=PARTS, default=PARTS, help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--subjects", nargs="+", metavar="WORD", default=(), help="only subjects with one of these words")
+    parser.add_argument("--tries", type=int, help="of each fault (default: the part's own number)")
+    parser.add_argument("--seed", type=int, default=123)
+    parser.add_argument("--quick", action="store_true", help="a few tries, and nothing is kept: to see that it runs")
+    parser.add_argument("--tables", action="store_true", help="run nothing, write the table from what is kept")
+    parser.add_argument("--folder", type=Path, help="where to work (default: a temporary folder, removed at the end)")
+    return parser
+
+
+def kept() -> dict:
+    """What was tried before, by the parts' names."""
+    return json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
+
+
+def keep(name: str, rows: list[Row], settings: Settings, command: str) -> None:
+    """Keeps a part's rows, the machine and the command; of a part run in part, each row in place of its own."""
+    from hf_gpt_scratch.utils.files import write_json
+    from hf_gpt_scratch.utils.provenance import environment
+
+    before = kept()
+    fresh = {(row.fault, row.subject): asdict(row) for row in rows}
+    if settings.subjects:
+        fresh = {(row["fault"], row["subject"]): row for row in before.get(name, {}).get("rows", [])} | fresh
+    told = {"rows": list(fresh.values()), "date": date.today().isoformat(), "seed": settings.seed}
+    write_json(KEPT, {**before, name: {**told, "command": command, **environment()}})
+
+
+def table(tried: dict) -> str:
+    """The table of all rows, and the machine and the day of each part."""
+    from hf_gpt_scratch.utils.markdown import escape
+
+    lines = [f"| {' | '.join(HEADER)} |", f"|{'---|' * len(HEADER)}"]
+    for name in PARTS:
+        for row in tried.get(name, {}).get("rows", []):
+            executed = "" if row["executed"] is None else row["executed"]
+            numbers = [f"{row[key]:,}" for key in ("tries", "survived", "lost")]
+            cells = [escape(row["fault"]), escape(row["subject"]), *numbers, str(executed), escape(row["note"])]
+            lines.append(f"| {' | '.join(cells)} |")
+    when: dict[str, list[str]] = {}
+    for name in filter(tried.__contains__, PARTS):
+        hardware = tried[name]["hardware"]
+        said = f"{hardware['cpu']}, {hardware['cores']} cores; Python {tried[name]['python']}; {tried[name]['date']}"
+        when.setdefault(said, []).append(name)
+    return "\n".join([*lines, "", *(f"Tried by {', '.join(names)} on {said}." for said, names in when.items())])
+
+
+def with_table(text: str) -> str:
+    """A page with its table written anew from what is kept."""
+    return TABLE.sub(lambda match: f"{match[1]}\n{table(kept())}\n\n{match[2]}", text)
+
+
+def run(name: str, settings: Settings) -> list[Row]:
+    """The rows of a part, each told as it comes."""
+    rows = []
+    for row in importlib.import_module(name).rows(settings):
+        executed = "" if row.executed is None else f", {row.executed} executed"
+        note = f" ({row.note})" if row.note else ""
+        survived = f"{row.survived} of {row.tries} survived, {row.lost} lost{executed}"
+        print(f"{row.fault}: {row.subject}: {survived}{note}", flush=True)
+        rows.append(row)
+    return rows
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Returns the exit status: 1 where something was lost or executed."""
+    args = make_parser().parse_args(argv)
+    from hf_gpt_scratch.utils.files import write_whole
+    from hf_gpt_scratch.utils.provenance import command_line
+
+    base, bad = args.folder or Path(tempfile.mkdtemp(prefix="reliability.")), []
+    command = command_line("training/reliability/all.py", sys.argv[1:] if argv is None else argv)
+    for name in () if args.tables else args.only:
+        print(f"\n--- {name}", flush=True)
+        (base / name).mkdir(parents=True, exist_ok=True)
+        settings = Settings((base / name).absolute(), args.seed, args.quick, args.tries, tuple(args.subjects))
+        rows = run(name, settings)
+        bad += [row for row in rows if not row.is_good]
+        if rows and not args.quick:
+            keep(name, rows, settings, command)
+    if not args.folder:
+        shutil.rmtree(base, ignore_errors=True)
+    if not args.quick:
+        write_whole(PAGE, with_table(PAGE.read_text(encoding="utf-8")))
+        print(f"The table in {PAGE.relative_to(ROOT)} is that of {KEPT.relative_to(ROOT)}.")
+    for row in bad:
+        print(f"error: {row.fault}: {row.subject}: {row.tries - row.survived} of {row.tries} failed.", file=sys.stderr)
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    from hf_gpt_scratch.utils.errors import run_reporting_errors
+
+    sys.exit(run_reporting_errors(main))
