@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..utils.errors import InputError, UsageError
+from ..utils.errors import InputError, Terminated, UsageError
 from .adapter_options import add_adapters, check_adapters, load_adapters
 from .arguments import require_model, share
 from .generation_options import add_sampling, language_model
@@ -149,6 +149,8 @@ def converse(chat: "Chat", switch: Switch | None = None, **sampling) -> None:
             line = input("> " if typed else "").strip()
         except EOFError:
             break
+        except Terminated:
+            raise
         except KeyboardInterrupt:
             print("\nCtrl-D ends.", file=sys.stderr)
             continue
@@ -212,6 +214,8 @@ def _show_answer(chat: "Chat", text: str, input: str, sampling: dict) -> bool:
         print()
         if reply := getattr(chat, "reply", None):  # of a bot
             print(f"({reply.explanation})", file=sys.stderr)
+    except Terminated:
+        raise
     except KeyboardInterrupt:
         print()
     except InputError as error:

@@ -5,8 +5,11 @@ The exception for wrong input, whose message is a sentence for the user, and how
 import errno
 import os
 import re
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
 class InputError(ValueError):
@@ -17,6 +20,10 @@ class UsageError(InputError):
     """The command itself is wrong: an option that does not exist or contradicts another."""
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, a machine's notice that it is about to end; cleaned up after as after Ctrl-C."""
+
+
 def one_line(error: BaseException) -> str:
     """What an error says, on one line and without a final period, to be quoted in a sentence; or else its type."""
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
@@ -24,18 +31,21 @@ def one_line(error: BaseException) -> str:
 
 def run_reporting_errors(run: Callable[[], int | None]) -> int:
     """
-    Calls `run` and returns the exit status of the program: 0, or what `run` returned; 2 for wrong usage and 1 for
-    wrong input, a file that cannot be read or written, or an interruption, after printing one sentence on stderr.
-    Anything else is a bug of ours and keeps its traceback.
+    Calls `run` and returns the exit status of the program: 0, or what `run` returned; 2 for wrong usage, 1 for wrong
+    input or a file that cannot be read or written, 130 for Ctrl-C and 143 for SIGTERM, after printing one sentence on
+    stderr. Anything else is a bug of ours and keeps its traceback.
     """
     status = 1
     try:
-        return run() or 0
+        with sigterm_raised():
+            return run() or 0
     except InputError as error:
         message = str(error)
         status = 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt as interruption:
-        message = str(interruption) or "Interrupted."
+        is_sigterm = isinstance(interruption, Terminated)
+        message = str(interruption) or ("Terminated." if is_sigterm else "Interrupted.")
+        status = 143 if is_sigterm else 130  # as a shell has them: 128 and the signal's number
     except Exception as error:
         system = _system_error(error)
         if system is None:
@@ -47,6 +57,31 @@ def run_reporting_errors(run: Callable[[], int | None]) -> int:
         message = f"{(system.strerror or one_line(system)).rstrip('.')}{where}."
     print(f"error: {message}", file=sys.stderr)
     return status
+
+
+@contextmanager
+def sigterm_raised() -> Iterator[None]:
+    """
+    SIGTERM raises `Terminated` in the block, once: what is begun is cleaned up. A second one ends the process at once.
+    Where somebody else has a handler already, or this is not the main thread, that stays.
+    """
+    owner = os.getpid()
+
+    def handle(number: int, frame) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if os.getpid() != owner:  # a process that was forked, such as one that loads data
+            os.kill(os.getpid(), signal.SIGTERM)
+        raise Terminated
+
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _system_error(error: Exception) -> OSError | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ...utils.errors import InputError, UsageError
+from ...utils.errors import InputError, Terminated, UsageError
 from ...utils.files import read_json_object, write_json
 from ...utils.provenance import environment, json_sha256
 from ..responses import QUESTION, REFERENCE, RESPONSE
@@ -143,8 +143,8 @@ def collect(judge, tasks: list[list[Task]], journal: Path) -> list[list]:
         kept = f"{answered} of {len(by_key)} answers are saved, and the same command continues from there."
         if isinstance(error, InputError):
             raise InputError(f"{str(error).rstrip('.')}; {kept}" if answered else str(error)) from None
-        print(f"\n{kept}", file=sys.stderr)
-        raise
+        told = "Terminated" if isinstance(error, Terminated) else "Interrupted"
+        raise type(error)(f"{told}; {kept}") from None
     finally:
         if journal.is_file() and journal.stat().st_size == 0:
             journal.unlink()
