@@ -11,6 +11,7 @@ import hf_gpt_scratch
 
 from .commands import COMMANDS, GROUPS
 from .utils.errors import run_reporting_errors
+from .utils.terminal import plain, plain_output
 
 EXAMPLES = """\
 Examples, with the models that the demo (training/demo.py) makes:
@@ -67,6 +68,10 @@ class CommandParser(argparse.ArgumentParser):
         if unknown:  # told here, with the usage of this command and not that of all
             self.error(f"unrecognized arguments: {' '.join(unknown)}{self._advice(unknown[0])}")
         return namespace, []
+
+    def error(self, message: str):
+        """As argparse's; a word may come from a list of files."""
+        super().error(plain(message))
 
     def _advice(self, word: str) -> str:
         """The option that was perhaps meant."""
@@ -151,6 +156,10 @@ def main(argv: list[str] | None = None, program: str | None = None) -> int:
     def work() -> int | None:
         known = argparse.Namespace(argv=argv, program=program)  # for the records of results
         args = make_parser().parse_args(argv, known)
+        with plain_output():
+            return act(args)
+
+    def act(args: argparse.Namespace) -> int | None:
         if args.check:  # what is wrong is told before torch and transformers are imported, which takes seconds
             args.check(args)
         if not getattr(args, "is_light", False):

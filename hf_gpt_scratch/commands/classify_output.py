@@ -1,12 +1,12 @@
 """How `hf-gpt-scratch classify` prints what a classifier says, and on stderr what that does not say by itself."""
 
-import json
 import os
 import sys
 from itertools import cycle
 from typing import TYPE_CHECKING
 
 from ..utils.console import bar
+from ..utils.terminal import json_line, plain, plain_line
 
 if TYPE_CHECKING:
     from ..classification.classifier import Prediction, TextClassifier, WordReading
@@ -43,20 +43,20 @@ class Output:
         has_colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         colours = (GREEN, RED) if self.is_binary else cycle(OTHERS)
         self.colours = dict(zip(classifier.labels, colours)) if has_colours else None
-        self.width = max(map(len, classifier.labels))
+        self.width = max(len(plain_line(label)) for label in classifier.labels)
         self.empty = self.between = self.outside = self.cut = 0
 
     def show(self, number: int, prediction: "Prediction | None") -> None:
         """Prints a prediction, the one of that number; `None` stands for an empty text."""
         if prediction is None:
             self.empty += 1
-            print(json.dumps(self._record(None, [])) if self.as_json else self._line(None), flush=True)
+            print(json_line(self._record(None, [])) if self.as_json else self._line(None), flush=True)
             return
         if prediction.truncated:
             note(f"message {number} is longer than {self._limit()}; only {self._what_was_read()}.")
         words = prediction.words
         if self.as_json:
-            print(json.dumps(self._record(prediction, words), ensure_ascii=False), flush=True)
+            print(json_line(self._record(prediction, words)), flush=True)
         else:
             for place, word in enumerate(words, start=1):
                 print(self._word(word) + self._mark(prediction, place, len(words), _names(word)), flush=True)
@@ -110,7 +110,7 @@ class Output:
         place = "" if self.decide_at is None else f"{prediction and prediction.decided_at or '-'}\t"
         if prediction is None:
             return f"-\t-\t{place}"
-        text = " ".join(prediction.text.splitlines())  # a line for each message
+        text = " ".join(plain(prediction.text).splitlines())  # a line for each message
         said = self._coloured(_names(prediction), prediction.label)
         return f"{said}\t{prediction.probability:.4f}\t{place}{text}"
 
@@ -123,7 +123,7 @@ class Output:
     def _word(self, word: "WordReading") -> str:
         value, name = word.probability, _names(word)
         label = "" if self.is_binary else f"{name:{self.width}} "
-        return self._coloured(f"{value:7.1%} {bar(round(20 * value)):20} {label}{word.word.strip()}", word.label)
+        return self._coloured(f"{value:7.1%} {bar(round(20 * value)):20} {label}{plain_line(word.word)}", word.label)
 
     def _coloured(self, text: str, label: str) -> str:
         return text if self.colours is None else f"{self.colours.get(label, OUTSIDE)}{text}{RESET}"
@@ -157,7 +157,7 @@ class Output:
 
 
 def _names(said: "Prediction | WordReading") -> str:
-    return ", ".join(said.labels) or said.label
+    return plain_line(", ".join(said.labels) or said.label)
 
 
 def note(sentence: str) -> None:

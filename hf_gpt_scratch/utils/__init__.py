@@ -6,7 +6,7 @@ What every other part uses, and what uses none of them:
     constants      names that several rooms share
     text           characters that are not text
     special_tokens which tokens end a text, and which one begins it
-    terminal       silencing libraries
+    terminal       text without control sequences, for all that is printed; silencing libraries
     provenance     hashes, versions, hardware and commands, for every number
     result_card    the one form of every evaluation's numbers
     markdown       those numbers as tables

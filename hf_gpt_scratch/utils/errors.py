@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from .terminal import plain
+
 
 class InputError(ValueError):
     """A file, a folder, a text or a setting cannot be used; the message says what is wrong and what to do."""
@@ -55,7 +57,7 @@ def run_reporting_errors(run: Callable[[], int | None]) -> int:
             return 1
         where = f": {system.filename}" if system.filename else ""
         message = f"{(system.strerror or one_line(system)).rstrip('.')}{where}."
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {plain(message)}", file=sys.stderr)
     return status
 
 
