@@ -2,7 +2,6 @@
 
 import os
 import re
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from .conversion.tokenizers import copy_tokenizer
 from .model_folder.contents import ADAPTED, ADAPTER_CONFIG, AUTO_CLASSES, ModelFolder, has_tokenizer, resolve_source
 from .model_folder.loading import load_model
 from .utils.errors import InputError, one_line
-from .utils.files import read_json_object
+from .utils.files import read_json_object, scratch_folder
 from .utils.requirements import BITSANDBYTES, PEFT, require_package
 
 HEAD = re.compile(r"\bscore\.(modules_to_save\.\w+\.)?weight")  # the key of a classifier's head in an adapter
@@ -232,8 +231,8 @@ def merged_folder(source: str | os.PathLike, adapter: str | os.PathLike | None =
     model = load_model(getattr(modeling_gpt_scratch, architecture), folder, **settings)
     model.name_or_path = base
     merged = merge_adapter(model, adapter)
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / folder.path.resolve().name
+    with scratch_folder() as scratch:
+        path = scratch / folder.path.resolve().name
         merged.save_pretrained(path)
         own_tokenizer = has_tokenizer(adapter)
         copy_tokenizer(adapter if own_tokenizer else folder.path, path, model.config.n_positions)

@@ -4,7 +4,6 @@ into its base model; and the device and the precision that they run in.
 """
 
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from .tokenizer import load_tokenizer
 from .utils import int8
 from .utils.constants import DTYPES, PRECISIONS
 from .utils.errors import InputError
-from .utils.files import write_json
+from .utils.files import scratch_folder, write_json
 from .utils.special_tokens import learn_to_end
 from .utils.weight_layout import lay_out_by_input
 
@@ -52,8 +51,8 @@ def load_pretrained(
     elif folder.is_native:
         model = load_model(model_class, folder, **arguments)
     else:
-        with tempfile.TemporaryDirectory() as converted:
-            ours = convert(str(folder), Path(converted) / "model", tokenizer="none").folder
+        with scratch_folder() as converted:
+            ours = convert(str(folder), converted / "model", tokenizer="none").folder
             model = load_model(model_class, ours, **arguments)
         # As its own file says: the conversion made it agree with the generation config, before a tokenizer was known.
         model.config.eos_token_id = folder.settings.get("eos_token_id", model.config.eos_token_id)
@@ -84,12 +83,12 @@ def _load_merged(
     merged = merge_adapter(base, adapter.path)
     if not is_changed:
         return merged
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         merged.save_pretrained(folder)
         try:
             return load_model(model_class, folder, new_head, quantization, **settings)
         except InputError as error:
-            raise InputError(str(error).replace(folder, str(adapter))) from None
+            raise InputError(str(error).replace(str(folder), str(adapter))) from None
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:

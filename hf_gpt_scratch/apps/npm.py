@@ -7,13 +7,13 @@ import base64
 import hashlib
 import subprocess
 import tarfile
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import constants
 
 from ..utils.errors import InputError
+from ..utils.files import replace_file, scratch_folder
 from ..utils.requirements import require_npm
 
 SECONDS = 300  # to download the largest, of 33 MB
@@ -92,10 +92,10 @@ def _archive(package: Package) -> Path:
     kept = _kept(package)
     if not kept.is_file():
         kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
-            fetched = _pack(package, Path(folder))
+        with scratch_folder(kept.parent) as folder:
+            fetched = _pack(package, folder)
             _check(package, fetched)
-            fetched.replace(kept)
+            replace_file(fetched, kept)
     _check(package, kept)
     return kept
 

@@ -19,7 +19,6 @@ import html
 import json
 import os
 import re
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +30,7 @@ from ..model_folder.onnx_files import FILES, is_onnx_folder
 from ..pretrained import held_class
 from ..utils.constants import REPOSITORY
 from ..utils.errors import InputError
-from ..utils.files import atomic_folder
+from ..utils.files import atomic_folder, scratch_folder
 from . import npm, style
 from .page import model_name
 
@@ -113,7 +112,7 @@ def export_static(
     name, folder = model_name(source), ModelFolder.resolve(source).path
     if is_onnx_folder(folder):
         return write_static(folder, out, make(folder, folder, name))
-    with merged_folder(source) as whole, tempfile.TemporaryDirectory() as place:
+    with merged_folder(source) as whole, scratch_folder() as place:
         exported = export_onnx(whole, Path(place, "onnx"), dtype, weights_only=True).path
         return write_static(exported, out, make(exported, folder, name))
 

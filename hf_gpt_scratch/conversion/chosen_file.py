@@ -1,6 +1,5 @@
 """Of a folder or a repository that holds several models side by side, the one to convert."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +18,7 @@ from ..model_folder.weight_files import (
     weights_in,
 )
 from ..utils.errors import InputError, UsageError
-from ..utils.files import link_file, read_json_object
+from ..utils.files import link_file, read_json_object, scratch_folder
 from . import file_kinds
 
 
@@ -59,12 +58,12 @@ def chosen(src: str, file: str | None = None) -> Iterator[Path]:
     if not _is_of_folder(path):
         yield path
         return
-    with tempfile.TemporaryDirectory() as scratch:
-        _link(path, Path(scratch))
+    with scratch_folder() as scratch:
+        _link(path, scratch)
         try:
-            yield Path(scratch)
+            yield scratch
         except InputError as error:  # which names the temporary folder
-            raise type(error)(str(error).replace(scratch, str(path))) from None
+            raise type(error)(str(error).replace(str(scratch), str(path))) from None
 
 
 def _tells_weights(folder: Path) -> bool:

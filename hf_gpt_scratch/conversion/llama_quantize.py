@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 from ..utils.errors import InputError
+from ..utils.files import replace_file
 
 PROGRAM = "llama-quantize"
 
@@ -31,4 +32,4 @@ def quantize(path: Path, dtype: str) -> None:
     if done.returncode or not made.is_file():
         lines = (done.stderr + done.stdout).strip().splitlines() or [f"exit status {done.returncode}"]
         raise InputError(f"llama.cpp's {PROGRAM} failed ({lines[-1].strip().rstrip('.')}); nothing was written.")
-    made.replace(path)
+    replace_file(made, path)

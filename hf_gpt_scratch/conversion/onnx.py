@@ -11,7 +11,6 @@ loads one. transformers.js needs no option to find the graph, since config.json 
 import math
 import os
 import shutil
-import tempfile
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -28,7 +27,7 @@ from ..modeling_gpt_scratch import GPTScratchPreTrainedModel
 from ..onnx_models.graph import Graph
 from ..utils.constants import ONNX_RECORD
 from ..utils.errors import InputError
-from ..utils.files import atomic_folder, write_json
+from ..utils.files import atomic_folder, scratch_folder, write_json
 from ..utils.provenance import environment, public_name, sha256
 from ..utils.requirements import TO_ONNX, require_package
 from . import hf_gpt2, onnx_proof
@@ -107,7 +106,7 @@ def _write(model: GPTScratchPreTrainedModel, path: Path, dtype: str, weights_onl
     if dtype == "fp32":
         write_graph(model, path)
         return
-    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+    with scratch_folder(path.parent) as scratch:
         exported = Path(scratch, "model.onnx")
         embeddings = write_graph(model, exported)
         store(exported, path) if weights_only else quantize(exported, path, embeddings)

@@ -1,6 +1,5 @@
 """The proof of a conversion: the converted folder, where this package is not installed, against the source itself."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from ..model_folder import reference_logits
 from ..model_folder.clean_process import run_jobs
 from ..model_folder.contents import AUTO_CLASSES, read_config
 from ..utils.errors import InputError
-from ..utils.files import link_file, write_json
+from ..utils.files import link_file, scratch_folder, write_json
 from . import independent_forward
 from .source import Source
 
@@ -89,8 +88,7 @@ def _without_code(stock: Path | None) -> Iterator[Path | None]:
     if stock is None:
         yield None
         return
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
+    with scratch_folder() as folder:
         for path in stock.iterdir():
             if path.is_file() and path.name.endswith((".safetensors", ".bin", ".index.json")):
                 link_file(path, folder / path.name)

@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,6 +21,7 @@ from ..model_folder.contents import ADAPTER_CONFIG, DOCUMENTS, MODEL_FILES, Mode
 from ..model_folder.onnx_files import is_onnx_folder
 from ..tokenizer import load_tokenizer
 from ..utils.errors import InputError, UsageError, one_line
+from ..utils.files import scratch_folder
 from .files import check_files, check_texts
 from .findings import CheckFailed, Finding, find
 from .handler import HANDLER, check_held
@@ -67,7 +67,7 @@ def check_source(source: str, trust_remote_code: bool = False, base_model: str |
 @contextmanager
 def copy_of_repository(source: str) -> Iterator[Path]:
     """Yields a copy of the Hub repository, its code included."""
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder() as scratch:
         copy, patterns = Path(scratch, source.split("/")[1]), [*MODEL_FILES, *DOCUMENTS, "*.py"]
         try:
             # A * also matches the / of a folder, such as checkpoint-9/: those of `patterns` are of the top folder.

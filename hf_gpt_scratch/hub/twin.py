@@ -4,7 +4,6 @@ run code from the Hub. What proves it is loaded in a clean process by transforme
 With `onnx/`, as transformers.js lays it out, the branch is for JavaScript too.
 """
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from ..model_folder import clean_process, reference_logits
 from ..model_folder.contents import ModelFolder
 from ..model_folder.onnx_files import FILES
 from ..utils.errors import InputError, UsageError, one_line
+from ..utils.files import scratch_folder
 from ..utils.provenance import sha256
 from .card_facts import Forms
 from .files import require_no_secrets, upload_files
@@ -93,7 +93,7 @@ def made_twin(model: ModelFolder, trust_remote_code: bool = False, with_onnx: bo
     Raises:
         InputError: when stock GPT-2 or ONNX cannot express the model, or the logits differ.
     """
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder() as scratch:
         try:
             folder = ModelFolder.read(export(model.path, Path(scratch, model.path.resolve().name)))
         except InputError as error:
@@ -108,7 +108,7 @@ def made_twin(model: ModelFolder, trust_remote_code: bool = False, with_onnx: bo
 
 def _add_graph(model: ModelFolder, twin: Path, dtype: str) -> float:
     """Adds the model as an ONNX graph to its twin; returns how far its logits are from the model's."""
-    with tempfile.TemporaryDirectory(dir=twin.parent) as scratch:
+    with scratch_folder(twin.parent) as scratch:
         done = export_onnx(model.path, Path(scratch, "onnx"), dtype)
         if [*done.graph.parent.iterdir()] != [done.graph]:  # the weights are in a second one
             raise InputError(f"{model} is too large for one ONNX file: push it --with-twin, without --with-onnx.")
@@ -203,7 +203,7 @@ def push_twin(
             keep_card(mine, there, repo_id, BRANCH, terms["license"], card, say)
         _, twin_revision = upload(mine, there, repo_id, BRANCH, False, replaced)
         say(f"Pushed its twin to the branch {BRANCH} (commit {twin_revision[:7]}).")
-        with tempfile.TemporaryDirectory() as cache:
+        with scratch_folder() as cache:
             downloaded = snapshot_download(repo_id, revision=twin_revision, cache_dir=cache)
             difference = difference_of(twin.model, Path(downloaded), twin.logits)
             for name in (FILES[dtype] for dtype in twin.graphs):

@@ -10,7 +10,6 @@ import shutil
 import site
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 from ..utils.errors import InputError
-from ..utils.files import link_file, write_json
+from ..utils.files import link_file, scratch_folder, write_json
 from .code import custom_generate_files, package_code, require_own_code
 from .contents import ADAPTED, ADAPTER_CONFIG, AUTO_CLASSES, CODE_FILES, ModelFolder
 
@@ -55,17 +54,17 @@ def run_jobs(
     if unknown := {job["auto_class"] for job in jobs} - LOADERS:
         loaders = ", ".join(sorted(LOADERS))
         raise InputError(f"{folder} would be loaded by {', '.join(sorted(unknown))}; expected one of {loaders}.")
-    with tempfile.TemporaryDirectory() as scratch, _staged(folder, trust_remote_code, base) as staged:
+    with scratch_folder() as scratch, _staged(folder, trust_remote_code, base) as staged:
         exchange = Path(scratch, "exchange.safetensors")
         empty = Path(scratch, "empty")  # the working directory, where nothing can be imported by mistake
         empty.mkdir()
         request = {"jobs": [{"folder": str(staged), **job} for job in jobs]}
         run = subprocess.run(
             [sys.executable, "-P", str(MAIN)],
-            input=json.dumps({**request, "exchange": str(exchange), "scratch": scratch}),
+            input=json.dumps({**request, "exchange": str(exchange), "scratch": str(scratch)}),
             capture_output=True,
             text=True,
-            env=_environment(scratch),
+            env=_environment(str(scratch)),
             cwd=empty,
         )
         if run.returncode != 0:
@@ -95,7 +94,7 @@ def _environment(scratch: str) -> dict[str, str]:
 @contextmanager
 def _staged(folder: Path, trust_remote_code: bool, base: Path | None) -> Iterator[Path]:
     """A folder of copies of the code, which is looked at after the copying, and of links to everything else."""
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder() as scratch:
         staged = Path(scratch, "model")
         _copy(folder, staged)
         model = ModelFolder.read(staged)

@@ -12,7 +12,7 @@ from ..evaluation.plots import Saved, plot_training
 from ..faq.bot import FaqBot, Read, beginning
 from ..faq.fitting import fit, threshold_of
 from ..generation.batch import complete_prompts
-from ..utils.files import write_json
+from ..utils.files import write_json, write_whole
 from ..utils.result_card import Metric
 from .run_record import Run
 
@@ -139,7 +139,7 @@ def replies(bot: FaqBot, test: Asked, answers: Sequence[str]) -> pd.DataFrame:
 
 def write_results(run: Run, metrics: dict, said: pd.DataFrame, log_history: list[dict], saved: Saved) -> None:
     """Writes the replies, the numbers, the card and the picture, and prints the numbers as a table."""
-    said.to_csv(run.output_dir / "replies.csv", index=False)
+    write_whole(run.output_dir / "replies.csv", said.to_csv(index=False))
     plot_training(log_history, run.picture("training"), "perplexity", saved, unit="nats per token")
     files = ["faq.json", "replies.csv", "metrics.json", "results/chat.json", "plots/"]
     if methods := metrics["methods"]:

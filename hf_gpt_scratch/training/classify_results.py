@@ -10,6 +10,7 @@ from scipy.special import expit, softmax
 from ..evaluation.metrics import Classification, macro_f1_difference, mcnemar
 from ..evaluation.plots import plot_confusion_matrix, plot_training
 from ..evaluation.text_classification.baselines import STRONGEST, baseline_scores, said_by_scores
+from ..utils.files import write_whole
 from ..utils.result_card import Metric
 from .run_record import Run
 from .trainer import saved_weights
@@ -86,7 +87,7 @@ def write(run: Run, metrics: dict, test: Dataset, logits: np.ndarray, said: dict
         predictions="predictions.csv",
     )
     table = predictions(test, logits, said, names, multi_label)
-    table.to_csv(run.output_dir / "predictions.csv", index=False)
+    write_whole(run.output_dir / "predictions.csv", table.to_csv(index=False))
     _print_models(len(test), rows, shown)
     low, high = difference.interval
     print(

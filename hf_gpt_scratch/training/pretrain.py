@@ -25,6 +25,7 @@ from ..generation.sampling import stream_text
 from ..modeling_gpt_scratch import GPTScratchForCausalLM
 from ..tokenizer import fingerprint
 from ..utils.errors import InputError, UsageError
+from ..utils.files import write_whole
 from ..utils.result_card import Metric, rounded
 from . import arguments
 from .arguments import ModelArguments, ScratchTrainingArguments
@@ -181,7 +182,7 @@ class Sampling(TrainerCallback):
             lines = path.read_text(encoding="utf-8").split("\n") if path.exists() and state.global_step else []
             # A resumed run writes again what came after its checkpoint; a killed one may have left half a line.
             kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= state.global_step]
-            path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+            write_whole(path, "".join(f"{line}\n" for line in kept))
         if state.global_step == 0:  # so that a prompt that does not fit is found now
             self.on_step_end(arguments, state, control, model)
 

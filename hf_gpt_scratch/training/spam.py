@@ -21,6 +21,7 @@ from ..data.sms_spam import LABELS
 from ..evaluation.metrics import BinaryClassification, f1_difference
 from ..evaluation.plots import plot_confusion_matrix, plot_precision_recall, plot_training
 from ..evaluation.text_classification.baselines import STRONGEST, baseline_scores
+from ..utils.files import write_whole
 from ..utils.result_card import Metric
 from . import arguments, classifiers
 from .arguments import ClassifierArguments
@@ -141,7 +142,7 @@ def write_results(run: Run, metrics: dict, test: Dataset, scores: dict[str, np.n
         predictions="predictions.csv",
     )
     columns = {"text": test["text"], "label": test["label"], "probability": ours, STRONGEST: theirs}
-    pd.DataFrame(columns).to_csv(run.output_dir / "predictions.csv", index=False)
+    write_whole(run.output_dir / "predictions.csv", pd.DataFrame(columns).to_csv(index=False))
     size = f"{len(test)} test messages"
     print(f"\n{size:20}" + "".join(f"{name:>10}" for name in SHOWN))
     for name, row in rows.items():

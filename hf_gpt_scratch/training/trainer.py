@@ -2,8 +2,8 @@
 
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -21,12 +21,14 @@ from ..model_folder.contents import ADAPTER_CONFIG, CODE_FILES
 from ..model_folder.saving import replace_model
 from ..pretrained import record_reference_logits
 from ..utils.errors import InputError, UsageError
-from ..utils.files import read_json_object, write_json
+from ..utils.files import read_json_object, scratch_folder, write_json
 from .arguments import complete_checkpoints
 from .causal_attention import use_dropout_attention
 from .precision import suit_cpu
 from .progress import use_table
 from .resuming import recorded_precision
+
+SCRATCH = ".model."  # what the names of unfinished models in a run's folder begin with
 
 
 class ModelCodeCallback(TrainerCallback):
@@ -85,24 +87,25 @@ class ScratchTrainer(Trainer):
         if not (self.args.hub_always_push or self.push_in_progress is None or self.push_in_progress.is_done()):
             return
         # A copy: the checkpoint may be deleted before it has arrived.
-        copy = Path(tempfile.mkdtemp(dir=self.args.output_dir, prefix=".model."))
-        for path in uploadable(Path(checkpoint_folder)):
-            if path.name != "README.md":  # PEFT's, of empty headings
-                shutil.copy(path, copy)
-        try:
-            check_texts(copy)
-        except CheckFailed as failure:
-            shutil.rmtree(copy)
-            print(f"note: this checkpoint was not pushed ({failure}).", file=sys.stderr)
-            return
-        pushing = HfApi().upload_folder(
-            repo_id=self.hub_model_id,
-            folder_path=copy,
-            commit_message=f"Training in progress, step {self.state.global_step}",
-            revision=self.args.hub_revision,
-            run_as_future=True,
-        )
-        pushing.add_done_callback(lambda _: shutil.rmtree(copy))
+        with ExitStack() as stack:
+            copy = stack.enter_context(scratch_folder(self.args.output_dir, SCRATCH))
+            for path in uploadable(Path(checkpoint_folder)):
+                if path.name != "README.md":  # PEFT's, of empty headings
+                    shutil.copy(path, copy)
+            try:
+                check_texts(copy)
+            except CheckFailed as failure:
+                print(f"note: this checkpoint was not pushed ({failure}).", file=sys.stderr)
+                return
+            pushing = HfApi().upload_folder(
+                repo_id=self.hub_model_id,
+                folder_path=copy,
+                commit_message=f"Training in progress, step {self.state.global_step}",
+                revision=self.args.hub_revision,
+                run_as_future=True,
+            )
+            until_pushed = stack.pop_all()
+        pushing.add_done_callback(lambda _: until_pushed.close())
         self.push_in_progress = PushInProgress([pushing])
 
     def training_step(self, *args, **kwargs) -> torch.Tensor:
@@ -131,16 +134,17 @@ class ScratchTrainer(Trainer):
         output_dir = Path(self.args.output_dir)
         self.model.config.use_cache = True  # Trainer turned it off; who loads the model wants to generate
         is_main = self.is_world_process_zero()
-        with tempfile.TemporaryDirectory(dir=output_dir if is_main else None, prefix=".model.") as partial:
-            self.save_model(f"{partial}/model", _internal_call=True)
+        with scratch_folder(output_dir if is_main else None, SCRATCH) as partial:
+            model = partial / "model"
+            self.save_model(str(model), _internal_call=True)
             if is_main:
-                Path(partial, "model", "training_args.bin").unlink()
-                Path(partial, "model", "README.md").unlink(missing_ok=True)  # PEFT's, of empty headings
-                if Path(partial, "model", ADAPTER_CONFIG).is_file():  # PEFT leaves them out
-                    self.model.generation_config.save_pretrained(f"{partial}/model")
-                make_base_absolute(Path(partial, "model"))
-                finish(Path(partial, "model"))
-                replace_model(Path(partial, "model"), output_dir)
+                (model / "training_args.bin").unlink()
+                (model / "README.md").unlink(missing_ok=True)  # PEFT's, of empty headings
+                if (model / ADAPTER_CONFIG).is_file():  # PEFT leaves them out
+                    self.model.generation_config.save_pretrained(model)
+                make_base_absolute(model)
+                finish(model)
+                replace_model(model, output_dir)
                 try:
                     record_reference_logits(output_dir)
                 except (InputError, MemoryError, RuntimeError) as error:  # the model itself is safe

@@ -3,6 +3,7 @@ What every other part uses, and what uses none of them:
 
     errors         `InputError`, a sentence for the user, and how a program ends with it
     files          writing files and folders completely or not at all; reading JSON
+    locks          locks that a killed process does not keep
     constants      names that several rooms share
     text           characters that are not text
     special_tokens which tokens end a text, and which one begins it

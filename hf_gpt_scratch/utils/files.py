@@ -1,13 +1,27 @@
-"""Folders and files that are complete or absent: written under a temporary name, then renamed."""
+"""
+Folders and files that are complete or absent: written under a temporary name, brought to the disk, then renamed.
 
+A killed process leaves the temporary one, `.NAME.partial-...`, and a lock file beside it, `.NAME.partial.lock`. The
+next command that writes NAME finds that unlocked, and removes both.
+"""
+
+import errno
 import json
 import os
+import re
+import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import InputError
+from .locks import lock, release, take
+
+WAIT = 30.0  # seconds for another process that writes the same file
+SCRATCH = "hf-gpt-scratch-"
+NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 @contextmanager
@@ -16,19 +30,24 @@ def atomic_folder(out: str | os.PathLike) -> Iterator[Path]:
     Yields an empty folder to write in, which takes the name `out` when the block ends, and is removed if it raises.
 
     Raises:
-        InputError: when `out` is there already and is not an empty folder.
+        InputError: when `out` is there already and is not an empty folder, or another command is writing it.
     """
     require_new(out)
     out = Path(out).absolute()
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        if out.exists():
-            out.rmdir()
-        partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with claim(out):
+        require_new(out)  # which the command before us may have written meanwhile
+        partial = _new_partial(out)
+        partial.mkdir()
+        try:
+            yield partial
+            sync(partial)
+            if out.exists():
+                out.rmdir()
+            partial.rename(out)
+            sync_entries(out.parent)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_json(path: str | os.PathLike, value) -> None:
@@ -37,14 +56,155 @@ def write_json(path: str | os.PathLike, value) -> None:
 
 
 def write_whole(path: str | os.PathLike, content: str | bytes) -> None:
-    """Writes a file, whole or not at all."""
+    """
+    Writes a file, whole or not at all, even where the machine stops.
+
+    Raises:
+        InputError: when another command has been writing the same file for half a minute.
+        OSError: naming `path`, when it cannot be written.
+    """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
+    with claim(path, WAIT):
+        partial = _new_partial(path)
+        try:
+            with open(partial, "wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+            sync_entries(path.parent)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def claim(target: Path, wait: float = 0.0) -> Iterator[None]:
+    """
+    Keeps other commands from writing `target` in the block, after removing what a killed one has left of it.
+
+    Args:
+        wait: so many seconds for a living command that writes it.
+
+    Raises:
+        InputError: when one still does.
+    """
+    with _naming(target), lock(target.with_name(f".{target.name}.partial.lock"), target, wait) as is_left:
+        if is_left:
+            for path in target.parent.iterdir():
+                if path.name.startswith(_partial(target)):
+                    remove(path)
+        yield
+
+
+@contextmanager
+def scratch_folder(parent: str | os.PathLike | None = None, prefix: str = SCRATCH) -> Iterator[Path]:
+    """
+    Yields an empty folder that is removed after the block. Those that killed processes have left in the same place
+    are removed first: each has a lock file, NAME.lock, beside it.
+
+    Args:
+        parent: the folder to make it in; by default the system's for temporary files.
+        prefix: of its name.
+    """
+    parent = Path(tempfile.gettempdir() if parent is None else parent).absolute()
+    _remove_dead(parent, prefix)
+    while True:
+        folder = parent / f"{prefix}{secrets.token_hex(4)}"  # not made before it is locked
+        beside = _lock_of(folder)
+        if (taken := take(beside)) is not None:
+            break
     try:
-        partial.write_bytes(content.encode() if isinstance(content, str) else content)
-        partial.replace(path)
+        folder.mkdir(mode=0o700)
+        yield folder
     finally:
-        partial.unlink(missing_ok=True)
+        remove(folder)
+        release(beside, taken[0])
+
+
+def replace_file(source: Path, target: Path) -> None:
+    """Renames a complete file, on the same disk, in place of what is there."""
+    sync(source)
+    os.replace(source, target)
+    sync_entries(target.parent)
+
+
+def _remove_dead(parent: Path, prefix: str) -> None:
+    """Removes the scratch folders of dead processes."""
+    for path in parent.iterdir():
+        if not (path.name.startswith(prefix) and path.name.endswith(".lock")):
+            continue
+        with suppress(OSError):  # somebody else's, in a folder that all users share
+            if (taken := take(path)) is None:
+                continue
+            folder = path.with_name(path.name.removesuffix(".lock"))
+            if taken[1]:
+                remove(folder)
+            if os.path.lexists(folder):  # a process that the dead one had started still writes there
+                os.close(taken[0])
+            else:
+                release(path, taken[0])
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.lock")
+
+
+def remove(path: Path) -> None:
+    """Removes a file, a link or a folder with what is in it, as far as that can be removed."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Brings a file, or a folder with all that is in it, from the system's memory to the disk."""
+    if path.is_symlink():
+        return
+    if path.is_dir():
+        for one in path.iterdir():
+            sync(one)
+        sync_entries(path)
+        return
+    with open(path, "r+b" if os.name == "nt" else "rb") as file:  # Windows asks for the right to write
+        os.fsync(file.fileno())
+
+
+def sync_entries(folder: Path) -> None:
+    """Brings to the disk which names there are in a folder, so that a rename outlasts a power cut."""
+    if os.name == "nt":  # which opens no folders
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # file systems that know of nothing to bring
+            raise
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _naming(target: Path) -> Iterator[None]:
+    """Where a temporary file, or one without a name, cannot be written, the error is raised anew with `target`'s."""
+    try:
+        yield
+    except OSError as error:
+        name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | os.PathLike) else None
+        if name is None and error.errno not in NOT_WRITTEN:
+            raise
+        temporary = re.escape(str(target.with_name(f".{target.name}.partial")))
+        known = str(target) if name is None else re.sub(rf"{temporary}[-.]\w+", lambda _: str(target), name)
+        raise OSError(error.errno, error.strerror, known) from None
+
+
+def _partial(target: Path) -> str:
+    """What the names of a target's temporary files and folders begin with."""
+    return f".{target.name}.partial-"
+
+
+def _new_partial(target: Path) -> Path:
+    return target.with_name(f"{_partial(target)}{secrets.token_hex(4)}")  # of its own also where there are no locks
 
 
 def link_file(path: Path, link: Path) -> None:

@@ -110,14 +110,14 @@ def test_json_is_for_people(tmp_path):
     assert text.startswith('{\n  "name"')
 
 
-@pytest.mark.parametrize("failing", ["write_bytes", "replace"])
+@pytest.mark.parametrize("failing", ["os.fsync", "Path.replace"])
 def test_json_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch, failing):
     write_json(tmp_path / "metrics.json", "old")
 
     def fail(*args, **kwargs):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(Path, failing, fail)
+    monkeypatch.setattr(f"hf_gpt_scratch.utils.files.{failing}", fail)
     with pytest.raises(OSError):
         write_json(tmp_path / "metrics.json", "new")
     assert json.loads((tmp_path / "metrics.json").read_text()) == "old"
