@@ -32,8 +32,12 @@ HEADER = ("fault", "subject", "tries", "survived", "lost", "executed", "")
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", metavar="PART", choices=PARTS, default=PARTS, help=f"of {', '.join(PARTS)}")
-    parser.add_argument("--subjects", nargs="+", metavar="WORD", default=(), help="only subjects with one of these words")
+    parser.add_argument(
+        "--only", nargs="+", metavar="PART", choices=PARTS, default=PARTS, help=f"of {', '.join(PARTS)}"
+    )
+    parser.add_argument(
+        "--subjects", nargs="+", metavar="WORD", default=(), help="only subjects with one of these words"
+    )
     parser.add_argument("--tries", type=int, help="of each fault (default: the part's own number)")
     parser.add_argument("--seed", type=int, default=123)
     parser.add_argument("--quick", action="store_true", help="a few tries, and nothing is kept: to see that it runs")

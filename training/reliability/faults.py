@@ -11,7 +11,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Settings:
-    """`folder` is an empty one to work in; `tries` is how often each fault is tried, `None` for the part's own number."""
+    """`folder` is an empty one to work in; `tries` is how often each fault is tried, `None` for the part's number."""
 
     folder: Path
     seed: int = 123

@@ -1,0 +1,121 @@
+"""
+Kills each training job and each command that writes at random moments of its run, by SIGKILL, and repeats the same
+command until it ends: all must then be as after a run that nobody killed.
+
+The subjects are those of the modules in `MODULES`, each with `SUBJECTS`. The moments are spread over a whole run,
+saving and publishing included; every third try is killed once more while it is repeated.
+"""
+
+import importlib
+import importlib.util
+import random
+import shutil
+import signal
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import forks
+from faults import Row, Settings
+from forks import Ended, Fork
+from kill_subject import Subject
+
+MODULES = ("kill_training", "kill_commands")
+QUICK = 2  # tries
+MOST = 4  # repetitions of a command, until it must have ended
+
+
+def subjects() -> list[Subject]:
+    """Those of all modules that are there."""
+    found = [name for name in MODULES if importlib.util.find_spec(name)]
+    return [subject for name in found for subject in importlib.import_module(name).SUBJECTS]
+
+
+def rows(settings: Settings) -> Iterator[Row]:
+    """A row for each subject, and those of the modules' own faults (`rows(settings)`)."""
+    forks.warm_up()
+    for subject in subjects():
+        if settings.of(subject.name):
+            yield killed(subject, settings)
+    for name in MODULES:
+        if importlib.util.find_spec(name) and hasattr(module := importlib.import_module(name), "rows"):
+            yield from module.rows(settings)
+
+
+class Bench:
+    """The folders of a subject's tries, below `folder`, and the run that nobody kills, in `whole`."""
+
+    def __init__(self, subject: Subject, folder: Path):
+        self.subject, self.folder, self.inputs = subject, folder, folder / "inputs"
+        for module in subject.modules:
+            importlib.import_module(module)
+        self.inputs.mkdir(parents=True)
+        subject.inputs(self.inputs)
+        self.whole = self.new("whole")
+        # The first one in this process imports what is imported late; the second takes as long as those to come
+        for _ in range(2):
+            shutil.rmtree(self.whole)
+            self.new("whole")
+            ended = self.start(self.whole).end()
+            if ended.status:
+                raise RuntimeError(f"{subject.name} fails by itself:\n{ended.said[-3000:]}")
+        self.seconds = ended.seconds
+
+    def new(self, name: str) -> Path:
+        """A folder for a try, prepared."""
+        folder = self.folder / name
+        folder.mkdir()
+        self.subject.prepare(folder)
+        return folder
+
+    def start(self, folder: Path) -> Fork:
+        """The command begins, in a folder."""
+        from hf_gpt_scratch import cli
+
+        words = [str(word) for word in self.subject.words(self.inputs)]
+        return Fork(partial(cli.main, words), folder, folder.with_suffix(".log"))
+
+    def fault(self, folder: Path, ended: Ended) -> str | None:
+        """What is wrong after the last run of a try; `None` where nothing is."""
+        if ended.has_traceback or ended.status:
+            return f"exit status {ended.status}: {ended.last_line[:300]}"
+        if different := self.subject.differs(self.whole, folder):
+            return f"differs in {', '.join(different[:4])}"
+        return None
+
+
+def killed(subject: Subject, settings: Settings) -> Row:
+    """Kills the subject at moments spread over its run, and repeats it until it ends."""
+    tries = settings.tries or (QUICK if settings.quick else subject.tries)
+    bench, draw, faults = (
+        Bench(subject, settings.folder / subject.name.replace(" ", "_")),
+        random.Random(settings.seed),
+        [],
+    )
+    for number in range(tries):
+        moment = (number + draw.random()) / tries * bench.seconds
+        again = draw.random() * bench.seconds if number % 3 == 2 else None
+        folder = bench.new(f"try-{number}")
+        fault = try_once(bench, folder, [moment] if again is None else [moment, again])
+        if fault:
+            faults.append(fault)
+            print(f"  killed after {moment:.2f} of {bench.seconds:.2f} s: {fault}", flush=True)
+        else:
+            shutil.rmtree(folder)
+    note = f"at moments spread over its {bench.seconds:.1f} s" + (f"; {faults[0]}" if faults else "")
+    return Row("killed", subject.name, tries, tries - len(faults), len(faults), note=note)
+
+
+def try_once(bench: Bench, folder: Path, moments: list[float]) -> str | None:
+    """Kills the command at the moments, each in a run of its own; repeats it until it ends; says what is wrong."""
+    for moment in moments:
+        run = bench.start(folder)
+        run.wait(moment)
+        run.send(signal.SIGKILL)
+        if (ended := run.end()).has_traceback:
+            return f"a traceback: {ended.last_line[:300]}"
+    for _ in range(MOST):
+        ended = bench.start(folder).end()
+        if ended.status == 0:
+            break
+    return bench.fault(folder, ended)
