@@ -3,6 +3,9 @@ Pages in the browser, made with Gradio, which is imported only when a page is ma
 
     style       colours, fonts and sizes of all pages
     page        what the pages share: header and footer, address, errors as sentences, escaped text
+    guard       around a page's server: limits of size, time and rate, errors that say nothing of the machine
+    login       the password of a page
+    server      how a page's server lives and ends: slow connections, memory, Ctrl-C
     examples    examples to click on that are true for the model that is shown
     chat        chat with an instruction follower
     words       a text word by word, and the curve of its probability, as HTML

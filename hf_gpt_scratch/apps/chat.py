@@ -14,7 +14,7 @@ from ..model_folder.contents import ModelFolder
 from ..modeling_gpt_scratch import GPTScratchForCausalLM
 from ..pretrained import load_with_tokenizer
 from ..prompts import PREAMBLE
-from . import examples, faq, page
+from . import examples, faq, page, server
 
 TITLE = "Chat with a GPT"  # also of a Space
 SINGLE = "This small model was trained to follow single instructions: ask for one thing at a time{choose}."
@@ -38,9 +38,14 @@ CSS = """
 """
 
 
-def serve(folder: str | os.PathLike, host: str, port: int | None, share: bool = False, **settings) -> None:
-    """The page for the language model in `folder`, until Ctrl-C; `settings` are those of `load`."""
-    page.serve(load(folder, **settings), host, port, share, CSS)
+def serve(
+    folder: str | os.PathLike, host: str, port: int | None, share: bool = False, access: Mapping = {}, **settings
+) -> None:
+    """
+    The page for the language model in `folder`, until Ctrl-C; `settings` are those of `load`, `access` are the
+    password and the rate of `page.serve`.
+    """
+    page.serve(load(folder, **settings), host, port, share, CSS, **access)
 
 
 def load(folder: str | os.PathLike, name: str | None = None, adapters: Mapping[str, str] | None = None, **placement):
@@ -106,15 +111,15 @@ def make_page(
 
         wish = gr.State([])  # Gradio's own `cancels` would often end in an error on the page
         outputs = [conversation, question, note, extra, stop, again]
-        # All are answered at once, more slowly, rather than one after the other.
-        answers = {"outputs": outputs, "show_progress": "hidden", "concurrency_limit": None}
+        # Several are answered at once, more slowly, rather than one after the other; the rest see their place.
+        answers = {"outputs": outputs, **page.ANSWERS, "show_progress_on": conversation}
         asked = [question, conversation, *settings[:5], wish, extra, *settings[5:]]
         known = [conversation, *settings[:5], wish, *settings[5:]]
         does = [partial(act, model, tokenizer) for act in (answer, answer_again, answer_example)]
         if adapters:
             chosen = gr.Dropdown(adapters.names, value=adapters.names[0], label="Subject", elem_id="adapter")
             # One answer at a time: they share the model, which is one adapter's at a time.
-            answers |= {"concurrency_limit": 1, "concurrency_id": "answers"}
+            answers |= {"concurrency_limit": 1}
             asked, known = [[chosen, *values] for values in (asked, known)]
             bots = _bots(adapters)
             does = [partial(_with_adapter, adapters, bots, act) for act in (answer, answer_again, answer_example)]
@@ -230,20 +235,21 @@ def answer(model, tokenizer, text, history, temperature, top_k, max_new_tokens, 
     """
     skip, (input, top_p, penalty) = page.gradio().skip(), more
     with page.errors_on_page():
-        page.require_short((text or "") + (input or ""))
+        page.require_short((text or "") + (input or "") + (system or ""))
+        history, is_cut = page.recent(history)
         chat = _chat(model, tokenizer, history, system, remember)
         sampling = {"temperature": temperature, "top_k": int(top_k), "top_p": top_p, "repetition_penalty": penalty}
         pieces = chat.ask(text or "", int(max_new_tokens), input or "", **sampling)
         mine = object()
         wish[:] = [mine]
-        note = "The conversation is too long; its oldest part was dropped." if chat.forgotten else ""
+        note = "The conversation is too long; its oldest part was dropped." if chat.forgotten or is_cut else ""
         shown = [*history, _asked(text, input), {"role": "assistant", "content": ""}]
         try:
             yield shown, "", note, "", *_visible(stop=True, again=False)
             for piece in pieces:
                 shown[-1]["content"] += page.escape(piece)
                 yield shown, skip, note, skip, skip, skip  # the next question may be under way
-                if wish != [mine]:
+                if wish != [mine] or server.closing.is_set():
                     break
         except Exception:
             yield shown, skip, note, skip, *_visible(stop=False, again=True)
@@ -254,6 +260,8 @@ def answer(model, tokenizer, text, history, temperature, top_k, max_new_tokens, 
             shown[-1]["content"] = faq.as_html(chat.reply)
         if chat.finish_reason == "length":
             note = f"{note} The answer was cut off at the maximum number of new tokens.".strip()
+        elif server.closing.is_set() and chat.finish_reason == "interrupted":
+            note = f"{note} The page was closed before the end of the answer.".strip()
         is_new = "new" in wish
         yield [] if is_new else shown, skip, "" if is_new else note, skip, *_visible(stop=False, again=not is_new)
 

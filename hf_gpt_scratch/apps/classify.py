@@ -13,18 +13,25 @@ from ..classification.prediction import Prediction
 from ..data.columns import UNKNOWN, columns_trained_on, read_texts
 from ..model_folder.contents import ModelFolder
 from ..utils.errors import InputError
-from . import examples, label_words, page, words
+from . import examples, label_words, page, server, words
 
 TITLE = "A text classifier, word by word"  # of a Space
 
 MOST_MESSAGES = 10_000
 MOST_BYTES = 10_000_000
 LAST_READ = 32  # messages whose reading is kept
+SHARED = {"concurrency_limit": server.RUNNING, "concurrency_id": "answers"}  # by all that reads a message
 
 
-def serve(folder: str | os.PathLike, host: str, port: int | None, share: bool = False, **settings) -> None:
-    """The page for the classifier in `folder`, until Ctrl-C; `settings` are those of `load`."""
-    page.serve(load(folder, **settings), host, port, share, words.CSS + label_words.CSS, words.SCRIPT)
+def serve(
+    folder: str | os.PathLike, host: str, port: int | None, share: bool = False, access: Mapping = {}, **settings
+) -> None:
+    """
+    The page for the classifier in `folder`, until Ctrl-C; `settings` are those of `load`, `access` are the password
+    and the rate of `page.serve`.
+    """
+    css = words.CSS + label_words.CSS
+    page.serve(load(folder, **settings), host, port, share, css, words.SCRIPT, **access)
 
 
 def load(folder: str | os.PathLike, name: str | None = None, **placement):
@@ -130,18 +137,19 @@ def make_page(
 
         judge, judge_again, judge_file, label = behaviour(classifier, many[1].GRADIO_CACHE, trained_on)
         judged = gr.State()
-        gr.on([go.click, text.submit], judge, [text, threshold], one, api_name="judge").then(js=words.INTO_VIEW)
+        answers = {"outputs": one, **SHARED}
+        gr.on([go.click, text.submit], judge, [text, threshold], api_name="judge", **answers).then(js=words.INTO_VIEW)
         for button, (example, _) in zip(buttons, shown):
             taken = button.click(
                 lambda value, example=example: (example, *judge(example, value)),
                 *(threshold, [text, *one]),
-                **{"api_visibility": "private", "show_progress": "hidden"},
+                **{"api_visibility": "private", "show_progress": "hidden", **SHARED},
             )
             taken.then(js=words.INTO_VIEW)
         go_file.click(
             judge_file, [file, threshold], [judged, results, *many], api_name="judge_file", show_progress_on=file
         )
-        moved = {"api_visibility": "private", "show_progress": "hidden", "trigger_mode": "always_last"}
+        moved = {"api_visibility": "private", "show_progress": "hidden", "trigger_mode": "always_last", **SHARED}
         threshold.input(judge_again, [text, threshold], one, **moved)
         threshold.input(label, [judged, threshold], many, **moved)
     return blocks
@@ -180,12 +188,12 @@ def _page_of_labels(classifier: TextClassifier, name: str, shown: Sequence[tuple
         page.footer()
 
         folder = many[1].GRADIO_CACHE
-        gr.on([go.click, text.submit], judge, text, one, api_name="judge").then(js=words.INTO_VIEW)
+        gr.on([go.click, text.submit], judge, text, one, api_name="judge", **SHARED).then(js=words.INTO_VIEW)
         for button, (example, _) in zip(buttons, shown):
             taken = button.click(
                 lambda example=example: (example, *judge(example)),
                 *(None, [text, *one]),
-                **{"api_visibility": "private", "show_progress": "hidden"},
+                **{"api_visibility": "private", "show_progress": "hidden", **SHARED},
             )
             taken.then(js=words.INTO_VIEW)
 
@@ -214,7 +222,9 @@ def behaviour_of_labels(classifier: TextClassifier, trained_on: Mapping = UNKNOW
         if path is None:
             raise InputError("Choose a file first.")
         messages = read_messages(path, trained_on)
-        predictions = progress.tqdm(classifier.classify(messages), total=len(messages), unit="messages")
+        predictions = progress.tqdm(
+            server.still_open(classifier.classify(messages)), total=len(messages), unit="messages"
+        )
         return [[one.text, ", ".join(one.labels) or one.label, round(one.probability, 4)] for one in predictions]
 
     return judge, judge_file
@@ -298,7 +308,9 @@ def behaviour(classifier, folder: str, trained_on: Mapping = UNKNOWN):
         if path is None:
             raise InputError("Choose a file first.")
         messages = read_messages(path, trained_on)
-        predictions = progress.tqdm(classifier.classify(messages), total=len(messages), unit="messages")
+        predictions = progress.tqdm(
+            server.still_open(classifier.classify(messages)), total=len(messages), unit="messages"
+        )
         judged = [(one.text, one.probability) for one in predictions]
         return judged, gr.Column(visible=True), *label(judged, threshold)
 

@@ -1,7 +1,7 @@
 """The page on which people compare two models' answers without seeing which is whose."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..evaluation.preference import CHOICES, Pair, Votes, rater_name
 from ..utils.errors import InputError
@@ -48,9 +48,12 @@ CSS = """
 """
 
 
-def serve(pairs: Sequence[Pair], votes: Votes, host: str, port: int | None, share: bool = False) -> None:
-    """Serves the page until Ctrl-C; prints its address when it is ready."""
-    page.serve(make_page(pairs, votes), host, port, share, CSS, KEYBOARD, f"Votes are saved in {votes.path}. ")
+def serve(
+    pairs: Sequence[Pair], votes: Votes, host: str, port: int | None, share: bool = False, access: Mapping = {}
+) -> None:
+    """Serves the page until Ctrl-C; prints its address when it is ready. `access` is that of `chat.serve`."""
+    note = f"Votes are saved in {votes.path}. "
+    page.serve(make_page(pairs, votes), host, port, share, CSS, KEYBOARD, note, **access)
 
 
 def as_text(text: str) -> str:

@@ -36,7 +36,7 @@ def make_page(bot: FaqBot, name: str = "a bot"):
                 info=where_from(faq),
             )
         page.footer()
-        does = {"outputs": [conversation, question], "show_progress": "hidden", "concurrency_limit": None}
+        does = {"outputs": [conversation, question], **page.ANSWERS, "show_progress_on": conversation}
         act = partial(answer, bot)
         gr.on([go.click, question.submit], act, [question, conversation, threshold], api_name="ask", **does)
         for chip, text in zip(chips, shown):
@@ -60,6 +60,7 @@ def answer(bot: FaqBot, text: str, history: list, threshold: float) -> tuple[lis
     """The conversation with a question and the reply to it, and the emptied box of the question."""
     with page.errors_on_page():
         page.require_short(text or "")
+        history, _ = page.recent(history)
         reply = bot.answer(text or "", threshold)
         asked = {"role": "user", "content": page.escape(text)}
         return [*history, asked, {"role": "assistant", "content": as_html(reply)}], ""

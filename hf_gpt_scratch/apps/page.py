@@ -3,8 +3,8 @@
 import atexit
 import html
 import os
+import re
 import shutil
-import signal
 import socket
 import sys
 import tempfile
@@ -14,14 +14,25 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+from ..hub.secrets import SECRETS, public_text
 from ..utils.constants import REPOSITORY
 from ..utils.errors import InputError
 from ..utils.requirements import GRADIO, require_package
-from . import style
+from . import server, style
+from .guard import Guard, Limits
 
 NOT_SHARED = (
     "note: Gradio's server gave no public address (is it reachable from here?); the page is shown locally only."
 )
+NO_PASSWORD = (
+    "note: Whoever reaches this address can use the page; --password, or HF_GPT_SCRATCH_PASSWORD in the environment,"
+    " asks for one."
+)
+PASSWORD, SHORTEST_PASSWORD = "HF_GPT_SCRATCH_PASSWORD", 8  # the variable of the environment
+SECRET = re.compile("|".join(f"(?:{pattern})" for pattern in SECRETS.values()))
+# Of events that ask a model: how many are answered at a time, and where those who wait see their place in the queue.
+ANSWERS = {"show_progress": "minimal", "concurrency_limit": server.RUNNING, "concurrency_id": "answers"}
+MOST_EXCHANGES, LONGEST_CONVERSATION = 50, 100_000  # questions with their answers, and characters, that a page keeps
 MOST_CHARACTERS = 10_000  # of one text; reading megabytes would keep everyone else waiting
 CACHE_SECONDS = (600, 3600)  # how often Gradio looks for files of users to delete, and from which age on
 
@@ -31,9 +42,11 @@ def gradio():
     """The package; raises `InputError` where it is not installed, or too old."""
     require_package(*GRADIO)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # nothing is sent anywhere
+    # Gradio keeps a record of each of the last 10,000 answers, and makes a table of all of them after each.
+    os.environ |= {"GRADIO_ANALYTICS_MAX_EVENTS": "100", "GRADIO_ANALYTICS_CACHE_FREQUENCY": str(10**12)}
     # What users upload goes when the program ends; Gradio itself leaves it where a browser is still connected.
     os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="gradio-")
-    atexit.register(shutil.rmtree, os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
+    atexit.register(clean)
     import gradio
 
     return gradio
@@ -113,7 +126,15 @@ def example_buttons(texts: Sequence[str], label: str) -> list:
 
 
 def serve(
-    page, host: str, port: int | None, share: bool = False, css: str = "", head: str = "", note: str = ""
+    page,
+    host: str,
+    port: int | None,
+    share: bool = False,
+    css: str = "",
+    head: str = "",
+    note: str = "",
+    password: str | None = None,
+    rate: int = Limits.rate,
 ) -> None:
     """
     Serves a page until Ctrl-C or SIGTERM; prints its address when it is ready.
@@ -121,9 +142,24 @@ def serve(
     Args:
         share: make a public address too, by Gradio's server, as Colab needs.
         note: a sentence behind the address.
+        password: asked for before anything is shown; by default `PASSWORD` of the environment.
+        rate: how many requests a minute one address may send; 0 for no limit.
+
+    Raises:
+        KeyboardInterrupt: in the end, once what was begun is finished; after SIGTERM `Terminated`.
     """
-    gr = gradio()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as by Ctrl-C, cleaning up
+    from starlette.middleware import Middleware  # which comes with Gradio
+
+    gr, is_space = gradio(), bool(os.environ.get("SPACE_ID"))
+    password = password or os.environ.get(PASSWORD)
+    if password and len(password) < SHORTEST_PASSWORD:
+        raise InputError(f"The password in {PASSWORD} must have {SHORTEST_PASSWORD} characters at least.")
+    if is_space:  # where every visitor comes through one proxy, which says who it is
+        os.environ.setdefault("FORWARDED_ALLOW_IPS", "*")
+    takes_files = any(isinstance(one, gr.File) for one in page.blocks.values())
+    guard = Guard(Limits(rate=rate), password, takes_files, framed=share or is_space)
+    server.bound_memory()
+    server.limit(page)
     _, url, public = page.launch(
         server_name=host,
         server_port=free_port(host, port),
@@ -136,11 +172,28 @@ def serve(
         theme=style.theme(gr),
         css=style.CSS + css,
         head=head,
+        app_kwargs={"middleware": [Middleware(guard.around)]},
+        max_threads=server.THREADS,
+        max_file_size=Limits.upload,
+        state_session_capacity=server.SESSIONS,
     )
+    server.watch(page.server)
     print(f"Open {public or url} in a browser. {note}Ctrl-C ends.", flush=True)
     if share and not public:
         print(NOT_SHARED, file=sys.stderr)
-    page.block_thread()
+    if not password and not is_space and (public or not is_loopback(host)):
+        print(NO_PASSWORD, file=sys.stderr)
+    server.run(page, guard, clean)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a server that listens on `host`."""
+    return host == "localhost" or host.startswith("127.") or host in ("::1", "[::1]")
+
+
+def clean() -> None:
+    """Removes what users have uploaded."""
+    shutil.rmtree(os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
 
 
 @contextmanager
@@ -149,10 +202,15 @@ def errors_on_page() -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise _error(str(error)) from None
+        raise _error(public(str(error))) from None
     except Exception:
         traceback.print_exc()
         raise _error("Something went wrong. The terminal where the page was started shows what.") from None
+
+
+def public(sentence: str) -> str:
+    """A sentence without the paths of this machine, and without what looks like a token."""
+    return SECRET.sub("...", public_text(sentence))
 
 
 def _error(message: str):
@@ -163,6 +221,18 @@ def require_short(text: str) -> None:
     """Raises `InputError` for a text of more than `MOST_CHARACTERS`."""
     if len(text) > MOST_CHARACTERS:
         raise InputError(f"The text has {len(text):,} characters; the page reads {MOST_CHARACTERS:,}.")
+
+
+def recent(history: list[dict]) -> tuple[list[dict], bool]:
+    """The end of a conversation, without what is too much of it, from a question on; and whether some is cut."""
+    kept, characters = len(history), 0
+    for i in range(len(history) - 1, -1, -1):
+        characters += len(str(history[i]["content"]))
+        if characters > LONGEST_CONVERSATION or len(history) - i > 2 * MOST_EXCHANGES:
+            break
+        if history[i]["role"] == "user":
+            kept = i
+    return history[kept:], kept > 0
 
 
 def escape(text: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from ..utils.errors import UsageError
 from ..utils.files import require_file
 from ..utils.requirements import GRADIO, require_package
-from .app_options import add_address_arguments
+from .app_options import access, add_address_arguments, refuse_access
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +43,8 @@ def check(args: argparse.Namespace) -> None:
         raise UsageError("Give --results or --export-preferences, not both.")
     if args.judge and not args.results:
         raise UsageError("--judge needs --results.")
+    if args.results or args.export_preferences:
+        refuse_access(args, "--results" if args.results else "--export-preferences")
     for file in (args.a, args.b, *([args.judge] if args.judge else [])):
         require_file(file)
     if not (args.results or args.export_preferences):
@@ -81,7 +83,7 @@ def run(args: argparse.Namespace) -> None:
         from ..apps.compare import serve
 
         votes = Votes.open_or_create(output, args.a, args.b, len(pairs), args.seed)
-        serve(pairs, votes, args.host, args.port, args.share)
+        serve(pairs, votes, args.host, args.port, args.share, access(args))
 
 
 def table(results: dict) -> str:

@@ -10,6 +10,7 @@ from ..utils.terminal import quieten_transformers
 from .arguments import add_device_options, add_trust, placement, require_model
 
 STATIC_DTYPES = ("int8", "fp32")
+SHORTEST_PASSWORD = 8
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, help: str) -> None:
@@ -40,6 +41,42 @@ def add_address_arguments(parser: argparse.ArgumentParser) -> None:
         help="also give the page a public address, through Gradio's server, for a week at most; needed in Colab",
     )
 
+    parser.add_argument(
+        "--password",
+        type=_password,
+        help="ask everyone for this password; other users of this machine see it among the processes, but not where it"
+        " is in HF_GPT_SCRATCH_PASSWORD of the environment",
+    )
+    parser.add_argument(
+        "--rate",
+        type=_rate,
+        metavar="N",
+        help="requests a minute that one address may send (default: 1000; 0 for no limit)",
+    )
+
+
+def access(args: argparse.Namespace) -> dict:
+    """The password and the rate that were given, for `page.serve`."""
+    return {name: value for name in ("password", "rate") if (value := getattr(args, name)) is not None}
+
+
+def refuse_access(args: argparse.Namespace, where: str) -> None:
+    """Raises `UsageError` where they are given to what is not served."""
+    if given := access(args):
+        raise UsageError(f"--{next(iter(given))} is for a page that is served; omit it with {where}.")
+
+
+def _password(text: str) -> str:
+    if len(text) < SHORTEST_PASSWORD:
+        raise argparse.ArgumentTypeError(f"must have {SHORTEST_PASSWORD} characters at least")
+    return text
+
+
+def _rate(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise argparse.ArgumentTypeError(f"must be a whole number, not {text}")
+    return int(text)
+
 
 def _port(text: str) -> int:
     if not (text.isdecimal() and 1 <= int(text) <= 65535):
@@ -58,6 +95,8 @@ def check_model_arguments(args: argparse.Namespace) -> None:
         return
     if args.share and args.export_space:
         raise UsageError("--share is for a page that is served; omit it with --export-space.")
+    if args.export_space:
+        refuse_access(args, "--export-space")
     require_model(args.dir)
     if args.export_space:
         require_new(args.export_space)
@@ -72,6 +111,7 @@ def check_static(args: argparse.Namespace) -> None:
     if args.share or args.device != "auto":
         option = "--share" if args.share else "--device"
         raise UsageError(f"{option} is for a page that is served; omit it with --export-static.")
+    refuse_access(args, "--export-static")
     if args.dtype not in ("auto", *STATIC_DTYPES):
         raise UsageError(f"A static page runs in int8 or fp32, not in {args.dtype}; choose one of them.")
     require_model(args.dir)
@@ -103,7 +143,7 @@ def serve_or_export(args: argparse.Namespace, page, **settings) -> None:
     """Serves the page of a model, a module of `apps`, with the page's own settings, or writes it as a Space."""
     quieten_transformers()
     if not args.export_space:
-        page.serve(args.dir, args.host, args.port, args.share, **placement(args), **settings)
+        page.serve(args.dir, args.host, args.port, args.share, access(args), **placement(args), **settings)
         return
     from ..apps.space import export_space
 

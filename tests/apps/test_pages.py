@@ -304,16 +304,17 @@ def test_a_page_can_be_shared(monkeypatch, capsys):
     class Blocks:
         """A page whose public address is the one given; no test may ask Gradio's server for one."""
 
+        blocks: dict = {}
+
         def __init__(self, public):
             self.public = public
 
         def launch(self, share, **options):
+            self.server = None
             return None, "http://127.0.0.1:7860/", self.public if share else None
 
-        def block_thread(self):
-            pass
-
-    monkeypatch.setattr("signal.signal", lambda *_: None)
+    for part in ("limit", "watch", "run"):
+        monkeypatch.setattr(f"hf_gpt_scratch.apps.server.{part}", lambda *_: None)
     for share, public, address, note in [
         (True, "https://one.gradio.live", "https://one.gradio.live", ""),
         (True, None, "http://127.0.0.1:7860/", "gave no public address"),

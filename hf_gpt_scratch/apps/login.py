@@ -1,0 +1,105 @@
+"""The password of a page: its form, its cookie, and how often it may be guessed."""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import secrets
+import time
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qs
+
+COOKIE = "hf_gpt_scratch"
+HOURS = 12  # a cookie is good for
+FORM = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Password</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>
+:root {{ color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }}
+main {{ max-width: 22rem; margin: 15vh auto; padding: 0 1rem; }}
+input, button {{ font: inherit; box-sizing: border-box; width: 100%; min-height: 44px; padding: 8px 12px; }}
+button {{ margin-top: 12px; border: 0; border-radius: 8px; background: #1d4ed8; color: white; }}
+</style></head><body><main><h1>This page asks for a password</h1><p role="alert">{said}</p>
+<form method="post" action="login"><label>Password
+<input type="password" name="password" autocomplete="current-password" required autofocus></label>
+<button>Open the page</button></form></main></body></html>
+"""
+WRONG = "That was not the password."
+OFTEN = "Too many wrong passwords came from this address; wait a minute."
+HTML = (b"content-type", b"text/html; charset=utf-8")
+JSON = (b"content-type", b"application/json")
+ASKED = b'{"detail": "This page asks for a password.", "error": "This page asks for a password."}'
+
+
+class Login:
+    """
+    Whoever knows the password gets a signed cookie; programs give it by HTTP's basic authentication, with any name.
+
+    Args:
+        wrong: counts wrong passwords by address; where it allows no more, none is compared.
+    """
+
+    def __init__(self, password: str, wrong):
+        self._digest, self._key = _digest(password), secrets.token_bytes(32)
+        self._wrong = wrong
+
+    def __repr__(self) -> str:
+        return "Login()"
+
+    def admits(self, scope, address: str) -> bool:
+        """Whether a request has the cookie, or the password."""
+        headers = dict(scope["headers"])
+        if self._is_cookie(headers.get(b"cookie", b"").decode("latin-1")):
+            return True
+        kind, _, encoded = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+        if kind.lower() != "basic":
+            return False
+        try:
+            given = base64.b64decode(encoded, validate=True).decode().partition(":")[2]
+        except (binascii.Error, ValueError):
+            return False
+        return self._is_right(given, address) == ""
+
+    def form(self, path: str, scope) -> tuple[int, bytes, tuple]:
+        """Status, body and headers of what is shown without a password: on the page itself a form, else a sentence."""
+        is_page = path == "/" and scope["method"] in ("GET", "HEAD")
+        return (401, FORM.format(said="").encode(), (HTML,)) if is_page else (401, ASKED, (JSON,))
+
+    def answer(self, body: bytes, address: str, scope) -> tuple[int, bytes, tuple]:
+        """Status, body and headers of the answer to the form: the page and a cookie, or the form again."""
+        [given] = parse_qs(body.decode("utf-8", "replace")).get("password", [""])[:1]
+        if said := self._is_right(given, address):
+            return 429 if said == OFTEN else 401, FORM.format(said=said).encode(), (HTML,)
+        secure = "; Secure" if scope["scheme"] == "https" else ""
+        cookie = f"{COOKIE}={self._cookie()}; HttpOnly; SameSite=Lax; Path=/; Max-Age={HOURS * 3600}{secure}"
+        return 303, b"", ((b"location", b"./"), (b"set-cookie", cookie.encode()))
+
+    def _is_right(self, given: str, address: str) -> str:
+        """What is wrong with a password, "" where it is right."""
+        if not self._wrong.allows(address, cost=0):
+            return OFTEN
+        if hmac.compare_digest(_digest(given), self._digest):
+            return ""
+        self._wrong.allows(address)
+        return WRONG
+
+    def _cookie(self) -> str:
+        until = str(int(time.time()) + HOURS * 3600)
+        return f"{until}.{self._signature(until)}"
+
+    def _signature(self, until: str) -> str:
+        return hmac.new(self._key, until.encode(), hashlib.sha256).hexdigest()
+
+    def _is_cookie(self, header: str) -> bool:
+        try:
+            found = SimpleCookie(header).get(COOKIE)
+        except CookieError:
+            return False
+        until, _, signature = found.value.partition(".") if found else ("", "", "")
+        is_ours = hmac.compare_digest(signature.encode(), self._signature(until).encode())
+        return is_ours and until.isascii() and until.isdigit() and int(until) > time.time()
+
+
+def _digest(text: str) -> bytes:
+    """Of one length, so that comparing takes one time."""
+    return hashlib.sha256(text.encode("utf-8", "replace")).digest()
