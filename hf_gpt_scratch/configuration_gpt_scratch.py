@@ -48,8 +48,8 @@ class GPTScratchConfig(PreTrainedConfig):
         tie_word_embeddings: whether the output head shares its weights with the token embeddings.
         use_cache: whether the model keeps the keys and values of past tokens for generation.
         loss_chunk_size: while training with labels, the language-model head and its loss run over this many tokens at
-            a time, so that the `(B, T, vocab_size)` logits never exist at once; the output then has `logits=None`.
-            0 computes them whole and returns them.
+            a time, on a GPU over four times as many, so that the `(B, T, vocab_size)` logits never exist at once; the
+            output then has `logits=None`. 0 computes them whole and returns them.
         sliding_window: how many tokens back a token may look in the blocks with a window, itself included; `None` for
             all of them, as in GPT-2.
         layer_types: with a `sliding_window`, "sliding_attention" or "full_attention" for each block, under

@@ -610,9 +610,13 @@ class ChunkedLoss(torch.autograd.Function):
         states, head = hidden_states.to(dtype), weight.to(dtype)
         # The sum over the chunks is kept in fp32: in fp16 and bf16 each addition would round it.
         sum_dtype = torch.promote_types(dtype, torch.float32)
-        weight_grad = torch.zeros_like(weight, dtype=sum_dtype) if ctx.needs_input_grad[1] else None
         # Rows of a multiple of 16 numbers, on which products are faster; the ones too many have a probability of 0.
-        shape = (min(chunk_size, len(labels)), math.ceil(vocab_size / 16) * 16)
+        width = math.ceil(vocab_size / 16) * 16
+        if device.type != "cpu":  # a GPU multiplies odd matrices at half the speed, and small ones leave it idle
+            head, chunk_size = F.pad(head, (0, 0, 0, width - vocab_size)), 4 * chunk_size
+        columns = len(head)  # V, or on a GPU the width
+        weight_grad = torch.zeros_like(head, dtype=sum_dtype) if ctx.needs_input_grad[1] else None
+        shape = (min(chunk_size, len(labels)), width)
         all_logits = torch.full(shape, -torch.inf, dtype=dtype, device=device)
         all_scores = torch.empty(shape, dtype=torch.float32, device=device)
         total, hidden_grad = 0.0, torch.empty_like(states)
@@ -620,20 +624,24 @@ class ChunkedLoss(torch.autograd.Function):
             chunk = slice(begin, begin + chunk_size)
             label = labels[chunk].unsqueeze(1)  # (chunk_size, 1)
             logits, scores = all_logits[: len(label)], all_scores[: len(label)]
-            torch.mm(states[chunk], head.t(), out=logits[:, :vocab_size])  # (chunk_size, C) -> (chunk_size, V)
+            torch.mm(states[chunk], head.t(), out=logits[:, :columns])  # (chunk_size, C) -> (chunk_size, columns)
+            if columns > vocab_size:
+                logits[:, vocab_size:] = -torch.inf
             torch.log_softmax(logits, -1, dtype=torch.float32, out=scores)
             total = total - scores[:, :vocab_size].gather(1, label).sum()
             scores.exp_().scatter_add_(1, label, torch.full_like(label, -1, dtype=torch.float32))
-            logits_grad = scores.to(dtype)[:, :vocab_size]
-            torch.mm(logits_grad, head, out=hidden_grad[chunk])  # (chunk_size, V) @ (V, C) -> (chunk_size, C)
+            logits_grad = scores.to(dtype)[:, :columns]
+            torch.mm(logits_grad, head, out=hidden_grad[chunk])  # (chunk_size, columns) @ (columns, C)
             if weight_grad is None:
                 continue
-            # (V, chunk_size) @ (chunk_size, C) -> (V, C), added in place: it is as large as the vocabulary
+            # (columns, chunk_size) @ (chunk_size, C) -> (columns, C), added in place: as large as the vocabulary
             if dtype == sum_dtype:
                 weight_grad.addmm_(logits_grad.t(), states[chunk], alpha=1 / count)
-            else:  # a few rows at a time, so that the product is still at hand when it is added
-                for rows, columns in zip(weight_grad.split(4096), logits_grad.split(4096, dim=1)):
-                    rows.add_(columns.t() @ states[chunk], alpha=1 / count)
+            else:  # on a CPU a few rows at a time, so that the product is still at hand when it is added
+                size = 4096 if device.type == "cpu" else columns
+                for rows, some in zip(weight_grad.split(size), logits_grad.split(size, dim=1)):
+                    rows.add_(some.t() @ states[chunk], alpha=1 / count)
+        weight_grad = None if weight_grad is None else weight_grad[:vocab_size]
         ctx.count = count
         ctx.save_for_backward(hidden_grad, weight_grad)
         return hidden_states.new_zeros((), dtype=torch.float32) + total / count
