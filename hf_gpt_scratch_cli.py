@@ -3,15 +3,12 @@ The command `hf-gpt-scratch`, beside the package so that `--help`, `--version` a
 told before torch and transformers are imported: `hf_gpt_scratch/__init__.py` sees that the command begins, and waits.
 """
 
-import logging
 import os
 import sys
 
 # PyTorch's threads (GNU OpenMP) wait for each other by spinning. Beside other work on the same cores, steps of a small
 # model then take 15 times as long as with a short spin, which costs nothing on idle ones. Torch reads it as it loads.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-# Where bitsandbytes is installed, importing transformers' Trainer imports it, and on a CPU it has a line to say.
-logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 registers_later = False  # while a command begins, which registers the Auto classes itself once it knows what to do
 
@@ -44,12 +41,20 @@ def _answer(argv: list[str] | None, program: str | None = None, is_own_process: 
     global registers_later
     registers_later = True
     try:
+        from hf_gpt_scratch.utils.start import forget_working_directory
+
+        if is_own_process:
+            forget_working_directory()
         from hf_gpt_scratch.cli import main
         from hf_gpt_scratch.utils.console import never_fail_to_print
     finally:
         registers_later = False
     if is_own_process:
         never_fail_to_print()
+    import logging
+
+    # Where bitsandbytes is installed, importing transformers' Trainer imports it, and on a CPU it has a line to say.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     return main(argv, program)
 
 

@@ -11,7 +11,8 @@ the Hub), each imported when it is first used.
 
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING
+
+TYPE_CHECKING = False  # as type checkers know it: `typing`, unlike the three above, Python has not imported yet
 
 if TYPE_CHECKING:
     from .classification.classifier import TextClassifier
@@ -104,5 +105,9 @@ def _is_command() -> bool:
     return is_run or getattr(sys.modules.get("hf_gpt_scratch_cli"), "registers_later", False)
 
 
+if sys.argv[:1] == ["-m"]:  # only while `python -m` imports this package: it puts that folder first
+    from .utils.start import forget_working_directory
+
+    forget_working_directory()
 if not _is_command():
     register()

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--include_path",
         metavar="FOLDER",
-        help="also find tasks in its YAML files; the Python functions they refer to are run",
+        help="also find tasks in its YAML files",
     )
     parser.add_argument(
         "--num_fewshot",
@@ -42,6 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch_size", metavar="N", type=positive, default=8, help="default: 8")
     add_device_options(parser)
     parser.add_argument("--output_dir", metavar="FOLDER", help="where to write (default: DIR)")
+    parser.add_argument(
+        "--trust-remote-code",
+        action="store_true",
+        help="run the Python functions and the metrics that tasks name, if they are not the harness's own; read them"
+        " first",
+    )
 
 
 def check(args: argparse.Namespace) -> None:
@@ -80,6 +86,7 @@ def run(args: argparse.Namespace) -> None:
         num_fewshot=args.num_fewshot,
         limit=args.limit,
         batch_size=args.batch_size,
+        trust_remote_code=args.trust_remote_code,
         **placement(args),
     )
     print(report(cards))

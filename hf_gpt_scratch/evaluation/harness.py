@@ -24,6 +24,7 @@ from ..utils.requirements import LM_EVAL, require_package
 from ..utils.result_card import Metric, ResultCard
 from ..utils.terminal import quieten_transformers
 from .guessing import Guessing
+from .task_code import only_own_code
 
 ACCURACIES = ("acc", "acc_norm", "acc_bytes", "acc_mutual_info")  # shares of documents whose best choice is right
 CHANCE, MOST_FREQUENT = "chance", "most frequent answer"
@@ -38,6 +39,7 @@ def evaluate_tasks(
     num_fewshot: int | None = None,
     limit: int | None = None,
     batch_size: int = 8,
+    trust_remote_code: bool = False,
     **placement,
 ) -> list[ResultCard]:
     """
@@ -47,9 +49,10 @@ def evaluate_tasks(
     Args:
         name_or_path: a model's folder, an adapter's, or a Hub repository.
         command: that does it again, for the cards.
-        include_path: a folder of tasks in YAML files of one's own; functions that they name are run.
+        include_path: a folder of tasks in YAML files of one's own.
         num_fewshot: solved examples before each question; by default as the task says.
         limit: the first so many documents of each task alone.
+        trust_remote_code: run the functions and metrics that tasks name, if they are not the harness's own.
         placement: that of `pretrained.place`.
 
     Raises:
@@ -62,9 +65,10 @@ def evaluate_tasks(
     if include_path:
         require_folder(include_path, purpose="to find tasks in")
     lm = load_language_model(name_or_path, batch_size, **placement)
-    chosen = load_tasks(names, include_path, num_fewshot)
-    output.mkdir(parents=True, exist_ok=True)  # what cannot be written is found out before hours of work
-    results = run_tasks(lm, chosen, num_fewshot, limit)
+    with only_own_code(trust_remote_code):
+        chosen = load_tasks(names, include_path, num_fewshot)
+        output.mkdir(parents=True, exist_ok=True)  # what cannot be written is found out before hours of work
+        results = run_tasks(lm, chosen, num_fewshot, limit)
 
     found = environment()
     found["versions"]["lm_eval"] = results["lm_eval_version"]
@@ -140,6 +144,8 @@ def load_tasks(names: Sequence[str], include_path: str | None = None, num_fewsho
     for name in dict.fromkeys(names):
         try:
             loaded = manager.load([name])
+        except InputError:
+            raise
         except Exception as error:  # of datasets, of the Hub, of the task's own code
             reason = one_line(error)[:300]
             raise InputError(f"The task {name} or its data could not be loaded (no network? {reason}).") from None

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -349,3 +350,18 @@ _shtab_hf_gpt_scratch; echo "${COMPREPLY[@]}"
 """
     done = subprocess.run(["bash", "-c", script + ask], capture_output=True, text=True, timeout=30)
     assert done.stdout.split() == ["classify", "--dry-run", "--learning_rate", "gpt2_small", "cpu_small"]
+
+
+@pytest.mark.parametrize("module", ["hf_gpt_scratch", "hf_gpt_scratch_cli"])
+def test_nothing_of_the_working_directory_is_imported(tmp_path, module):
+    """Python puts it first, before the package itself is imported."""
+    stdlib = ("typing", "json", "logging", "argparse", "difflib", "subprocess")
+    for name in (*stdlib, "torch", "transformers", "numpy", "yaml", "safetensors", "peft"):
+        (tmp_path / f"{name}.py").write_text(f"open('ran-{name}', 'w').close()\n")
+    (tmp_path / "model").mkdir()
+    command = [sys.executable, "-m", module, "check", "model"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: model is not the folder of a model")
+    assert not list(tmp_path.glob("ran-*"))
