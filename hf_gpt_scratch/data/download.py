@@ -1,27 +1,32 @@
 """Data sets from their public sources, checked."""
 
+import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
-from datasets import Dataset, DatasetDict, DownloadManager, load_dataset
+from datasets import Dataset, DatasetDict, load_dataset
+from huggingface_hub import constants
 
+from ..utils.download import fetch
 from ..utils.errors import InputError, one_line
-from ..utils.provenance import sha256
+
+ADVICE = "check the network, or give a local copy with --data_file"
 
 
-def download(url: str, expected_sha256: str | None = None, advice: str = "give a local copy with --data_file") -> Path:
+def download(url: str, expected_sha256: str | None = None, check: Callable[[Path], None] | None = None) -> Path:
     """
-    The file at `url`, kept in the cache of datasets.
+    The file at `url`, which is kept in the cache of the Hub's libraries (HF_HOME).
+
+    Args:
+        check: raises `InputError` where a file is not the right one; then it is downloaded anew.
 
     Raises:
         InputError: when it cannot be downloaded, or is not the expected file.
     """
-    try:
-        path = Path(DownloadManager().download(url))
-    except Exception as error:  # besides OSError, those of aiohttp
-        reason = error.__cause__ or error.__context__ or error
-        raise InputError(f"{url} could not be downloaded (no network? {one_line(reason)}); {advice}.") from None
-    if expected_sha256 and sha256(path) != expected_sha256:
-        raise InputError(f"The file at {url} does not have the expected SHA-256; {advice}.")
+    folder = Path(constants.HF_HOME, "hf_gpt_scratch", "downloads", hashlib.sha256(url.encode()).hexdigest()[:16])
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / url.rpartition("/")[2]
+    fetch(url, path, expected_sha256, check, ADVICE)
     return path
 
 

@@ -63,7 +63,7 @@ def load_messages(data_file: str | os.PathLike | None = None, dataset_name: str 
         raise UsageError("Give --data_file or --dataset_name, not both.")
     if dataset_name:
         return _from_table(read_table(dataset_name=dataset_name))
-    path = Path(data_file) if data_file else download(URL)
+    path = Path(data_file) if data_file else download(URL, check=_unzip)
     if path.is_dir() or path.suffix.lower() in TABLES:
         return _from_table(read_table(path))
     if not path.is_file():

@@ -3,6 +3,7 @@ What every other part uses, and what uses none of them:
 
     errors         `InputError`, a sentence for the user, and how a program ends with it
     files          writing files and folders completely or not at all; reading JSON
+    download       files from the web: checked, continued where they broke, shared by commands that want the same
     locks          locks that a killed process does not keep
     constants      names that several rooms share
     text           characters that are not text

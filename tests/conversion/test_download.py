@@ -213,7 +213,8 @@ def test_no_host_is_one_sentence(hosts, tmp_path, monkeypatch):
         with pytest.raises(InputError) as refusal:
             download.download_openai("124M", tmp_path)
     assert str(refusal.value) == (
-        f"hparams.json could not be downloaded ({nobody}: no connection; {hosts[1].url}: HTTP status 503)"
+        f"hparams.json could not be downloaded ({nobody}/124M/hparams.json: no connection;"
+        f" {hosts[1].url}/124M/hparams.json: HTTP status 503)"
         ": check the network and try again."
     )
     assert not list(tmp_path.iterdir())
@@ -264,7 +265,7 @@ def test_full_disk_is_not_taken_for_a_broken_connection(hosts, tmp_path, monkeyp
     def append(answer, partial, start, length):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(download, "_append", append)
+    monkeypatch.setattr("hf_gpt_scratch.utils.download._append", append)
     with pytest.raises(OSError, match="No space left"):
         download.download_openai("124M", tmp_path)
     assert len(hosts[0].requests) == 1 and not hosts[1].requests

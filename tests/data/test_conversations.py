@@ -10,6 +10,7 @@ from hf_gpt_scratch.data import alpaca, download
 from hf_gpt_scratch.data.conversations import load_conversations
 from hf_gpt_scratch.prompts import user_message
 from hf_gpt_scratch.utils.errors import InputError
+from support.bad_server import bad_server
 
 GOOD = {"instruction": "Name a colour.", "input": "", "output": "Blue."}
 ONE = [{"role": "user", "content": "Name a colour."}, {"role": "assistant", "content": "Blue."}]
@@ -159,18 +160,17 @@ def test_a_hub_set_is_read_by_its_columns(monkeypatch):
         load_conversations(dataset_name="user/set")
 
 
-def test_a_download_with_another_hash_is_refused(monkeypatch, tmp_path):
-    (tmp_path / "data.json").write_text(json.dumps([GOOD]))
-    monkeypatch.setattr(download.DownloadManager, "download", lambda self, url: str(tmp_path / "data.json"))
-    with pytest.raises(InputError, match="does not have the expected SHA-256"):
-        load_conversations()
-
-
-def test_the_book_set_is_the_default(monkeypatch, shared_data):
-    path = shared_data / "instruction" / "instruction-data.json"
-    monkeypatch.setattr(download.DownloadManager, "download", lambda self, url: str(path))
-    data = load_conversations()
-    assert len(data.rows) == 1100 and data.sha256 == alpaca.SHA256 and data.source == alpaca.URL
+def test_the_book_set_is_the_default(monkeypatch, shared_data, tmp_path):
+    content = (shared_data / "instruction" / "instruction-data.json").read_bytes()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with bad_server(json.dumps([GOOD]).encode()) as server:
+        monkeypatch.setattr(alpaca, "URL", f"{server.url}/data.json")
+        with pytest.raises(InputError, match=f"its SHA-256 is not {alpaca.SHA256}.*--data_file"):
+            load_conversations()
+        server.content = content
+        data = load_conversations()
+        assert len(data.rows) == 1100 and data.sha256 == alpaca.SHA256 and data.source == alpaca.URL
 
 
 def test_an_empty_system_message_is_none(tmp_path):

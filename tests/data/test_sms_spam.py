@@ -8,6 +8,7 @@ from datasets import Dataset
 
 from hf_gpt_scratch.data.sms_spam import MEMBER, SHA256, Messages, leaked_rows, load_messages, normalize, split
 from hf_gpt_scratch.utils.errors import InputError
+from support.bad_server import bad_server
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +69,27 @@ def test_missing_and_contradicting_sources_are_refused(tmp_path, sources, compla
         load_messages(tmp_path / sources[0], *sources[1:])
 
 
-def test_failed_download_says_what_to_do(monkeypatch):
-    def download(self, url):
-        raise ConnectionError("no network")
-
-    monkeypatch.setattr("hf_gpt_scratch.data.download.DownloadManager.download", download)
-    with pytest.raises(InputError, match="no network.*--data_file"):
+def test_failed_download_says_what_to_do(monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path))
+    with pytest.raises(InputError, match=r"collection.zip could not be downloaded \(.*offline mode.*--data_file"):
         load_messages()
+
+
+def test_a_damaged_download_is_not_kept(monkeypatch, tmp_path, shared_data):
+    zipped = tmp_path / "good.zip"
+    with zipfile.ZipFile(zipped, "w") as archive:
+        archive.write(shared_data / "sms_spam" / "SMSSpamCollection", "SMSSpamCollection")
+    content = zipped.read_bytes()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with bad_server(content[:-30]) as server:
+        monkeypatch.setattr("hf_gpt_scratch.data.sms_spam.URL", f"{server.url}/sms.zip")
+        with pytest.raises(InputError, match="sms.zip could not be downloaded .*is damaged"):
+            load_messages()
+        assert not [path for path in (tmp_path / "home").rglob("*") if path.is_file()]
+        server.content = content
+        assert [len(load_messages().texts) for _ in range(2)] == [5574, 5574]
+        assert len(server.requests) == 2  # the third time it was there
 
 
 def test_hub_data_set_gives_the_same_messages_as_the_file(monkeypatch, tmp_path):

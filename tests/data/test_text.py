@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from datasets import DownloadManager
 from torch.utils.data import DataLoader
 
 from hf_gpt_scratch.data import text
@@ -15,6 +14,7 @@ from hf_gpt_scratch.data.rows import PackedDocuments, StreamedRows, Windows
 from hf_gpt_scratch.data.text import load_text, split, tokenize
 from hf_gpt_scratch.tokenizer import END_TOKEN, gpt2_tokenizer, train_tokenizer
 from hf_gpt_scratch.utils.errors import InputError, UsageError
+from support.bad_server import bad_server
 
 STORY = Path(__file__).parents[2] / "training" / "demo_data" / "story.txt"
 
@@ -202,14 +202,11 @@ def test_settings_that_leave_nothing(tokenizer, tmp_path):
 
 
 def test_the_download_is_checked(tmp_path, monkeypatch):
-    (tmp_path / "other.txt").write_text("Not The Verdict.")
-    monkeypatch.setattr(DownloadManager, "download", lambda self, url: str(tmp_path / "other.txt"))
-    with pytest.raises(InputError, match="does not have the expected SHA-256"):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path))
+    with pytest.raises(InputError, match="the-verdict.txt could not be downloaded .*offline mode.*--data_file"):
         load_text()
-
-    def offline(self, url):
-        raise ConnectionError("no network")
-
-    monkeypatch.setattr(DownloadManager, "download", offline)
-    with pytest.raises(InputError, match="could not be downloaded .*--data_file"):
-        load_text()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with bad_server(b"Not The Verdict.") as server:
+        monkeypatch.setattr(text, "VERDICT_URL", f"{server.url}/the-verdict.txt")
+        with pytest.raises(InputError, match=f"its SHA-256 is not {text.VERDICT_SHA256}"):
+            load_text()
