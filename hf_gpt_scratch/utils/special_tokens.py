@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from weakref import WeakKeyDictionary
 
+from .chat_template import render_template
+
 
 def end_token_ids(config, generation_config=None, tokenizer=None) -> list[int]:
     """
@@ -113,8 +115,8 @@ def chat_ids(tokenizer, messages: Sequence[Mapping[str, str]]) -> list[int]:
 
 
 def render_chat(tokenizer, messages: Sequence[Mapping[str, str]]) -> str:
-    """The text of a conversation up to where the next answer begins."""
-    return tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+    """The text of a conversation up to where the next answer begins; raises as `render_template`."""
+    return render_template(tokenizer, messages)
 
 
 def _ids(tokenizer, text: str) -> list[int]:

@@ -13,6 +13,7 @@ from ...modeling_gpt_scratch import GPTScratchForCausalLM
 from ...pretrained import load_placed, place, precision_name, resolve_device
 from ...prompts import as_text, is_alpaca
 from ...tokenizer import load_tokenizer
+from ...utils.chat_template import render_template
 from ...utils.errors import InputError, one_line
 from ...utils.int8 import is_int8
 from ...utils.provenance import sha256
@@ -129,9 +130,7 @@ class ModelJudge:
         if self.tokenizer.chat_template is None:
             return "", f"\n\n{mode.cue}"
         try:
-            text = self.tokenizer.apply_chat_template(
-                [{"role": "user", "content": PLACE}], tokenize=False, add_generation_prompt=True, enable_thinking=False
-            )
+            text = render_template(self.tokenizer, [{"role": "user", "content": PLACE}], enable_thinking=False)
         except Exception as error:  # a template may raise anything
             raise InputError(
                 f"The chat template of {self.name} cannot be used with a question alone ({one_line(error)}); use"
