@@ -88,12 +88,25 @@ def claim(target: Path, wait: float = 0.0) -> Iterator[None]:
     Raises:
         InputError: when one still does.
     """
-    with _naming(target), lock(target.with_name(f".{target.name}.partial.lock"), target, wait) as is_left:
+    with _naming(target), lock(_lock_of(target), target, wait) as is_left:
         if is_left:
-            for path in target.parent.iterdir():
-                if path.name.startswith(_partial(target)):
-                    remove(path)
+            _remove_partials(target)
         yield
+
+
+def _remove_partials(target: Path) -> None:
+    for path in target.parent.iterdir():
+        if path.name.startswith(_partial(target)):
+            remove(path)
+
+
+def _remove_dead_claim(target: Path) -> None:
+    """Removes what a command left that was killed when `target` had its name already."""
+    with suppress(OSError):  # somebody else's, or in a folder that is read alone
+        if os.path.lexists(path := _lock_of(target)) and (taken := take(path)) is not None:
+            if taken[1]:
+                _remove_partials(target)
+            release(path, taken[0])
 
 
 @contextmanager
@@ -110,7 +123,7 @@ def scratch_folder(parent: str | os.PathLike | None = None, prefix: str = SCRATC
     _remove_dead(parent, prefix)
     while True:
         folder = parent / f"{prefix}{secrets.token_hex(4)}"  # not made before it is locked
-        beside = _lock_of(folder)
+        beside = _lock_beside(folder)
         if (taken := take(beside)) is not None:
             break
     try:
@@ -145,7 +158,7 @@ def _remove_dead(parent: Path, prefix: str) -> None:
                 release(path, taken[0])
 
 
-def _lock_of(folder: Path) -> Path:
+def _lock_beside(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.lock")
 
 
@@ -203,6 +216,10 @@ def _partial(target: Path) -> str:
     return f".{target.name}.partial-"
 
 
+def _lock_of(target: Path) -> Path:
+    return target.with_name(f".{target.name}.partial.lock")
+
+
 def _new_partial(target: Path) -> Path:
     return target.with_name(f"{_partial(target)}{secrets.token_hex(4)}")  # of its own also where there are no locks
 
@@ -219,6 +236,8 @@ def require_new(out: str | os.PathLike) -> None:
     """Raises `InputError` when `out` is there already and is not an empty folder."""
     out = Path(out).absolute()
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        _remove_dead_claim(out)
+        _remove_dead(Path(tempfile.gettempdir()), SCRATCH)
         raise InputError(f"{out} already exists; choose another name or delete it first.")
 
 

@@ -73,11 +73,12 @@ class Bench:
         from hf_gpt_scratch import cli
 
         words = [str(word) for word in self.subject.words(self.inputs)]
-        return Fork(partial(cli.main, words), folder, folder.with_suffix(".log"))
+        return Fork(partial(self.subject.run or cli.main, words), folder, folder.with_suffix(".log"))
 
     def fault(self, folder: Path, ended: Ended) -> str | None:
         """What is wrong after the last run of a try; `None` where nothing is."""
-        if ended.has_traceback or ended.status:
+        is_done = self.subject.done is not None and self.subject.done in ended.last_line
+        if ended.has_traceback or (ended.status and not is_done):
             return f"exit status {ended.status}: {ended.last_line[:300]}"
         if different := self.subject.differs(self.whole, folder):
             return f"differs in {', '.join(different[:4])}"

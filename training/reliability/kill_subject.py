@@ -24,6 +24,8 @@ class Subject:
         inputs: makes what all tries read, in a folder of their own.
         tries: how often it is killed.
         modules: what it imports besides torch and transformers, so that a try does not wait for that.
+        run: runs the words; by default the command `hf-gpt-scratch`.
+        done: what a command says that refuses to begin, as all is there: it was killed after its last step.
     """
 
     name: str
@@ -33,6 +35,8 @@ class Subject:
     inputs: Callable[[Path], None] = nothing
     tries: int = 20
     modules: tuple[str, ...] = ()
+    run: Callable[[Sequence[str]], int] | None = None
+    done: str | None = None
 
 
 def bytes_differ(whole: Path, tried: Path, ignored: Callable[[str], bool] = lambda name: False) -> list[str]:

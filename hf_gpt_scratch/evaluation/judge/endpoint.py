@@ -89,7 +89,17 @@ class EndpointJudge:
         }
 
     def describe(self) -> dict:
-        return {**self.identity, "takes_schema": self.takes_schema}
+        return {**self.identity, **self.known}
+
+    @property
+    def known(self) -> dict:
+        """What is found out while it answers."""
+        return {"takes_schema": self.takes_schema}
+
+    def resume(self, known: Mapping) -> None:
+        """Takes over what a stopped run had found out: its `known`."""
+        takes_schema = known.get("takes_schema")
+        self.takes_schema = takes_schema if isinstance(takes_schema, bool) else None
 
     def form(self, task: Task) -> str:
         return task.mode.as_json

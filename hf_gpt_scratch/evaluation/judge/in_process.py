@@ -77,6 +77,14 @@ class ModelJudge:
         dtype = f"torch.{precision_name(self.model)}"
         return {**self.identity, "model": self.name, "device": str(self.model.device), "dtype": dtype}
 
+    @property
+    def known(self) -> dict:
+        """What is found out while it answers: nothing."""
+        return {}
+
+    def resume(self, known: Mapping) -> None:
+        """Takes over what a stopped run had found out: nothing."""
+
     def form(self, task: Task) -> str:
         return task.mode.as_text
 

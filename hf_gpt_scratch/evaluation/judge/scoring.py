@@ -16,7 +16,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ...utils.errors import InputError, Terminated, UsageError
-from ...utils.files import read_json_object, write_json
+from ...utils.files import claim, read_json_object, write_json
 from ...utils.provenance import environment, json_sha256
 from ..responses import QUESTION, REFERENCE, RESPONSE
 from .answers import Answer, whole_characters
@@ -87,11 +87,17 @@ def journal_of(output: Path, judge) -> Path:
 
 
 def measure(judge, rows: Sequence[Sequence[Mapping[str, str]]], journal: Path, facts: Mapping) -> dict:
-    """All that `judge.json` holds, of rows of one response or of two to compare; `facts` are added to it."""
+    """
+    All that `judge.json` holds, of rows of one response or of two to compare; `facts` are added to it.
+
+    Raises:
+        InputError: as `collect` does, or when another command is asking the same judge.
+    """
     tasks = [[Task(*_question(row[0]), tuple(one[RESPONSE] for one in row))] for row in rows]
     if len(rows[0]) == 2:  # each pair in both orders
         tasks = [[task, Task(*_question(row), task.responses[::-1])] for (row, _), [task] in zip(rows, tasks)]
-    result = summarize(tasks, collect(judge, tasks, journal))
+    with claim(journal):  # of two commands at once, the second would ask for the same answers
+        result = summarize(tasks, collect(judge, tasks, journal))
     items = result.pop("items")
     places = ("{response}", "{other response}")[: len(rows[0])]
     prompt = Task("{instruction}", "{input}", "{output}", places).message(judge.form(tasks[0][0]))
@@ -121,7 +127,9 @@ def collect(judge, tasks: list[list[Task]], journal: Path) -> list[list]:
     """
     keys = [[json_sha256([judge.identity, task.message(judge.form(task))]) for task in row] for row in tasks]
     by_key = {key: task for key_row, row in zip(keys, tasks) for key, task in zip(key_row, row)}
-    outcomes = {key: answer for key, answer in _read_journal(journal).items() if key in by_key}
+    read, known = _read_journal(journal)
+    judge.resume(known)
+    outcomes = {key: answer for key, answer in read.items() if key in by_key}
     waiting = {key: task for key, task in by_key.items() if key not in outcomes}
     if outcomes:
         print(f"{len(outcomes)} of {len(by_key)} answers are saved already.", file=sys.stderr)
@@ -135,7 +143,7 @@ def collect(judge, tasks: list[list[Task]], journal: Path) -> list[list]:
                 outcomes[key] = outcome
                 if isinstance(outcome, Answer):
                     # The line's end comes first, so that a line which was cut by a crash does not spoil this one.
-                    file.write("\n" + json.dumps({"key": key, **asdict(outcome)}))
+                    file.write("\n" + json.dumps({"key": key, **asdict(outcome), "known": judge.known}))
                     file.flush()
                     answered += 1
                 progress.update()
@@ -151,8 +159,9 @@ def collect(judge, tasks: list[list[Task]], journal: Path) -> list[list]:
     return [[outcomes[key] for key in row] for row in keys]
 
 
-def _read_journal(journal: Path) -> dict:
-    answers = {}
+def _read_journal(journal: Path) -> tuple[dict[str, Answer], dict]:
+    """The answers by their keys, and what was known of the judge at the last one."""
+    answers, known = {}, {}
     if journal.is_file():
         for line in journal.read_text(encoding="utf-8", errors="replace").split("\n"):
             try:
@@ -161,4 +170,6 @@ def _read_journal(journal: Path) -> dict:
             except (ValueError, TypeError, KeyError):
                 continue  # empty, or cut when the machine stopped
             answers[record["key"]] = answer
-    return answers
+            if isinstance(record.get("known"), dict):
+                known = record["known"]
+    return answers, known

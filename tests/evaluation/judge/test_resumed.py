@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hf_gpt_scratch.evaluation.judge import endpoint as judges
+from hf_gpt_scratch.utils.files import claim
 from support.judge_server import (
     HTML,
     SCORES,
@@ -170,3 +171,30 @@ def test_half_a_character_in_an_answer_costs_nothing(run, responses):
     answers = [item["answer"] for item in result_of(responses)["items"]]
     assert answers[0] == "\ufffd 80"
     assert result_of(responses)["n_scored"] == 6
+
+
+def test_killed_when_all_was_answered_it_ends_as_if_never_killed(run, responses, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with judge_server(number_in_response) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr("hf_gpt_scratch.evaluation.judge.scoring.write", killed)
+            assert run(responses, *endpoint(server))[0] == 130
+        asked = len(server.requests)
+        assert run(responses, *endpoint(server))[0] == 0
+        resumed = result_of(responses)
+        assert len(server.requests) == asked == 6 and left_over(responses) == []
+        assert run(responses, *endpoint(server))[0] == 0  # anew
+    assert len(server.requests) == 12 and resumed == result_of(responses)
+    assert resumed["judge"]["takes_schema"] is True
+
+
+def test_two_commands_do_not_ask_for_the_same_answers(run, responses):
+    with judge_server(number_in_response) as server:
+        kept = stop_after_4(run, responses, server)
+        asked = len(server.requests)
+        with claim(kept):
+            status, _, err = run(responses, *endpoint(server))
+        assert status == 1 and "Another command is writing" in one_sentence(err)
+        assert len(server.requests) == asked

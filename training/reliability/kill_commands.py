@@ -1,0 +1,385 @@
+"""
+The commands as subjects of `kill`: what they write must be the same to the byte as without a kill, and nothing else
+may be left, neither in the folder that they write nor in that for temporary files. The votes of a blind comparison:
+every one that was acknowledged is there, once.
+"""
+
+import json
+import os
+import shutil
+import sqlite3
+import tempfile
+import urllib.request
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from functools import cache
+from pathlib import Path
+
+import kill_training
+from forks import Fork
+from kill_subject import Subject, Words, bytes_differ, nothing
+from stand_ins import TESTS, CleanProcesses, hub, judge
+
+RATERS, QUESTIONS = ("ann", "bob", "cas"), 40
+TEMPORARY = "temporary"  # the folder for temporary files, in that of a try
+DONE = "already exists"  # what a command says whose folder is there, since it was killed after its last step
+REPOSITORY = "user/model"
+TASKS = ("sums", "texts")
+
+
+# What the commands work on
+
+
+@cache
+def clean_processes() -> CleanProcesses:
+    return CleanProcesses(Path(tempfile.mkdtemp(prefix="clean.")))
+
+
+def apart(make: Callable[[Path], object]) -> Callable[[Path], None]:
+    """`make` in a process of its own, so that this one, which is forked, computes nothing."""
+
+    def made(folder: Path) -> None:
+        log = folder.with_name(f"{folder.name}.log")
+        if (ended := Fork(lambda: make(folder) and None, folder, log).end()).status:
+            raise RuntimeError(f"The inputs could not be made:\n{ended.said[-3000:]}")
+
+    return made
+
+
+def language_model(folder: Path) -> Path:
+    """A model of a few MB, so that writing it takes a while."""
+    from support.models import save_model
+
+    return save_model(folder / "model", n_embd=256, n_layer=4, n_head=4)
+
+
+def stock_model(folder: Path) -> Path:
+    from hf_gpt_scratch import export
+
+    return export(language_model(folder), folder / "stock")
+
+
+def spam_filters(*seeds: int) -> Callable[[Path], None]:
+    """Spam filters of some steps, the folder of each named by its seed, and the messages as a table."""
+
+    def train(folder: Path) -> None:
+        import pandas as pd
+
+        from hf_gpt_scratch.cli import main
+
+        kill_training.messages(folder)
+        os.chdir(folder)
+        steps = [
+            "--max_steps",
+            "12",
+            "--save_strategy",
+            "no",
+            "--eval_strategy",
+            "no",
+            "--load_best_model_at_end",
+            "false",
+        ]
+        words = [
+            "train",
+            "spam",
+            "--data_file",
+            "messages.tsv",
+            *kill_training.SHAPE,
+            *steps,
+            "--learning_rate",
+            "3e-3",
+        ]
+        for seed in seeds:
+            if main([*words, "--use_cpu", "true", "--seed", str(seed), "--output_dir", f"spam-{seed}"]):
+                raise RuntimeError("The spam filter could not be trained.")
+        lines = (folder / "messages.tsv").read_text(encoding="utf-8").splitlines()
+        pd.DataFrame({"text": [line.partition("\t")[2] for line in lines]}).to_csv("messages.csv", index=False)
+
+    return train
+
+
+def answers(folder: Path) -> None:
+    """The responses of two models to the same questions."""
+    for model in "ab":
+        rows = [
+            {"instruction": f"Name {i}.", "input": "", "output": f"number {i}", "model_response": f"{model} {i * i}"}
+            for i in range(QUESTIONS)
+        ]
+        (folder / f"{model}.json").write_text(json.dumps(rows), encoding="utf-8")
+
+
+def tasks(folder: Path) -> None:
+    """A language model, and tasks of the harness."""
+    language_model(folder)
+    source = TESTS / "evaluation" / "harness_tasks"
+    for path in source.iterdir():
+        text = path.read_text(encoding="utf-8").replace("FOLDER", str(folder))
+        (folder / path.name).write_text(text, encoding="utf-8")
+
+
+def voted(folder: Path) -> None:
+    answers(folder)
+    os.chdir(folder)
+    vote(["a.json", "b.json"])
+
+
+# How they are run
+
+
+def in_own_place(words: Sequence[str]) -> int:
+    """The command, with a folder for temporary files of its own, and forks as clean processes."""
+    from hf_gpt_scratch.cli import main
+    from hf_gpt_scratch.model_folder import clean_process
+
+    place = Path(TEMPORARY).absolute()
+    place.mkdir(exist_ok=True)
+    os.environ["TMPDIR"] = tempfile.tempdir = str(place)
+    clean_process.subprocess = clean_processes()
+    return main(list(words))
+
+
+def with_hub(words: Sequence[str]) -> int:
+    """The command, with the stand-in of this try as the Hub."""
+    from huggingface_hub import constants, hf_api
+
+    from support.stand_in import TOKEN
+
+    url = address(Path.cwd())
+    os.environ |= {"HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1"}
+    constants.HF_HUB_OFFLINE, constants.HF_HUB_DISABLE_XET = False, True
+    constants.ENDPOINT = hf_api.api.endpoint = url
+    constants.HUGGINGFACE_CO_URL_TEMPLATE = url + "/{repo_id}/resolve/{revision}/{filename}"
+    return in_own_place(words)
+
+
+def with_few_tasks(words: Sequence[str]) -> int:
+    """The command, which of the 15,000 tasks of the harness reads only our own."""
+    from lm_eval import tasks as harness
+
+    manager = harness.TaskManager
+    harness.TaskManager = lambda include_path=None, **_: manager(include_path=include_path, include_defaults=False)
+    return in_own_place(words)
+
+
+def with_packages(words: Sequence[str]) -> int:
+    """The command, with archives of our own in place of npm's, which it keeps in this try's folder."""
+    import io
+    import tarfile
+
+    from huggingface_hub import constants
+
+    from hf_gpt_scratch.apps import npm
+
+    def pack(package: npm.Package, folder: Path) -> Path:
+        path = folder / "package.tgz"
+        with tarfile.open(path, "w") as archive:
+            for name in (*package.files.values(), "LICENSE"):
+                entry = tarfile.TarInfo(f"package/{name}")
+                entry.size = len(name)
+                archive.addfile(entry, io.BytesIO(name.encode()))
+        return path
+
+    npm._pack, npm._check = pack, lambda package, archive: None
+    constants.HF_HOME = str(Path("home").absolute())
+    return in_own_place(words)
+
+
+def vote(words: Sequence[str]) -> int:
+    """Votes as the page does, item by item, and writes down what was acknowledged."""
+    from zlib import crc32
+
+    from hf_gpt_scratch.evaluation.preference import CHOICES, Votes, load_pairs
+
+    a, b = words
+    votes = Votes.open_or_create("votes.sqlite", a, b, len(load_pairs(a, b)))
+    with open("acknowledged.txt", "a", encoding="utf-8") as acknowledged:
+        for rater in RATERS:
+            while (item := votes.next_item(rater)) < votes.items:
+                choice = list(CHOICES)[crc32(f"{rater} {item}".encode()) % len(CHOICES)]
+                if votes.vote(rater, item, choice):
+                    acknowledged.write(f"{rater} {item}\n")
+                    acknowledged.flush()
+    return 0
+
+
+# What is compared
+
+
+def differs(whole: Path, tried: Path) -> list[str]:
+    """Files that are not the same to the byte, and what is left of killed runs."""
+    return [*bytes_differ(whole, tried, lambda name: name.startswith(TEMPORARY)), *left_over(tried)]
+
+
+def left_over(folder: Path) -> list[str]:
+    """Temporary files and folders, and locks."""
+    paths = [*folder.rglob("*.partial*"), *folder.rglob("*.lock"), *(folder / TEMPORARY).glob("*")]
+    return [f"{path.relative_to(folder)} is left" for path in paths if "datasets" not in path.parts]
+
+
+def votes_differ(whole: Path, tried: Path) -> list[str]:
+    """Votes that are lost, or not those of the whole run; one that was acknowledged twice was lost in between."""
+    one, other = (votes_in(folder / "votes.sqlite") for folder in (whole, tried))
+    told = (tried / "acknowledged.txt").read_text(encoding="utf-8").splitlines()
+    lost = {name for name in told if told.count(name) > 1} | set(told) - {
+        f"{rater} {item}" for rater, item, _ in other
+    }
+    return [*(f"lost: {name}" for name in sorted(lost)), *map(str, one ^ other), *left_over(tried)] + [
+        path.name for path in tried.glob("votes.sqlite-*")
+    ]
+
+
+def votes_in(path: Path) -> set[tuple[str, int, str]]:
+    with closing(sqlite3.connect(path)) as connection:
+        return set(connection.execute("SELECT rater, item, winner FROM votes"))
+
+
+def pushed_differ(whole: Path, tried: Path) -> list[str]:
+    """The same of the files in the repository, on both branches; cards name commits, which others came before."""
+    found = left_over(tried)
+    for branch in ("main", "gpt2"):
+        one, other = (files_of(address(folder), branch) for folder in (whole, tried))
+        found += [
+            f"{branch}: {name}" for name in sorted(one.keys() | other.keys()) if one.get(name) != other.get(name)
+        ]
+    return found
+
+
+def address(folder: Path) -> str:
+    """Of the stand-in for the Hub that a try has."""
+    return f"http://127.0.0.1:{(folder.parent / f'{folder.name}.port').read_text()}"
+
+
+def start_hub(folder: Path) -> None:
+    (folder.parent / f"{folder.name}.port").write_text(str(hub()))
+
+
+def files_of(url: str, branch: str) -> dict[str, bytes]:
+    """The files of the repository by name, those of a card without the names of commits."""
+    import re
+
+    def read(path: str) -> bytes:
+        with urllib.request.urlopen(f"{url}{path}", timeout=30) as answer:
+            return answer.read()
+
+    names = [one["rfilename"] for one in json.loads(read(f"/api/models/{REPOSITORY}/revision/{branch}"))["siblings"]]
+    files = {name: read(f"/{REPOSITORY}/resolve/{branch}/{name}") for name in names}
+    return {
+        name: re.sub(rb"\b[0-9a-f]{7,40}\b", b"", file) if name == "README.md" else file
+        for name, file in files.items()
+    }
+
+
+# The subjects
+
+
+def command(name: str, words: Words, inputs: Callable[[Path], object], prepare=nothing, **more) -> Subject:
+    def prepared(folder: Path) -> None:
+        clean_processes()  # in the process that is forked, for all tries
+        prepare(folder)
+
+    settings = {"differs": differs, "run": in_own_place, "done": DONE} | more
+    return Subject(name, words, prepare=prepared, inputs=apart(inputs), **settings)
+
+
+def export(to: str, inputs: Callable[[Path], object], source: str, **more) -> Subject:
+    return command(f"export --to {to}", lambda at: ["export", at / source, "out", "--to", to], inputs, **more)
+
+
+def copied(name: str) -> Callable[[Path], None]:
+    """Puts one of the inputs, which the command changes or adds to, into the folder of a try."""
+
+    def prepare(folder: Path) -> None:
+        source = folder.parent / "inputs" / name
+        shutil.copytree(source, folder / name) if source.is_dir() else shutil.copy(source, folder / name)
+
+    return prepare
+
+
+def judged(inputs: Path) -> Sequence[str]:
+    url = f"http://127.0.0.1:{judge_port()}/v1"
+    return ["judge", inputs / "a.json", "--base-url", url, "--model", "stand-in", "--output", "judge.json"]
+
+
+judge_port = cache(judge)  # one judge for all tries
+
+
+def compare(*options: str) -> Words:
+    return lambda at: ["app", "compare", at / "a.json", at / "b.json", "--output", "votes.sqlite", *options]
+
+
+SPAM, PAGES = ("sklearn.linear_model", "matplotlib.pyplot", "pandas"), ("onnx", "onnxruntime", "onnxscript")
+SUBJECTS = [
+    command("convert", lambda at: ["convert", at / "stock", "out"], stock_model),
+    export("hf-gpt2", language_model, "model"),
+    export("gguf", language_model, "model", modules=("gguf",)),
+    export("onnx", language_model, "model", modules=PAGES),
+    command(
+        "push --with-twin",
+        lambda at: ["push", at / "model", REPOSITORY, "--with-twin"],
+        language_model,
+        differs=pushed_differ,
+        run=with_hub,
+        prepare=start_hub,
+    ),
+    command("check --record", lambda at: ["check", "model", "--record"], language_model, prepare=copied("model")),
+    command(
+        "classify --output",
+        lambda at: [
+            "classify",
+            at / "spam-1",
+            "--file",
+            at / "messages.csv",
+            "--output",
+            "out.csv",
+            "--device",
+            "cpu",
+        ],
+        spam_filters(1),
+        modules=SPAM,
+    ),
+    command("judge", judged, answers, modules=SPAM),
+    command(
+        "calibrate",
+        lambda at: ["calibrate", "spam-1", "--data_file", at / "messages.tsv", "--device", "cpu"],
+        spam_filters(1),
+        prepare=copied("spam-1"),
+        modules=SPAM,
+    ),
+    command(
+        "benchmark",
+        lambda at: ["benchmark", at / "spam-1", at / "spam-2", "--output_dir", "benchmark"],
+        spam_filters(1, 2),
+        modules=SPAM,
+    ),
+    command(
+        "report",
+        lambda at: ["report", at / "spam-1", at / "spam-2", "--output_dir", "report"],
+        spam_filters(1, 2),
+        modules=SPAM,
+    ),
+    command(
+        "evaluate",
+        lambda at: ["evaluate", at / "model", "--tasks", *TASKS, "--include_path", at, "--output_dir", "evaluated"],
+        tasks,
+        run=with_few_tasks,
+        modules=("lm_eval", "lm_eval.tasks", "lm_eval.models.huggingface"),
+    ),
+    command(
+        "app classify --export-static",
+        lambda at: ["app", "classify", at / "spam-1", "--export-static", "page"],
+        spam_filters(1),
+        run=with_packages,
+        modules=PAGES,
+    ),
+    command(
+        "votes of app compare", lambda at: [at / "a.json", at / "b.json"], answers, differs=votes_differ, run=vote
+    ),
+    command("app compare --results", compare("--results"), voted, prepare=copied("votes.sqlite"), modules=SPAM),
+    command(
+        "app compare --export-preferences",
+        compare("--export-preferences", "preferences.jsonl"),
+        voted,
+        prepare=copied("votes.sqlite"),
+    ),
+    command("examples", lambda at: ["examples"], nothing),
+]
