@@ -23,7 +23,7 @@ from hf_gpt_scratch.training import configs
 from hf_gpt_scratch.utils.constants import REPOSITORY
 from support.stand_in import hub_stand_in
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DEMO_DATA = ROOT / "training" / "demo_data"
 SCRIPTS = {
     "pretrain.py": "pretrain",
@@ -35,15 +35,6 @@ SCRIPTS = {
 TINY = ("--max_steps", "4", "--train_tokenizer", "500", "--n_embd", "32", "--n_layer", "2", "--use_cpu", "true")
 TO_HUB = ("--push_to_hub", "true", "--hub_model_id", "user/spam")
 MESSAGES = ("--data_file", str(ROOT / "tests" / "support" / "messages.tsv"))
-BUILT_FROM = (
-    "hf_gpt_scratch",
-    "model_cards",
-    "training",
-    "hf_gpt_scratch_cli.py",
-    "pyproject.toml",
-    "README.md",
-    "LICENSE",
-)
 
 
 @pytest.fixture(scope="module")
@@ -129,58 +120,18 @@ def job_options(job: str) -> set[str]:
     return {f"--{name}" for name in configs.option_names(job)}
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> Path:
-    """Built from a copy, because setuptools takes into a wheel what an older build left in the checkout."""
-    copy, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in BUILT_FROM:
-        source = ROOT / name
-        ignored = shutil.ignore_patterns("__pycache__", "results", "pictures")
-        if source.is_dir():
-            shutil.copytree(source, copy / name, ignore=ignored)
-        else:
-            shutil.copy(source, copy)
-    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(out), str(copy)]
-    subprocess.run(command, check=True, timeout=300)
-    (built,) = out.glob("*.whl")
-    return built
-
-
-@pytest.fixture(scope="module")
-def run(wheel, tmp_path_factory):
-    """Runs the installed command, or the environment's Python, in an empty folder, and returns what it printed."""
-    environment, folder = tmp_path_factory.mktemp("environment"), tmp_path_factory.mktemp("elsewhere")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True, timeout=120)
-    python = environment / "bin" / "python"
-    # The heavy packages of these tests, without what makes the checkout importable from there.
-    site = Path(sysconfig.get_path("purelib", vars={"base": str(environment)}))
-    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    command = [sys.executable, "-m", "pip", "--python", str(python), "install", "-q", "--no-deps", "--force-reinstall"]
-    subprocess.run([*command, str(wheel)], check=True, timeout=300)
-
-    def run(*args: str, program: str = "hf-gpt-scratch", **variables: str) -> str:
-        clean = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "HF_TOKEN")}
-        command = [str(environment / "bin" / program), *args]
-        done = subprocess.run(command, cwd=folder, env=clean | variables, capture_output=True, text=True, timeout=600)
-        assert done.returncode == 0, f"{args}: {done.stdout[-2000:]}{done.stderr[-3000:]}"
-        return done.stdout
-
-    run.folder, run.environment = folder, environment
-    return run
-
-
 @pytest.mark.packaging
-def test_the_wheel_holds_every_module_and_all_data(wheel, setuptools_table):
-    names = set(zipfile.ZipFile(wheel).namelist())
-    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "hf_gpt_scratch").rglob("*.py")}
-    assert modules | {"hf_gpt_scratch/py.typed", "hf_gpt_scratch_cli.py"} <= names
-    assert {f"hf_gpt_scratch/model_cards/{path.name}" for path in (ROOT / "model_cards").glob("*.md")} <= names
-    for package, folder in setuptools_table["package-dir"].items():
-        data = {
-            path.relative_to(ROOT / folder) for path in (ROOT / folder).rglob("*") if path.suffix in (".yaml", ".md")
-        }
-        assert {f"{package.replace('.', '/')}/{path}" for path in data} <= names
-    assert not any(name.startswith(("tests/", "training/")) for name in names)
+def test_the_wheel_holds_the_packages_and_nothing_else(distributions, setuptools_table):
+    table, wanted = setuptools_table, {"hf_gpt_scratch_cli.py"}
+    folders = {name: ROOT / table["package-dir"].get(name, name.replace(".", "/")) for name in table["packages"]}
+    for package, folder in folders.items():
+        there = list(folder.glob("*.py"))
+        there += [path for pattern in table["package-data"].get(package, ()) for path in folder.glob(pattern)]
+        wanted |= {f"{package.replace('.', '/')}/{path.relative_to(folder).as_posix()}" for path in there}
+    info = f"hf_gpt_scratch-{__version__}.dist-info"
+    files = ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE", "top_level.txt")
+    wanted |= {f"{info}/{name}" for name in files}
+    assert set(zipfile.ZipFile(distributions.wheel).namelist()) == wanted
 
 
 @pytest.mark.packaging
@@ -220,7 +171,7 @@ def empty_wheel(folder: Path, name: str, version: str) -> None:
 
 
 @pytest.mark.packaging
-def test_uv_runs_a_script_by_its_address(wheel, tmp_path):
+def test_uv_runs_a_script_by_its_address(distributions, tmp_path):
     """From a server, with the wheel in place of the repository, and the heavy packages as they are here."""
     if (uv := shutil.which("uv") or shutil.which("uv", path=Path(sys.executable).parent)) is None:
         pytest.skip("uv is not installed: pip install uv")
@@ -231,7 +182,7 @@ def test_uv_runs_a_script_by_its_address(wheel, tmp_path):
     asked, text = header("finetune_spam.py")
     address = asked["dependencies"][0].partition(" @ ")[2]
     (tmp_path / "served").mkdir()
-    (tmp_path / "served" / "train.py").write_text(text.replace(address, wheel.as_uri()))
+    (tmp_path / "served" / "train.py").write_text(text.replace(address, distributions.wheel.as_uri()))
     handler = partial(SimpleHTTPRequestHandler, directory=tmp_path / "served")
     with hub_stand_in() as hub, ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         Thread(target=server.serve_forever, daemon=True).start()
