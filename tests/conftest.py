@@ -20,6 +20,11 @@ ROOT = Path(__file__).parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
 
+def pytest_configure(config):
+    if config.getoption("markexpr") != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # results are those of a CPU; nothing has asked for a GPU yet
+
+
 @pytest.fixture(scope="session", autouse=True)
 def preloaded_processes():
     """Clean processes are forks of one that is ready, where the system can fork."""

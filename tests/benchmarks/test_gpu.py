@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from hf_gpt_scratch.utils.errors import InputError
 
@@ -64,7 +63,21 @@ def test_the_process_of_a_piece_has_a_limit_and_leaves_its_last_line(tmp_path, m
     assert gpu.in_a_process("slow", args, tmp_path) == ([], "it took more than 0.5 s")
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_pieces_measured_alone_are_added_to_the_others(tmp_path, monkeypatch):
+    row = gpu.pieces.row("q", "a", None, None, note="not here")
+    monkeypatch.setattr(gpu, "PIECES", {name: gpu.Piece(lambda settings: [row]) for name in ("one", "other")})
+    gpu.main([*CPU, "--folder", str(tmp_path), "--only", "one"])
+    gpu.main([*CPU, "--folder", str(tmp_path), "--only", "other"])
+    result = json.loads((tmp_path / "gpu.json").read_text())
+    assert list(result["pieces"]) == ["one", "other"] and len(result["rows"]) == 2
+
+
+def test_the_table_of_the_results_is_that_of_what_was_measured():
+    root = Path(__file__).parents[2]
+    measured = json.loads((root / "training" / "results" / "gpu.json").read_text(encoding="utf-8"))
+    assert gpu.table(measured["pieces"]) in (root / "docs" / "results.md").read_text(encoding="utf-8")
+
+
 def test_without_a_gpu_one_sentence_says_so(tmp_path):
     with pytest.raises(InputError, match="There is no GPU here; .*--device cpu --quick"):
         gpu.main(["--folder", str(tmp_path)])

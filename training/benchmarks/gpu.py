@@ -112,6 +112,11 @@ def last_line(text: str) -> str:
     return lines[-1][:300] if lines else ""
 
 
+def measured_before(path: Path) -> dict:
+    """The pieces of an earlier run into the same folder, which `--only` adds to."""
+    return json.loads(path.read_text(encoding="utf-8"))["pieces"] if path.is_file() else {}
+
+
 def table(done: dict) -> str:
     """The pieces' rows in Markdown."""
     lines = ["| question | against | asked | measured | memory | |", "|---|---|---|---|---|---|"]
@@ -133,7 +138,7 @@ def main(argv: list[str] | None = None) -> dict:
     import torch
 
     from hf_gpt_scratch.utils.errors import InputError
-    from hf_gpt_scratch.utils.files import write_json
+    from hf_gpt_scratch.utils.files import write_json, write_whole
     from hf_gpt_scratch.utils.provenance import command_line
 
     if args.device == "cuda" and not torch.cuda.is_available():
@@ -144,7 +149,8 @@ def main(argv: list[str] | None = None) -> dict:
     if args.piece:
         write_json(args.folder / f"{args.piece}.json", run_piece(args.piece, args, args.models))
         return {}
-    done = {}
+    done = measured_before(args.folder / "gpu.json") if args.only else {}
+    command = command_line("training/benchmarks/gpu.py", sys.argv[1:] if argv is None else argv)
     with tempfile.TemporaryDirectory() as models:
         for name in args.only or PIECES:
             if args.device == "cpu" and (why := PIECES[name].only_gpu):
@@ -154,13 +160,13 @@ def main(argv: list[str] | None = None) -> dict:
             rows, failed = (here if args.quick else in_a_process)(name, args, Path(models))
             done[name] = {"rows": rows, "failed": failed, "seconds": time.perf_counter() - start}
             print(f"{name}: {f'failed: {failed}' if failed else 'done'} ({done[name]['seconds']:.0f} s)", flush=True)
-    command = command_line("training/benchmarks/gpu.py", sys.argv[1:] if argv is None else argv)
-    rows = [row for piece in done.values() for row in piece["rows"]]
-    result = {"pieces": done, "rows": rows, "quick": args.quick, "seed": args.seed, "command": command, **machine()}
-    write_json(args.folder / "gpu.json", result)
-    (args.folder / "gpu.md").write_text(table(done), encoding="utf-8")
+            # After each piece: a machine that is lent for a time may be gone before the last.
+            rows = [row for piece in done.values() for row in piece["rows"]]
+            result = {"pieces": done, "rows": rows, "quick": args.quick, "seed": args.seed, "command": command}
+            write_json(args.folder / "gpu.json", result | machine())
+            write_whole(args.folder / "gpu.md", table(done))
     print(table(done))
-    return result
+    return {"pieces": done}
 
 
 def run() -> int:
