@@ -158,6 +158,8 @@ def merge_adapter(model: PreTrainedModel, adapter: str | os.PathLike) -> PreTrai
         for parameter in model.parameters():  # PEFT froze them
             parameter.requires_grad = parameter.is_floating_point()
         return model
+    except InputError:
+        raise
     except Exception as error:  # PEFT's, safetensors' and torch's own
         raise InputError(f"The adapter in {adapter} does not fit {name} ({one_line(error)}).") from None
 
@@ -166,10 +168,20 @@ def _with_adapter(model: PreTrainedModel, adapter: str | os.PathLike):
     """PEFT's model of the two, without its warning about tied matrices, which `merge_adapter` heeds."""
     from peft import PeftModel
 
+    require_plain(adapter)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Model (with|has) `tie_word_embeddings=True`")
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated")  # which PEFT asks for
         return PeftModel.from_pretrained(model, str(adapter))
+
+
+def require_plain(adapter: str | os.PathLike) -> None:
+    """Raises `InputError` for an adapter whose settings have PEFT import a module, whatever it is."""
+    if read_json_object(Path(adapter) / ADAPTER_CONFIG).get("megatron_config"):
+        raise InputError(
+            f"The adapter in {adapter} asks for code that is never run (megatron_config): delete that from its"
+            f" {ADAPTER_CONFIG}."
+        )
 
 
 def _is_tied(model: PreTrainedModel) -> bool:

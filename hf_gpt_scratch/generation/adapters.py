@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-from ..adapters import require_peft
+from ..adapters import require_peft, require_plain
 from ..model_folder import reference_logits
 from ..model_folder.contents import ModelFolder, has_tokenizer
 from ..modeling_gpt_scratch import GPTScratchForCausalLM
@@ -95,6 +95,7 @@ class AdapterSet:
     def _add(self, name: str, adapter: ModelFolder, base: str) -> None:
         from peft import PeftModel
 
+        require_plain(adapter.path)
         key = f"adapter_{self.names.index(name)}"  # PEFT takes no dots in a name
         try:
             with warnings.catch_warnings(action="ignore"):  # about tied matrices; what differs is found by the logits

@@ -16,7 +16,7 @@ from huggingface_hub import snapshot_download
 from transformers import PreTrainedTokenizerBase
 
 from ..configuration_gpt_scratch import GPTScratchConfig
-from ..model_folder.code import require_own_code
+from ..model_folder.code import differences, require_own_code
 from ..model_folder.contents import ADAPTER_CONFIG, DOCUMENTS, MODEL_FILES, ModelFolder, has_tokenizer, is_hub_id
 from ..model_folder.onnx_files import is_onnx_folder
 from ..tokenizer import load_tokenizer
@@ -139,7 +139,7 @@ def look_at_files(model: ModelFolder, trust_remote_code: bool = False, repositor
         find("files", lambda: check_files(model)),
         find("secrets and paths", lambda: check_texts(model)),
         find("tokenizer", lambda: check_tokenizer(model.path, config, repository)),
-        find("code", lambda: check_code(model, trust_remote_code)),
+        replace(find("code", lambda: check_code(model, trust_remote_code)), more=_differences(model)),
     ]
     if any("Classification" in name for name in model.architectures):
         findings.append(find("label names", lambda: check_labels(model.settings)))
@@ -157,6 +157,13 @@ def check_code(model: ModelFolder, trust_remote_code: bool = False) -> str:
     if trusted:
         return f"trusted by you: {', '.join(trusted)}"
     return "none; that of the base model is used" if model.is_adapter else "identical to this package's own"
+
+
+def _differences(model: ModelFolder) -> str:
+    try:
+        return differences(model)
+    except InputError:  # of a file of settings, which the check tells
+        return ""
 
 
 def check_weights(model: ModelFolder) -> str:

@@ -11,12 +11,16 @@ from ..utils.errors import InputError
 
 @dataclass(frozen=True)
 class Finding:
-    """The outcome of one check: `status` is "ok", "failed" or "skipped"; `value` is the number that it measured."""
+    """
+    The outcome of one check: `status` is "ok", "failed" or "skipped"; `value` is the number that it measured, `more`
+    what is shown below the table, such as a difference.
+    """
 
     name: str
     status: str
     detail: str
     value: float | None = None
+    more: str = ""
 
 
 class CheckFailed(InputError):
@@ -37,7 +41,7 @@ def find(name: str, examine: Callable[[], str]) -> Finding:
 
 
 def table(findings: list[Finding]) -> str:
-    """A line for each finding, coloured in a terminal."""
+    """A line for each finding, coloured in a terminal, and below them what more there is to show."""
     colours = {"ok": "\033[32m", "failed": "\033[31m", "skipped": "\033[33m"}
     coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     width = max((len(finding.name) for finding in findings), default=0)
@@ -47,7 +51,7 @@ def table(findings: list[Finding]) -> str:
         if coloured:
             status = f"{colours[finding.status]}{status}\033[0m"
         lines.append(f"{finding.name:{width}}  {status}  {finding.detail}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"\n{finding.more}" for finding in findings if finding.more)])
 
 
 def summary(findings: list[Finding], folder: Path) -> str:

@@ -4,12 +4,15 @@ commands do that only where every such file is, byte for byte, one that this pac
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from difflib import unified_diff
+from itertools import islice
 from pathlib import Path
 
 from ..utils.errors import InputError
 from ..utils.files import read_json
 from ..utils.provenance import sha256
+from ..utils.terminal import plain
 from .contents import CODE_FILES, ModelFolder
 
 # The SHA-256 of the files of released versions; those of this version are beside this package.
@@ -18,6 +21,7 @@ RELEASED = {
     "a43b2342419a68e80fa8a19587aa60a3b742f3b0cbaac9931dbaef09f2d4a4ec": "modeling_gpt_scratch.py of 0.1.0",
 }
 # Methods of quantization whose code transformers downloads from the Hub (transformers.integrations, `get_kernel`)
+SHOWN, WIDTH, READ = 40, 160, 200_000  # of each file that differs: lines, characters a line, bytes that are compared
 DOWNLOADED_METHODS = {"eetq", "fbgemm_fp8", "fp8", "metal", "mxfp4", "mxfp8", "nvfp4"}
 
 
@@ -48,8 +52,7 @@ def require_own_code(model: ModelFolder, trust_remote_code: bool = False, shown:
             f"{shown} names code that is not in the folder ({', '.join(sorted(elsewhere))}), which is never run: save"
             " the model again, or copy that code beside it."
         )
-    own = {*RELEASED, *(sha256(package_code(name)) for name in CODE_FILES)}
-    foreign = [name for name in sorted(local) if (folder / name).is_file() and sha256(folder / name) not in own]
+    foreign = _foreign(folder, local)
     if foreign and not trust_remote_code:
         looks = "; ".join(_how_to_look(shown, name) for name in foreign)
         raise InputError(
@@ -57,9 +60,38 @@ def require_own_code(model: ModelFolder, trust_remote_code: bool = False, shown:
             f" {looks}. If you trust it, add --trust-remote-code."
         )
     if foreign:  # which may import whatever lies beside it
-        beside = {path.name for path in folder.glob("*.py") if sha256(path) not in own}
-        foreign = sorted({*foreign, *beside})
+        foreign = _foreign(folder, {*foreign, *(path.name for path in folder.glob("*.py"))})
     return [f"{name} (SHA-256 {sha256(folder / name)})" for name in foreign]
+
+
+def _foreign(folder: Path, names: Collection[str]) -> list[str]:
+    """Of the names of files, those that are there and not, byte for byte, a release's or this package's."""
+    own = {*RELEASED, *(sha256(package_code(name)) for name in CODE_FILES)}
+    return [name for name in sorted(names) if (folder / name).is_file() and sha256(folder / name) not in own]
+
+
+def differences(model: ModelFolder) -> str:
+    """
+    How the code that loading the folder runs differs from this package's: of each file a unified diff, of one of
+    another name its beginning; short, and without control sequences. "" where it does not differ.
+    """
+    parts = []
+    for name in _foreign(model.path, named_code(model)[0]):
+        lines = list(islice(_compared(model.path, name), SHOWN + 1))
+        cut = [f"... (more: {_how_to_look(model.path, name)})"] if len(lines) > SHOWN else []
+        parts += [*(plain(line).expandtabs(4)[:WIDTH] for line in lines[:SHOWN]), *cut]
+    return "\n".join(parts)
+
+
+def _compared(folder: Path, name: str) -> Iterator[str]:
+    def lines(path: Path) -> list[str]:
+        with open(path, "rb") as file:
+            return file.read(READ).decode("utf-8", "replace").splitlines()
+
+    if name not in CODE_FILES:
+        return iter((f"+++ {name}", *(f"+{line}" for line in lines(folder / name))))
+    ours = package_code(name)
+    return unified_diff(lines(ours), lines(folder / name), f"{name} of this package", name, n=1, lineterm="")
 
 
 def _how_to_look(folder: Path, name: str) -> str:
@@ -70,9 +102,9 @@ def named_code(model: ModelFolder) -> tuple[set[str], set[str]]:
     """The files of code that loading the folder runs, and the references to code that is not in it."""
     local, elsewhere = set(CODE_FILES), set()
     for settings in _all_settings(model):
-        elsewhere |= attention_kernels(settings) | downloaded_quantization(settings)
+        elsewhere |= _of_the_hub(settings)
         for name, value in _pairs(settings):
-            if name == "configuration_files" and value:
+            if name in ("configuration_files", "megatron_config") and value:  # the latter has PEFT import a module
                 elsewhere.add(f"{name} {value}")
             for reference in _strings(value) if name == "auto_map" else _pipelines(name, value):
                 module, _, rest = reference.partition(".")
@@ -99,6 +131,15 @@ def attention_kernels(settings: dict | list) -> set[str]:
         if name == "attribute_map" and value:
             found.add(f"{name} {value}")
     return found
+
+
+def code_of_the_hub(model: ModelFolder) -> set[str]:
+    """What in any of the folder's files of settings makes transformers take code from the Hub, without being asked."""
+    return {one for settings in _all_settings(model) for one in _of_the_hub(settings)}
+
+
+def _of_the_hub(settings: dict | list) -> set[str]:
+    return attention_kernels(settings) | downloaded_quantization(settings)
 
 
 def downloaded_quantization(settings: dict | list) -> set[str]:

@@ -13,6 +13,7 @@ from ..modeling_gpt_scratch import GPTScratchPreTrainedModel
 from ..utils.errors import InputError, one_line
 from .code import attention_kernels, downloaded_quantization
 from .contents import ModelFolder
+from .weight_files import INDEX, ORDER, shards_of
 
 HEADS = ("score.", "lm_head.")  # what their weights' names begin with
 SMALL = 10**9  # bytes of weights that load without a progress bar
@@ -46,6 +47,9 @@ def load_model(
         for name, value in config_settings.items():
             setattr(config, name, value)
         config.validate_architecture()
+        for index in (folder / name for name in ORDER if name.endswith(INDEX)):
+            if index.is_file():
+                shards_of(index)  # which raises where it names a file outside of the folder
         with _quietly(model_folder):
             model, report = model_class.from_pretrained(
                 folder,
@@ -53,6 +57,7 @@ def load_model(
                 dtype=torch.float32,
                 quantization_config=quantization,
                 local_files_only=True,
+                trust_remote_code=False,  # nor ask on a terminal whether to
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # reported below, all of them, rather than raised
             )

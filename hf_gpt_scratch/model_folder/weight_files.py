@@ -49,7 +49,7 @@ def shards_of(index: Path, object_pairs_hook=None) -> list[str]:
     The names of the files that an index lists, which lie beside it; the hook is that of `json.loads`.
 
     Raises:
-        InputError: when it is not an index, or names a file elsewhere.
+        InputError: when it is not an index, or names a file elsewhere, or a link to one.
     """
     weight_map = read_json_object(index, object_pairs_hook=object_pairs_hook).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
@@ -57,7 +57,21 @@ def shards_of(index: Path, object_pairs_hook=None) -> list[str]:
     files = sorted(set(weight_map.values()))
     if outside := [file for file in files if Path(file).name != file]:
         raise InputError(f"{index} points outside its folder, to {outside[0]}.")
+    if links := [file for file in files if leads_out(index, file)]:
+        raise InputError(
+            f"{index.with_name(links[0])} is a link that leads out of its folder: put a copy in its place."
+        )
     return files
+
+
+def leads_out(index: Path, name: str) -> bool:
+    """
+    Whether a file that `index` names beside itself is a link to another folder. In the Hub's cache both are links to
+    one folder, `blobs`; so are they where a whole folder is linked.
+    """
+    path = index.with_name(name)
+    real, homes = path.resolve(), {index.resolve().parent, index.parent.resolve()}
+    return path.is_symlink() and not any(real.is_relative_to(home) for home in homes)
 
 
 def unread_weights(folder: Path, read: Collection[str]) -> list[str]:

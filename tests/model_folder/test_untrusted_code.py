@@ -232,6 +232,27 @@ def test_a_refusal_says_how_to_look(folder, trace):
         require_own_code(ModelFolder.read(folder))
 
 
+def test_a_check_shows_how_the_code_differs(folder, trace, capsys):
+    """What was added and nothing of the rest, without control sequences, and not more than some lines of it."""
+    alter_modeling(folder, trace)
+    tokenizer_code(folder, trace)
+    with open(folder / "modeling_gpt_scratch.py", "a") as file:
+        file.write("# \x1b]52;c;eA==\x07\x1b[2J\u202eclear\n" + "x = 1\n" * 500 + "#" * 10_000)
+    for words in ([], ["--trust-remote-code"]):
+        main(["check", str(folder), *words])
+        shown = capsys.readouterr().out.partition("\n\n")[2].splitlines()
+        assert "+++ modeling_gpt_scratch.py" in shown and f"+{evil(trace)}".rstrip() in shown
+        assert "+# clear" in shown and "+class Mine(PreTrainedTokenizerFast): pass" in shown
+        assert "+x = 1" in shown and "-class GPTScratchModel(GPTScratchPreTrainedModel):" not in shown
+        assert len(shown) < 60 and max(map(len, shown)) < 400
+        assert any(line.startswith("... (more: diff ") for line in shown)
+
+
+def test_there_is_nothing_to_show_of_the_packages_own_code(folder, capsys):
+    assert main(["check", str(folder)]) == 0
+    assert "\n\n" not in capsys.readouterr().out
+
+
 @pytest.fixture
 def adapter(sound, tmp_path) -> Path:
     """Of the model in the folder `base` beside it."""
@@ -258,6 +279,20 @@ def test_an_adapters_own_code_runs_when_the_user_says_so_and_its_bases_never(ada
     assert "trusted by you: mine.py (SHA-256 " in table
     assert "AutoPeftModelForCausalLM  ok" in table
     assert trace.exists() and not base_trace.exists()
+
+
+@pytest.mark.parametrize("command", [["check", "adapter"], ["generate", "adapter", "--prompt", "a"]])
+def test_an_adapter_imports_no_module(adapter, trace, command, monkeypatch, capsys):
+    """PEFT imports what `megatron_core` names, where it begins with "megatron."."""
+    monkeypatch.chdir(adapter.parent)
+    monkeypatch.syspath_prepend(adapter)
+    (adapter / "megatron").mkdir()
+    (adapter / "megatron" / "__init__.py").write_text("")
+    (adapter / "megatron" / "core.py").write_text(evil(trace))
+    edit(adapter / "adapter_config.json", megatron_config={"a": 1}, megatron_core="megatron.core")
+    assert main(command) == 1
+    assert "megatron_config" in "".join(capsys.readouterr())
+    assert not trace.exists()
 
 
 def test_the_code_of_an_adapters_base_is_not_run(adapter, trace, capsys):

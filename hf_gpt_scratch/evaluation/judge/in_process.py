@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from ...model_folder.code import attention_kernels
+from ...model_folder.code import code_of_the_hub
 from ...model_folder.contents import ModelFolder
 from ...modeling_gpt_scratch import GPTScratchForCausalLM
 from ...pretrained import load_placed, place, precision_name, resolve_device
@@ -213,7 +213,7 @@ def _hashes(folder: Path) -> dict[str, str]:
 def _load(folder: ModelFolder, name: str, **placement) -> PreTrainedModel:
     if folder.is_adapter or folder.is_native or folder.settings.get("model_type") == "gpt2":
         return load_placed(GPTScratchForCausalLM, folder, **placement)
-    if found := attention_kernels(folder.settings):
+    if found := code_of_the_hub(folder):
         named = ", ".join(sorted(found))
         raise InputError(f"{name} asks for code from the Hub ({named}), which is never run; use another judge.")
     try:

@@ -255,6 +255,8 @@ def read_weights(path: str, name: str = "model.safetensors") -> dict[str, torch.
     """The tensors of a folder, in one file or in several that an index lists, in fp32."""
     index = read_json(path, f"{name}.index.json")
     files = sorted(set(index["weight_map"].values())) if index else [name]
+    if outside := [file for file in files if Path(file).name != file]:
+        raise ValueError(f"{name}.index.json points outside its folder, to {outside[0]}.")
     return {key: tensor.float() for file in files for key, tensor in load_file(Path(path, file)).items()}
 
 
