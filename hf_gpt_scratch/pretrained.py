@@ -159,6 +159,11 @@ def place(
     Raises:
         InputError: as `resolve_device` and `resolve_dtype`.
     """
+    if quantizer := getattr(model, "hf_quantizer", None):
+        raise InputError(
+            f"{folder} is quantized by its config.json ({type(quantizer).__name__}), which is not for use here: delete"
+            " its quantization_config, or load it with transformers."
+        )
     chosen = resolve_device(device)
     settings = folder.base_folder.settings if folder.is_adapter else folder.settings
     saved = settings.get("dtype") or settings.get("torch_dtype")

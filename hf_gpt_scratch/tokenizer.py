@@ -14,8 +14,9 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import AutoTokenizer, GPT2Tokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from .model_folder.contents import has_tokenizer, resolve_source
-from .utils.errors import InputError, one_line
-from .utils.files import is_missing_folder
+from .model_folder.settings_check import require_sizes
+from .utils.errors import InputError, damage_told
+from .utils.files import is_missing_folder, read_json_object
 from .utils.provenance import json_sha256
 
 END_TOKEN = "<|endoftext|>"
@@ -45,12 +46,10 @@ def load_tokenizer(name_or_path: str | os.PathLike) -> PreTrainedTokenizerBase:
             f"{name_or_path} holds no tokenizer: neither tokenizer.json nor vocab.json with merges.txt, nor another"
             " vocabulary, is there."
         )
-    try:
+    _require_class(folder)
+    with damage_told(f"{name_or_path} holds no tokenizer that can be read ({{}})."):
         tokenizer = _read_tokenizer(folder)
-    except InputError:
-        raise
-    except Exception as error:  # a damaged tokenizer.json raises nearly anything
-        raise InputError(f"{name_or_path} holds no tokenizer that can be read ({one_line(error)}).") from None
+        _try(tokenizer, name_or_path)
     if len(tokenizer) < 2:  # transformers makes an empty one for a GPT-2 without tokenizer files
         raise InputError(
             f"{name_or_path} holds no tokenizer that can be read (its vocabulary is empty): if its files are not those"
@@ -61,6 +60,22 @@ def load_tokenizer(name_or_path: str | os.PathLike) -> PreTrainedTokenizerBase:
     for how_it_was_loaded in ("is_local", "local_files_only"):  # transformers would save these with it
         tokenizer.init_kwargs.pop(how_it_was_loaded, None)
     return tokenizer
+
+
+def _require_class(folder: Path) -> None:
+    """Raises `InputError` for a config.json that cannot be meant, where transformers looks there for the class."""
+    named, config = folder / "tokenizer_config.json", folder / "config.json"
+    if config.is_file() and not (named.is_file() and read_json_object(named).get("tokenizer_class")):
+        require_sizes(read_json_object(config), config)
+
+
+def _try(tokenizer: PreTrainedTokenizerBase, name: str | os.PathLike) -> None:
+    """Uses it once: what is wrong with a part of it may not be seen before. Raises nearly anything."""
+    if not isinstance(tokenizer.model_max_length, int | float) or not tokenizer.model_max_length > 0:
+        raise InputError(f"The tokenizer of {name} has a model_max_length that is no number; correct it.")
+    ids = tokenizer("A word, 1 😀\n")["input_ids"]
+    if not isinstance(tokenizer.decode(ids), str) or not all(type(token) is int for token in ids):
+        raise ValueError("it does not turn a text into tokens")
 
 
 def _read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:

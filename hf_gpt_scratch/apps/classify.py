@@ -209,7 +209,8 @@ def behaviour_of_labels(classifier: TextClassifier, trained_on: Mapping = UNKNOW
     """What the page does with a message, and the rows that it makes of a file."""
 
     @page.errors_on_page()
-    def judge(text: str):
+    def judge(text: str | None):
+        text = text or ""
         page.require_short(text)
         [prediction] = classifier.classify([text], words=True)
         readings = prediction.words
@@ -293,7 +294,8 @@ def behaviour(classifier, folder: str, trained_on: Mapping = UNKNOWN):
         return next(classifier.classify([text], words=True))
 
     @page.errors_on_page()
-    def judge(text: str, threshold: float):
+    def judge(text: str | None, threshold: float):
+        text = text or ""
         page.require_short(text)
         prediction = read_text(text)
         after = [(word.word, word.probabilities[1]) for word in prediction.words]
@@ -301,7 +303,7 @@ def behaviour(classifier, folder: str, trained_on: Mapping = UNKNOWN):
         return words.verdict_html(names, prediction.probability, threshold, _note(classifier, prediction)), read
 
     def judge_again(text: str, threshold: float):
-        return judge(text, threshold) if text.strip() else [gr.skip()] * 2
+        return judge(text, threshold) if (text or "").strip() else [gr.skip()] * 2
 
     @page.errors_on_page()
     def judge_file(path: str | None, threshold: float, progress=gr.Progress()):  # noqa: B008 (Gradio's way)

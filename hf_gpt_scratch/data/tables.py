@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from ..utils.errors import InputError, UsageError, one_line
+from ..utils.errors import InputError, UsageError, damage_told, one_line
 from ..utils.provenance import sha256
 from .delimited import decode, parse_delimited
 
@@ -246,11 +246,9 @@ def _from_parquet(path: Path, content: bytes) -> Table:
     import pyarrow.parquet
     from datasets import Dataset
 
-    try:
+    with damage_told(f"{path} is not a Parquet file that can be read ({{}})."):
         rows = Dataset(pyarrow.parquet.read_table(pyarrow.BufferReader(content)))
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise InputError(f"{path} is not a Parquet file that can be read ({one_line(error)}).") from None
-    return _from_datasets({None: rows}, str(path), path.name)
+        return _from_datasets({None: rows}, str(path), path.name)
 
 
 def _from_folder(folder: Path) -> Table:

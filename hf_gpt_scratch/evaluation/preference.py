@@ -114,14 +114,14 @@ def load_verdicts(path: str | os.PathLike, pairs: Sequence[Pair]) -> dict[int, s
     return verdicts
 
 
-def rater_name(text: str) -> str:
+def rater_name(text: str | None) -> str:
     """
     A typed name in the form that votes are kept under: without case and extra spaces.
 
     Raises:
         InputError: when nothing, or more than 80 characters, is left.
     """
-    name = " ".join(text.encode("utf-8", "replace").decode().split()).casefold()
+    name = " ".join((text or "").encode("utf-8", "replace").decode().split()).casefold()
     if not 1 <= len(name) <= 80:
         raise InputError("Type your name first (at most 80 characters).")
     return name
@@ -148,6 +148,8 @@ class Votes:
         if len(known) != 1:
             raise InputError(f"{path} is not a file of votes; choose another --output.")
         *hashes, self.items, self.seed = known[0]
+        if type(self.items) is not int or type(self.seed) is not int:
+            raise InputError(f"{path} is damaged; choose another --output.")
         if hashes != [sha256(a_path), sha256(b_path)]:
             raise InputError(
                 f"{path} has votes on other files than {a_path} and {b_path}, in this order; choose another --output."
@@ -221,7 +223,15 @@ class Votes:
     def all(self) -> list[tuple[str, int, str, str]]:
         """Every vote as (rater, item, winner, left), in the order in which they were given."""
         with self._open() as connection:
-            return connection.execute("SELECT rater, item, winner, left FROM votes ORDER BY id").fetchall()
+            votes = connection.execute("SELECT rater, item, winner, left FROM votes ORDER BY id").fetchall()
+        if not all(self._is_vote(*vote) for vote in votes):
+            raise InputError(f"{self.path} has votes that are none of the page's; choose another --output.")
+        return votes
+
+    def _is_vote(self, rater, item, winner, left) -> bool:
+        """SQLite keeps the rules of a table only where it is told to."""
+        in_range = type(item) is int and 0 <= item < self.items
+        return isinstance(rater, str) and in_range and winner in POINTS and left in ("A", "B")
 
 
 @contextmanager
@@ -231,7 +241,7 @@ def _connect(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
         uri = f"{path.absolute().as_uri()}?mode={mode}"
         with closing(sqlite3.connect(uri, uri=True, timeout=10)) as connection, connection:
             yield connection
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError, OverflowError) as error:
         raise InputError(f"{path} cannot be read or written as a file of votes ({error}).") from None
 
 

@@ -30,7 +30,7 @@ def read_responses(path: str | os.PathLike, needs_reference: bool = True) -> lis
         InputError: naming the first row (from 1 on) that lacks a field.
     """
     fields = (*QUESTION, *([REFERENCE] if needs_reference else []), RESPONSE)
-    rows = read_json(path)
+    rows = read_json(path, whole_characters=False)
     if not isinstance(rows, list):
         raise InputError(
             f"{path} must be a list of objects with {', '.join(fields)}, not {_kind(rows)}; give the"
@@ -58,7 +58,8 @@ def _with_history(row: dict, place: str) -> dict:
         return row
     try:
         before = [f"{one['role'].capitalize()}: {one['content']}" for one in row[HISTORY]]
-    except (TypeError, KeyError, AttributeError):
+        "".join(before).encode()
+    except (TypeError, KeyError, AttributeError, UnicodeEncodeError):
         raise InputError(f"{place}: its {HISTORY} must be a list of messages with role and content.") from None
     messages = [*row[HISTORY], {"role": "user", "content": user_message(row["instruction"], row["input"])}]
     return {**row, "instruction": "\n\n".join([*before, f"User: {row['instruction']}"]), MESSAGES: messages}

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from ..data.faq import Entry
 from ..model_folder.contents import FAQ_FILE
-from ..utils.errors import InputError
+from ..utils.errors import InputError, damage_told
 from ..utils.files import read_json_object, write_json
+from ..utils.text import has_lone_surrogates
 
 VERSION = 1
 # What the confidence is made of: `bot.Read.features`.
@@ -55,21 +56,22 @@ def read_faq_file(folder: str | os.PathLike) -> FaqFile:
     """The FAQ of a bot's folder; raises `InputError` where there is none or it is damaged."""
     path = Path(folder) / FAQ_FILE
     values = read_json_object(path)
-    try:
+    damaged = f"{path} is damaged: train the bot again with `hf-gpt-scratch train chat`."
+    with damage_told(damaged):
         entries = tuple(Entry(**entry) for entry in values["entries"])
         faq = FaqFile(**{**values, "entries": entries, "unanswered": tuple(values.get("unanswered", ()))})
-    except (TypeError, KeyError, AttributeError):
-        raise InputError(f"{path} is damaged: train the bot again with `hf-gpt-scratch train chat`.") from None
+        texts = [faq.refusal, *faq.unanswered]
+        texts += [text for entry in entries for text in (*entry.phrasings, entry.answer)]
     if faq.version != VERSION:
         raise InputError(f"{path} is of another version of this package: train the bot again.")
     is_weighted = isinstance(faq.weights, dict) and faq.weights.keys() == WEIGHTS.keys()
     numbers = (faq.threshold, *(faq.weights.values() if is_weighted else ()))
-    texts = [faq.refusal, *faq.unanswered, *(text for entry in entries for text in (*entry.phrasings, entry.answer))]
     if not (
         len(entries) > 1
         and is_weighted
         and all(type(number) in (int, float) and math.isfinite(number) for number in numbers)
-        and all(isinstance(text, str) and text.strip() for text in texts)
+        and all(isinstance(text, str) and text.strip() for text in [*texts, faq.promise or REFUSAL])
+        and not any(map(has_lone_surrogates, texts))
     ):
-        raise InputError(f"{path} is damaged: train the bot again with `hf-gpt-scratch train chat`.")
+        raise InputError(damaged)
     return faq

@@ -24,8 +24,9 @@ from transformers.dynamic_module_utils import get_relative_imports
 
 from ..configuration_gpt_scratch import GPTScratchConfig
 from ..utils.constants import ONNX_ONLY, ONNX_RECORD
-from ..utils.errors import InputError, one_line
+from ..utils.errors import InputError, damage_told, one_line
 from ..utils.files import is_missing_folder, read_json, read_json_object, require_folder, require_present
+from .settings_check import require_sizes, require_usable
 from .weight_files import INDEX, USUAL, first_weights, only_weights, require_weights, shards_of, weights_among
 
 # The code that travels with every model; the second imports the others. Folders of 0.1.0 have no third.
@@ -161,7 +162,7 @@ class ModelFolder:
     @cached_property
     def _classes(self) -> tuple[str, str]:
         if self.is_adapter:
-            if (task := self.adapter.get("task_type")) not in ADAPTED:
+            if not isinstance(task := self.adapter.get("task_type"), str) or task not in ADAPTED:
                 raise InputError(f"The adapter in {self} is of the task {task!r}; expected {' or '.join(ADAPTED)}.")
             return ADAPTED[task]
         name = (self.architectures or [None])[0]
@@ -193,12 +194,11 @@ class ModelFolder:
     def config(self) -> GPTScratchConfig:
         """Its configuration, with the defaults of what config.json omits; raises `InputError` for a damaged one."""
         self.require_native()
-        try:
-            return GPTScratchConfig(**self.settings)
-        except (ValueError, TypeError, AttributeError) as error:
-            raise InputError(
-                f"{self.path / 'config.json'} is not the configuration of a model ({one_line(error)})."
-            ) from None
+        require_sizes(self.settings, self.path / "config.json")
+        with damage_told(f"{self.path / 'config.json'} is not the configuration of a model ({{}})."):
+            config = GPTScratchConfig(**self.settings)
+            require_usable(config, self.path)
+            return config
 
     @property
     def weight_files(self) -> set[str]:

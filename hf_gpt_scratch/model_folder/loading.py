@@ -10,9 +10,10 @@ from transformers.utils import logging
 
 from ..configuration_gpt_scratch import GPTScratchConfig
 from ..modeling_gpt_scratch import GPTScratchPreTrainedModel
-from ..utils.errors import InputError, one_line
+from ..utils.errors import InputError, damage_told
 from .code import attention_kernels, downloaded_quantization
 from .contents import ModelFolder
+from .settings_check import require_generation, require_weights_for
 from .weight_files import INDEX, ORDER, shards_of
 
 HEADS = ("score.", "lm_head.")  # what their weights' names begin with
@@ -39,9 +40,10 @@ def load_model(
         InputError: when the folder holds no such model, or weights are damaged, missing or unexpected, naming them.
     """
     model_folder = ModelFolder.read(folder)
-    model_folder.require_native()
     folder = model_folder.path
-    try:
+    require_weights_for(model_folder.config, folder)
+    # safetensors, torch and transformers each have their own errors for damaged files
+    with damage_told(f"The weights in {folder} cannot be loaded ({{}})."):
         config = GPTScratchConfig.from_pretrained(folder)
         _require_no_downloaded_code(folder, model_folder.settings, config)
         for name, value in config_settings.items():
@@ -61,10 +63,8 @@ def load_model(
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # reported below, all of them, rather than raised
             )
-    except InputError:
-        raise
-    except Exception as error:  # safetensors, torch and transformers each have their own for damaged files
-        raise InputError(f"The weights in {folder} cannot be loaded ({one_line(error)}).") from None
+        if model.can_generate():
+            require_generation(model.generation_config, folder)
     _require_fit(model, report, folder, HEADS if new_head else ())
     return model
 

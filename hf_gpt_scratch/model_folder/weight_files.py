@@ -44,6 +44,11 @@ def named_weights(folder: Path) -> object:
     return settings.get("transformers_weights") if isinstance(settings, dict) else None
 
 
+def is_plain_name(name: str) -> bool:
+    """Whether it is that of a file in the same folder, on any system."""
+    return name not in ("", ".", "..") and not re.search(r"[/\\\0]", name)
+
+
 def shards_of(index: Path, object_pairs_hook=None) -> list[str]:
     """
     The names of the files that an index lists, which lie beside it; the hook is that of `json.loads`.
@@ -55,7 +60,7 @@ def shards_of(index: Path, object_pairs_hook=None) -> list[str]:
     if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
         raise InputError(f"{index} is not an index of shards: its weight_map must hold file names.")
     files = sorted(set(weight_map.values()))
-    if outside := [file for file in files if Path(file).name != file]:
+    if outside := [file for file in files if not is_plain_name(file)]:
         raise InputError(f"{index} points outside its folder, to {outside[0]}.")
     if links := [file for file in files if leads_out(index, file)]:
         raise InputError(

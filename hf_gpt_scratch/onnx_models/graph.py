@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from ..utils.errors import InputError, one_line
+from ..utils.errors import InputError, damage_told, one_line
 from ..utils.requirements import ONNXRUNTIME, require_package
 
 INPUTS = {"input_ids", "attention_mask", "position_ids"}
@@ -39,6 +39,7 @@ class Graph:
             raise InputError(
                 f"{path} cannot be loaded by onnxruntime ({one_line(error)}); export the model again."
             ) from None
+        self._path = path
         self._elements = {one.name: ELEMENTS.get(one.type) for one in self._session.get_inputs()}
         self.outputs = [one.name for one in self._session.get_outputs()]
         self.n_layer = sum(name.startswith("present.") for name in self.outputs) // 2
@@ -64,7 +65,8 @@ class Graph:
             binding.bind_input(name, "cpu", 0, _numpy_type(tensor), tuple(tensor.shape), _address(tensor))
         for name, tensor in found.items():
             binding.bind_output(name, "cpu", 0, _numpy_type(tensor), tuple(tensor.shape), tensor.data_ptr())
-        self._session.run_with_iobinding(binding, self._run_options)
+        with damage_told(f"{self._path} and the config.json of its folder do not fit; export the model again ({{}})."):
+            self._session.run_with_iobinding(binding, self._run_options)
         return found
 
 

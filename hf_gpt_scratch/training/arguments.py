@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -143,10 +144,15 @@ def parse_yaml_and_args(parser: HfArgumentParser, argv: Sequence[str], job: str 
     if unknown:
         raise configs.unknown_option(unknown[0], {action.dest for action in parser._actions})
     try:
-        return parser.parse_args_into_dataclasses(argv)
+        parsed = parser.parse_args_into_dataclasses(argv)
+        for name, value in [pair for one in parsed for pair in vars(one).items()]:
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UsageError(f"{name} must be a finite number, not {value}.")
+        return parsed
     except UsageError:
         raise
-    except ValueError as error:  # TrainingArguments refuses settings that contradict each other
+    except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, ImportError, OSError) as error:
+        # TrainingArguments refuses settings that contradict each other, and fails over others, in many ways
         raise UsageError(f"The settings cannot be used: {one_line(error)}.") from None
 
 

@@ -7,16 +7,18 @@ import difflib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 from itertools import takewhile
 from pathlib import Path
 from types import MappingProxyType
 
 import yaml
 
-from ..utils.errors import InputError, UsageError, one_line
+from ..utils.errors import InputError, UsageError, damage_told
 from ..utils.files import is_missing_folder
 from ..utils.requirements import BITSANDBYTES, PEFT, require_package
 from ..utils.result_card import FOLDER, read_card
+from ..utils.text import has_lone_surrogates
 from .job_help import option_names
 
 # Of a wheel, where setuptools puts training/configs; of a checkout.
@@ -67,17 +69,43 @@ def read(path: Path) -> dict:
         InputError: when it cannot be read or holds something else.
     """
     try:
-        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"The config {path} cannot be read ({getattr(error, 'strerror', 'not UTF-8')}).") from None
+    with damage_told(f"{path} is not valid YAML ({{}})."):  # dates and numbers raise errors that are not YAML's
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         _keep_words(node)
         settings = (loader.construct_document(node) if node else None) or {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The config {path} cannot be read ({getattr(error, 'strerror', 'not UTF-8')}).") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is not valid YAML ({one_line(error)}).") from None
-    if not isinstance(settings, dict):
+    if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
         raise InputError(f"{path} must hold `key: value` lines.")
+    for key, value in settings.items():
+        if not _is_plain(value):
+            raise InputError(
+                f"{path}: the value of {key[:80]!r} is none of an option's; give a number, a text or a list."
+            )
     return settings
+
+
+def _is_plain(value, depth: int = 0) -> bool:
+    """
+    Whether a value can be one of an option: a scalar that can be written, a short list of them, or a shallow table,
+    such as `lr_scheduler_kwargs`. A few lines of YAML with aliases may stand for gigabytes, or hold themselves.
+    """
+    if isinstance(value, list | dict):
+        parts = list(value.values()) if isinstance(value, dict) else value
+        names = list(value) if isinstance(value, dict) else []
+        is_small = depth < 3 and len(parts) <= 1000
+        return (
+            is_small
+            and all(isinstance(name, str) for name in names)
+            and all(_is_plain(one, depth + 1) for one in parts)
+        )
+    if isinstance(value, str):
+        return len(value) <= 100_000 and "\0" not in value and not has_lone_surrogates(value)
+    if isinstance(value, int | float):
+        return isinstance(value, bool) or abs(value) < 1e300  # neither infinite nor NaN
+    return value is None or isinstance(value, date)
 
 
 def _keep_words(node: yaml.Node | None) -> None:

@@ -31,6 +31,22 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
+@contextmanager
+def damage_told(sentence: str) -> Iterator[None]:
+    """
+    Whatever a library raises in the block, over a file that is damaged or made to do harm, becomes an `InputError` of
+    this sentence, with "{}" for what the library says. A panic of one in Rust is no `Exception`.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise InputError(sentence.replace("{}", one_line(error)[:500])) from None
+
+
 def run_reporting_errors(run: Callable[[], int | None]) -> int:
     """
     Calls `run` and returns the exit status of the program: 0, or what `run` returned; 2 for wrong usage, 1 for wrong

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .errors import InputError
+from .errors import InputError, one_line
 from .locks import lock, release, take
 
 WAIT = 30.0  # seconds for another process that writes the same file
@@ -277,17 +277,32 @@ def is_missing_folder(name_or_path: str | os.PathLike) -> bool:
     return not path.exists() and (is_local or (parent != Path(".") and parent.is_dir()))
 
 
-def read_json(path: str | os.PathLike, object_pairs_hook=None):
-    """What a JSON file holds; raises `InputError` when it is missing or not JSON. The hook is that of `json.loads`."""
+def read_json(path: str | os.PathLike, object_pairs_hook=None, whole_characters: bool = True):
+    """
+    What a JSON file holds.
+
+    Args:
+        object_pairs_hook: that of `json.loads`.
+        whole_characters: whether half a character (a lone surrogate), which no file can be written with, is refused.
+
+    Raises:
+        InputError: when it is missing, or not JSON.
+    """
     require_file(path)
     if not Path(path).is_file():
         raise InputError(f"{path} is not a regular file; give a JSON file.")
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8-sig"), object_pairs_hook=object_pairs_hook)
+        text = Path(path).read_text(encoding="utf-8-sig")
+        value = json.loads(text, object_pairs_hook=object_pairs_hook)
+        if whole_characters and "\\ud" in text.lower():
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
+    except UnicodeEncodeError:
+        raise InputError(f"{path} holds half a character (a lone surrogate); correct it.") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text ({error.reason}).") from None
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not valid JSON ({error}).") from None
+        raise InputError(f"{path} is not valid JSON ({one_line(error)}).") from None
 
 
 def read_json_object(path: str | os.PathLike, object_pairs_hook=None) -> dict:

@@ -146,5 +146,7 @@ def _is_metric(metric: Metric) -> bool:
         isinstance(metric.higher_is_better, bool)
         and isinstance(interval, list)
         and len(interval) == 2
-        and all(type(value) in (int, float) for value in (metric.value, *interval))
+        and all(
+            type(value) is float or (type(value) is int and abs(value) < 2**63) for value in (metric.value, *interval)
+        )
     )

@@ -6,6 +6,7 @@ the whole question: a stopped run continues there, and answers of another judge 
 """
 
 import json
+import math
 import os
 import sys
 import tempfile
@@ -159,6 +160,11 @@ def collect(judge, tasks: list[list[Task]], journal: Path) -> list[list]:
     return [[outcomes[key] for key in row] for row in keys]
 
 
+def _is_value(value) -> bool:
+    """What `Answer.value` may be."""
+    return value is None or (type(value) in (int, float) and math.isfinite(value))
+
+
 def _read_journal(journal: Path) -> tuple[dict[str, Answer], dict]:
     """The answers by their keys, and what was known of the judge at the last one."""
     answers, known = {}, {}
@@ -166,10 +172,11 @@ def _read_journal(journal: Path) -> tuple[dict[str, Answer], dict]:
         for line in journal.read_text(encoding="utf-8", errors="replace").split("\n"):
             try:
                 record = json.loads(line)
-                answer = Answer(whole_characters(record["text"]), record["value"], record["details"])
-            except (ValueError, TypeError, KeyError):
+                text, value, details, key = (record[name] for name in ("text", "value", "details", "key"))
+            except (ValueError, TypeError, KeyError, RecursionError):
                 continue  # empty, or cut when the machine stopped
-            answers[record["key"]] = answer
-            if isinstance(record.get("known"), dict):
-                known = record["known"]
+            if isinstance(text, str) and isinstance(details, dict) and isinstance(key, str) and _is_value(value):
+                answers[key] = Answer(whole_characters(text), value, details)
+                if isinstance(record.get("known"), dict):
+                    known = record["known"]
     return answers, known
