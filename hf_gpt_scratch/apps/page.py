@@ -4,19 +4,18 @@ import atexit
 import html
 import os
 import re
-import shutil
 import socket
 import sys
-import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 
 from ..hub.secrets import SECRETS, public_text
 from ..utils.constants import REPOSITORY
 from ..utils.errors import InputError
+from ..utils.files import scratch_folder
 from ..utils.requirements import GRADIO, require_package
 from . import server, style
 from .guard import Guard, Limits
@@ -35,6 +34,7 @@ ANSWERS = {"show_progress": "minimal", "concurrency_limit": server.RUNNING, "con
 MOST_EXCHANGES, LONGEST_CONVERSATION = 50, 100_000  # questions with their answers, and characters, that a page keeps
 MOST_CHARACTERS = 10_000  # of one text; reading megabytes would keep everyone else waiting
 CACHE_SECONDS = (600, 3600)  # how often Gradio looks for files of users to delete, and from which age on
+UPLOADS = ExitStack()  # the folder of what users upload; a killed process leaves it to the next one
 
 
 @cache
@@ -45,7 +45,7 @@ def gradio():
     # Gradio keeps a record of each of the last 10,000 answers, and makes a table of all of them after each.
     os.environ |= {"GRADIO_ANALYTICS_MAX_EVENTS": "100", "GRADIO_ANALYTICS_CACHE_FREQUENCY": str(10**12)}
     # What users upload goes when the program ends; Gradio itself leaves it where a browser is still connected.
-    os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="gradio-")
+    os.environ["GRADIO_TEMP_DIR"] = str(UPLOADS.enter_context(scratch_folder()))
     atexit.register(clean)
     import gradio
 
@@ -193,7 +193,7 @@ def is_loopback(host: str) -> bool:
 
 def clean() -> None:
     """Removes what users have uploaded."""
-    shutil.rmtree(os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
+    UPLOADS.close()
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from ..model_folder.contents import ADAPTER_CONFIG, CODE_FILES
 from ..model_folder.saving import replace_model
 from ..pretrained import record_reference_logits
 from ..utils.errors import InputError, UsageError
-from ..utils.files import read_json_object, scratch_folder, write_json
+from ..utils.files import read_json_object, scratch_folder, write_json, write_whole
 from .arguments import complete_checkpoints
 from .causal_attention import use_dropout_attention
 from .precision import suit_cpu
@@ -41,7 +41,7 @@ class ModelCodeCallback(TrainerCallback):
     def on_push_begin(self, args, state, control, model=None, **kwargs):
         if state.is_world_process_zero and not hasattr(model, "peft_config"):  # an adapter's code is its base's
             for name in CODE_FILES:
-                shutil.copy(package_code(name), args.output_dir)
+                write_whole(Path(args.output_dir, name), package_code(name).read_bytes())
 
 
 class ScratchTrainer(Trainer):
