@@ -115,7 +115,7 @@ def test_a_write_is_seen(code):
 
 
 @pytest.mark.parametrize(
-    "code", ["open('x')", "a.replace('b', 'c')", "replace(a, b=1)", "a.to_csv(index=False)", "a.copy()"]
+    "code", ["open('in.txt')", "a.replace('b', 'c')", "replace(a, b=1)", "a.to_csv(index=False)", "a.copy()"]
 )
 def test_what_only_reads_is_not(code):
     assert not writes(ast.parse(code), "room")

@@ -81,8 +81,12 @@ class Fork:
 
     def send(self, number: int) -> None:
         """Sends a signal to the run and what it has started, if it still runs."""
-        if self.is_running():
+        if not self.is_running():
+            return
+        try:
             os.killpg(self.pid, number) if number == signal.SIGKILL else os.kill(self.pid, number)
+        except ProcessLookupError:  # it has not made a group of its own yet
+            os.kill(self.pid, number)
 
     def end(self, seconds: float = LONGEST) -> Ended:
         """How it ended, after at most so many seconds; then it is killed."""

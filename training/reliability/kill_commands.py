@@ -4,10 +4,13 @@ may be left, neither in the folder that they write nor in that for temporary fil
 every one that was acknowledged is there, once.
 """
 
+import io
 import json
 import os
+import re
 import shutil
 import sqlite3
+import tarfile
 import tempfile
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -17,7 +20,7 @@ from pathlib import Path
 
 import kill_training
 from forks import Fork
-from kill_subject import Subject, Words, bytes_differ, nothing
+from kill_subject import Subject, Words, bytes_differ, json_differs, nothing
 from stand_ins import TESTS, CleanProcesses, hub, judge
 
 RATERS, QUESTIONS = ("ann", "bob", "cas"), 40
@@ -51,6 +54,12 @@ def language_model(folder: Path) -> Path:
     from support.models import save_model
 
     return save_model(folder / "model", n_embd=256, n_layer=4, n_head=4)
+
+
+def small_model(folder: Path) -> Path:
+    from support.models import save_model
+
+    return save_model(folder / "model")
 
 
 def stock_model(folder: Path) -> Path:
@@ -163,9 +172,6 @@ def with_few_tasks(words: Sequence[str]) -> int:
 
 def with_packages(words: Sequence[str]) -> int:
     """The command, with archives of our own in place of npm's, which it keeps in this try's folder."""
-    import io
-    import tarfile
-
     from huggingface_hub import constants
 
     from hf_gpt_scratch.apps import npm
@@ -208,6 +214,13 @@ def vote(words: Sequence[str]) -> int:
 def differs(whole: Path, tried: Path) -> list[str]:
     """Files that are not the same to the byte, and what is left of killed runs."""
     return [*bytes_differ(whole, tried, lambda name: name.startswith(TEMPORARY)), *left_over(tried)]
+
+
+def evaluations_differ(whole: Path, tried: Path) -> list[str]:
+    """The same, but for the date in harness.json."""
+    name = "evaluated/harness.json"
+    found = [*bytes_differ(whole, tried, lambda one: one == name or one.startswith(TEMPORARY)), *left_over(tried)]
+    return found or json_differs(whole / name, tried / name, ("date",))
 
 
 def left_over(folder: Path) -> list[str]:
@@ -255,7 +268,6 @@ def start_hub(folder: Path) -> None:
 
 def files_of(url: str, branch: str) -> dict[str, bytes]:
     """The files of the repository by name, those of a card without the names of commits."""
-    import re
 
     def read(path: str) -> bytes:
         with urllib.request.urlopen(f"{url}{path}", timeout=30) as answer:
@@ -307,12 +319,15 @@ def compare(*options: str) -> Words:
     return lambda at: ["app", "compare", at / "a.json", at / "b.json", "--output", "votes.sqlite", *options]
 
 
-SPAM, PAGES = ("sklearn.linear_model", "matplotlib.pyplot", "pandas"), ("onnx", "onnxruntime", "onnxscript")
+# Imported late
+CONVERSIONS = ("hf_gpt_scratch.conversion.convert", "hf_gpt_scratch.conversion.export")
+SPAM = ("sklearn.linear_model", "matplotlib.pyplot", "hf_gpt_scratch.evaluation.text_classification.benchmark")
+PAGES = ("torch.onnx._internal.exporter._core", "torch._dynamo", "onnxscript", "hf_gpt_scratch.conversion.onnx")
 SUBJECTS = [
-    command("convert", lambda at: ["convert", at / "stock", "out"], stock_model),
-    export("hf-gpt2", language_model, "model"),
-    export("gguf", language_model, "model", modules=("gguf",)),
-    export("onnx", language_model, "model", modules=PAGES),
+    command("convert", lambda at: ["convert", at / "stock", "out"], stock_model, modules=CONVERSIONS),
+    export("hf-gpt2", language_model, "model", modules=CONVERSIONS),
+    export("gguf", language_model, "model", modules=("gguf", "hf_gpt_scratch.conversion.gguf")),
+    export("onnx", small_model, "model", modules=PAGES),
     command(
         "push --with-twin",
         lambda at: ["push", at / "model", REPOSITORY, "--with-twin"],
@@ -320,8 +335,15 @@ SUBJECTS = [
         differs=pushed_differ,
         run=with_hub,
         prepare=start_hub,
+        modules=("hf_gpt_scratch.hub.push",),
     ),
-    command("check --record", lambda at: ["check", "model", "--record"], language_model, prepare=copied("model")),
+    command(
+        "check --record",
+        lambda at: ["check", "model", "--record"],
+        language_model,
+        prepare=copied("model"),
+        modules=("hf_gpt_scratch.hub.push",),
+    ),
     command(
         "classify --output",
         lambda at: [
@@ -337,7 +359,7 @@ SUBJECTS = [
         spam_filters(1),
         modules=SPAM,
     ),
-    command("judge", judged, answers, modules=SPAM),
+    command("judge", judged, answers, modules=("hf_gpt_scratch.evaluation.judge.scoring", "matplotlib.pyplot")),
     command(
         "calibrate",
         lambda at: ["calibrate", "spam-1", "--data_file", at / "messages.tsv", "--device", "cpu"],
@@ -355,12 +377,13 @@ SUBJECTS = [
         "report",
         lambda at: ["report", at / "spam-1", at / "spam-2", "--output_dir", "report"],
         spam_filters(1, 2),
-        modules=SPAM,
+        modules=("hf_gpt_scratch.evaluation.report", "matplotlib.pyplot"),
     ),
     command(
         "evaluate",
         lambda at: ["evaluate", at / "model", "--tasks", *TASKS, "--include_path", at, "--output_dir", "evaluated"],
         tasks,
+        differs=evaluations_differ,
         run=with_few_tasks,
         modules=("lm_eval", "lm_eval.tasks", "lm_eval.models.huggingface"),
     ),
