@@ -36,9 +36,11 @@ def check(args: argparse.Namespace) -> None:
     folder = Path(args.folder)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; name a folder.")
-    there = [str(folder / file.name) for file in data_files() if (folder / file.name).exists()]
-    if there:
-        raise InputError(f"{', '.join(there)} already exists; name another folder, or delete it first.")
+    there = [folder / file.name for file in data_files() if (folder / file.name).exists()]
+    # Some of our own files alone are what a command left that was killed
+    is_begun = len(there) < len(data_files()) and all(map(_is_ours, there))
+    if there and not is_begun:
+        raise InputError(f"{', '.join(map(str, there))} already exists; name another folder, or delete it first.")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -51,6 +53,10 @@ def run(args: argparse.Namespace) -> None:
         print(f"Wrote {path}.")
         if file.name in NEXT:
             print(f"  next: {NEXT[file.name].format(shlex.quote(str(path)))}")
+
+
+def _is_ours(path: Path) -> bool:
+    return path.is_file() and path.read_bytes() == (data_files()[0].parent / path.name).read_bytes()
 
 
 def data_files() -> list[Path]:

@@ -30,6 +30,20 @@ def test_nothing_is_overwritten(tmp_path, capsys, name):
     assert [path.name for path in tmp_path.iterdir()] == [name] and (tmp_path / name).read_text() == "mine"
 
 
+def test_what_a_killed_command_began_is_finished_and_only_that(tmp_path, capsys):
+    first, second, *_ = data_files()
+    (tmp_path / first.name).write_bytes(first.read_bytes())
+    assert main(["examples", str(tmp_path)]) == 0
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        file.name: file.read_bytes() for file in data_files()
+    }
+    assert main(["examples", str(tmp_path)]) == 1
+    (tmp_path / first.name).write_bytes(b"mine")
+    (tmp_path / second.name).unlink()
+    assert main(["examples", str(tmp_path)]) == 1 and not (tmp_path / second.name).exists()
+    assert f"{tmp_path / first.name}" in capsys.readouterr().err
+
+
 def test_a_file_is_no_folder(tmp_path, capsys):
     (tmp_path / "file").write_text("mine")
     assert main(["examples", str(tmp_path / "file")]) == 1
