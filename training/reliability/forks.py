@@ -56,6 +56,7 @@ class Fork:
     def __init__(self, run: Callable[[], int | None], folder: Path, log: Path):
         sys.stdout.flush()
         sys.stderr.flush()
+        log.touch()  # it may be killed before it opens it
         self.log, self.begun = log, time.monotonic()
         self.pid = os.fork()
         if self.pid == 0:
