@@ -99,11 +99,11 @@ def require_usable(folder: str) -> None:
     elif (Path(folder) / ONNX_RECORD).is_file():
         require_package(*ONNXRUNTIME)
     elif not (Path(folder) / "config.json").is_file():
-        left = sorted(checkpoints(folder), key=lambda path: int(path.name.rpartition("-")[2]))
+        left = checkpoints(folder)
         if left:
             raise InputError(
-                f"{folder} holds an unfinished run ({left[-1].name}): finish it with the command that began it and"
-                f" --resume_from_checkpoint true, or use {shown_path(left[-1])} as it is."
+                f"{folder} holds an unfinished run ({left[-1].name}): repeat the command that began it to"
+                f" finish it, or use {shown_path(left[-1])} as it is."
             )
 
 

@@ -1,15 +1,12 @@
 """How the jobs read their settings: first a YAML of flat keys, then `--key value` that overrides it."""
 
 import argparse
-import json
 import math
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
-from transformers import HfArgumentParser, PreTrainedTokenizerBase, TrainerState, TrainingArguments
+from transformers import HfArgumentParser, PreTrainedTokenizerBase, TrainingArguments
 from transformers.hf_argparser import string_to_bool
 
 from ..configuration_gpt_scratch import GPTScratchConfig
@@ -154,38 +151,6 @@ def parse_yaml_and_args(parser: HfArgumentParser, argv: Sequence[str], job: str 
     except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, ImportError, OSError) as error:
         # TrainingArguments refuses settings that contradict each other, and fails over others, in many ways
         raise UsageError(f"The settings cannot be used: {one_line(error)}.") from None
-
-
-def resume_checkpoint(args: TrainingArguments) -> str | None:
-    """
-    The checkpoint given with `--resume_from_checkpoint`; for `true`, the last complete one in `output_dir`.
-
-    Raises:
-        InputError: when there is none.
-    """
-    wanted = args.resume_from_checkpoint
-    if not configs.is_resumed(wanted):
-        return None
-    is_last = configs.is_last(wanted)
-    folders = complete_checkpoints(args.output_dir) if is_last else [Path(wanted)]
-    if not folders or not _is_complete(folders[-1]):
-        place = args.output_dir if is_last else wanted
-        raise InputError(f"There is no complete checkpoint to resume from in {place}; omit --resume_from_checkpoint.")
-    return str(folders[-1])
-
-
-def complete_checkpoints(output_dir: str | os.PathLike) -> list[Path]:
-    """The checkpoints in `output_dir` that were saved to their end, in the order of their steps."""
-    complete = [folder for folder in configs.checkpoints(output_dir) if _is_complete(folder)]
-    return sorted(complete, key=lambda path: TrainerState.load_from_json(path / "trainer_state.json").global_step)
-
-
-def _is_complete(checkpoint: Path) -> bool:
-    # Trainer writes its state last: if it is missing or cut short, the run ended while it was saving.
-    try:
-        return "global_step" in json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
 
 
 @dataclass

@@ -124,7 +124,8 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
     encoded, _, _ = instruct.encode(args, rows, tokenizer, model.config.n_positions)
 
     trainer = instruct.make_trainer(run, model, tokenizer, encoded["train"], encoded["validation"])
-    run.train(trainer, sha256=data.sha256, split_seed=split_seed)
+    if not run.train(trainer, sha256=data.sha256, split_seed=split_seed):
+        return run.finished(trainer)
     print("\nFitting the threshold on the validation questions.")
     bot = FaqBot(FaqFile(parts.entries, 0.0, refusal=args.refusal), model.eval(), tokenizer)
     bot.faq = fit(bot, parts.validation, args.refuse)
@@ -162,5 +163,5 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
     }
     said = replies(bot, parts.test, [entry.answer for entry in parts.entries])
     write_results(run, metrics, said, trainer.state.log_history, saved_weights(trainer))
-    run.push(trainer.hub_model_id)
+    run.finish(trainer.hub_model_id)
     return metrics

@@ -253,6 +253,9 @@ def make_trainer(
         shown_metric: which of them is in the table of losses.
     """
     args, train = run.args, encoded.rows["train"]
+    if args.word_dropout:
+        seeds = run.training_args.data_seed, run.training_args.seed
+        train = WordDropout(train, tokenizer, args.word_dropout, seeds[seeds[0] is None])
 
     def compute_metrics(evaluation: EvalPrediction) -> dict[str, float]:
         logits = encoded.of_texts("validation", evaluation.predictions)
@@ -262,7 +265,7 @@ def make_trainer(
     return LengthGroupedTrainer(
         model=model,
         args=run.training_args,
-        train_dataset=WordDropout(train, tokenizer, args.word_dropout) if args.word_dropout else train,
+        train_dataset=train,
         eval_dataset=encoded.rows["validation"],
         processing_class=tokenizer,
         data_collator=DataCollatorWithPadding(tokenizer),

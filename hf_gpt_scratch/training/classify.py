@@ -85,7 +85,8 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
     quick = partial(measure, with_intervals=False)
     trainer = classifiers.make_trainer(run, model, tokenizer, encoded, quick, shown_metric="macro_f1")
     columns = {name: getattr(texts, name) for name in ("text_column", "label_column")}
-    run.train(trainer, sha256=texts.sha256, split_seed=split_seed, **columns)
+    if not run.train(trainer, sha256=texts.sha256, split_seed=split_seed, **columns):
+        return run.finished(trainer)
     logits = {name: classifiers.predict(trainer, encoded, name) for name in ("validation", "test")}
     results = {name: measure(values, np.asarray(splits[name]["label"])) for name, values in logits.items()}
     if not classifiers.save(trainer):
@@ -110,7 +111,7 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
     classify_results.draw(run, metrics, trainer)
     files = ("metrics.json", "results/classify.json", "predictions.csv", "plots/")
     run.say_what_is_there(files, "classify", "--stream", shlex.quote(example_text(splits["test"]["text"])))
-    run.push(trainer.hub_model_id)
+    run.finish(trainer.hub_model_id)
     return metrics
 
 

@@ -5,7 +5,6 @@ a job's command before torch is imported. Imports nothing heavy.
 
 import difflib
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from itertools import takewhile
@@ -19,6 +18,7 @@ from ..utils.files import is_missing_folder
 from ..utils.requirements import BITSANDBYTES, PEFT, require_package
 from ..utils.result_card import FOLDER, read_card
 from ..utils.text import has_lone_surrogates
+from .checkpoints import checkpoints
 from .job_help import option_names
 
 # Of a wheel, where setuptools puts training/configs; of a checkout.
@@ -31,7 +31,9 @@ NO_DATA = {
     "classify": "Give the labelled texts with --data_file, such as --data_file tickets.csv, or --dataset_name.",
     "chat": "Give the FAQ with --data_file; `hf-gpt-scratch examples` writes two to try.",
 }
+OTHERWISE = "replace it with --overwrite_output_dir true, or choose another --output_dir"
 YES, NO = ("true", "yes", "on"), ("false", "no", "off")
+RUN_FILE = "run.json"  # which run the folder is of (`resuming`)
 FINISHED = ("config.json", "adapter_config.json", "metrics.json")  # one of these: the folder holds a model or a run
 
 
@@ -275,11 +277,6 @@ def no_folder(path: str, option: str) -> str:
     return f"There is no folder {path}; train or convert a model into it first, or give another with --{option}."
 
 
-def checkpoints(output_dir) -> list[Path]:
-    """The folders of checkpoints in a run's folder, as Trainer names them."""
-    return [path for path in Path(output_dir).glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
-
-
 def is_resumed(resume: str | None) -> bool:
     """Whether `--resume_from_checkpoint` asks for a checkpoint."""
     return resume is not None and str(resume).lower() not in NO
@@ -292,7 +289,8 @@ def is_last(resume: str | None) -> bool:
 
 def require_free(output_dir, overwrite: bool, resume: str | None, base: str | None = None) -> None:
     """
-    Makes sure that a run does not replace another one, or mix its checkpoints with another's, unasked.
+    Makes sure that a run does not replace another one, or mix its checkpoints with another's, unasked. Whether what
+    the folder holds is of the same run is not known yet (`resuming`).
 
     Args:
         overwrite: whether what the folder holds may be replaced.
@@ -312,13 +310,14 @@ def require_free(output_dir, overwrite: bool, resume: str | None, base: str | No
         return
     found = [name for name in FINISHED if (folder / name).is_file()]
     found += [f"{FOLDER}/{path.name}" for path in sorted((folder / FOLDER).glob("*.json")) if _is_card(path)]
-    otherwise = "replace it with --overwrite_output_dir true, or choose another --output_dir"
+    if resume is None and ((folder / RUN_FILE).is_file() or not found):
+        return
     if found:
-        raise InputError(f"{output_dir} already holds a run ({', '.join(found)}); {otherwise}.")
+        raise InputError(f"{output_dir} already holds a run ({', '.join(found)}); {OTHERWISE}.")
     if left:
         raise InputError(
-            f"{output_dir} holds checkpoints of an earlier run; continue it with --resume_from_checkpoint true,"
-            f" {otherwise}."
+            f"{output_dir} holds checkpoints of an earlier run; continue it by omitting --resume_from_checkpoint,"
+            f" {OTHERWISE}."
         )
 
 

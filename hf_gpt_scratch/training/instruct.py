@@ -302,7 +302,8 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
     trainer = make_trainer(run, model, tokenizer, train_rows, encoded["validation"])
     trained_parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     sizes_of_model = {"parameters": model.num_parameters(), "trained_parameters": trained_parameters}
-    run.train(trainer, sha256=data.sha256, split_seed=split_seed)
+    if not run.train(trainer, sha256=data.sha256, split_seed=split_seed):
+        return run.finished(trainer)
     if not trainer.save_final(lambda folder: merge(folder, args, tokenizer) if args.merge_adapter else None):
         return {}
 
@@ -335,7 +336,7 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
     metrics["versions"] |= adapter_versions(args)
     write_responses(run.output_dir, splits["test"], kept_answers, answers, tokenizer)
     write_results(run, metrics, state.log_history, saved)
-    run.push(repo_id)
+    run.finish(repo_id)
     return metrics
 
 

@@ -193,7 +193,8 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
     trained_parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     sizes_of_model = {"parameters": model.num_parameters(), "trained_parameters": trained_parameters}
     settings = {name: getattr(training_args, name) for name in ("beta", "loss_type", "label_smoothing", "max_length")}
-    run.train(trainer, sha256=data.sha256, split_seed=split_seed, reference_model=reference, **settings)
+    if not run.train(trainer, sha256=data.sha256, split_seed=split_seed, reference_model=reference, **settings):
+        return run.finished(trainer)
     if not trainer.save_final(lambda folder: instruct.merge(folder, args, tokenizer) if args.merge_adapter else None):
         return {}
 
@@ -223,5 +224,5 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
     metrics["versions"] |= {"trl": version("trl"), **instruct.adapter_versions(args)}
     write_answers(run.output_dir, answers)
     write_results(run, metrics, state.log_history, saved)
-    run.push(repo_id)
+    run.finish(repo_id)
     return metrics

@@ -59,6 +59,15 @@ def trainer_class() -> type:
                 logs["eval_accuracy"] = sum(shares) / len(shares)
             super().log(logs, start_time)
 
+        def progress(self) -> dict:
+            """Also what TRL has gathered since the last line of the log."""
+            return super().progress() | {"metrics": self._metrics["train"], "tokens": self._total_train_tokens}
+
+        def restore_progress(self, saved: dict) -> None:
+            super().restore_progress(saved)
+            self._metrics["train"].update(saved["metrics"])
+            self._total_train_tokens = saved["tokens"]
+
         def create_model_card(self, *args, **kwargs) -> None:
             """Not TRL's: `hub.model_card` writes one for a push."""
 

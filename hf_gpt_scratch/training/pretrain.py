@@ -267,7 +267,8 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
 
     layout = layouts[0]
     trainer = make_trainer(run, model, tokenizer, layout, train_rows, validation_rows)
-    run.train(trainer, sha256=text.sha256, revision=text.revision, split=protocol)
+    if not run.train(trainer, sha256=text.sha256, revision=text.revision, split=protocol):
+        return run.finished(trainer)
     measured = results(trainer, layout, layout.max_length)
     if not trainer.save_final():
         return measured
@@ -286,7 +287,7 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
         **run.facts(source=text.source, sha256=text.sha256, revision=text.revision),
     }
     write_results(run, metrics, trainer.state.log_history, saved_weights(trainer))
-    run.push(trainer.hub_model_id)
+    run.finish(trainer.hub_model_id)
     return metrics
 
 

@@ -1,9 +1,9 @@
 """
 What a run trains on, recorded in its checkpoints: a run that is resumed with something else would train on, and seen
-rows again, on its test set, or with tokens that were renumbered.
+rows again, on its test set, or with tokens that were renumbered. And from which checkpoint a run goes on.
 
-Trainer saves the state of every `ExportableState` callback in the checkpoint's trainer_state.json, which it writes
-last; so a checkpoint that is complete has its record.
+Trainer saves the state of every `ExportableState` callback in the checkpoint's trainer_state.json; so a checkpoint
+that is complete has its record.
 """
 
 import hashlib
@@ -14,13 +14,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import Trainer, TrainerCallback, TrainerState, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
 from ..data.word_dropout import WordDropout
 from ..tokenizer import fingerprint
 from ..utils.errors import InputError
-from .arguments import resume_checkpoint, training_settings
+from . import configs
+from .arguments import training_settings
+from .checkpoints import MARK, complete_checkpoints, fault, last_good, saved_record
 
 # The job's options that change nothing of the training, or are compared by what they stand for.
 NOT_COMPARED = {
@@ -65,6 +67,7 @@ def make_record(job: str, args, trainer: Trainer, data: Mapping) -> dict:
     model, known = trainer.model, NOT_COMPARED | data.keys()
     settings = {name: value for name, value in vars(args).items() if name not in known}
     record = {
+        MARK: True,
         "job": job,
         "data": dict(data),
         "settings": {**settings, **_training_settings(trainer.args)},
@@ -127,33 +130,54 @@ def _plain(value):
     return value.tolist() if hasattr(value, "tolist") else type(value).__name__
 
 
-def recorded_precision(args: TrainingArguments) -> str | None:
+def resume_checkpoint(args: TrainingArguments) -> str | None:
     """
-    In which precision the run computed that is to be resumed; `None` where none is, or its checkpoint does not say it.
+    The checkpoint that the run goes on from: the one given with `--resume_from_checkpoint`, or else the newest in
+    `output_dir` that is not damaged. `None` where there is none yet, or `--overwrite_output_dir` is given.
 
     Raises:
-        InputError: when there is no such checkpoint.
+        InputError: when there is none though one is asked for, or all are damaged.
     """
-    checkpoint = resume_checkpoint(args)
-    return _recorded(checkpoint).get("precision") if checkpoint else None
+    wanted, overwrite = args.resume_from_checkpoint, getattr(args, "overwrite_output_dir", False)
+    if overwrite or (wanted is not None and not configs.is_resumed(wanted)):
+        return None
+    if wanted is None or configs.is_last(wanted):
+        folder, place = last_good(args.output_dir, args.load_best_model_at_end), args.output_dir
+    else:
+        reason = fault(Path(wanted), args.load_best_model_at_end)
+        folder, place = (None, f"{wanted} ({reason})") if reason else (Path(wanted), wanted)
+    if folder is None and wanted is not None:
+        raise InputError(f"There is no complete checkpoint to resume from in {place}; omit --resume_from_checkpoint.")
+    return folder and str(folder)
 
 
-def _recorded(checkpoint: str) -> dict:
-    """The record in a checkpoint; empty in one of an older version."""
-    state = TrainerState.load_from_json(str(Path(checkpoint, "trainer_state.json")))
-    saved = (state.stateful_callbacks or {}).get(TrainedOn.__name__)
-    return saved["args"]["record"] if saved else {}
+def recorded_precision(args: TrainingArguments) -> str | None:
+    """In which precision the run computed that is to be resumed; `None` where none is, or nothing says it."""
+    wanted, overwrite = args.resume_from_checkpoint, getattr(args, "overwrite_output_dir", False)
+    if overwrite or (wanted is not None and not configs.is_resumed(wanted)):
+        return None
+    is_named = wanted is not None and not configs.is_last(wanted)
+    saved = [Path(wanted)] if is_named else complete_checkpoints(args.output_dir)
+    return next((record["precision"] for record in map(saved_record, reversed(saved)) if "precision" in record), None)
 
 
-def require_same(checkpoint: str, record: Mapping) -> None:
+def require_same(checkpoint: str, record: Mapping, is_asked: bool) -> None:
     """
     Compares a run's record with that of the checkpoint that it is to be resumed from. Of a checkpoint of an older
     version, which has none, it says that this cannot be compared.
 
+    Args:
+        is_asked: whether `--resume_from_checkpoint` asks for it; without it a checkpoint without a record is refused.
+
     Raises:
         InputError: where they differ, naming what does.
     """
-    saved = _recorded(checkpoint)
+    saved = saved_record(Path(checkpoint))
+    if not saved and not is_asked:
+        raise InputError(
+            f"{checkpoint} does not say what it was trained on, as an older version saved it: go on from it with"
+            " --resume_from_checkpoint true, or begin anew with --overwrite_output_dir true."
+        )
     if not saved:
         print(
             f"note: {checkpoint} does not say what it was trained on, as an older version saved it; make sure that"
@@ -161,10 +185,15 @@ def require_same(checkpoint: str, record: Mapping) -> None:
             file=sys.stderr,
         )
         return
+    refuse_others(checkpoint, saved, record)
+
+
+def refuse_others(place: str, saved: Mapping, record: Mapping) -> None:
+    """Raises `InputError` where a run is not that of a record, naming what differs."""
     if differences := list(_differences(saved, record)):
         raise InputError(
-            f"--resume_from_checkpoint: {checkpoint} was trained {', '.join(differences)}; give the same again, or"
-            " begin anew with --overwrite_output_dir true."
+            f"{place} was trained {', '.join(differences)}; give the same again, begin anew with"
+            " --overwrite_output_dir true, or choose another --output_dir."
         )
 
 

@@ -2,23 +2,28 @@
 
 import os
 import shlex
-import shutil
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from transformers import HfArgumentParser, Trainer
 
 from ..adapters import is_adapter_folder, require_peft
 from ..hub.push import push_trained
-from ..utils.files import write_json
+from ..utils.errors import Terminated
+from ..utils.files import read_json_object, write_json
+from ..utils.locks import lock
 from ..utils.provenance import command_line, environment, public_name, shown_path
 from ..utils.result_card import Metric, ResultCard, rounded
 from . import configs
-from .arguments import complete_checkpoints, parse_yaml_and_args, resume_checkpoint, training_settings
+from .arguments import parse_yaml_and_args, training_settings
+from .checkpoints import complete_checkpoints, is_complete, remove
 from .progress import quieten
-from .resuming import TrainedOn, make_record, require_same
+from .resuming import TrainedOn, make_record, require_same, resume_checkpoint
+from .run_file import RunFile
+from .stopping import stopped_by_signals
 
 OUTPUTS = (
     *("samples.jsonl", "predictions.csv", "responses.json", "responses_before.json", "replies.csv"),
@@ -61,38 +66,83 @@ class Run:
         """The seed of the split: `--split_seed`, or else that of the training."""
         return self.training_args.seed if self.args.split_seed is None else self.args.split_seed
 
-    def train(self, trainer: Trainer, **data: str | int | None) -> None:
+    def train(self, trainer: Trainer, **data: str | int | None) -> bool:
         """
-        Trains, from a checkpoint where the settings say so.
+        Trains; from a checkpoint, where this is a repeated command whose run has one. Returns whether there is more to
+        do: where the run was finished nothing is, and `finished` has what it returned.
 
         Args:
             data: `sha256`, `split_seed` and what else identifies the data and the split, for those who resume.
 
         Raises:
-            InputError: when there is no such checkpoint, or it was trained on something else.
+            InputError: when there is no such checkpoint, it was trained on something else, or `output_dir` holds
+                another run.
+            KeyboardInterrupt: after Ctrl-C or SIGTERM, saying how to go on.
         """
-        resumed = resume_checkpoint(self.training_args)
+        args = self.training_args
         record = make_record(self.job, self.args, trainer, data)
+        file = RunFile.read(self.output_dir)
+        if not args.overwrite_output_dir and file.is_finished_run(record, self.args, args):
+            print(
+                f"{shown_path(self.output_dir)} is finished: nothing is left to do. To train it anew, add"
+                " --overwrite_output_dir true."
+            )
+            return False
+        resumed = resume_checkpoint(args)
         if resumed:
-            require_same(resumed, record)
+            require_same(resumed, record, is_asked=args.resume_from_checkpoint is not None)
+        elif not args.overwrite_output_dir:
+            file.require_replaceable(record)
+        self._say_where_it_begins(resumed, file)
         trainer.add_callback(TrainedOn(record))
-        if self.training_args.overwrite_output_dir and self.training_args.process_index == 0:
-            self.remove_earlier_run()
-        try:
-            seconds = trainer.train(resume_from_checkpoint=resumed).metrics["train_runtime"]
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(self._how_to_go_on()) from None
-        self.train_seconds = None if resumed else seconds  # Trainer knows those of the last session
+        is_main = args.process_index == 0
+        if args.world_size > 1:
+            trainer.accelerator.wait_for_everyone()  # until all have read what the first one now changes
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        with lock(self.output_dir / ".run.lock", self.output_dir) if is_main else nullcontext():
+            if is_main:
+                self._prepare_folder(file, resumed, record)
+            self._train(trainer, resumed)
+        return True
 
-    def _how_to_go_on(self) -> str:
+    def _say_where_it_begins(self, resumed: str | None, file: RunFile) -> None:
+        if self.training_args.process_index:
+            return
+        if resumed:
+            print(f"Going on from {shown_path(Path(resumed))}.")
+        elif file.is_begun and not self.training_args.overwrite_output_dir:
+            print(f"No checkpoint was saved in {shown_path(self.output_dir)} yet: starting anew.")
+
+    def _prepare_folder(self, file: RunFile, resumed: str | None, record: dict) -> None:
+        if self.training_args.overwrite_output_dir:
+            self.remove_earlier_run()
+        for folder in configs.checkpoints(self.output_dir):
+            if not is_complete(folder):  # of a run that was killed while it saved
+                remove(folder)
+        file.begin(record, self.args, self.training_args)
+
+    def _train(self, trainer: Trainer, resumed: str | None) -> None:
+        try:
+            with stopped_by_signals() as stop:
+                trainer.listen_to(stop)
+                trainer.train(resume_from_checkpoint=resumed)
+        except KeyboardInterrupt as interruption:
+            raise type(interruption)(self._how_to_go_on(isinstance(interruption, Terminated))) from None
+        self.train_seconds = trainer.seconds
+
+    def _how_to_go_on(self, is_terminated: bool) -> str:
         """What is said to whoever interrupts the training."""
+        what = "Terminated" if is_terminated else "Interrupted"
         if not (kept := complete_checkpoints(self.output_dir)):
-            return "Interrupted before the first checkpoint was saved, so nothing is kept."
-        without = " and without --overwrite_output_dir" if self.training_args.overwrite_output_dir else ""
-        return (
-            f"Interrupted; {shown_path(kept[-1])} is kept: go on with the same command{without} and"
-            " --resume_from_checkpoint true."
-        )
+            return f"{what} before the first checkpoint was saved, so nothing is kept."
+        without = " without --overwrite_output_dir" if self.training_args.overwrite_output_dir else ""
+        return f"{what}; {shown_path(kept[-1])} is kept: the same command{without} goes on from it."
+
+    def finished(self, trainer: Trainer) -> dict:
+        """What a finished run has returned; a push that was killed is made now."""
+        if self.training_args.push_to_hub and not RunFile.read(self.output_dir).is_pushed:
+            self.finish(trainer.hub_model_id)
+        return read_json_object(self.output_dir / "metrics.json")
 
     def remove_earlier_run(self) -> None:
         """
@@ -100,8 +150,8 @@ class Run:
         its measurements go then (`model_folder.saving`).
         """
         for folder in configs.checkpoints(self.output_dir):
-            shutil.rmtree(folder)
-        for name in OUTPUTS:
+            remove(folder)
+        for name in (*OUTPUTS, configs.RUN_FILE):
             (self.output_dir / name).unlink(missing_ok=True)
 
     def facts(self, **data: str | None) -> dict:
@@ -169,6 +219,9 @@ class Run:
         print(f"\nWrote {folder} (the model, {', '.join(files)}).")
         print(f"Next: {' '.join(['hf-gpt-scratch', command, shlex.quote(folder), *words])}")
 
-    def push(self, repo_id: str | None) -> None:
-        """Pushes what was saved, if the settings say so."""
+    def finish(self, repo_id: str | None) -> None:
+        """Notes that all is written, and pushes what was saved, if the settings say so."""
+        file = RunFile.read(self.output_dir)
+        file.finish(is_pushed=False)
         push_trained(self.training_args, repo_id)
+        file.finish(is_pushed=self.training_args.push_to_hub)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch.utils.data import Sampler, SequentialSampler
 
+from ..data.word_dropout import Key, WordDropout
 from .trainer import ScratchTrainer
 
 
@@ -49,14 +50,24 @@ class LengthGroupedSampler(Sampler[int]):
         yield from rows[whole:]
 
 
+class KeyedSampler(LengthGroupedSampler):
+    """The same rows for data whose draws depend on the epoch, each as `(epoch, number)`."""
+
+    def __iter__(self) -> Iterator[Key]:
+        epoch = self.epoch
+        return ((epoch, number) for number in super().__iter__())
+
+
 class LengthGroupedTrainer(ScratchTrainer):
     """A trainer that reads its training rows by `LengthGroupedSampler`; they have a column `input_ids`."""
 
     def _get_train_sampler(self, train_dataset=None) -> LengthGroupedSampler:
+        """Also of rows with word dropout, which are read by epoch and number."""
         rows = self.train_dataset if train_dataset is None else train_dataset
         lengths = [len(ids) for ids in rows["input_ids"]]
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        return LengthGroupedSampler(lengths, self.args.train_batch_size, seed)
+        kind = KeyedSampler if isinstance(rows, WordDropout) else LengthGroupedSampler
+        return kind(lengths, self.args.train_batch_size, seed)
 
     def _get_eval_sampler(self, eval_dataset) -> SequentialSampler:
         # In order whatever `train_sampling_strategy` says: Trainer would return predictions in another one.

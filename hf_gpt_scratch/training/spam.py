@@ -76,7 +76,8 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
     model = classifiers.make_model(args, tokenizer, LABELS, class_weights=weights)
     encoded = classifiers.encode(splits, tokenizer, model.config)
     trainer = classifiers.make_trainer(run, model, tokenizer, encoded, measure, shown_metric="f1")
-    run.train(trainer, sha256=messages.sha256, split_seed=split_seed)
+    if not run.train(trainer, sha256=messages.sha256, split_seed=split_seed):
+        return run.finished(trainer)
     logits = {name: classifiers.predict(trainer, encoded, name) for name in ("validation", "test")}
     results = {name: measure(values, splits[name]["label"]) for name, values in logits.items()}
     if not classifiers.save(trainer):
@@ -102,7 +103,7 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
     scores |= {STRONGEST: baseline_scores(STRONGEST, splits["train"], splits["test"])[0]}
     write_results(run, metrics, splits["test"], scores)
     draw(run, metrics, splits["test"]["label"], scores, trainer)
-    run.push(trainer.hub_model_id)
+    run.finish(trainer.hub_model_id)
     return metrics
 
 

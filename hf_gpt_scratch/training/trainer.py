@@ -22,8 +22,9 @@ from ..model_folder.saving import replace_model
 from ..pretrained import record_reference_logits
 from ..utils.errors import InputError, UsageError
 from ..utils.files import read_json_object, scratch_folder, write_json, write_whole
-from .arguments import complete_checkpoints
 from .causal_attention import use_dropout_attention
+from .checkpoints import complete_checkpoints
+from .exact_trainer import ExactTrainer
 from .precision import suit_cpu
 from .progress import use_table
 from .resuming import recorded_precision
@@ -44,7 +45,7 @@ class ModelCodeCallback(TrainerCallback):
                 write_whole(Path(args.output_dir, name), package_code(name).read_bytes())
 
 
-class ScratchTrainer(Trainer):
+class ScratchTrainer(ExactTrainer):
     """
     A Trainer that stops when the loss is NaN or infinite, whose every push loads, and that prints a table of losses.
 

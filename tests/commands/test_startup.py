@@ -265,7 +265,7 @@ def test_an_unfinished_run_is_told_at_once(command, tmp_path):
         (tmp_path / f"checkpoint-{step}").mkdir()
     status, printed, said, imported, seconds = answer(*command.format(tmp_path).split())
     assert (status, printed, imported) == (1, "", []) and seconds < SECONDS
-    assert f"{tmp_path} holds an unfinished run (checkpoint-10): finish it with the command that began it" in said
+    assert f"{tmp_path} holds an unfinished run (checkpoint-10): repeat the command that began it to finish it" in said
     assert said.endswith("/checkpoint-10 as it is.\n")
 
 

@@ -1,10 +1,9 @@
 import pytest
 import torch
-from transformers import HfArgumentParser, TrainerState, TrainingArguments
+from transformers import HfArgumentParser, TrainingArguments
 
-from hf_gpt_scratch.training.arguments import ScratchTrainingArguments, parse_yaml_and_args, resume_checkpoint
-from hf_gpt_scratch.training.pretrain import make_parser
-from hf_gpt_scratch.training.run_record import Run
+from hf_gpt_scratch.training.arguments import ScratchTrainingArguments, parse_yaml_and_args
+from hf_gpt_scratch.training.resuming import resume_checkpoint
 from hf_gpt_scratch.utils.errors import InputError, UsageError
 
 
@@ -166,52 +165,3 @@ def test_automatic_precision_suits_the_device(monkeypatch, capability, expected)
 )
 def test_precision_asked_for_is_used(monkeypatch, settings, expected):
     assert precision_on(monkeypatch, (8, 0), **settings) == expected
-
-
-@pytest.fixture
-def output_dir(tmp_path):
-    """A run's folder with two complete checkpoints and two that the end of the run cut short."""
-    for step in (9, 10, 11, 12):
-        (tmp_path / f"checkpoint-{step}").mkdir()
-        if step < 11:
-            TrainerState(global_step=step).save_to_json(tmp_path / f"checkpoint-{step}" / "trainer_state.json")
-    (tmp_path / "checkpoint-12" / "trainer_state.json").write_text('{"global_st')
-    return tmp_path
-
-
-def resume(output_dir, wanted: str | None) -> str | None:
-    return resume_checkpoint(ScratchTrainingArguments(output_dir=str(output_dir), resume_from_checkpoint=wanted))
-
-
-@pytest.mark.parametrize("wanted", [None, "false", "False"])
-def test_run_starts_afresh_unless_told_otherwise_but_not_among_old_checkpoints(output_dir, tmp_path, wanted):
-    assert resume(tmp_path / "new", wanted) is None
-    with pytest.raises(InputError, match="checkpoints of an earlier run"):
-        words = ["--data_file", "story.txt", "--output_dir", str(output_dir), "--use_cpu", "true"]
-        Run("pretrain", make_parser(), [*words, *(["--resume_from_checkpoint", wanted] if wanted else [])])
-
-
-@pytest.mark.parametrize("wanted", ["true", "True", "yes", "on"])
-def test_run_resumes_from_its_last_complete_checkpoint(output_dir, wanted):
-    assert resume(output_dir, wanted) == str(output_dir / "checkpoint-10")
-
-
-@pytest.mark.parametrize("name", ["checkpoint-9", "best"])
-def test_run_resumes_from_the_checkpoint_named(output_dir, name):
-    (output_dir / "checkpoint-9").rename(output_dir / name)
-    assert resume(output_dir / "elsewhere", str(output_dir / name)) == str(output_dir / name)
-
-
-@pytest.mark.parametrize("other", ["checkpoint-best", "checkpoint-10-copy"])
-def test_folders_that_only_look_like_checkpoints_are_passed_over(output_dir, other):
-    (output_dir / "checkpoint-9").rename(output_dir / other)
-    assert resume(output_dir, "true") == str(output_dir / "checkpoint-10")
-
-
-@pytest.mark.parametrize(
-    "folder, wanted", [("absent", "true"), ("empty", "true"), ("", "checkpoint-11"), ("", "absent")]
-)
-def test_nothing_to_resume_from_is_refused(output_dir, folder, wanted):
-    (output_dir / "empty").mkdir()
-    with pytest.raises(InputError, match="no complete checkpoint"):
-        resume(output_dir / folder, wanted if wanted == "true" else str(output_dir / wanted))

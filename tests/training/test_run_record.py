@@ -52,7 +52,7 @@ def test_the_command_line_passes_it_on(monkeypatch):
 def test_a_run_that_replaces_another_removes_its_checkpoints_and_outputs(tmp_path):
     for name in ("checkpoint-5", "checkpoint-10", "checkpoint-10-copy", "plots"):
         (tmp_path / name).mkdir()
-    for name in ("config.json", "predictions.csv", "samples.jsonl", "notes.txt"):
+    for name in ("config.json", "predictions.csv", "samples.jsonl", "run.json", "notes.txt"):
         (tmp_path / name).write_text("{}")
     Run.remove_earlier_run(SimpleNamespace(output_dir=tmp_path))
     # The model stays until the new one is whole.
@@ -103,7 +103,7 @@ def test_whoever_interrupts_a_training_is_told_how_to_go_on(tmp_path, monkeypatc
     def interrupt(resume_from_checkpoint):
         raise KeyboardInterrupt
 
-    trainer = SimpleNamespace(add_callback=lambda _: None, train=interrupt)
+    trainer = SimpleNamespace(add_callback=lambda _: None, listen_to=lambda _: None, train=interrupt)
     with pytest.raises(
         KeyboardInterrupt, match="^Interrupted before the first checkpoint was saved, so nothing is ke"
     ):
@@ -115,7 +115,7 @@ def test_whoever_interrupts_a_training_is_told_how_to_go_on(tmp_path, monkeypatc
         raise KeyboardInterrupt
 
     trainer.train = save_and_interrupt
-    without = " and without --overwrite_output_dir" if overwrite == "true" else ""
-    said = f"checkpoint-8 is kept: go on with the same command{without} and --resume_from_checkpoint true\\.$"
+    without = " without --overwrite_output_dir" if overwrite == "true" else ""
+    said = f"^Interrupted; .*checkpoint-8 is kept: the same command{without} goes on from it\\.$"
     with pytest.raises(KeyboardInterrupt, match=said):
         run.train(trainer)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hf_gpt_scratch.training.samplers import LengthGroupedSampler
+from hf_gpt_scratch.training.samplers import KeyedSampler, LengthGroupedSampler
 
 LENGTHS = [(17 * i) % 101 + 1 for i in range(403)]
 
@@ -40,3 +40,10 @@ def test_long_and_short_batches_are_mixed():
     means = [sum(LENGTHS[i] for i in batch) / len(batch) for batch in batches(LengthGroupedSampler(LENGTHS, 8, 0))]
     rising = sum(first < second for first, second in zip(means, means[1:]))
     assert rising == pytest.approx(len(means) / 2, rel=0.5)
+
+
+def test_rows_that_are_drawn_by_epoch_come_in_the_same_order_with_it():
+    plain, keyed = (kind(LENGTHS, batch_size=8, seed=1) for kind in (LengthGroupedSampler, KeyedSampler))
+    for sampler in (plain, keyed):
+        sampler.set_epoch(2)
+    assert list(keyed) == [(2, number) for number in plain]

@@ -4,6 +4,7 @@ imported once, and each run is a fork of this process, which computes nothing it
 """
 
 import contextlib
+import gc
 import importlib
 import os
 import signal
@@ -48,6 +49,8 @@ def warm_up(*modules: str) -> None:
     for name in (*IMPORTED, *modules):
         importlib.import_module(name)
     sys.modules["hf_gpt_scratch"].register()
+    gc.collect()
+    gc.freeze()  # else each run's collector goes through all of this again, and copies it
 
 
 class Fork:

@@ -10,6 +10,12 @@ REAL, DEMO = ROOT.parent / "shared" / "data", ROOT / "training" / "demo_data"
 MESSAGES, INSTRUCTIONS = 400, 60  # rows that are trained on and tested with
 SHAPE = ["--train_tokenizer", "300", "--n_embd", "16", "--n_layer", "1", "--n_head", "2", "--n_positions", "64"]
 TIMES = ("seconds", "train_seconds", "tokens_per_second", "date", "created", "environment")
+JOBS = ("pretrain", "spam", "classify", "instruct", "chat", "prefer")
+MODULES = (
+    *(f"hf_gpt_scratch.training.{job}" for job in JOBS),
+    *("matplotlib.pyplot", "matplotlib.backends.backend_agg", "sklearn.svm", "sklearn.feature_extraction.text"),
+    *("datasets.arrow_writer", "peft", "trl", "trl.trainer.dpo_trainer"),
+)
 OUT = "run"  # the --output_dir, in the folder of a try
 
 
@@ -67,6 +73,6 @@ def differs(whole: Path, tried: Path) -> list[str]:
 
 
 SUBJECTS = [
-    Subject("spam with word dropout, checkpoints by steps", spam, differs, inputs=messages),
-    Subject("pretrain", pretrain, differs, inputs=story),
+    Subject("spam with word dropout, checkpoints by steps", spam, differs, inputs=messages, modules=MODULES),
+    Subject("pretrain", pretrain, differs, inputs=story, modules=MODULES),
 ]

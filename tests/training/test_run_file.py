@@ -1,0 +1,109 @@
+"""A repeated command goes on, begins anew or ends at once; one of other settings is refused, naming them."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from hf_gpt_scratch.training.run_file import RunFile
+from hf_gpt_scratch.utils.errors import InputError
+from support.jobs import train, write_data
+
+RECORD = {"job": "spam", "data": {"sha256": "ab"}, "settings": {"seed": 1}, "tokenizer": "t", "model": {}}
+RECORD |= {"adapter": None, "training rows": "9, x", "validation rows": "3, y"}
+ARGS = SimpleNamespace(data_file="a.tsv", dropout=0.1)
+
+
+def training(**settings) -> SimpleNamespace:
+    return SimpleNamespace(**{"resume_from_checkpoint": None, "max_steps": 4, "eval_steps": None, **settings})
+
+
+@pytest.fixture
+def finished(tmp_path) -> RunFile:
+    file = RunFile.read(tmp_path)
+    file.begin(RECORD, ARGS, training())
+    for name in ("config.json", "metrics.json"):
+        (tmp_path / name).write_text("{}")
+    file.finish(is_pushed=False)
+    return RunFile.read(tmp_path)
+
+
+def test_a_finished_run_is_known_by_its_settings_wherever_its_data_is(finished):
+    moved = SimpleNamespace(**{**vars(ARGS), "data_file": "elsewhere/a.tsv"})
+    assert finished.is_finished_run(RECORD, moved, training()) and not finished.is_pushed
+
+
+@pytest.mark.parametrize("lost", ["config.json", "metrics.json"])
+def test_a_run_whose_outputs_are_gone_is_not_finished(finished, tmp_path, lost):
+    (tmp_path / lost).unlink()
+    assert not finished.is_finished_run(RECORD, ARGS, training())
+
+
+def test_a_run_that_began_is_not_finished(tmp_path):
+    file = RunFile.read(tmp_path)
+    assert not file.is_begun
+    file.begin(RECORD, ARGS, training())
+    assert RunFile.read(tmp_path).is_begun and not file.is_finished_run(RECORD, ARGS, training())
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"record": 3}', '{"record'])
+def test_a_file_that_cannot_be_read_is_none(tmp_path, content):
+    (tmp_path / "run.json").write_text(content)
+    assert not RunFile.read(tmp_path).is_begun
+
+
+def test_other_settings_than_those_of_the_finished_run_are_named(finished):
+    other = RECORD | {"settings": {"seed": 2}}
+    with pytest.raises(InputError, match=r"was trained with another --seed \(1, here 2\); .*--overwrite_output_dir"):
+        finished.is_finished_run(other, ARGS, training())
+    with pytest.raises(InputError, match=r"finished, with another --dropout \(0.1, here 0.2\), --max_steps \(4, here"):
+        finished.is_finished_run(RECORD, SimpleNamespace(dropout=0.2), training(max_steps=8))
+
+
+def test_a_longer_training_goes_on_where_that_is_asked_for(finished):
+    longer = training(max_steps=8, resume_from_checkpoint="true")
+    assert not finished.is_finished_run(RECORD, ARGS, longer)
+    assert finished.is_finished_run(RECORD, ARGS, training(resume_from_checkpoint="true"))
+    assert not finished.is_finished_run(RECORD, ARGS, training(resume_from_checkpoint="run/checkpoint-2"))
+
+
+def test_the_model_of_another_run_is_not_replaced(tmp_path):
+    file = RunFile.read(tmp_path)
+    file.begin(RECORD, ARGS, training())
+    file.require_replaceable(RECORD | {"settings": {"seed": 2}})  # nothing is lost
+    (tmp_path / "config.json").write_text("{}")
+    file.require_replaceable(RECORD)
+    with pytest.raises(InputError, match="another --seed"):
+        file.require_replaceable(RECORD | {"settings": {"seed": 2}})
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    """Those of a run of two steps, which was killed after its training."""
+    folder = tmp_path_factory.mktemp("spam")
+    settings = {"data_file": write_data("spam", folder / "data"), "output_dir": folder / "out"}
+    train("spam", **settings)
+    return settings
+
+
+def test_the_same_command_goes_on_and_trains_no_step_too_many(settings, capsys):
+    trainer = train("spam", **settings)
+    assert f"Going on from {settings['output_dir']}/checkpoint-2." in capsys.readouterr().out
+    assert trainer.state.global_step == 2 and trainer.state.epoch < 1  # max_steps ends within an epoch
+    assert [entry["step"] for entry in trainer.state.log_history if "train_loss" in entry] == [2]
+
+
+def test_other_settings_than_the_checkpoint_s_are_refused(settings):
+    with pytest.raises(
+        InputError, match=r"checkpoint-2 was trained with .*another --seed .*--overwrite_output_dir true"
+    ):
+        train("spam", **settings, seed=5)
+
+
+def test_a_command_that_was_killed_before_its_first_checkpoint_begins_anew(settings, tmp_path, capsys):
+    changed = settings | {"output_dir": tmp_path, "save_strategy": "no"}
+    train("spam", **changed)
+    assert "anew" not in capsys.readouterr().out
+    (tmp_path / "checkpoint-1").mkdir()  # killed within its first save
+    assert train("spam", **changed).state.global_step == 2
+    assert f"No checkpoint was saved in {tmp_path} yet: starting anew." in capsys.readouterr().out
+    assert not (tmp_path / "checkpoint-1").exists()
