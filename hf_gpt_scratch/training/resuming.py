@@ -185,7 +185,18 @@ def require_same(checkpoint: str, record: Mapping, is_asked: bool) -> None:
             file=sys.stderr,
         )
         return
+    if not _is_record(saved):
+        raise InputError(
+            f"The record in {checkpoint}/trainer_state.json cannot be read; go on from another checkpoint, or begin"
+            " anew with --overwrite_output_dir true."
+        )
     refuse_others(checkpoint, saved, record)
+
+
+def _is_record(saved: Mapping) -> bool:
+    parts = [saved.get(name, {}) for name in ("data", "settings", "model", "adapter")]
+    names = ("job", "tokenizer", "training rows", "validation rows")
+    return all(name in saved for name in names) and all(part is None or isinstance(part, Mapping) for part in parts)
 
 
 def refuse_others(place: str, saved: Mapping, record: Mapping) -> None:
@@ -216,7 +227,7 @@ def _differences(old: Mapping, new: Mapping) -> Iterator[str]:
 
 def _changed(old: Mapping, new: Mapping, part: str) -> dict[str, str]:
     """Of what both records have, since a version may add something: what differs, and how."""
-    was, now = old[part] or {}, new[part] or {}
+    was, now = old.get(part) or {}, new[part] or {}
     names = [name for name in was if name in now and was[name] != now[name]]
     return {name: f"{_shown(was[name])}, here {_shown(now[name])}" for name in names}
 
