@@ -6,11 +6,13 @@ the job's words are passed on as they are, after a check for what is wrong in th
 """
 
 import argparse
+import pickle
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
 from ..training import configs, job_help
+from ..utils.errors import InputError
 from ..utils.requirements import TRL, require_package
 
 
@@ -48,9 +50,15 @@ class Job:
             require_package(*self.needs)
 
     def run(self, args: argparse.Namespace) -> None:
-        """The command."""
+        """The command; raises `InputError` for a checkpoint with a pickle that is not loaded."""
         words = ["--help"] if "--help-all" in args.words else args.words
-        import_module(f"..training.{self.name}", __package__).main(words, args.program)
+        try:
+            import_module(f"..training.{self.name}", __package__).main(words, args.program)
+        except pickle.UnpicklingError:
+            raise InputError(
+                "A file of the checkpoint to go on from holds more than tensors and plain values, which could be code,"
+                " so it was not loaded: begin anew with --overwrite_output_dir true."
+            ) from None
 
 
 PRETRAIN, CLASSIFY, SPAM, INSTRUCT = Job("pretrain"), Job("classify"), Job("spam"), Job("instruct")
