@@ -8,6 +8,7 @@ import torch
 
 from .. import modeling_gpt_scratch
 from ..configuration_gpt_scratch import GPTScratchConfig
+from ..model_folder.code import require_no_code_of_the_hub
 from ..model_folder.contents import read_config
 from ..utils.errors import InputError
 from .checkpoint import Checkpoint
@@ -32,10 +33,11 @@ def open_native(folder: Path, architectures: tuple[str, ...], target: str) -> Na
         target: the format to name when the folder holds none of them.
 
     Raises:
-        InputError: when it holds none of them, or has a sliding window, or when its keys or shapes are not those its
-            configuration asks for.
+        InputError: when it holds none of them, has a sliding window, or asks for code from the Hub; or when its keys
+            or shapes are not those its configuration asks for.
     """
     settings = read_config(folder, GPTScratchConfig.model_type)
+    require_no_code_of_the_hub(folder, settings)
     try:
         config = GPTScratchConfig(**settings)
     except ValueError as error:

@@ -138,6 +138,15 @@ def code_of_the_hub(model: ModelFolder) -> set[str]:
     return {one for settings in _all_settings(model) for one in _of_the_hub(settings)}
 
 
+def require_no_code_of_the_hub(folder: Path, *settings: dict) -> None:
+    """Raises `InputError` when the settings of the model in `folder` ask for code from the Hub, before one is made."""
+    if found := _of_the_hub(list(settings)):
+        named = ", ".join(sorted(found))
+        raise InputError(
+            f"{folder} asks for code from the Hub ({named}), which is never run: delete that from its config.json."
+        )
+
+
 def _of_the_hub(settings: dict | list) -> set[str]:
     return attention_kernels(settings) | downloaded_quantization(settings)
 

@@ -11,7 +11,7 @@ from transformers.utils import logging
 from ..configuration_gpt_scratch import GPTScratchConfig
 from ..modeling_gpt_scratch import GPTScratchPreTrainedModel
 from ..utils.errors import InputError, damage_told
-from .code import attention_kernels, downloaded_quantization
+from .code import require_no_code_of_the_hub
 from .contents import ModelFolder
 from .settings_check import require_generation, require_weights_for
 from .weight_files import INDEX, ORDER, shards_of
@@ -45,7 +45,11 @@ def load_model(
     # safetensors, torch and transformers each have their own errors for damaged files
     with damage_told(f"The weights in {folder} cannot be loaded ({{}})."):
         config = GPTScratchConfig.from_pretrained(folder)
-        _require_no_downloaded_code(folder, model_folder.settings, config)
+        read = {  # what transformers makes of the settings
+            "attn_implementation": config._attn_implementation,
+            "quantization_config": getattr(config, "quantization_config", None),
+        }
+        require_no_code_of_the_hub(folder, model_folder.settings, read)
         for name, value in config_settings.items():
             setattr(config, name, value)
         config.validate_architecture()
@@ -86,19 +90,6 @@ def _quietly(folder: ModelFolder) -> Iterator[None]:
     finally:
         logging._tqdm_active = has_bar
         logging.set_verbosity(verbosity)
-
-
-def _require_no_downloaded_code(folder: Path, settings: dict, config: GPTScratchConfig) -> None:
-    """Raises `InputError` when config.json, or what transformers makes of it, asks for code from the Hub."""
-    read = {
-        "attn_implementation": config._attn_implementation,
-        "quantization_config": getattr(config, "quantization_config", None),
-    }
-    if found := attention_kernels([settings, read]) | downloaded_quantization([settings, read]):
-        named = ", ".join(sorted(found))
-        raise InputError(
-            f"{folder} asks for code from the Hub ({named}), which is never run: delete that from its config.json."
-        )
 
 
 def _require_fit(model: GPTScratchPreTrainedModel, report: dict, folder: Path, new: tuple[str, ...]) -> None:

@@ -13,6 +13,7 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from .. import modeling_gpt_scratch
+from ..model_folder.code import require_no_code_of_the_hub
 from ..model_folder.contents import ModelFolder
 from ..model_folder.onnx_files import FILES, original_config
 from ..modeling_gpt_scratch import GPTScratchPreTrainedModel, GPTScratchSequenceClassifierOutput
@@ -196,6 +197,7 @@ def load_onnx(folder: str | os.PathLike, device: str | torch.device = "auto", dt
         InputError: when it is none, onnxruntime is not installed, or another device or precision is asked for.
     """
     folder = ModelFolder.read(folder)
+    require_no_code_of_the_hub(folder.path, folder.settings)
     config = original_config(folder)
     if (model_class := CLASSES.get(config.architectures[0])) is None:
         raise InputError(f"{folder} holds a {config.architectures[0]}; expected one of {', '.join(CLASSES)}.")

@@ -339,3 +339,16 @@ def test_the_clean_process_is_clean(folder, trace, monkeypatch):
     assert listed == []
     assert not {"HF_TOKEN", "OPENAI_API_KEY"} & environment.keys()
     assert environment["HOME"] != os.environ["HOME"] and "token" not in " ".join(environment).lower()
+
+
+@pytest.mark.parametrize("spoil", KERNELS)
+@pytest.mark.parametrize("target", ["hf-gpt2", "gguf", "onnx"])
+def test_an_export_loads_no_kernel(folder, trace, spoil, target, monkeypatch, capsys):
+    """Not even to find the shapes of a model's tensors, for which it is built without memory."""
+    from transformers.integrations import hub_kernels
+
+    monkeypatch.setattr(hub_kernels, "load_and_register_attn_kernel", lambda *_, **__: trace.touch())
+    name = spoil(folder, trace)
+    assert main(["export", str(folder), str(trace.parent / "out"), "--to", target]) == 1
+    assert name in capsys.readouterr().err
+    assert not trace.exists() and not (trace.parent / "out").exists()
