@@ -17,6 +17,7 @@ from pathlib import Path
 
 import foreign_kit
 import forks
+import stand_ins
 from faults import Row, Settings
 from foreign_kit import TRACE
 from foreign_places import PLACES, Place, Words
@@ -35,6 +36,7 @@ def rows(settings: Settings) -> Iterator[Row]:
     ended = Fork(lambda: foreign_kit.make_kit(kit), kit, settings.folder / "kit.log").end()
     if ended.status:
         raise RuntimeError(f"The models could not be made:\n{ended.said[-3000:]}")
+    stand_ins.START = LONGEST
     processes = CleanProcesses(Path(tempfile.mkdtemp(prefix="clean.")))
     for place in PLACES:
         if settings.of(place.name):

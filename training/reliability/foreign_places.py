@@ -182,6 +182,7 @@ def checkpoint(name: str) -> Callable[[Path], None]:
         from forks import Fork
 
         from hf_gpt_scratch.cli import main
+        from hf_gpt_scratch.training.checkpoints import write_manifest
 
         ended = Fork(lambda: main([*PRETRAIN, "--max_steps", "2"]), folder, folder.with_suffix(".log")).end()
         held = folder / "run" / "checkpoint-1"
@@ -192,6 +193,7 @@ def checkpoint(name: str) -> Callable[[Path], None]:
         shutil.rmtree(folder / "run")
         shutil.move(folder / "checkpoint-1" / "held", folder / "run" / "checkpoint-1")
         torch_file(folder / "run" / "checkpoint-1" / name, folder)
+        write_manifest(folder / "run" / "checkpoint-1")  # so that it counts as it is
 
     return plant
 
