@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 
 from ..utils.errors import InputError
-from ..utils.files import write_whole
+from ..utils.files import remove_left_of, write_whole
 
 IS_LIGHT = True
 # What can be done with a file, as a command in which {} stands for its path.
@@ -40,6 +40,8 @@ def check(args: argparse.Namespace) -> None:
     # Some of our own files alone are what a command left that was killed
     is_begun = len(there) < len(data_files()) and all(map(_is_ours, there))
     if there and not is_begun:
+        for path in there:
+            remove_left_of(path)
         raise InputError(f"{', '.join(map(str, there))} already exists; name another folder, or delete it first.")
 
 

@@ -100,7 +100,7 @@ def _remove_partials(target: Path) -> None:
             remove(path)
 
 
-def _remove_dead_claim(target: Path) -> None:
+def remove_left_of(target: Path) -> None:
     """Removes what a command left that was killed when `target` had its name already."""
     with suppress(OSError):  # somebody else's, or in a folder that is read alone
         if os.path.lexists(path := _lock_of(target)) and (taken := take(path)) is not None:
@@ -236,7 +236,7 @@ def require_new(out: str | os.PathLike) -> None:
     """Raises `InputError` when `out` is there already and is not an empty folder."""
     out = Path(out).absolute()
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        _remove_dead_claim(out)
+        remove_left_of(out)
         _remove_dead(Path(tempfile.gettempdir()), SCRATCH)
         raise InputError(f"{out} already exists; choose another name or delete it first.")
 

@@ -77,6 +77,16 @@ def test_killed_writer_of_a_folder_leaves_what_the_next_removes(tmp_path):
     assert names(tmp_path) == ["out", "out/whole"]
 
 
+def test_killed_when_the_folder_had_its_name_already_it_leaves_nothing_for_long(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "whole").touch()
+    for name in (".out.partial.lock", ".out.partial-1", ".other.partial.lock"):
+        (tmp_path / name).touch()
+    with pytest.raises(InputError, match="already exists"):
+        files.require_new(tmp_path / "out")
+    assert names(tmp_path) == [".other.partial.lock", "out", "out/whole"]
+
+
 def test_folder_that_a_living_command_writes_is_left_alone(tmp_path):
     target = tmp_path / "out"
     with writer("folder", target) as process:
