@@ -17,6 +17,7 @@ from ..utils.constants import REPOSITORY
 from ..utils.errors import InputError
 from ..utils.files import scratch_folder
 from ..utils.requirements import GRADIO, require_package
+from ..utils.terminal import plain
 from . import server, style
 from .guard import Guard, Limits
 
@@ -214,7 +215,7 @@ def public(sentence: str) -> str:
 
 
 def _error(message: str):
-    return gradio().Error(html.escape(message), duration=None, title="Not done", print_exception=False)
+    return gradio().Error(escape(message), duration=None, title="Not done", print_exception=False)
 
 
 def require_short(text: str) -> None:
@@ -236,5 +237,5 @@ def recent(history: list[dict]) -> tuple[list[dict], bool]:
 
 
 def escape(text: str) -> str:
-    """HTML of a text as it is; half characters become question marks."""
-    return html.escape(text.encode("utf-8", "replace").decode())
+    """HTML of a text; half characters become question marks, and control characters and bidi overrides nothing."""
+    return html.escape(plain(text.encode("utf-8", "replace").decode()))

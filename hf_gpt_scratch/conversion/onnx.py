@@ -30,6 +30,7 @@ from ..utils.errors import InputError
 from ..utils.files import atomic_folder, scratch_folder, write_json
 from ..utils.provenance import environment, public_name, sha256
 from ..utils.requirements import TO_ONNX, require_package
+from ..utils.terminal import plain
 from . import hf_gpt2, onnx_proof
 from .generation_settings import generation_config
 from .onnx_card import card
@@ -89,7 +90,7 @@ def export_onnx(
         _write_beside(folder, partial, stock, dtype)
         record = _record(src, folder, dtype, graph, difference)
         write_json(partial / ONNX_RECORD, record)
-        (partial / "README.md").write_text(card(folder, record, FILES[dtype]), encoding="utf-8")
+        (partial / "README.md").write_text(plain(card(folder, record, FILES[dtype])), encoding="utf-8")
     return OnnxExport(Path(out), Path(out) / FILES[dtype], dtype, difference)
 
 

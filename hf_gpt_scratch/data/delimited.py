@@ -101,6 +101,8 @@ def parse_delimited(content: bytes, path: str | os.PathLike) -> Cells:
     if empty := sum(len(record) > 1 and not any(cell.strip() for cell in record) for record in records):
         notes.append(f"Rows of {os.path.basename(path)} without any text are left out: {empty}.")
     numbered = [(number, record) for number, record in enumerate(records, start=1) if any(c.strip() for c in record)]
+    if not numbered:
+        raise InputError(f"{path} is empty.")
     has_header = not _is_data(numbered[0][1], [record for _, record in numbered[1:]])
     names = [cell.strip() for cell in numbered[0][1]] if has_header else [""] * len(numbered[0][1])
     columns = [name or f"column {number}" for number, name in enumerate(names, start=1)]

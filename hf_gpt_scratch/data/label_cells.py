@@ -43,8 +43,11 @@ def _read_several(values: list, table: Table, column: str, notes: list[str]) -> 
     elif separator := next((one for one in SEPARATORS if any(one in cell for cell in cells)), None):
         notes.append(f"Several labels in a cell of {column!r} are separated by {separator!r}.")
         values = [value.split(separator) if isinstance(value, str) and value.strip() else value for value in values]
+    for value, place in zip(values, table.places):
+        if isinstance(value, list) and any(isinstance(one, list | dict | tuple | set) for one in value):
+            raise InputError(f"{place}: {column!r} must hold a list of labels' names, and not of lists or objects.")
     lists = [value for value in values if isinstance(value, list)]
-    if lists and {len(one) for one in lists} == {len(lists[0])} and all(sorted({*one}) == [0, 1] for one in lists):
+    if lists and {len(one) for one in lists} == {len(lists[0])} and all({*one} == {0, 1} for one in lists):
         raise InputError(
             f"The column {column!r} of {table.source} holds rows of 0 and 1; give lists of labels' names."
         )
@@ -56,7 +59,7 @@ def _parse_list(cell, place: str, column: str) -> list | None:
     """A list as Python prints it, which is what pandas writes into a CSV file."""
     try:
         return list(ast.literal_eval(cell.strip())) if cell and cell.strip() else None
-    except (AttributeError, ValueError, SyntaxError, TypeError):
+    except (AttributeError, ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         raise InputError(f"{place}: {column!r} is not a list of labels.") from None
 
 

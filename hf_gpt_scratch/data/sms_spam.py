@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 from datasets import Dataset, DatasetDict
 
-from ..utils.errors import InputError, UsageError
+from ..utils.errors import InputError, UsageError, one_line
 from .columns import as_text, find_text_column
 from .download import download
 from .labelled_texts import LabelledTexts, leaked_rows, normalize  # noqa: F401 (the same for all texts)
@@ -124,7 +124,7 @@ def _book_split(messages: Messages) -> DatasetDict:
         table["label"] = table["label"].map(LABELS.index)
     except ValueError as error:  # pandas' ParserError too; a message of two lines has no label on its second
         raise InputError(
-            f"The book's protocol cannot read {messages.source} ({error}); use --protocol grouped."
+            f"The book's protocol cannot read {messages.source} ({one_line(error)}); use --protocol grouped."
         ) from None
     ham, spam = table[table.label == 0], table[table.label == 1]
     if len(spam) < 10:

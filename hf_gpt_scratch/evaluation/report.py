@@ -23,6 +23,7 @@ from ..utils.files import read_json_object, write_json, write_whole
 from ..utils.markdown import DIFFERENCE, MISSING, REFERENCE, escape, is_reference, markdown_table, metric_columns
 from ..utils.provenance import public_name, shown_path
 from ..utils.result_card import Metric, ResultCard, identity, read_cards
+from ..utils.terminal import plain
 
 VERSION = 1
 MOST_PANELS = 4
@@ -280,7 +281,7 @@ def write_report(groups: Sequence[Group], output_dir: str | os.PathLike) -> Path
         pictures.append(name)
         plot_group(group, output_dir / name)
     write_json(output_dir / "report.json", report_values(groups, pictures))
-    write_whole(output_dir / "report.md", report_text(groups, pictures))
+    write_whole(output_dir / "report.md", plain(report_text(groups, pictures)))
     for name in former - set(pictures):
         (output_dir / name).unlink(missing_ok=True)
     return output_dir / "report.md"

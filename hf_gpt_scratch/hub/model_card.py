@@ -24,6 +24,7 @@ from ..utils.errors import InputError
 from ..utils.files import read_json_object
 from ..utils.markdown import escape
 from ..utils.provenance import option
+from ..utils.terminal import plain
 from . import card_facts
 from .card_code import javascript_code, loading_code, quoted, request_example
 from .card_data import DataSet
@@ -101,7 +102,7 @@ def make_card(
 
     model = _Model.read(ModelFolder.read(folder), examples)
     try:
-        return ModelCard(_text(model, repo_id, license, language, forms, with_handler))
+        return ModelCard(plain(_text(model, repo_id, license, language, forms, with_handler)))
     except (LookupError, TypeError, AttributeError, ValueError, jinja2.UndefinedError) as error:
         if isinstance(error, InputError):
             raise

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from .errors import InputError
 from .result_card import Metric
+from .terminal import plain
 
 MISSING = "not measured"
 REFERENCE = "–"
@@ -92,4 +93,4 @@ def _format_spec(values: Iterable[float]) -> str:
 
 def escape(text: str) -> str:
     """`text` on one line, in which Markdown sees no marks."""
-    return SPECIAL.sub(lambda match: f"\\{match[0]}", " ".join(text.split()))
+    return SPECIAL.sub(lambda match: f"\\{match[0]}", " ".join(plain(text).split()))

@@ -9,6 +9,7 @@ import pytest
 
 from hf_gpt_scratch.cli import main
 from hf_gpt_scratch.commands import COMMANDS
+from hf_gpt_scratch.hub.model_card import make_card
 from hf_gpt_scratch.prompts import CHAT_TEMPLATE
 from hf_gpt_scratch.utils.result_card import Metric, ResultCard
 from support.classifiers import save_classifier
@@ -100,4 +101,11 @@ def test_nothing_commands_the_terminal(place, monkeypatch, capsys, lines):
         if "--json" in line and number < 2:
             assert json.loads(out)["text"] == TEXT.replace("\0", "")  # nothing is lost
     assert said
+    for path in place.glob("out/*.md"):
+        assert not CONTROL.search(path.read_text())
     assert "Traceback" not in said
+
+
+def test_nor_does_a_card(place):
+    card = str(make_card(place / "labels", "you/x"))
+    assert "spam" in card and not CONTROL.search(card)

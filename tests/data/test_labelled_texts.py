@@ -473,3 +473,19 @@ def test_very_many_texts_are_split_alike_but_faster(data, monkeypatch):
     assert leaked_rows(splits) == leaked_rows(splits, "validation") == 0
     for name, share in (("train", 0.7), ("validation", 0.1), ("test", 0.2)):
         assert Counter(splits[name]["label"]) == dict.fromkeys(range(len(data.names)), 40 * share)
+
+
+@pytest.mark.parametrize(
+    "rows", ['[{"text": "a", "label": [["x"]]}, {"text": "b", "label": ["y"]}]', "[]", "\t\t\n \t\n"]
+)
+def test_lists_of_lists_and_nothing_but_tabs_are_refused(tmp_path, rows):
+    path = tmp_path / ("a.json" if rows[0] == "[" else "a.csv")
+    path.write_text(rows)
+    with pytest.raises(InputError, match=r"a\.(json|csv)"):
+        load_labelled_texts(path, multi_label=True)
+
+
+def test_lists_of_numbers_and_words_are_labels(tmp_path):
+    rows = [{"text": f"{n}", "label": [1.5, "x"]} for n in range(3)]
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    assert load_labelled_texts(tmp_path / "a.json", multi_label=True).names == ("1.5", "x")
