@@ -190,14 +190,16 @@ def _make_checkpoint(folder: Path) -> None:
 
 
 def _read_checkpoint(folder: Path) -> None:
+    """As a run does that goes on: the newest by itself, the newest by name, and that one."""
     from types import SimpleNamespace
 
     from hf_gpt_scratch.training import resuming
 
-    for wanted in ("true", str(folder / "checkpoint-5")):
+    for wanted in (None, "true", str(folder / "checkpoint-5")):
         args = SimpleNamespace(resume_from_checkpoint=wanted, output_dir=str(folder), load_best_model_at_end=True)
         resuming.recorded_precision(args)
-        resuming.require_same(resuming.resume_checkpoint(args), RECORD, is_asked=True)
+        if checkpoint := resuming.resume_checkpoint(args):
+            resuming.require_same(checkpoint, RECORD, wanted is not None)
 
 
 # --- results
