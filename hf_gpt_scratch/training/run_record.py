@@ -12,7 +12,7 @@ from transformers import HfArgumentParser, Trainer
 
 from ..adapters import is_adapter_folder, require_peft
 from ..hub.push import push_trained
-from ..utils.errors import Terminated
+from ..utils.errors import Terminated, naming
 from ..utils.files import read_json_object, write_json
 from ..utils.locks import lock
 from ..utils.provenance import command_line, environment, public_name, shown_path
@@ -99,7 +99,10 @@ class Run:
         if args.world_size > 1:
             trainer.accelerator.wait_for_everyone()  # until all have read what the first one now changes
         self.output_dir.mkdir(parents=True, exist_ok=True)
-        with lock(self.output_dir / ".run.lock", self.output_dir) if is_main else nullcontext():
+        with (
+            naming(self.output_dir),
+            lock(self.output_dir / ".run.lock", self.output_dir) if is_main else nullcontext(),
+        ):
             if is_main:
                 self._prepare_folder(file, resumed, record)
             self._train(trainer, resumed)

@@ -20,7 +20,7 @@ from ..model_folder.code import package_code
 from ..model_folder.contents import ADAPTER_CONFIG, CODE_FILES
 from ..model_folder.saving import replace_model
 from ..pretrained import record_reference_logits
-from ..utils.errors import InputError, UsageError
+from ..utils.errors import InputError, UsageError, naming
 from ..utils.files import read_json_object, scratch_folder, write_json, write_whole
 from .causal_attention import use_dropout_attention
 from .checkpoints import complete_checkpoints
@@ -135,7 +135,7 @@ class ScratchTrainer(ExactTrainer):
         output_dir = Path(self.args.output_dir)
         self.model.config.use_cache = True  # Trainer turned it off; who loads the model wants to generate
         is_main = self.is_world_process_zero()
-        with scratch_folder(output_dir if is_main else None, SCRATCH) as partial:
+        with naming(output_dir), scratch_folder(output_dir if is_main else None, SCRATCH) as partial:
             model = partial / "model"
             self.save_model(str(model), _internal_call=True)
             if is_main:

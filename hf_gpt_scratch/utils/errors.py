@@ -13,6 +13,24 @@ from contextlib import contextmanager
 
 from .terminal import plain
 
+NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+SCARCE = (*NOT_WRITTEN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+NO_MEMORY = re.compile(r"not enough memory|can't allocate memory|out of memory|bad_alloc|can't start new thread")
+# How libraries say it that leave out the system's number
+QUOTED = {
+    errno.ENOSPC: re.compile(r"No space left on device|database or disk is full"),
+    errno.EROFS: re.compile(r"Read-only file system|attempt to write a readonly database"),
+    errno.EDQUOT: re.compile(r"Disk quota exceeded"),
+    errno.EFBIG: re.compile(r"File too large"),
+    errno.EMFILE: re.compile(r"Too many open files"),
+    # torch.save's two, numpy's and SQLite's, which do not tell
+    errno.EIO: re.compile(
+        r"PytorchStreamWriter|unexpected pos \d+ vs \d+|^\d+ requested and \d+ written|disk I/O error"
+    ),
+}
+SYSTEM = {"sqlite3", "pyarrow", "_sqlite3", "matplotlib", "PIL"}  # whose errors of their own may quote the system
+CONNECTION = {"httpx", "httpx2", "httpcore", "httpcore2", "aiohttp", "huggingface_hub"}
+
 
 class InputError(ValueError):
     """A file, a folder, a text or a setting cannot be used; the message says what is wrong and what to do."""
@@ -26,7 +44,7 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM, a machine's notice that it is about to end; cleaned up after as after Ctrl-C."""
 
 
-def one_line(error: BaseException) -> str:
+def one_line(error: BaseException | str) -> str:
     """What an error says, on one line and without a final period, to be quoted in a sentence; or else its type."""
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
@@ -65,14 +83,14 @@ def run_reporting_errors(run: Callable[[], int | None]) -> int:
         message = str(interruption) or ("Terminated." if is_sigterm else "Interrupted.")
         status = 143 if is_sigterm else 130  # as a shell has them: 128 and the signal's number
     except Exception as error:
-        system = _system_error(error)
+        system = system_error(error)
         if system is None:
             raise
         if system.errno == errno.EPIPE:  # the reader of our output, such as `head`, has seen enough
             sys.stderr.close()
             return 1
-        where = f": {system.filename}" if system.filename else ""
-        message = f"{(system.strerror or one_line(system)).rstrip('.')}{where}."
+        where = f": {os.fsdecode(system.filename)}" if isinstance(system.filename, str | bytes | os.PathLike) else ""
+        message = f"{one_line(system.strerror or system)}{where}."
     print(f"error: {plain(message)}", file=sys.stderr)
     return status
 
@@ -102,13 +120,69 @@ def sigterm_raised() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _system_error(error: Exception) -> OSError | None:
-    """The system's error that `error` is, or that a library has written into its own, such as that of a full disk."""
+@contextmanager
+def naming(path: str | os.PathLike) -> Iterator[None]:
+    """
+    What the system refuses to write in the block is told with a path. Libraries leave it out, and Python too where a
+    file is already open.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        system = system_error(error)
+        if system is None or system.errno not in NOT_WRITTEN or system.filename:
+            raise
+        raise OSError(system.errno, system.strerror, os.fspath(path)) from error
+
+
+def system_error(error: BaseException) -> OSError | None:
+    """
+    What the system refused, where `error` is that, or follows from it, or where a library has put it into words of its
+    own: no room on the disk, no memory, no network.
+    """
+    found = _own_system_error(error)
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause is not None and not isinstance(error, InputError):
+        behind = system_error(cause)
+        # Errors that were dealt with come before others: a full disk and too little memory are never dealt with.
+        is_reason = error.__cause__ is not None or (behind is not None and behind.errno in SCARCE)
+        if behind is not None and is_reason and (found is None or (behind.filename and not found.filename)):
+            return behind
+    return found
+
+
+def _own_system_error(error: BaseException) -> OSError | None:
+    """The same of this error alone."""
+    said, library = one_line(error), type(error).__module__.partition(".")[0]
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and NO_MEMORY.search(said)):
+        return OSError(errno.ENOMEM, _without_memory(said))
+    if isinstance(error, OSError) and error.errno is not None:
+        if error.errno in NOT_WRITTEN and error.filename2:  # shutil's copies tell their source first
+            return OSError(error.errno, error.strerror, error.filename2)
+        return error
+    number = _number(said, isinstance(error, OSError | RuntimeError) or library in SYSTEM)
+    if number:
+        is_vague = number == errno.EIO
+        words = "A file could not be written, perhaps because the disk is full" if is_vague else os.strerror(number)
+        return OSError(number, words, getattr(error, "filename", None))
     if isinstance(error, OSError):
         return error
-    if number := re.search(r"\(os error (\d+)\)", str(error)):  # safetensors, which is written in Rust
-        return OSError(int(number[1]), os.strerror(int(number[1])))
-    # torch.save, which drops the number
-    if isinstance(error, RuntimeError) and re.search(r"PytorchStreamWriter|unexpected pos \d+ vs \d+", str(error)):
-        return OSError(errno.EIO, "A file could not be written, perhaps because the disk is full")
+    if library in CONNECTION:
+        return OSError(errno.ENETUNREACH, f"The connection failed ({said}): check the network and try again")
     return None
+
+
+def _number(said: str, is_quoting: bool) -> int | None:
+    """The system's number of the error that a library quotes, by its number or else in words."""
+    if number := re.search(r"\(os error (\d+)\)|\[errno (\d+)\]", said, re.IGNORECASE):  # of Rust, of Arrow
+        return int(number[1] or number[2])
+    return next((number for number, words in QUOTED.items() if is_quoting and words.search(said)), None)
+
+
+def _without_memory(said: str) -> str:
+    """What to do about it, with how much was wanted where that is known."""
+    wanted = re.search(r"(?:allocate|allocation of) ([\d.,]+ ?(?:bytes|[KMGT]iB))", said)
+    more = f" ({wanted[1]} more were wanted)" if wanted else ""
+    return f"There is not enough memory{more}: end other programs, or take smaller batches or a smaller model"

@@ -16,12 +16,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .errors import InputError, one_line
+from .errors import NOT_WRITTEN, InputError, naming, one_line
 from .locks import lock, release, take
 
 WAIT = 30.0  # seconds for another process that writes the same file
 SCRATCH = "hf-gpt-scratch-"
-NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 @contextmanager
@@ -88,7 +87,7 @@ def claim(target: Path, wait: float = 0.0) -> Iterator[None]:
     Raises:
         InputError: when one still does.
     """
-    with _naming(target), lock(_lock_of(target), target, wait) as is_left:
+    with naming(target), _naming(target), lock(_lock_of(target), target, wait) as is_left:
         if is_left:
             _remove_partials(target)
         yield

@@ -3,12 +3,14 @@
 import errno
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 
+import httpx
 import pytest
 
-from hf_gpt_scratch.utils.errors import InputError, Terminated, UsageError, one_line, run_reporting_errors
+from hf_gpt_scratch.utils.errors import InputError, Terminated, UsageError, naming, one_line, run_reporting_errors
 
 
 def raising(error: BaseException):
@@ -27,7 +29,16 @@ def raising(error: BaseException):
         (KeyboardInterrupt("Interrupted; go on."), 130, "Interrupted; go on."),
         (Terminated(), 143, "Terminated."),
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "model.bin"), 1, "No space left on device: model.bin."),
-        # safetensors' own error, and torch.save's two
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "from", None, "to"), 1, "No space left on device: to."),
+        (MemoryError("Unable to allocate 3.2 GiB for an array"), 1, "take smaller batches or a smaller model."),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 64 bytes"), 1, "model."),
+        (RuntimeError("std::bad_alloc"), 1, "model."),
+        (sqlite3.OperationalError("database or disk is full"), 1, "No space left on device."),
+        (sqlite3.OperationalError("attempt to write a readonly database"), 1, "Read-only file system."),
+        (OSError("4096 requested and 168 written"), 1, "perhaps because the disk is full."),  # numpy's
+        (httpx.ReadTimeout("timed out"), 1, "The connection failed (timed out): check the network and try again."),
+        # of Arrow, of safetensors and tokenizers, and torch.save's two
+        (OSError("Error writing bytes to file. Detail: [errno 28] No space left"), 1, "No space left on device."),
         (RuntimeError("I/O error: No space left on device (os error 28)"), 1, "No space left on device."),
         (RuntimeError("[enforce fail at inline_container.cc:664] . PytorchStreamWriter failed"), 1, "disk is full."),
         (RuntimeError("unexpected pos 640 vs 534"), 1, "perhaps because the disk is full."),
@@ -39,10 +50,65 @@ def test_what_is_wrong_outside_is_one_sentence(error, status, sentence, capsys):
     assert printed.startswith("error: ") and printed.endswith(f"{sentence}\n") and printed.count("\n") == 1
 
 
-@pytest.mark.parametrize("error", [ValueError("unexpected pos of speech"), KeyError("x"), RuntimeError("os error")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("No space left on device"),
+        ValueError("unexpected pos 1 vs 2"),
+        KeyError("x"),
+        RuntimeError("os error"),
+    ],
+)
 def test_a_defect_keeps_its_traceback(error):
     with pytest.raises(type(error)):
         run_reporting_errors(raising(error))
+
+
+def test_an_error_behind_another_is_told(capsys):
+    def run():
+        try:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "cache/rows.arrow")
+        except OSError as error:
+            raise ValueError("The data set could not be made") from error
+
+    def clean_up():
+        try:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "model.bin")
+        except OSError:
+            {}["its file"]
+
+    def defect():
+        try:
+            os.stat("/there/is/no/such/file")
+        except FileNotFoundError:
+            {}["a defect of ours"]
+
+    for failing, name in ((run, "cache/rows.arrow"), (clean_up, "model.bin")):
+        assert run_reporting_errors(failing) == 1
+        assert capsys.readouterr().err == f"error: No space left on device: {name}.\n"
+    with pytest.raises(KeyError):
+        run_reporting_errors(defect)
+
+
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "run"),
+        (RuntimeError("I/O error: No space left on device (os error 28)"), "run"),
+        (OSError(errno.EROFS, os.strerror(errno.EROFS), "elsewhere"), "elsewhere"),
+    ],
+)
+def test_what_could_not_be_written_is_told_with_a_path(error, named):
+    with pytest.raises(OSError) as told, naming("run"):
+        raise error
+    assert told.value.filename == named
+
+
+def test_other_errors_keep_their_type():
+    for error in (InputError("No space left on device"), ConnectionError("gone"), KeyError("x")):
+        with pytest.raises(type(error)) as told, naming("run"):
+            raise error
+        assert told.value is error
 
 
 def test_a_status_is_passed_on():
