@@ -15,6 +15,7 @@ from transformers import AutoTokenizer, GPT2Tokenizer, PreTrainedTokenizerBase, 
 
 from .model_folder.contents import has_tokenizer, resolve_source
 from .model_folder.settings_check import require_sizes
+from .model_folder.weight_files import is_plain_name
 from .utils.errors import InputError, damage_told
 from .utils.files import is_missing_folder, read_json_object
 from .utils.provenance import json_sha256
@@ -63,10 +64,17 @@ def load_tokenizer(name_or_path: str | os.PathLike) -> PreTrainedTokenizerBase:
 
 
 def _require_class(folder: Path) -> None:
-    """Raises `InputError` for a config.json that cannot be meant, where transformers looks there for the class."""
+    """
+    Raises `InputError` for a config.json that cannot be meant, where transformers looks there for the class; and for
+    a tokenizer_config.json that names a vocabulary outside of its folder.
+    """
     named, config = folder / "tokenizer_config.json", folder / "config.json"
-    if config.is_file() and not (named.is_file() and read_json_object(named).get("tokenizer_class")):
+    settings = read_json_object(named) if named.is_file() else {}
+    if config.is_file() and not settings.get("tokenizer_class"):
         require_sizes(read_json_object(config), config)
+    files = settings.get("fast_tokenizer_files") or []
+    if not (isinstance(files, list) and all(isinstance(name, str) and is_plain_name(name) for name in files)):
+        raise InputError(f"The fast_tokenizer_files in {named} must be names of files beside it; delete them.")
 
 
 def _try(tokenizer: PreTrainedTokenizerBase, name: str | os.PathLike) -> None:

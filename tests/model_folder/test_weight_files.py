@@ -86,3 +86,18 @@ def test_a_link_to_the_folder_and_one_within_it_are_followed(folder):
     (folder / SHARD).symlink_to(f"inner/{SHARD}")
     (folder.parent / "linked").symlink_to(folder.name)
     load(folder.parent / "linked")
+
+
+def test_a_vocabulary_outside_of_the_folder_is_refused(folder):
+    """transformers would read one of these, of the newest version that is not newer than its own."""
+    shutil.copy(folder / "tokenizer.json", folder.parent / "tokenizer.4.0.0.json")
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    for names in (["../tokenizer.4.0.0.json"], "../tokenizer.4.0.0.json", [4]):
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"fast_tokenizer_files": names}))
+        with pytest.raises(InputError, match="must be names of files beside it"):
+            load(folder)
+    shutil.copy(folder / "tokenizer.json", folder / "tokenizer.4.0.0.json")
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(settings | {"fast_tokenizer_files": ["tokenizer.4.0.0.json"]})
+    )
+    load(folder)
