@@ -29,6 +29,9 @@ def choose_tokens(
         top_k: sample from the `top_k` most likely tokens only; 0 or `None` for all.
         top_p: nucleus sampling: from the fewest tokens whose probabilities add up to it (Holtzman et al. 2020).
         generators: one for each row, all on one device; torch's global generator by default.
+
+    Raises:
+        InputError: for logits that are NaN, as those of damaged weights.
     """
     if temperature == 0:
         return logits.argmax(-1)
@@ -42,10 +45,18 @@ def choose_tokens(
         is_needless[:, 0] = False
         logits = logits.masked_fill(is_needless.gather(-1, order.argsort(-1)), -torch.inf)
     probabilities = logits.softmax(-1)
-    if generators is None:
-        return torch.multinomial(probabilities, 1)[:, 0]
-    rows = zip(probabilities.to(generators[0].device), generators, strict=True)
-    return torch.cat([torch.multinomial(row, 1, generator=generator) for row, generator in rows]).to(logits.device)
+    try:
+        if generators is None:
+            return torch.multinomial(probabilities, 1)[:, 0]
+        rows = zip(probabilities.to(generators[0].device), generators, strict=True)
+        return torch.cat([torch.multinomial(row, 1, generator=generator) for row, generator in rows]).to(logits.device)
+    except RuntimeError:
+        if probabilities.isfinite().all():
+            raise
+        raise InputError(
+            "The model's scores are no numbers (NaN or infinite): its weights are damaged, or the temperature is too"
+            " low."
+        ) from None
 
 
 def penalize_repetition(logits: torch.Tensor, seen: Iterable[Sequence[int]], penalty: float) -> torch.Tensor:

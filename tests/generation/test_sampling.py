@@ -109,3 +109,10 @@ def test_a_long_message_is_cut_and_said_to_be(classifier):
 def test_an_empty_message_is_refused(classifier):
     with pytest.raises(InputError, match="empty"):
         list(classifier.classify(["fine", "  "]))
+
+
+@pytest.mark.parametrize("generators", [None, [torch.Generator()]])
+def test_scores_that_are_no_numbers_are_refused(generators):
+    logits = torch.tensor([[1.0, torch.nan, 0.0]])
+    with pytest.raises(InputError, match="no numbers"):
+        choose_tokens(logits, generators=generators)
