@@ -26,7 +26,7 @@ COMMON = {
     "gradient_accumulation_steps": "Batches that make up one optimizer step.",
     "eval_steps": "Steps between two evaluations, with --eval_strategy steps.",
     "save_steps": "Steps between two checkpoints, with --save_strategy steps.",
-    "resume_from_checkpoint": "Continue a run that was stopped: true, or the folder of a checkpoint.",
+    "resume_from_checkpoint": "Go on from this checkpoint; true: train a finished run further.",
     "use_cpu": "Train on the CPU even where there is a GPU.",
     "push_to_hub": "Push the model to the Hub at the end, with its model card.",
     "hub_model_id": "The repository to push to, such as you/model.",

@@ -30,6 +30,8 @@ OUTPUTS = (
     *("judge.json", "judge.png"),
 )
 
+DATA_ORDER = "by the seed and the epoch; word dropout also by the row"
+
 
 class Run:
     """
@@ -169,6 +171,8 @@ class Run:
             "train_seconds": rounded(self.train_seconds),
             "seconds": round(time.perf_counter() - self.start, 1),
             "seed": seed,
+            "hash_seed": os.environ.get("PYTHONHASHSEED") or "random",  # which decides nothing
+            "data_order": DATA_ORDER,
             "settings": training_settings(self.training_args),
             "base_model": self.relative(self.args.model_name_or_path),
             "data": {

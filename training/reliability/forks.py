@@ -49,8 +49,13 @@ def warm_up(*modules: str) -> None:
     for name in (*IMPORTED, *modules):
         importlib.import_module(name)
     sys.modules["hf_gpt_scratch"].register()
+    freeze()
+
+
+def freeze() -> None:
+    """Leaves all that is in memory now out of the runs' collecting of garbage, which would copy it each time."""
     gc.collect()
-    gc.freeze()  # else each run's collector goes through all of this again, and copies it
+    gc.freeze()
 
 
 class Fork:

@@ -49,6 +49,7 @@ class Bench:
         self.subject, self.folder, self.inputs = subject, folder, folder / "inputs"
         for module in subject.modules:
             importlib.import_module(module)
+        forks.freeze()
         self.inputs.mkdir(parents=True)
         subject.inputs(self.inputs)
         self.whole = self.new("whole")

@@ -1,14 +1,26 @@
-"""The training jobs as subjects of `kill`: tiny models on real texts, some seconds each."""
+"""
+The training jobs as subjects of `kill`: tiny models on real texts, some seconds each. And what else ends a run: damage
+to its newest checkpoint, SIGTERM, Ctrl-C, and that it is finished.
+"""
 
-from collections.abc import Sequence
+import json
+import random
+import shutil
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from importlib import resources
 from pathlib import Path
 
+import kill
+from faults import Row, Settings
+from forks import Fork
 from kill_subject import Subject, bytes_differ, json_differs
 
 ROOT = Path(__file__).parents[2]
 REAL, DEMO = ROOT.parent / "shared" / "data", ROOT / "training" / "demo_data"
-MESSAGES, INSTRUCTIONS = 400, 60  # rows that are trained on and tested with
+MESSAGES, INSTRUCTIONS = 240, 60  # rows that are trained on and tested with
 SHAPE = ["--train_tokenizer", "300", "--n_embd", "16", "--n_layer", "1", "--n_head", "2", "--n_positions", "64"]
+ANSWERS = ["--max_new_tokens", "4", "--answered_rows", "3"]
 TIMES = ("seconds", "train_seconds", "tokens_per_second", "date", "created", "environment")
 JOBS = ("pretrain", "spam", "classify", "instruct", "chat", "prefer")
 MODULES = (
@@ -16,6 +28,7 @@ MODULES = (
     *("matplotlib.pyplot", "matplotlib.backends.backend_agg", "sklearn.svm", "sklearn.feature_extraction.text"),
     *("datasets.arrow_writer", "peft", "trl", "trl.trainer.dpo_trainer"),
 )
+LONGER = [*SHAPE[:-1], "160"]
 OUT = "run"  # the --output_dir, in the folder of a try
 
 
@@ -36,23 +49,88 @@ def story(folder: Path) -> None:
     (folder / "story.txt").write_text(text, encoding="utf-8")
 
 
-def of_steps(steps: int, every: int) -> list[str]:
-    """Trains so many steps, and saves a checkpoint every few."""
-    return ["--max_steps", steps, "--save_strategy", "steps", "--save_steps", every, "--eval_strategy", "steps"] + [
-        *("--eval_steps", every, "--logging_steps", 2, "--use_cpu", "true", "--output_dir", OUT)
+def instructions(folder: Path) -> None:
+    """The first of the instructions."""
+    rows = json.loads(real("instruction/instruction-data.json", "instructions.json").read_text(encoding="utf-8"))
+    (folder / "instructions.json").write_text(json.dumps(rows[:INSTRUCTIONS]), encoding="utf-8")
+
+
+def tickets(folder: Path) -> None:
+    """The table of tickets that `hf-gpt-scratch examples` writes."""
+    text = (resources.files("hf_gpt_scratch.example_data") / "tickets.csv").read_text(encoding="utf-8")
+    (folder / "tickets.csv").write_text("\n".join(text.split("\n")[:160]) + "\n", encoding="utf-8")
+
+
+def faq(folder: Path) -> None:
+    """Of an airline's questions some that are answered and some that are not."""
+    text = (resources.files("hf_gpt_scratch.example_data") / "airline.jsonl").read_text(encoding="utf-8")
+    lines = text.splitlines()
+    (folder / "faq.jsonl").write_text("\n".join(lines[:12] + lines[-60::3]) + "\n", encoding="utf-8")
+
+
+def follower(folder: Path) -> None:
+    """A model that was taught instructions, and preferences for short answers to them."""
+    from hf_gpt_scratch import cli
+
+    instructions(folder)
+    words = ["train", "instruct", "--data_file", "instructions.json", *LONGER, "--max_steps", "2", "--use_cpu", "true"]
+    words += [*ANSWERS, "--save_strategy", "no", "--load_best_model_at_end", "false", "--output_dir", "follower"]
+    ended = Fork(lambda: cli.main(words), folder, folder / "follower.log").end()
+    if ended.status:
+        raise RuntimeError(ended.said[-2000:])
+    rows = json.loads((folder / "instructions.json").read_text(encoding="utf-8"))
+    pairs = [
+        {"prompt": row["instruction"], "chosen": row["output"][:20], "rejected": row["output"][::-1]} for row in rows
     ]
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs), encoding="utf-8")
 
 
-def spam(inputs: Path) -> Sequence[str]:
+def of_steps(steps: int, every: int) -> list:
+    """Trains so many steps, and saves a checkpoint every few."""
+    saving = ["--save_strategy", "steps", "--save_steps", every, "--eval_strategy", "steps", "--eval_steps", every]
+    return ["--max_steps", steps, *saving, "--logging_steps", 2, "--use_cpu", "true", "--output_dir", OUT]
+
+
+def spam(inputs: Path) -> Sequence:
     """Word dropout, and checkpoints within epochs."""
     data = ["--data_file", inputs / "messages.tsv", "--word_dropout", "0.3", "--per_device_train_batch_size", "16"]
-    return ["train", "spam", *data, *SHAPE, *of_steps(27, 4)]
+    return ["train", "spam", *data, *SHAPE, *of_steps(16, 3)]
 
 
-def pretrain(inputs: Path) -> Sequence[str]:
+def pretrain(inputs: Path) -> Sequence:
     """Samples too."""
-    data = ["--data_file", inputs / "story.txt", "--sample_every", "9", "--sample_tokens", "8"]
-    return ["train", "pretrain", *data, *SHAPE, *of_steps(26, 4), "--per_device_train_batch_size", "16"]
+    data = ["--data_file", inputs / "story.txt", "--sample_every", "6", "--sample_tokens", "8"]
+    return ["train", "pretrain", *data, *SHAPE, *of_steps(16, 3), "--per_device_train_batch_size", "16"]
+
+
+def classify(inputs: Path) -> Sequence:
+    """By epochs, the best of which is kept."""
+    data = ["--data_file", inputs / "tickets.csv", "--per_device_train_batch_size", "16", "--num_train_epochs", "4"]
+    return ["train", "classify", *data, *SHAPE, "--word_dropout", "0.2", "--use_cpu", "true", "--output_dir", OUT]
+
+
+def instruct(inputs: Path) -> Sequence:
+    """From random weights."""
+    data = ["--data_file", inputs / "instructions.json", *ANSWERS]
+    return ["train", "instruct", *data, *LONGER, *of_steps(10, 3), "--packing", "true"]
+
+
+def lora(inputs: Path) -> Sequence:
+    """An adapter on a model."""
+    data = ["--data_file", inputs / "instructions.json", "--model_name_or_path", inputs / "follower", *ANSWERS]
+    return ["train", "instruct", *data, "--lora_r", "4", *of_steps(10, 3)]
+
+
+def chat(inputs: Path) -> Sequence:
+    """A bot of an FAQ."""
+    data = ["--data_file", inputs / "faq.jsonl", "--max_new_tokens", "4"]
+    return ["train", "chat", *data, *LONGER, *of_steps(9, 2), "--load_best_model_at_end", "false"]
+
+
+def prefer(inputs: Path) -> Sequence:
+    """By DPO."""
+    data = ["--data_file", inputs / "pairs.jsonl", "--model_name_or_path", inputs / "follower", *ANSWERS]
+    return ["train", "prefer", *data, *of_steps(9, 2)]
 
 
 def differs(whole: Path, tried: Path) -> list[str]:
@@ -72,7 +150,97 @@ def differs(whole: Path, tried: Path) -> list[str]:
     return found
 
 
+def job(name: str, words: Callable, inputs: Callable) -> Subject:
+    """A training job as a subject."""
+    return Subject(name, words, differs, inputs=inputs, modules=MODULES)
+
+
+SPAM = job("train spam, word dropout, checkpoints by steps", spam, messages)
 SUBJECTS = [
-    Subject("spam with word dropout, checkpoints by steps", spam, differs, inputs=messages, modules=MODULES),
-    Subject("pretrain", pretrain, differs, inputs=story, modules=MODULES),
+    SPAM,
+    job("train pretrain", pretrain, story),
+    job("train classify", classify, tickets),
+    job("train instruct", instruct, instructions),
+    job("train instruct, LoRA", lora, follower),
+    job("train chat", chat, faq),
+    job("train prefer", prefer, follower),
 ]
+
+
+def rows(settings: Settings) -> Iterator[Row]:
+    """A row for each of `FAULTS`, of the job with word dropout."""
+    wanted = {name: fault for name, fault in FAULTS.items() if settings.of(f"{name} {SPAM.name}")}
+    if not wanted:
+        return
+    bench, draw = kill.Bench(SPAM, settings.folder / "faults"), random.Random(settings.seed)
+    for name, (fault, tries) in wanted.items():
+        tries = settings.tries or (kill.QUICK if settings.quick else tries)
+        found = []
+        for number in range(tries):
+            folder = bench.new(f"{name.replace(' ', '-')}-{number}")
+            if wrong := fault(bench, folder, number, draw):
+                found.append(wrong)
+                print(f"  {name}: {wrong}", flush=True)
+            shutil.rmtree(folder)
+        yield Row(name, SPAM.name, tries, tries - len(found), len(found), note=found[0] if found else "")
+
+
+def damaged(bench: kill.Bench, folder: Path, number: int, draw: random.Random) -> str | None:
+    """A file of the newest checkpoint of a killed run is damaged: it is told, and the run goes on from the other."""
+    run = bench.start(folder)
+    checkpoint = folder / OUT / "checkpoint-9"
+    while not (checkpoint / "manifest.json").exists() and not run.wait(0.002):
+        pass
+    run.send(signal.SIGKILL)
+    run.end()
+    for later in (folder / OUT).glob("checkpoint-1*"):
+        shutil.rmtree(later)
+    path, way = checkpoint / DAMAGED[number % len(DAMAGED)], WAYS[number // len(DAMAGED) % len(WAYS)]
+    content = path.read_bytes()
+    place = draw.randrange(len(content))
+    if way == "missing":
+        path.unlink()
+    else:
+        flipped = content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+        path.write_bytes({"cut": content[:place], "emptied": b"", "flipped": flipped}[way])
+    ended = bench.start(folder).end()
+    if "checkpoint-9 is damaged" not in ended.said or "going on from checkpoint-6" not in ended.said:
+        return f"{path.name} {way}: {ended.last_line}"
+    return bench.fault(folder, ended)
+
+
+def signalled(number: int, status: int) -> Callable:
+    def fault(bench: kill.Bench, folder: Path, count: int, draw: random.Random) -> str | None:
+        """While it trains, a signal saves a checkpoint; the run ends in a sentence, and the same command goes on."""
+        run = bench.start(folder)
+        while not list((folder / OUT).glob("checkpoint-3/manifest.json")) and not run.wait(0.002):
+            pass
+        run.wait(draw.random() * bench.seconds / 8)
+        run.send(number)
+        ended = run.end()
+        if ended.status != status or ended.has_traceback or "goes on from it" not in ended.last_line:
+            return f"exit status {ended.status}: {ended.last_line}"
+        return bench.fault(folder, bench.start(folder).end())
+
+    return fault
+
+
+def repeated(bench: kill.Bench, folder: Path, number: int, draw: random.Random) -> str | None:
+    """A finished run is repeated: it says so, changes nothing and ends well."""
+    shutil.copytree(bench.whole / OUT, folder / OUT)
+    before = {path: path.stat().st_mtime_ns for path in (folder / OUT).rglob("*")}
+    ended = bench.start(folder).end()
+    if "is finished: nothing is left to do" not in ended.said:
+        return f"exit status {ended.status}: {ended.last_line}"
+    changed = [path.name for path in before if path.stat().st_mtime_ns != before[path] and path.is_file()]
+    return f"it wrote {', '.join(changed)}" if changed else bench.fault(folder, ended)
+
+
+DAMAGED = ("model.safetensors", "optimizer.pt", "rng_state.pth", "trainer_state.json")
+WAYS = ("flipped", "cut", "emptied", "missing")
+FAULTS = {
+    "newest checkpoint damaged": (damaged, 16),
+    "SIGTERM": (signalled(signal.SIGTERM, 143), 5),
+    "Ctrl-C": (signalled(signal.SIGINT, 130), 5),
+    "finished run repeated": (repeated, 3),
+}
