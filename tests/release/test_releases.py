@@ -66,16 +66,7 @@ def test_ci_runs_every_python_that_the_metadata_names():
 def test_every_text_file_is_opened_with_its_encoding():
     """Else Windows reads and writes it in the encoding of its region."""
     folders = ["hf_gpt_scratch", "hf_gpt_scratch_cli.py", ".ci"]
-    command = [
-        "ruff",
-        "check",
-        "--preview",
-        "--isolated",
-        "--select",
-        "PLW1514",
-        "--output-format",
-        "concise",
-        *folders,
-    ]
+    ruff = [sys.executable, "-m", "ruff", "check", "--preview", "--isolated", "--output-format", "concise"]
+    command = [*ruff, "--select", "PLW1514", *folders]
     if (found := subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)).returncode:
         pytest.fail(found.stdout + found.stderr)
