@@ -55,11 +55,11 @@ class Limits:
 
 
 class Refused(Exception):
-    """A request is answered with this status and sentence."""
+    """A request is answered with this status and sentence; `is_sending`: more of it is still to come."""
 
-    def __init__(self, status: int, sentence: str | None = None, headers: tuple = ()):
+    def __init__(self, status: int, sentence: str | None = None, headers: tuple = (), is_sending: bool = False):
         super().__init__(sentence or SENTENCES[status])
-        self.status, self.headers = status, headers
+        self.status, self.headers, self.is_sending = status, headers, is_sending
 
 
 class Rate:
@@ -133,6 +133,8 @@ class Guard:
         try:
             await self._answer(scope, receive, reply)
         except Refused as refusal:
+            if refusal.is_sending:
+                await drain(receive)
             await reply.refuse(refusal.status, str(refusal), refusal.headers)
         except Exception:
             traceback.print_exc()
@@ -173,7 +175,7 @@ class Guard:
         most = self.limits.upload if is_upload else self.limits.body
         length = dict(scope["headers"]).get(b"content-length", b"0")
         if not length.isdigit() or int(length) > most:
-            raise Refused(413 if length.isdigit() else 400)
+            raise Refused(413, is_sending=True) if length.isdigit() else Refused(400)
         if scope["method"] in ("GET", "HEAD"):
             return receive
         if is_upload:
@@ -208,11 +210,21 @@ async def read(receive, most: int, seconds: float) -> bytes:
                     raise Refused(400)
                 body += message.get("body", b"")
                 if len(body) > most:
-                    raise Refused(413)
+                    raise Refused(413, is_sending=message.get("more_body", False))
                 if not message.get("more_body"):
                     return bytes(body)
     except TimeoutError:
         raise Refused(408) from None
+
+
+async def drain(receive, seconds: float = 5.0) -> None:
+    """Takes what a client still sends, for a while: many read the answer only after they have sent everything."""
+    try:
+        async with asyncio.timeout(seconds):
+            while (message := await receive())["type"] == "http.request" and message.get("more_body"):
+                pass
+    except TimeoutError:
+        pass
 
 
 def _counted(receive, most: int, limits: Limits):
@@ -227,7 +239,7 @@ def _counted(receive, most: int, limits: Limits):
             raise Refused(408) from None
         size += len(message.get("body", b""))
         if size > most:
-            raise Refused(413)
+            raise Refused(413, is_sending=message.get("more_body", False))
         return message
 
     return counted

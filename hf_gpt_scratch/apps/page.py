@@ -178,6 +178,7 @@ def serve(
         max_file_size=Limits.upload,
         state_session_capacity=server.SESSIONS,
     )
+    server.slim(page.app)
     server.watch(page.server)
     print(f"Open {public or url} in a browser. {note}Ctrl-C ends.", flush=True)
     if share and not public:

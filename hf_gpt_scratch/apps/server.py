@@ -19,7 +19,7 @@ from .guard import CLOSING, Guard
 RUNNING, WAITING = 8, 100  # answers made at a time, and questions that may wait for theirs
 THREADS = 12  # that answer; each that runs torch has helpers and memory of its own
 SESSIONS = 1_000  # open tabs whose state is kept
-LEFT = 300  # seconds after which the state of a tab that was closed is forgotten
+LEFT, MANY, LEFT_OF_MANY = 120, 200, 10  # seconds after which that of a closed tab is forgotten; where there are many
 TIDYING = 10  # seconds from one look at what can be forgotten to the next
 CONNECTIONS, OF_ONE = 1_000, 400  # open at a time: of all, and of one address beyond this machine
 STEP, HEADERS_WITHIN, TAKEN_WITHIN = 5.0, 15.0, 120.0  # seconds: between looks, for a request's head, for an answer
@@ -48,6 +48,28 @@ def _glibc(name: str):
 def limit(blocks) -> None:
     """Sets the limits of a page's queue; before it is launched."""
     blocks.queue(api_open=False, max_size=WAITING, default_concurrency_limit=1)
+
+
+def slim(app) -> None:
+    """
+    Gradio keeps a description of the whole page, and what was shown last, with each tab's state, for links to a state,
+    which no page gives; that is most of what a tab costs.
+    """
+    from gradio.state_holder import StateHolder
+
+    class Slim(StateHolder):
+        """States of tabs without the description."""
+
+        def __getitem__(self, session: str):
+            is_new = session not in self
+            state = super().__getitem__(session)
+            if is_new:
+                state.config_values = {}
+                state._update_config = state._update_value_in_config = lambda *of: None
+            return state
+
+    app.state_holder = Slim()
+    app.state_holder.set_blocks(app.get_blocks())
 
 
 def watch(server) -> None:
@@ -115,12 +137,12 @@ async def tidy(blocks, guard: Guard) -> None:
             await asyncio.to_thread(trim, 0)
 
 
-def forget(blocks, guard: Guard, older_than: float = LEFT) -> int:
-    """Forgets the sessions without an open tab that were last used so many seconds ago; returns how many are left."""
+def forget(blocks, guard: Guard) -> int:
+    """Forgets the sessions without an open tab that nobody has used for a while; returns how many are left."""
     holder, queue = blocks.app.state_holder, blocks._queue
-    now = time.time()
+    latest = time.time() - (LEFT if len(holder.session_data) <= MANY else LEFT_OF_MANY)
     for session, used in list(holder.time_last_used.items()):
-        if session not in guard.open_tabs and now - used.timestamp() > older_than:
+        if session not in guard.open_tabs and used.timestamp() < latest:
             holder.delete_state(session)
             with holder.lock:
                 holder.session_data.pop(session, None)

@@ -310,10 +310,10 @@ def test_a_page_can_be_shared(monkeypatch, capsys):
             self.public = public
 
         def launch(self, share, **options):
-            self.server = None
+            self.server = self.app = None
             return None, "http://127.0.0.1:7860/", self.public if share else None
 
-    for part in ("limit", "watch", "run"):
+    for part in ("limit", "slim", "watch", "run"):
         monkeypatch.setattr(f"hf_gpt_scratch.apps.server.{part}", lambda *_: None)
     for share, public, address, note in [
         (True, "https://one.gradio.live", "https://one.gradio.live", ""),
