@@ -4,7 +4,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from ..utils.errors import InputError
+from ..utils.errors import InputError, raise_failed
 from ..utils.files import replace_file
 
 PROGRAM = "llama-quantize"
@@ -30,6 +30,6 @@ def quantize(path: Path, dtype: str) -> None:
     made = path.with_suffix(f".{dtype}")
     done = subprocess.run([PROGRAM, path, made, dtype.upper()], capture_output=True, text=True, errors="replace")
     if done.returncode or not made.is_file():
-        lines = (done.stderr + done.stdout).strip().splitlines() or [f"exit status {done.returncode}"]
-        raise InputError(f"llama.cpp's {PROGRAM} failed ({lines[-1].strip().rstrip('.')}); nothing was written.")
+        sentence = f"llama.cpp's {PROGRAM} failed ({{}}); nothing was written."
+        raise_failed(sentence, done.returncode, done.stderr + done.stdout, made)
     replace_file(made, path)

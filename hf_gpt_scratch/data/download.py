@@ -4,11 +4,12 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
+import datasets
 from datasets import Dataset, DatasetDict, load_dataset
 from huggingface_hub import constants
 
 from ..utils.download import fetch
-from ..utils.errors import InputError, one_line
+from ..utils.errors import InputError, one_line, raise_if_starved
 
 ADVICE = "check the network, or give a local copy with --data_file"
 
@@ -49,6 +50,7 @@ def _load(name: str, **which) -> Dataset | DatasetDict:
     try:
         return load_dataset(name, **which)
     except Exception as error:  # datasets raises a dozen types, for the name, the network or the format
+        raise_if_starved(error, datasets.config.HF_DATASETS_CACHE)
         raise InputError(
             f"The data set {name} could not be loaded (no network? {one_line(error)}); check its name, or give a local"
             " copy with --data_file."

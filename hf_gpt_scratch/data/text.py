@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+import datasets
 import numpy as np
 from datasets import IterableDataset as HubRows
 from datasets import load_dataset_builder
 from transformers import PreTrainedTokenizerBase
 
 from ..tokenizer import END_TOKEN
-from ..utils.errors import InputError, UsageError, one_line
+from ..utils.errors import InputError, UsageError, one_line, raise_if_starved
 from ..utils.special_tokens import beginning
 from .download import download
 
@@ -164,6 +165,7 @@ def _from_hub(name: str, config: str | None, split: str, column: str) -> HubText
         # Rows may be empty: the first that is not shows what the column holds.
         first = next((row for row in islice(rows, 1000) if row.get(column) is not None), next(iter(rows), None))
     except Exception as error:  # datasets raises a dozen types for a name, a network or a format that is not good
+        raise_if_starved(error, datasets.config.HF_DATASETS_CACHE)
         raise InputError(
             f"The data set {name} could not be loaded (no network? {one_line(error)}); check its name and"
             " configuration."

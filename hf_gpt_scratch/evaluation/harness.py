@@ -16,8 +16,10 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
+from huggingface_hub import constants
+
 from ..utils.console import run_command
-from ..utils.errors import InputError, UsageError, one_line
+from ..utils.errors import InputError, UsageError, one_line, raise_if_starved
 from ..utils.files import require_folder, write_json
 from ..utils.provenance import environment
 from ..utils.requirements import LM_EVAL, require_package
@@ -147,6 +149,7 @@ def load_tasks(names: Sequence[str], include_path: str | None = None, num_fewsho
         except InputError:
             raise
         except Exception as error:  # of datasets, of the Hub, of the task's own code
+            raise_if_starved(error, constants.HF_HOME)
             reason = one_line(error)[:300]
             raise InputError(f"The task {name} or its data could not be loaded (no network? {reason}).") from None
         group = loaded["groups"].get(name)

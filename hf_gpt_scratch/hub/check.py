@@ -20,7 +20,7 @@ from ..model_folder.code import differences, require_own_code
 from ..model_folder.contents import ADAPTER_CONFIG, DOCUMENTS, MODEL_FILES, ModelFolder, has_tokenizer, is_hub_id
 from ..model_folder.onnx_files import is_onnx_folder
 from ..tokenizer import load_tokenizer
-from ..utils.errors import InputError, UsageError, one_line
+from ..utils.errors import InputError, UsageError, one_line, raise_if_starved
 from ..utils.files import scratch_folder
 from .files import check_files, check_texts
 from .findings import CheckFailed, Finding, find
@@ -76,6 +76,7 @@ def copy_of_repository(source: str) -> Iterator[Path]:
             snapshot_download(source, local_dir=copy, allow_patterns=at_the_top, ignore_patterns=["*/*"])
             snapshot_download(source, local_dir=copy, allow_patterns=in_folders)
         except Exception as error:  # of the Hub, of its HTTP client, of the disk
+            raise_if_starved(error, copy)
             raise InputError(
                 f"{source} is neither a folder nor a Hub repository that can be read ({one_line(error)})."
             ) from None

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from ..utils.errors import InputError
+from ..utils.errors import InputError, raise_failed
 from ..utils.files import link_file, scratch_folder, write_json
 from .code import custom_generate_files, package_code, require_own_code
 from .contents import ADAPTED, ADAPTER_CONFIG, AUTO_CLASSES, CODE_FILES, ModelFolder
@@ -68,8 +68,8 @@ def run_jobs(
             cwd=empty,
         )
         if run.returncode != 0:
-            reason = (run.stderr.strip().splitlines() or [f"exit status {run.returncode}"])[-1]
-            raise InputError(f"The process that was to load {folder} failed ({reason}).")
+            sentence = f"The process that was to load {folder} failed ({{}})."
+            raise_failed(sentence, run.returncode, run.stderr, scratch)
         results = json.loads(run.stdout.strip().splitlines()[-1])
         # Errors of the libraries name the copy, which is gone by the time they are read.
         for result in results:

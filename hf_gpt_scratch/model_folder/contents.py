@@ -24,7 +24,7 @@ from transformers.dynamic_module_utils import get_relative_imports
 
 from ..configuration_gpt_scratch import GPTScratchConfig
 from ..utils.constants import ONNX_ONLY, ONNX_RECORD
-from ..utils.errors import InputError, damage_told, one_line
+from ..utils.errors import InputError, damage_told, one_line, raise_if_starved
 from ..utils.files import is_missing_folder, read_json, read_json_object, require_folder, require_present
 from .settings_check import require_sizes, require_usable
 from .weight_files import INDEX, USUAL, first_weights, only_weights, require_weights, shards_of, weights_among
@@ -310,6 +310,7 @@ def resolve_source(src: str | os.PathLike, weights: bool = True, file: str | Non
     except InputError:
         raise
     except Exception as error:  # of the Hub, of its HTTP client, of the disk
+        raise_if_starved(error, constants.HF_HUB_CACHE)
         raise InputError(_why_not(src, error)) from None
 
 

@@ -10,22 +10,26 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 from .terminal import plain
 
 NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 SCARCE = (*NOT_WRITTEN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
-NO_MEMORY = re.compile(r"not enough memory|can't allocate memory|out of memory|bad_alloc|can't start new thread")
+NO_MEMORY = re.compile(
+    r"not enough memory|can't allocate memory|out of memory|bad_alloc|can't start new thread|MemoryError"
+    r"|failed to map segment from shared object"
+)
 # How libraries say it that leave out the system's number
 QUOTED = {
-    errno.ENOSPC: re.compile(r"No space left on device|database or disk is full"),
+    errno.ENOSPC: re.compile(r"No space left on device|database or disk is full|Not enough disk space"),
     errno.EROFS: re.compile(r"Read-only file system|attempt to write a readonly database"),
     errno.EDQUOT: re.compile(r"Disk quota exceeded"),
     errno.EFBIG: re.compile(r"File too large"),
     errno.EMFILE: re.compile(r"Too many open files"),
-    # torch.save's two, numpy's and SQLite's, which do not tell
+    # torch.save's three, numpy's and SQLite's, which do not tell
     errno.EIO: re.compile(
-        r"PytorchStreamWriter|unexpected pos \d+ vs \d+|^\d+ requested and \d+ written|disk I/O error"
+        r"PytorchStreamWriter|unexpected pos \d+ vs \d+|basic_ios::clear|^\d+ requested and \d+ written|disk I/O error"
     ),
 }
 SYSTEM = {"sqlite3", "pyarrow", "_sqlite3", "matplotlib", "PIL"}  # whose errors of their own may quote the system
@@ -135,6 +139,34 @@ def naming(path: str | os.PathLike) -> Iterator[None]:
         if system is None or system.errno not in NOT_WRITTEN or system.filename:
             raise
         raise OSError(system.errno, system.strerror, os.fspath(path)) from error
+
+
+def raise_if_starved(error: BaseException, place: str | os.PathLike) -> None:
+    """
+    Raises what the system had too little of, room or memory or the right to write, where that is behind the error of
+    a library: no advice on networks and files helps then. `place` is told where the system names no path.
+    """
+    system = system_error(error)
+    if system is None or not (system.errno in SCARCE or (isinstance(system, PermissionError) and system.filename)):
+        return
+    name = os.fspath(place) if system.errno in NOT_WRITTEN else None
+    raise OSError(system.errno, system.strerror, system.filename or name) from None
+
+
+def raise_failed(sentence: str, status: int, said: str, place: str | os.PathLike) -> NoReturn:
+    """
+    What to raise for another process that failed: what the system had too little of, as `raise_if_starved`; or else an
+    `InputError` of this sentence, with "{}" for the last line of what it said, or the signal that ended it.
+    """
+    last = (said.strip().splitlines() or [f"exit status {status}"])[-1].strip()
+    if status < 0:  # the system ended it
+        number = -status
+        name = signal.Signals(number).name if number in list(signal.Signals) else f"signal {number}"
+        memory = ", perhaps because there was not enough memory: end other programs, and try again"
+        last = f"it was ended by {name}{memory if name == 'SIGKILL' else ''}"
+    else:
+        raise_if_starved(RuntimeError(last), place)
+    raise InputError(sentence.replace("{}", one_line(last)[:500]))
 
 
 def system_error(error: BaseException) -> OSError | None:

@@ -202,7 +202,9 @@ def _naming(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | os.PathLike) else None
+        # shutil's copies tell their source first
+        found = error.filename2 if error.errno in NOT_WRITTEN and error.filename2 else error.filename
+        name = os.fsdecode(found) if isinstance(found, str | bytes | os.PathLike) else None
         if name is None and error.errno not in NOT_WRITTEN:
             raise
         temporary = re.escape(str(target.with_name(f".{target.name}.partial")))

@@ -10,7 +10,16 @@ import sys
 import httpx
 import pytest
 
-from hf_gpt_scratch.utils.errors import InputError, Terminated, UsageError, naming, one_line, run_reporting_errors
+from hf_gpt_scratch.utils.errors import (
+    InputError,
+    Terminated,
+    UsageError,
+    naming,
+    one_line,
+    raise_failed,
+    raise_if_starved,
+    run_reporting_errors,
+)
 
 
 def raising(error: BaseException):
@@ -42,6 +51,8 @@ def raising(error: BaseException):
         (RuntimeError("I/O error: No space left on device (os error 28)"), 1, "No space left on device."),
         (RuntimeError("[enforce fail at inline_container.cc:664] . PytorchStreamWriter failed"), 1, "disk is full."),
         (RuntimeError("unexpected pos 640 vs 534"), 1, "perhaps because the disk is full."),
+        (RuntimeError("basic_ios::clear: iostream error"), 1, "perhaps because the disk is full."),
+        (OSError("Not enough disk space. Needed: 2 TB"), 1, "No space left on device."),  # of datasets
     ],
 )
 def test_what_is_wrong_outside_is_one_sentence(error, status, sentence, capsys):
@@ -102,6 +113,45 @@ def test_what_could_not_be_written_is_told_with_a_path(error, named):
     with pytest.raises(OSError) as told, naming("run"):
         raise error
     assert told.value.filename == named
+
+
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "cache"),
+        (RuntimeError("I/O error: No space left on device (os error 28)"), "cache"),
+        (PermissionError(errno.EACCES, os.strerror(errno.EACCES), "cache/x"), "cache/x"),
+        (MemoryError(), None),
+    ],
+)
+def test_what_starved_a_download_is_not_taken_for_a_network(error, named):
+    with pytest.raises(OSError) as told:
+        raise_if_starved(error, "cache")
+    assert told.value.filename == named and told.value.errno
+
+
+@pytest.mark.parametrize("error", [httpx.ConnectError("refused"), PermissionError(1, "blocked"), ValueError("x")])
+def test_a_network_is_not_taken_for_a_disk(error):
+    raise_if_starved(error, "cache")
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "sentence"),
+    [
+        (-9, "", "It failed (it was ended by SIGKILL, perhaps because there was not enough memory: end other"),
+        (-11, "Loading", "It failed (it was ended by SIGSEGV)."),
+        (-60, "", "It failed (it was ended by signal 60)."),
+        (3, "", "It failed (exit status 3)."),
+        (1, "Traceback\nKeyError: 'x'\n", "It failed (KeyError: 'x')."),
+        (1, "Traceback\nMemoryError\n", "There is not enough memory: end other programs"),
+        (1, "ImportError: x.so: failed to map segment from shared object", "There is not enough memory: end"),
+        (1, "OSError: [Errno 28] No space left on device", "No space left on device: scratch."),
+    ],
+)
+def test_a_process_that_failed_is_one_sentence(status, said, sentence, capsys):
+    assert run_reporting_errors(lambda: raise_failed("It failed ({}).", status, said, "scratch")) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"error: {sentence}") and printed.count("\n") == 1
 
 
 def test_other_errors_keep_their_type():
