@@ -19,6 +19,7 @@ CARDS = [json.loads(path.read_text()) for path in sorted((ROOT / "training" / "r
 OWN_WORDS = {  # scripts that are no commands
     "shorter_answers.py": ["measure", "runs/shorter"],
     "across.py": ["runs/spam-1", "runs/mails", "--output_dir", "runs/across"],
+    "gpu.py": ["--folder", "runs/gpu"],
 }
 DATA = {  # a row of each file that the commands name
     "the-verdict.txt": "I had always thought",

@@ -1,4 +1,5 @@
-from pathlib import Path
+import errno
+import os
 
 import numpy as np
 import pytest
@@ -183,15 +184,12 @@ def test_precision_and_recall_are_those_of_scikit_learn(tmp_path, drawn):
 
 
 def test_a_picture_that_cannot_be_written_leaves_the_former(tmp_path, monkeypatch):
-    write = Path.write_bytes
-
-    def half(path, content):
-        write(path, content[: len(content) // 2])
-        raise OSError("the disk is full")
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     save_figure(Figure(), tmp_path / "x.png")
     former = (tmp_path / "x.png").read_bytes()
-    monkeypatch.setattr(Path, "write_bytes", half)
-    with pytest.raises(OSError):
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
         save_figure(Figure(), tmp_path / "x.png")
     assert (tmp_path / "x.png").read_bytes() == former and len(list(tmp_path.iterdir())) == 1
