@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from ..training import configs, job_help
+from ..training.interruption import how_to_go_on
 from ..utils.errors import InputError
 from ..utils.requirements import TRL, require_package
 
@@ -50,7 +51,10 @@ class Job:
             require_package(*self.needs)
 
     def run(self, args: argparse.Namespace) -> None:
-        """The command; raises `InputError` for a checkpoint with a pickle that is not loaded."""
+        """
+        The command; raises `InputError` for a checkpoint with a pickle that is not loaded, and a `KeyboardInterrupt`
+        that says how the run goes on.
+        """
         words = ["--help"] if "--help-all" in args.words else args.words
         try:
             import_module(f"..training.{self.name}", __package__).main(words, args.program)
@@ -59,6 +63,12 @@ class Job:
                 "A file of the checkpoint to go on from holds more than tensors and plain values, which could be code,"
                 " so it was not loaded: begin anew with --overwrite_output_dir true."
             ) from None
+        except KeyboardInterrupt as interruption:
+            if str(interruption) or "--help-all" in args.words:  # said where it was trained
+                raise
+            settings = configs.settings_of(words, self.name)
+            overwrite = configs.is_on(settings.get("overwrite_output_dir", False))
+            raise type(interruption)(how_to_go_on(interruption, settings["output_dir"], overwrite)) from None
 
 
 PRETRAIN, CLASSIFY, SPAM, INSTRUCT = Job("pretrain"), Job("classify"), Job("spam"), Job("instruct")

@@ -37,11 +37,11 @@ class Windows:
         if not 1 <= self.stride <= self.max_length:
             raise UsageError(f"stride must be 1 to {self.max_length}, the length of a window, not {self.stride}.")
 
-    def rows(self, blocks: Iterable[np.ndarray], seed: int = 0, joined: bool = True) -> Iterator[np.ndarray]:
-        """The rows of blocks of token ids; unless `joined`, each block is a text of its own."""
+    def rows(self, blocks: Iterable[np.ndarray], seed: int = 0) -> Iterator[np.ndarray]:
+        """The rows of blocks of token ids, which follow on each other."""
         rest = np.array([], dtype=np.int32)
         for block in blocks:
-            ids = np.concatenate([rest, block]) if joined else block
+            ids = np.concatenate([rest, block])
             windows = WindowsInMemory(ids, self)
             yield from (windows[i].copy() for i in range(len(windows)))  # a view would keep the whole block in memory
             rest = ids[len(windows) * self.stride :]
@@ -82,7 +82,7 @@ class PackedDocuments:
     max_length: int
     eos_token_id: int
 
-    def rows(self, blocks: Iterable[np.ndarray], seed: int = 0, joined: bool = True) -> Iterator[dict]:
+    def rows(self, blocks: Iterable[np.ndarray], seed: int = 0) -> Iterator[dict]:
         """The rows of blocks of token ids, the documents of a block packed with each other."""
         for block in blocks:
             ends = np.flatnonzero(block == self.eos_token_id) + 1
@@ -103,8 +103,9 @@ class StreamedRows(IterableDataset):
     The rows of a part, tokenized as they are needed, without end: after the last character the first one follows.
 
     Each row is drawn from a buffer of `buffer` rows. `seed` and the number of the pass decide which, so that a resumed
-    run, for which Trainer reads over the rows it has seen, continues with the same. Each of DataLoader's workers reads
-    everything and tokenizes its share; with several processes, accelerate lets the first one read for all.
+    run, for which Trainer reads over the rows it has seen, continues with the same. However many workers DataLoader
+    has, the first one reads and tokenizes everything, so that the order is that without workers; with several
+    processes, accelerate lets the first one read for all.
 
     Raises:
         InputError: when the part has not enough text for a row.
@@ -114,7 +115,7 @@ class StreamedRows(IterableDataset):
         self, part: Part, tokenizer: PreTrainedTokenizerBase, layout: Windows | PackedDocuments, buffer: int, seed: int
     ):
         self.part, self.tokenizer, self.layout, self.buffer, self.seed = part, tokenizer, layout, buffer, seed
-        if next(self._pass(0, 0, 1), None) is None:
+        if next(self._pass(0), None) is None:
             raise InputError(
                 f"The training part of {part.text.source} is shorter than {layout.max_length} tokens; give more text"
                 " or a smaller --max_length."
@@ -122,23 +123,20 @@ class StreamedRows(IterableDataset):
 
     def __iter__(self) -> Iterator:
         worker = get_worker_info()
-        shard, shards = (worker.id, worker.num_workers) if worker else (0, 1)
+        if worker and worker.id:
+            return
         for number in count():
-            draw = random.Random(f"{self.seed}, {number}, {shard}")
-            waiting, is_empty = [], True
-            for row in self._pass(number, shard, shards):
-                is_empty = False
+            draw = random.Random(f"{self.seed}, {number}, 0")
+            waiting = []
+            for row in self._pass(number):
                 if len(waiting) < self.buffer:
                     waiting.append(row)
                 else:
                     chosen = draw.randrange(len(waiting))
                     yield waiting[chosen]
                     waiting[chosen] = row
-            if is_empty:  # fewer blocks than workers
-                return
             draw.shuffle(waiting)
             yield from waiting
 
-    def _pass(self, number: int, shard: int, shards: int) -> Iterator:
-        blocks = tokenize(self.part, self.tokenizer, shard, shards)
-        return self.layout.rows(blocks, self.seed + number, joined=shards == 1)
+    def _pass(self, number: int) -> Iterator:
+        return self.layout.rows(tokenize(self.part, self.tokenizer), self.seed + number)

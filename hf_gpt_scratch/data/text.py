@@ -268,24 +268,20 @@ def split(
     )
 
 
-def tokenize(part: Part, tokenizer: PreTrainedTokenizerBase, shard: int = 0, shards: int = 1) -> Iterator[np.ndarray]:
+def tokenize(part: Part, tokenizer: PreTrainedTokenizerBase) -> Iterator[np.ndarray]:
     """
     The token ids of a part, with the EOS token after each document, and the BOS token before it where the tokenizer
-    puts one there, in blocks `(N,)` of int32; of every `shards` blocks only the one numbered `shard`. A block ends
-    with a document where documents are not enormous.
+    puts one there, in blocks `(N,)` of int32. A block ends with a document where documents are not enormous.
     """
     bos, begins = beginning(tokenizer), True  # whether the next piece is the first of its document
-    for number, block in enumerate(_blocks(part.pieces())):
-        if number % shards == shard:
-            texts = [text for text, _ in block]
-            options = {"add_special_tokens": False, "split_special_tokens": True, "return_attention_mask": False}
-            encoded = tokenizer(texts, **options, verbose=False)
-            ids = []
-            for row, (_, ends) in zip(encoded["input_ids"], block):
-                ids += [*(bos if begins else ()), *row, *([tokenizer.eos_token_id] if ends else ())]
-                begins = ends
-            yield np.array(ids, dtype=np.int32)
-        begins = block[-1][1]
+    options = {"add_special_tokens": False, "split_special_tokens": True, "return_attention_mask": False}
+    for block in _blocks(part.pieces()):
+        encoded = tokenizer([text for text, _ in block], **options, verbose=False)
+        ids = []
+        for row, (_, ends) in zip(encoded["input_ids"], block):
+            ids += [*(bos if begins else ()), *row, *([tokenizer.eos_token_id] if ends else ())]
+            begins = ends
+        yield np.array(ids, dtype=np.int32)
 
 
 def _blocks(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:

@@ -12,6 +12,7 @@ The training jobs behind transformers' Trainer. In the order of reading:
     arguments                   settings of the model and of TrainingArguments, from a YAML file and the command line
     configs                     the YAML files that come with the package; checks before torch is imported
     job_help                    the options of a job and its short help, without importing torch
+    interruption                what whoever ends a job is told
     trainer                     a Trainer that stops at NaN, and saves and pushes complete models
     precision                   fp32, bf16 or fp16
     causal_attention            attention with dropout on a CPU

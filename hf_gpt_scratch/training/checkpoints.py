@@ -80,14 +80,20 @@ def fault(checkpoint: Path, with_best: bool = False) -> str | None:
         return "it was not saved to its end"
     if damage := _damage(checkpoint):
         return damage
-    best = _read(checkpoint / STATE).get("best_model_checkpoint")
-    if not with_best or not isinstance(best, str) or Path(best).name == checkpoint.name:
+    best = _best_before(checkpoint)
+    if not with_best or best is None or best == checkpoint.name:
         return None
-    folder = checkpoint.with_name(Path(best).name)
+    folder = checkpoint.with_name(best)
     if not folder.is_dir():
         return f"{folder.name}, the best one before it, is missing"
     reason = fault(folder)
     return reason and f"{folder.name}, the best one before it, is damaged: {reason}"
+
+
+def _best_before(checkpoint: Path) -> str | None:
+    """The name of the best checkpoint up to this one, perhaps itself."""
+    best = _read(checkpoint / STATE).get("best_model_checkpoint")
+    return Path(best).name if isinstance(best, str) else None
 
 
 def _damage(checkpoint: Path) -> str | None:
@@ -138,7 +144,8 @@ def last_good(output_dir: str | os.PathLike, with_best: bool = False) -> Path | 
 
 def rotate(output_dir: str | os.PathLike, newest: Path, limit: int | None, best: str | None) -> None:
     """
-    Deletes the oldest checkpoints, but never the newest, which was just saved to its end, nor the best.
+    Deletes the oldest checkpoints, but never the newest, which was just saved to its end, nor the best. Where a best
+    one counts, one that was the best before is kept rather than one of which it is needed and has no room.
 
     Args:
         limit: how many to keep; `None` or 0 for all.
@@ -148,9 +155,14 @@ def rotate(output_dir: str | os.PathLike, newest: Path, limit: int | None, best:
     kept = {newest.name, Path(best).name if best else newest.name}
     others = [folder for folder in checkpoints(output_dir) if folder.name not in kept]
     # Those of later steps are of a run that went on from an earlier checkpoint since
-    others.sort(key=lambda folder: (step_of(folder) <= step_of(newest), step_of(folder)))
-    for folder in others[: max(0, len(others) + len(kept) - max(limit, len(kept)))]:
-        remove(folder)
+    others.sort(key=lambda folder: (step_of(folder) <= step_of(newest), step_of(folder)), reverse=True)
+    for folder in others:
+        needed = {folder.name} | ({_best_before(folder) or folder.name} if best else set())
+        if len(kept | needed) <= limit:
+            kept |= needed
+    for folder in reversed(others):
+        if folder.name not in kept:
+            remove(folder)
 
 
 def remove(checkpoint: Path) -> None:

@@ -180,22 +180,7 @@ def check_words(words: Sequence[str], job: str) -> None:
         InputError: for a config, a data file or a model's folder that is not there.
         UsageError: for an option that does not exist or lacks its value, or a missing --output_dir.
     """
-    config, words = take_config(words, job)
-    settings = {key: value for key, value in (read(config) if config else {}).items() if value is not None}
-    known = option_names(job)
-    for i, word in enumerate(words):
-        option, equals, value = word.removeprefix("--").partition("=")
-        if not word.startswith("--"):
-            continue
-        option = option.replace("-", "_")
-        if known and option not in known and option.removeprefix("no_") not in known:
-            raise unknown_option(f"--{option}", known)
-        following = [] if equals else list(takewhile(lambda one: not one.startswith("--"), words[i + 1 :]))
-        if option == "data_file" and len(following) > 1:
-            raise UsageError(f"--data_file takes one file, or a folder of them, not {' and '.join(following)}.")
-        if option in VALUED and not (value or following):
-            raise UsageError(f"--{option} needs a value.")
-        settings[option] = following[0] if following else value
+    settings = settings_of(words, job)
     data_file = settings.get("data_file")
     if data_file and settings.get("dataset_name"):
         raise UsageError("Give --data_file or --dataset_name, not both.")
@@ -217,6 +202,32 @@ def check_words(words: Sequence[str], job: str) -> None:
         settings.get("resume_from_checkpoint"),
         settings.get("model_name_or_path"),
     )
+
+
+def settings_of(words: Sequence[str], job: str) -> dict:
+    """
+    What the words of a job's command set, those of its config included, by the options' names and as they are written.
+
+    Raises:
+        InputError, UsageError: as `check_words` says, of the config and the options.
+    """
+    config, words = take_config(words, job)
+    settings = {key: value for key, value in (read(config) if config else {}).items() if value is not None}
+    known = option_names(job)
+    for i, word in enumerate(words):
+        option, equals, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--"):
+            continue
+        option = option.replace("-", "_")
+        if known and option not in known and option.removeprefix("no_") not in known:
+            raise unknown_option(f"--{option}", known)
+        following = [] if equals else list(takewhile(lambda one: not one.startswith("--"), words[i + 1 :]))
+        if option == "data_file" and len(following) > 1:
+            raise UsageError(f"--data_file takes one file, or a folder of them, not {' and '.join(following)}.")
+        if option in VALUED and not (value or following):
+            raise UsageError(f"--{option} needs a value.")
+        settings[option] = following[0] if following else value
+    return settings
 
 
 def _look_at_data(job: str, settings: Mapping) -> None:

@@ -44,6 +44,8 @@ class Moments(TrainerCallback):
             control.should_save = self.is_stopping = True
 
     def on_epoch_end(self, args, state, control, **kwargs):
+        if self.stop.is_agreed(args.world_size, is_moment=True):  # by a signal since the step
+            self.save_is_due = self.is_stopping = True
         control.should_save |= self.save_is_due
         self.in_step = self.save_is_due = False
 

@@ -12,14 +12,15 @@ from transformers import HfArgumentParser, Trainer
 
 from ..adapters import is_adapter_folder, require_peft
 from ..hub.push import push_trained
-from ..utils.errors import Terminated, naming
+from ..utils.errors import naming
 from ..utils.files import read_json_object, write_json
 from ..utils.locks import lock
 from ..utils.provenance import command_line, environment, public_name, shown_path
 from ..utils.result_card import Metric, ResultCard, rounded
 from . import configs
 from .arguments import parse_yaml_and_args, training_settings
-from .checkpoints import complete_checkpoints, is_complete, remove
+from .checkpoints import is_complete, remove
+from .interruption import how_to_go_on, interrupted, unless_anew
 from .progress import quieten
 from .resuming import TrainedOn, make_record, require_same, resume_checkpoint
 from .run_file import RunFile
@@ -131,17 +132,12 @@ class Run:
             with stopped_by_signals() as stop:
                 trainer.listen_to(stop)
                 trainer.train(resume_from_checkpoint=resumed)
+                if stop.is_agreed(self.training_args.world_size, is_moment=True):  # since the last step
+                    raise stop.error
         except KeyboardInterrupt as interruption:
-            raise type(interruption)(self._how_to_go_on(isinstance(interruption, Terminated))) from None
+            said = how_to_go_on(interruption, self.output_dir, self.training_args.overwrite_output_dir)
+            raise type(interruption)(said) from None
         self.train_seconds = trainer.seconds
-
-    def _how_to_go_on(self, is_terminated: bool) -> str:
-        """What is said to whoever interrupts the training."""
-        what = "Terminated" if is_terminated else "Interrupted"
-        if not (kept := complete_checkpoints(self.output_dir)):
-            return f"{what} before the first checkpoint was saved, so nothing is kept."
-        without = " without --overwrite_output_dir" if self.training_args.overwrite_output_dir else ""
-        return f"{what}; {shown_path(kept[-1])} is kept: the same command{without} goes on from it."
 
     def finished(self, trainer: Trainer) -> dict:
         """What a finished run has returned; a push that was killed is made now."""
@@ -230,5 +226,12 @@ class Run:
         """Notes that all is written, and pushes what was saved, if the settings say so."""
         file = RunFile.read(self.output_dir)
         file.finish(is_pushed=False)
-        push_trained(self.training_args, repo_id)
+        try:
+            push_trained(self.training_args, repo_id)
+        except KeyboardInterrupt as interruption:
+            where, without = shown_path(self.output_dir), unless_anew(self.training_args.overwrite_output_dir)
+            said = (
+                f"{interrupted(interruption)}; {where} is finished but for the push, which the same command{without}"
+            )
+            raise type(interruption)(f"{said} makes.") from None
         file.finish(is_pushed=self.training_args.push_to_hub)

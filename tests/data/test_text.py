@@ -102,18 +102,19 @@ def test_a_stream_has_the_rows_of_memory(small_pieces, tokenizer, tmp_path):
     assert rows == [tuple(row) for row in islice(stream, 2 * len(held))]
 
 
-def test_workers_share_the_stream(small_pieces, tokenizer, tmp_path):
-    """Each row comes once in a pass; only those are missing that span two blocks, which two workers have."""
+@pytest.mark.parametrize("packing", ["windows", "documents"])
+def test_a_stream_is_the_same_however_many_workers_read_it(small_pieces, tokenizer, tmp_path, packing):
     (tmp_path / "a.txt").write_text(STORY.read_text())
     train, _, _ = split(load_text(tmp_path / "a.txt"), 0.1, True, 1000)
-    stream = StreamedRows(train, tokenizer, Windows(8, 8), buffer=3, seed=1)
-    expected = sorted(
-        tuple(row) for block in tokenize(train, tokenizer) for row in Windows(8, 8).rows([block], joined=False)
-    )
-    loader = iter(DataLoader(stream, batch_size=None, num_workers=2))
-    # Worker 0 has the blocks 0, 2, ... and so on; they answer in turns and begin again, each by itself.
-    rows = {tuple(next(loader).tolist()) for _ in range(2 * len(expected))}
-    assert rows == set(expected)
+    layout = Windows(8, 8) if packing == "windows" else PackedDocuments(16, tokenizer.eos_token_id)
+    stream = StreamedRows(train, tokenizer, layout, buffer=3, seed=1)
+    several_passes = 3 * len(layout.in_memory(tokenize(train, tokenizer)))
+
+    def batches(workers: int) -> list[str]:
+        loader = DataLoader(stream, batch_size=5, num_workers=workers, collate_fn=str)
+        return list(islice(loader, several_passes // 5))
+
+    assert batches(0) == batches(1) == batches(2)
 
 
 def test_a_last_token_alone_is_no_row():

@@ -35,10 +35,16 @@ def write_data(job: str, path: Path, first: int = 0) -> Path:
     return path
 
 
+def run(job: str, **settings) -> None:
+    """Runs the job."""
+    settings = {**SHAPE, **QUICK, **settings}
+    words = [word for name, value in settings.items() if value is not None for word in (f"--{name}", str(value))]
+    import_module(f"hf_gpt_scratch.training.{job}").main(words)
+
+
 def train(job: str, **settings) -> Trainer:
     """Runs the job up to where its model would be saved; returns its trainer."""
-    settings, stopped = {**SHAPE, **QUICK, **settings}, []
-    words = [word for name, value in settings.items() if value is not None for word in (f"--{name}", str(value))]
+    stopped = []
 
     def stop(trainer, *args):
         stopped.append(trainer)
@@ -46,5 +52,5 @@ def train(job: str, **settings) -> Trainer:
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
         patch.setattr(ScratchTrainer, "save_final", stop)
-        import_module(f"hf_gpt_scratch.training.{job}").main(words)
+        run(job, **settings)
     return stopped[0]

@@ -163,6 +163,14 @@ def test_the_newest_and_the_best_are_never_deleted(saved, newest, limit, best, l
     assert steps(saved) == left
 
 
+def test_what_is_kept_beside_the_newest_is_a_checkpoint_to_go_on_from(saved):
+    """Of three there is room for two: 8 could not go on without 4, its best, and 12 is the best now."""
+    checkpoints.rotate(saved, saved / "checkpoint-12", 2, str(saved / "checkpoint-12"))
+    assert steps(saved) == [4, 12]
+    flip(saved / "checkpoint-12" / "model.safetensors")
+    assert resume(saved, None) == str(saved / "checkpoint-4")
+
+
 def test_a_manifest_names_every_file(saved):
     files = json.loads((saved / "checkpoint-8" / checkpoints.MANIFEST).read_text())["files"]
     assert sorted(files) == sorted(FILES) and files["optimizer.pt"]["size"] == 100

@@ -105,7 +105,7 @@ def test_whoever_interrupts_a_training_is_told_how_to_go_on(tmp_path, monkeypatc
 
     trainer = SimpleNamespace(add_callback=lambda _: None, listen_to=lambda _: None, train=interrupt)
     with pytest.raises(
-        KeyboardInterrupt, match="^Interrupted before the first checkpoint was saved, so nothing is ke"
+        KeyboardInterrupt, match="^Interrupted before the first checkpoint was saved: the same command begins anew"
     ):
         run.train(trainer)
 

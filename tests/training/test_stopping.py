@@ -1,5 +1,6 @@
 """SIGTERM and Ctrl-C save a checkpoint after the step, and the same command ends with the same weights."""
 
+import errno
 import os
 import signal
 
@@ -10,7 +11,7 @@ from transformers import TrainerCallback
 from hf_gpt_scratch.training import run_record
 from hf_gpt_scratch.training.stopping import stopped_by_signals
 from hf_gpt_scratch.utils.errors import Terminated
-from support.jobs import train, write_data
+from support.jobs import run, train, write_data
 
 SETTINGS = {"max_steps": 9, "save_steps": 100, "dropout": 0.1, "word_dropout": 0.3, "logging_steps": 4}
 
@@ -23,8 +24,11 @@ class Signal(TrainerCallback):
 
     def on_step_begin(self, args, state, control, **kwargs):
         if state.global_step == self.step:
-            for _ in range(self.times):
-                os.kill(os.getpid(), self.number)
+            self.send()
+
+    def send(self) -> None:
+        for _ in range(self.times):
+            os.kill(os.getpid(), self.number)
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +65,43 @@ def test_a_signal_saves_and_the_same_command_goes_on_to_the_bit(number, error, s
     assert all(torch.equal(weights[name], value) for name, value in expected.model.state_dict().items())
     logs = [[(log["step"], log.get("loss")) for log in one.state.log_history] for one in (trainer, expected)]
     assert logs[0] == logs[1]
+
+
+@pytest.mark.parametrize("moment", ["on_evaluate", "on_epoch_end", "on_train_end"])
+def test_a_signal_after_the_last_step_is_not_forgotten(moment, whole, tmp_path, monkeypatch):
+    settings, expected = whole
+    callback = Signal(signal.SIGTERM, step=-1)
+
+    def send(args, state, control, **_) -> None:
+        if state.global_step == 9:
+            callback.send()
+
+    setattr(callback, moment, send)
+    interrupt(monkeypatch, callback)
+    settings = settings | {"eval_strategy": "steps", "eval_steps": 9, "load_best_model_at_end": False}
+    with pytest.raises(Terminated, match="checkpoint-9 is kept: the same command goes on from it"):
+        train("spam", **settings, output_dir=tmp_path)
+    weights = train("spam", **settings, output_dir=tmp_path).model.state_dict()
+    assert all(torch.equal(weights[name], value) for name, value in expected.model.state_dict().items())
+
+
+def test_a_full_disk_while_saving_and_the_same_command_goes_on(whole, tmp_path, monkeypatch):
+    settings, expected = whole
+    settings = settings | {"save_steps": 3}
+    folder, original = tmp_path / "checkpoint-6", torch.save
+
+    def save(content, path, *args, **kwargs):
+        if os.path.basename(path) == "scheduler.pt" and folder.is_dir():
+            raise OSError(errno.ENOSPC, "No space left on device", path)
+        original(content, path, *args, **kwargs)
+
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.raises(OSError, match="No space left"):
+        run("spam", **settings, output_dir=tmp_path)
+    assert (folder / "model.safetensors").is_file() and not (folder / "manifest.json").exists()
+    monkeypatch.setattr(torch, "save", original)
+    weights = train("spam", **settings, output_dir=tmp_path).model.state_dict()
+    assert all(torch.equal(weights[name], value) for name, value in expected.model.state_dict().items())
 
 
 def test_a_second_ctrl_c_ends_it_at_once(whole, tmp_path, monkeypatch):

@@ -1,0 +1,56 @@
+"""Whoever ends a job by Ctrl-C or SIGTERM outside of its training is told how it goes on."""
+
+import json
+from importlib import import_module
+
+import pytest
+
+from hf_gpt_scratch.cli import main
+from hf_gpt_scratch.training import run_record
+from hf_gpt_scratch.training.run_file import RunFile
+from hf_gpt_scratch.utils.errors import Terminated
+from support.jobs import SHAPE, write_data
+
+pretrain = import_module("hf_gpt_scratch.training.pretrain")
+
+
+@pytest.fixture
+def words(tmp_path):
+    data = write_data("pretrain", tmp_path / "data")
+    options = SHAPE | {"data_file": data, "output_dir": tmp_path / "out", "max_steps": 2, "save_steps": 2}
+    options |= {"sample_every": 0, "eval_strategy": "no"}
+    return ["train", "pretrain", *(str(word) for name, value in options.items() for word in (f"--{name}", value))]
+
+
+def interrupt(error):
+    def interrupted(*args, **kwargs):
+        raise error
+
+    return interrupted
+
+
+@pytest.mark.parametrize(
+    ("moment", "error", "status", "said"),
+    [
+        ("load_text", KeyboardInterrupt, 130, "Interrupted before the first checkpoint was saved: the same command"),
+        ("results", Terminated, 143, "checkpoint-2 is kept: the same command goes on from it."),
+        ("write_results", KeyboardInterrupt, 130, "checkpoint-2 is kept: the same command goes on from it."),
+        ("push", Terminated, 143, "is finished but for the push, which the same command makes."),
+    ],
+)
+def test_it_says_how_the_run_goes_on_and_it_does(moment, error, status, said, words, tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        where, name = (run_record, "push_trained") if moment == "push" else (pretrain, moment)
+        patch.setattr(where, name, interrupt(error))
+        assert main(words) == status
+    [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert said in line
+    assert main(words) == 0
+    assert RunFile.read(tmp_path / "out").content["is_finished"]
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["steps"] == 2
+
+
+def test_a_run_that_replaces_another_goes_on_without_saying_so(words, monkeypatch, capsys):
+    monkeypatch.setattr(pretrain, "results", interrupt(KeyboardInterrupt))
+    assert main([*words, "--overwrite_output_dir"]) == 130
+    assert "the same command without --overwrite_output_dir goes on from it" in capsys.readouterr().err
