@@ -133,8 +133,8 @@ def prefer(inputs: Path) -> Sequence:
     return ["train", "prefer", *data, *of_steps(9, 2)]
 
 
-def differs(whole: Path, tried: Path) -> list[str]:
-    """Every file to the byte, and metrics and cards in all but times; pictures are of these numbers."""
+def differs(whole: Path, tried: Path, ignored: Sequence[str] = TIMES) -> list[str]:
+    """Every file to the byte, and metrics and cards in all but what is `ignored`; pictures are of these numbers."""
     one, other = whole / OUT, tried / OUT
 
     def is_told_apart(name: str) -> bool:
@@ -146,7 +146,7 @@ def differs(whole: Path, tried: Path) -> list[str]:
         if not (other / name).exists():
             found.append(str(name))
             continue
-        found += json_differs(path, other / name, TIMES)
+        found += json_differs(path, other / name, ignored)
     return found
 
 
@@ -187,14 +187,10 @@ def rows(settings: Settings) -> Iterator[Row]:
 
 def damaged(bench: kill.Bench, folder: Path, number: int, draw: random.Random) -> str | None:
     """A file of the newest checkpoint of a killed run is damaged: it is told, and the run goes on from the other."""
-    run = bench.start(folder)
-    checkpoint = folder / OUT / "checkpoint-9"
-    while not (checkpoint / "manifest.json").exists() and not run.wait(0.002):
-        pass
-    run.send(signal.SIGKILL)
-    run.end()
-    for later in (folder / OUT).glob("checkpoint-1*"):
-        shutil.rmtree(later)
+    checkpoint = killed_with(bench, folder, "checkpoint-9", before="checkpoint-12")
+    before = max(
+        path.parent for path in (folder / OUT).glob("checkpoint-?/manifest.json") if path.parent != checkpoint
+    )
     path, way = checkpoint / DAMAGED[number % len(DAMAGED)], WAYS[number // len(DAMAGED) % len(WAYS)]
     content = path.read_bytes()
     place = draw.randrange(len(content))
@@ -204,21 +200,34 @@ def damaged(bench: kill.Bench, folder: Path, number: int, draw: random.Random) -
         flipped = content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
         path.write_bytes({"cut": content[:place], "emptied": b"", "flipped": flipped}[way])
     ended = bench.start(folder).end()
-    if "checkpoint-9 is damaged" not in ended.said or "; going on from checkpoint-" not in ended.said:
+    if "checkpoint-9 is damaged" not in ended.said or f"; going on from {before.name}." not in ended.said:
         return f"{path.name} {way}: {ended.last_line}"
     return bench.fault(folder, ended)
 
 
+def killed_with(bench: kill.Bench, folder: Path, newest: str, before: str) -> Path:
+    """The checkpoint of that name, the newest of a run that is killed before it begins another."""
+    for _ in range(5):
+        run = bench.start(folder)
+        while not (folder / OUT / newest / "manifest.json").exists() and not run.wait(0.002):
+            pass
+        run.send(signal.SIGKILL)
+        run.end()
+        if not (folder / OUT / before).exists() and (folder / OUT / newest).exists():
+            return folder / OUT / newest
+        shutil.rmtree(folder / OUT)
+    raise RuntimeError(f"The run could not be killed between {newest} and {before}.")
+
+
 def signalled(number: int, status: int) -> Callable:
     def fault(bench: kill.Bench, folder: Path, count: int, draw: random.Random) -> str | None:
-        """While it trains, a signal saves a checkpoint; the run ends in a sentence, and the same command goes on."""
+        """A signal at any moment: the run ends in a sentence that says how it goes on, and so it does."""
         run = bench.start(folder)
-        while not list((folder / OUT).glob("checkpoint-3/manifest.json")) and not run.wait(0.002):
-            pass
-        run.wait(draw.random() * bench.seconds / 8)
+        run.wait(0.3 + draw.random() * (bench.seconds - 0.3))
         run.send(number)
         ended = run.end()
-        if ended.status != status or ended.has_traceback or "goes on from it" not in ended.last_line:
+        is_told = ended.status == status and "the same command" in ended.last_line
+        if ended.has_traceback or not (is_told or ended.status == 0):  # 0: it came too late
             return f"exit status {ended.status}: {ended.last_line}"
         return bench.fault(folder, bench.start(folder).end())
 
@@ -239,8 +248,8 @@ def repeated(bench: kill.Bench, folder: Path, number: int, draw: random.Random) 
 DAMAGED = ("model.safetensors", "optimizer.pt", "rng_state.pth", "trainer_state.json")
 WAYS = ("flipped", "cut", "emptied", "missing")
 FAULTS = {
-    "newest checkpoint damaged": (damaged, 16),
-    "SIGTERM": (signalled(signal.SIGTERM, 143), 5),
-    "Ctrl-C": (signalled(signal.SIGINT, 130), 5),
+    "newest checkpoint damaged": (damaged, len(DAMAGED) * len(WAYS)),
+    "SIGTERM": (signalled(signal.SIGTERM, 143), 10),
+    "Ctrl-C": (signalled(signal.SIGINT, 130), 10),
     "finished run repeated": (repeated, 3),
 }
