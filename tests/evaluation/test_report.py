@@ -1,7 +1,9 @@
 """Cards of several runs are compared only where they can be, and the report says what the cards say and no more."""
 
+import errno
 import json
 import math
+import os
 import subprocess
 import sys
 
@@ -285,6 +287,23 @@ def test_failure_leaves_the_former_report(tmp_path, monkeypatch):
     assert (out / "report.md").read_text() == former
     assert (out / "sms-spam-classification.png").read_bytes() == pictures
     assert len(list(out.iterdir())) == 3
+
+
+def test_a_disk_that_fills_up_leaves_no_part_of_a_report(tmp_path, monkeypatch):
+    write_card(tmp_path / "gpt")
+    out = tmp_path / "report"
+    compare(tmp_path / "gpt", out=out)
+    former = {path: path.read_bytes() for path in out.iterdir()}
+
+    def full(path, value):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    write_card(tmp_path / "other", task="Another task")
+    monkeypatch.setattr("hf_gpt_scratch.evaluation.report.write_json", full)
+    with pytest.raises(OSError) as told:
+        compare(tmp_path / "gpt", tmp_path / "other", out=out)
+    assert told.value.filename == str(out)
+    assert {path: path.read_bytes() for path in out.iterdir()} == former
 
 
 def test_command_line(tmp_path):
