@@ -28,6 +28,11 @@ class GrowingLayer(DynamicLayer):
         self.keys, self.values = (long[:, :, : past + new] for long in (self._long_keys, self._long_values))
         return self.keys, self.values
 
+    def reset(self) -> None:
+        """Forgets all tokens. The oldest transformers admitted keeps as many places, of zeros."""
+        self.keys = self.values = self._long_keys = self._long_values = None
+        self.is_initialized = False
+
     def fill(self, parts: Sequence[tuple[torch.Tensor, torch.Tensor]], room: int = ROOM) -> None:
         """Holds the keys and values of some rows, then of others, with zeros on the left of the shorter ones."""
         if not self.is_initialized:
