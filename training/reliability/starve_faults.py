@@ -16,6 +16,8 @@ from starve_subjects import Subject
 MEMORY = (26, 28, 24, 27, 25)  # powers of two, bytes
 ERROR = re.compile(r"(?:^|[\r\n])error: ([^\r\n]*)")
 LEFTOVER = re.compile(r"\.partial|\.lock$|hf-gpt-scratch-|^tmp|\.incomplete$")
+# Removed when an interpreter ends, which a fork does not come to
+AT_EXIT = "hf_datasets-"
 NOISE = ("Traceback (most recent call last)", "Exception ignored", "Fatal Python error", "core dumped")
 
 
@@ -126,6 +128,8 @@ def complaint(status: int, said: str, names: list[str]) -> str | None:
     last = " ".join((said.strip().splitlines() or [""])[-1:])
     if noise := [one for one in NOISE if one in said]:
         return f"{noise[0]}: {last[:300]}"
+    if status == -9:  # nobody but the worker sends that, where a try takes too long
+        return f"hangs, or was ended by the system: {last[:300]}"
     if status != 1:
         return f"exit status {status}: {last[:300]}"
     if len(sentences) != 1:
