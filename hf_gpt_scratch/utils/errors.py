@@ -188,7 +188,7 @@ def system_error(error: BaseException) -> OSError | None:
 def _own_system_error(error: BaseException) -> OSError | None:
     """The same of this error alone."""
     said, library = one_line(error), type(error).__module__.partition(".")[0]
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and NO_MEMORY.search(said)):
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError | ImportError) and NO_MEMORY.search(said)):
         return OSError(errno.ENOMEM, _without_memory(said))
     if isinstance(error, OSError) and error.errno is not None:
         if error.errno in NOT_WRITTEN and error.filename2:  # shutil's copies tell their source first

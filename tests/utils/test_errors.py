@@ -51,6 +51,7 @@ def raising(error: BaseException):
         (RuntimeError("I/O error: No space left on device (os error 28)"), 1, "No space left on device."),
         (RuntimeError("[enforce fail at inline_container.cc:664] . PytorchStreamWriter failed"), 1, "disk is full."),
         (RuntimeError("unexpected pos 640 vs 534"), 1, "perhaps because the disk is full."),
+        (ImportError("x.so: failed to map segment from shared object"), 1, "smaller model."),
         (RuntimeError("basic_ios::clear: iostream error"), 1, "perhaps because the disk is full."),
         (OSError("Not enough disk space. Needed: 2 TB"), 1, "No space left on device."),  # of datasets
     ],
