@@ -13,6 +13,10 @@ The training jobs behind transformers' Trainer. In the order of reading:
     configs                     the YAML files that come with the package; checks before torch is imported
     job_help                    the options of a job and its short help, without importing torch
     interruption                what whoever ends a job is told
+    run_file                    which run a folder is of, and whether that is finished
+    checkpoints                 a manifest for each; the last good one
+    resuming                    what a run trains on, compared when it goes on
+    exact_trainer               a Trainer whose runs, killed and resumed, end as if never killed: stopping
     trainer                     a Trainer that stops at NaN, and saves and pushes complete models
     precision                   fp32, bf16 or fp16
     causal_attention            attention with dropout on a CPU

@@ -25,7 +25,7 @@ PARSER = make_parser()
 load_all(PARSER)
 PARSERS = parsers(PARSER)
 # Modules that import nothing heavy, nor do the `__init__` of their rooms.
-LIGHT = {"conversion.choices", "training.configs", "training.job_help"} | {
+LIGHT = {"conversion.choices", "training.configs", "training.interruption", "training.job_help"} | {
     f"utils.{name}"
     for name in ("console", "constants", "errors", "files", "provenance", "requirements", "terminal", "text")
 }
