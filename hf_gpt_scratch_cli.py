@@ -51,10 +51,6 @@ def _answer(argv: list[str] | None, program: str | None = None, is_own_process: 
         registers_later = False
     if is_own_process:
         never_fail_to_print()
-    import logging
-
-    # Where bitsandbytes is installed, importing transformers' Trainer imports it, and on a CPU it has a line to say.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     return main(argv, program)
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import logging
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
@@ -152,6 +153,8 @@ def main(argv: list[str] | None = None, program: str | None = None) -> int:
         program: what was started to run it, such as "training/pretrain.py", where that is to be recorded.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
+    # Where bitsandbytes is installed, importing transformers' Trainer imports it, and on a CPU it has a line to say.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
     def work() -> int | None:
         known = argparse.Namespace(argv=argv, program=program)  # for the records of results

@@ -15,7 +15,6 @@ pytestmark = pytest.mark.hub
 # `run` runs a command in the same process, as importing torch takes longer than all else.
 COMMANDS = """
 import contextlib, io, json, sys
-import hf_gpt_scratch_cli  # which keeps bitsandbytes quiet
 from hf_gpt_scratch.cli import main
 
 def run(*words, stdin="", status=0):
