@@ -243,11 +243,12 @@ def answer(model, tokenizer, text, history, temperature, top_k, max_new_tokens, 
         mine = object()
         wish[:] = [mine]
         note = "The conversation is too long; its oldest part was dropped." if chat.forgotten or is_cut else ""
-        shown = [*history, _asked(text, input), {"role": "assistant", "content": ""}]
+        shown, said = [*history, _asked(text, input), {"role": "assistant", "content": ""}], ""
         try:
             yield shown, "", note, "", *_visible(stop=True, again=False)
             for piece in pieces:
-                shown[-1]["content"] += page.escape(piece)
+                said += piece
+                shown[-1]["content"] = page.escape(said)  # as a whole: a control sequence may come in pieces
                 yield shown, skip, note, skip, skip, skip  # the next question may be under way
                 if wish != [mine] or server.closing.is_set():
                     break

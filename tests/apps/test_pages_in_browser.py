@@ -9,6 +9,7 @@ import time
 import pytest
 
 from hf_gpt_scratch.prompts import PREAMBLE
+from hf_gpt_scratch.utils.terminal import plain
 from support.in_browser import DESKTOP, PHONE, UNTRUSTED, Page, program, started, wait_for
 
 pytestmark = pytest.mark.browser
@@ -238,7 +239,7 @@ def test_examples_of_a_chat_are_answered_as_recorded(browser, chat_page, models,
     for number, (row, button) in enumerate(zip(rows, examples), start=1):
         button.click()
         wait_for(lambda number=number: len(bubbles(page, "bot")) == number and shown(page, "#again"))
-        wait_for(lambda row=row: bubbles(page, "bot")[-1].split() == row["model_response"].split())
+        wait_for(lambda row=row: bubbles(page, "bot")[-1].split() == plain(row["model_response"]).split())
         assert row["instruction"].split() == bubbles(page, "user")[-1].split("Input:")[0].split()
         assert ("Input: at home" in bubbles(page, "user")[-1]) == bool(row["input"])
     assert page.is_unharmed()

@@ -66,7 +66,17 @@ def test_ci_runs_every_python_that_the_metadata_names():
 def test_every_text_file_is_opened_with_its_encoding():
     """Else Windows reads and writes it in the encoding of its region."""
     folders = ["hf_gpt_scratch", "hf_gpt_scratch_cli.py", ".ci"]
-    ruff = [sys.executable, "-m", "ruff", "check", "--preview", "--isolated", "--output-format", "concise"]
+    ruff = [
+        sys.executable,
+        "-m",
+        "ruff",
+        "check",
+        "--no-cache",
+        "--preview",
+        "--isolated",
+        "--output-format",
+        "concise",
+    ]
     command = [*ruff, "--select", "PLW1514", *folders]
     if (found := subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)).returncode:
         pytest.fail(found.stdout + found.stderr)
