@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from ..utils.errors import InputError, Terminated
 from .guard import CLOSING, Guard
@@ -200,7 +201,9 @@ def close(blocks, guard: Guard, finishing: float = FINISHING) -> None:
     """Ends a page's server as `run` says."""
     guard.closing = True
     if guard.loop:
-        asyncio.run_coroutine_threadsafe(_refuse_waiting(blocks._queue), guard.loop).result(1)
+        refusing = asyncio.run_coroutine_threadsafe(_refuse_waiting(blocks._queue), guard.loop)
+        with suppress(TimeoutError):  # of a loop that is too busy; whoever waits is then told when it ends
+            refusing.result(1)
     end = time.monotonic() + finishing
     _wait(lambda: not any(blocks._queue.active_jobs), end - 0.5)
     closing.set()

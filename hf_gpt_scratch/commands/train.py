@@ -68,7 +68,8 @@ class Job:
                 raise
             settings = configs.settings_of(words, self.name)
             overwrite = configs.is_on(settings.get("overwrite_output_dir", False))
-            raise type(interruption)(how_to_go_on(interruption, settings["output_dir"], overwrite)) from None
+            resume = settings.get("resume_from_checkpoint")
+            raise type(interruption)(how_to_go_on(interruption, settings["output_dir"], overwrite, resume)) from None
 
 
 PRETRAIN, CLASSIFY, SPAM, INSTRUCT = Job("pretrain"), Job("classify"), Job("spam"), Job("instruct")

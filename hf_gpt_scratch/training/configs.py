@@ -33,7 +33,7 @@ NO_DATA = {
 }
 OTHERWISE = "replace it with --overwrite_output_dir true, or choose another --output_dir"
 YES, NO = ("true", "yes", "on"), ("false", "no", "off")
-RUN_FILE = "run.json"  # which run the folder is of (`resuming`)
+RUN_FILE = "run.json"  # which run the folder is of (`run_file`)
 FINISHED = ("config.json", "adapter_config.json", "metrics.json")  # one of these: the folder holds a model or a run
 
 
@@ -301,7 +301,7 @@ def is_last(resume: str | None) -> bool:
 def require_free(output_dir, overwrite: bool, resume: str | None, base: str | None = None) -> None:
     """
     Makes sure that a run does not replace another one, or mix its checkpoints with another's, unasked. Whether what
-    the folder holds is of the same run is not known yet (`resuming`).
+    the folder holds is of the same run is not known yet (`run_file`).
 
     Args:
         overwrite: whether what the folder holds may be replaced.

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import torch
-from transformers import Trainer, TrainerCallback
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 
 from ..utils.files import write_json
 from .checkpoints import PROGRESS, remove, rotate, write_manifest
@@ -84,8 +84,22 @@ class ExactTrainer(Trainer):
             "total_loss": self._total_loss_scalar,
             "last_logged": self._globalstep_last_logged,
             "is_stopped_early": self.control.should_training_stop and self.state.global_step < self.state.max_steps,
+            "length": self._length(),
             "seconds": self._seconds_before + time.time() - self._begun,
         }
+
+    def _length(self) -> list:
+        """What decides when the run ends: its steps, and the patience of early stopping."""
+        return [self.state.max_steps, *(callback.early_stopping_patience for callback in self._early_stopping())]
+
+    def _early_stopping(self) -> list[EarlyStoppingCallback]:
+        return [one for one in self.callback_handler.callbacks if isinstance(one, EarlyStoppingCallback)]
+
+    def _load_callback_state(self) -> None:
+        given = [callback.early_stopping_patience for callback in self._early_stopping()]
+        super()._load_callback_state()
+        for callback, patience in zip(self._early_stopping(), given):  # which may be another than the checkpoint's
+            callback.early_stopping_patience = patience
 
     def restore_progress(self, saved: dict) -> None:
         """Takes up what `progress` has kept."""
@@ -107,7 +121,8 @@ class ExactTrainer(Trainer):
 
     def _run_epoch(self, *args, **kwargs) -> None:
         earlier = self._take_up()
-        if self.state.global_step >= self.state.max_steps or earlier.get("is_stopped_early"):
+        is_stopped_early = earlier.get("is_stopped_early") and earlier.get("length") == self._length()
+        if self.state.global_step >= self.state.max_steps or is_stopped_early:
             self.control.should_training_stop = True  # before a step, as Trainer asks after one
             return
         super()._run_epoch(*args, **kwargs)

@@ -4,6 +4,7 @@ import os
 
 from ..utils.errors import Terminated
 from ..utils.provenance import shown_path
+from . import configs
 from .checkpoints import complete_checkpoints
 
 
@@ -12,14 +13,25 @@ def interrupted(interruption: KeyboardInterrupt) -> str:
     return "Terminated" if isinstance(interruption, Terminated) else "Interrupted"
 
 
-def unless_anew(overwrite: bool) -> str:
-    """What is to be left out of the command that is repeated, given whether it replaces an earlier run."""
-    return " without --overwrite_output_dir" if overwrite else ""
+def left_out(overwrite: bool, resume: str | None = None) -> str:
+    """
+    What is to be left out of the command that is repeated, which would begin where it began.
+
+    Args:
+        overwrite: whether it replaces an earlier run.
+        resume: what its `--resume_from_checkpoint` is given.
+    """
+    if overwrite:
+        return " without --overwrite_output_dir"
+    is_named = resume is not None and configs.is_resumed(resume) and not configs.is_last(resume)
+    return " without --resume_from_checkpoint" if is_named else ""
 
 
-def how_to_go_on(interruption: KeyboardInterrupt, output_dir: str | os.PathLike, overwrite: bool) -> str:
+def how_to_go_on(
+    interruption: KeyboardInterrupt, output_dir: str | os.PathLike, overwrite: bool, resume: str | None = None
+) -> str:
     """What is kept of a run that has begun, and how it goes on."""
     if not (kept := complete_checkpoints(output_dir)):
         return f"{interrupted(interruption)} before the first checkpoint was saved: the same command begins anew."
-    goes_on = f"the same command{unless_anew(overwrite)} goes on from it"
+    goes_on = f"the same command{left_out(overwrite, resume)} goes on from it"
     return f"{interrupted(interruption)}; {shown_path(kept[-1])} is kept: {goes_on}."

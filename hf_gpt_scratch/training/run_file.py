@@ -48,20 +48,19 @@ class RunFile:
         """Whether a run began here."""
         return bool(self.content)
 
-    @property
-    def is_pushed(self) -> bool:
-        """Whether what it made is on the Hub."""
-        return bool(self.content.get("is_pushed"))
+    def is_pushed(self, to: list[str | None]) -> bool:
+        """Whether what it made is on the Hub, in this repository and revision."""
+        return self.content.get("pushed_to") == to
 
     def begin(self, record: Mapping, args, training_args: TrainingArguments) -> None:
         """Notes that a run begins, or goes on."""
         asked = _asked(args, training_args)
-        self.content = {"is_finished": False, "is_pushed": False, "record": record, "asked": asked}
+        self.content = {"is_finished": False, "pushed_to": None, "record": record, "asked": asked}
         write_json(self.path, self.content)
 
-    def finish(self, is_pushed: bool) -> None:
-        """Notes that all outputs are written, and whether they are on the Hub."""
-        self.content |= {"is_finished": True, "is_pushed": is_pushed}
+    def finish(self, pushed_to: list[str | None] | None = None) -> None:
+        """Notes that all outputs are written, and to which repository and revision they are pushed."""
+        self.content |= {"is_finished": True, "pushed_to": pushed_to}
         write_json(self.path, self.content)
 
     def is_finished_run(self, record: Mapping, args, training_args: TrainingArguments) -> bool:
@@ -89,9 +88,16 @@ class RunFile:
         return True
 
     def require_replaceable(self, record: Mapping) -> None:
-        """Raises `InputError` where the folder holds a model and this file is of another run than `record`'s."""
+        """
+        Raises `InputError` where a new run would remove what is another's: the folder holds a model and this file is
+        of another run than `record`'s, or it holds checkpoints and no such file.
+        """
         if self.is_begun and self._has_model():
             refuse_others(str(self.path.parent), self.content["record"], record)
+        if not self.is_begun and (found := configs.checkpoints(self.path.parent)):
+            raise InputError(
+                f"{self.path.parent} holds {found[-1].name}, from which no run can go on; {configs.OTHERWISE}."
+            )
 
     def _has_model(self) -> bool:
         return any((self.path.parent / name).is_file() for name in ("config.json", "adapter_config.json"))

@@ -20,7 +20,7 @@ from ..utils.result_card import Metric, ResultCard, rounded
 from . import configs
 from .arguments import parse_yaml_and_args, training_settings
 from .checkpoints import is_complete, remove
-from .interruption import how_to_go_on, interrupted, unless_anew
+from .interruption import how_to_go_on, interrupted, left_out
 from .progress import quieten
 from .resuming import TrainedOn, make_record, require_same, resume_checkpoint
 from .run_file import RunFile
@@ -135,13 +135,15 @@ class Run:
                 if stop.is_agreed(self.training_args.world_size, is_moment=True):  # since the last step
                     raise stop.error
         except KeyboardInterrupt as interruption:
-            said = how_to_go_on(interruption, self.output_dir, self.training_args.overwrite_output_dir)
+            args = self.training_args
+            said = how_to_go_on(interruption, self.output_dir, args.overwrite_output_dir, args.resume_from_checkpoint)
             raise type(interruption)(said) from None
         self.train_seconds = trainer.seconds
 
     def finished(self, trainer: Trainer) -> dict:
         """What a finished run has returned; a push that was killed is made now."""
-        if self.training_args.push_to_hub and not RunFile.read(self.output_dir).is_pushed:
+        is_pushing = self.training_args.push_to_hub and self.training_args.process_index == 0
+        if is_pushing and not RunFile.read(self.output_dir).is_pushed(self._pushed_to(trainer.hub_model_id)):
             self.finish(trainer.hub_model_id)
         return read_json_object(self.output_dir / "metrics.json")
 
@@ -150,9 +152,10 @@ class Run:
         Deletes the checkpoints and outputs of an earlier run. Its model stays until the new one takes its place, and
         its measurements go then (`model_folder.saving`).
         """
+        (self.output_dir / configs.RUN_FILE).unlink(missing_ok=True)  # first: what is left is no finished run
         for folder in configs.checkpoints(self.output_dir):
             remove(folder)
-        for name in (*OUTPUTS, configs.RUN_FILE):
+        for name in OUTPUTS:
             (self.output_dir / name).unlink(missing_ok=True)
 
     def facts(self, **data: str | None) -> dict:
@@ -225,13 +228,17 @@ class Run:
     def finish(self, repo_id: str | None) -> None:
         """Notes that all is written, and pushes what was saved, if the settings say so."""
         file = RunFile.read(self.output_dir)
-        file.finish(is_pushed=False)
+        file.finish()
         try:
             push_trained(self.training_args, repo_id)
         except KeyboardInterrupt as interruption:
-            where, without = shown_path(self.output_dir), unless_anew(self.training_args.overwrite_output_dir)
+            where, without = shown_path(self.output_dir), left_out(self.training_args.overwrite_output_dir)
             said = (
                 f"{interrupted(interruption)}; {where} is finished but for the push, which the same command{without}"
             )
             raise type(interruption)(f"{said} makes.") from None
-        file.finish(is_pushed=self.training_args.push_to_hub)
+        if self.training_args.push_to_hub:
+            file.finish(self._pushed_to(repo_id))
+
+    def _pushed_to(self, repo_id: str | None) -> list[str | None]:
+        return [repo_id, self.training_args.hub_revision]

@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 
@@ -61,7 +61,8 @@ def stopped_by_signals() -> Iterator[Stop]:
         if not is_ctrl_c:
             signal.signal(number, signal.SIG_DFL)
         at_once = "; press Ctrl-C again to end at once" if is_ctrl_c else ""
-        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"\nSaving a checkpoint{at_once}.\n".encode())
+        with suppress(OSError, ValueError):  # nobody reads: the same Ctrl-C has ended `| tee`, or the terminal is gone
+            os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"\nSaving a checkpoint{at_once}.\n".encode())
 
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):

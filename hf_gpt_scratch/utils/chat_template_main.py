@@ -7,6 +7,7 @@ sentence. The environment is that of transformers (`_compile_jinja_template` in 
 
 import json
 import sys
+from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
 
@@ -106,13 +107,17 @@ def render(template: str, variables: dict) -> dict:
 
 
 def limit() -> None:
-    """Memory and the size of files for good, and the processor's time anew for each request."""
+    """
+    Memory and the size of files for good, and the processor's time anew for each request, as far as the system can
+    limit them: Windows cannot, macOS not the memory. What is left there is the parent's patience.
+    """
     try:
         import resource
-    except ImportError:  # on Windows, where the parent's patience is all there is
+    except ImportError:
         return
     for kind, most in ((resource.RLIMIT_AS, BYTES), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0)):
-        resource.setrlimit(kind, (most, most))
+        with suppress(ValueError, OSError):  # lower already, or not to be had
+            resource.setrlimit(kind, (most, most))
 
 
 def grant_time() -> None:
@@ -122,7 +127,8 @@ def grant_time() -> None:
         return
     used = resource.getrusage(resource.RUSAGE_SELF)
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
-    resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + 1 + SECONDS, hard))
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + 1 + SECONDS, hard))
 
 
 def main() -> None:

@@ -143,11 +143,14 @@ def _continue(url: str, partial: Path, expected: str | None, check: Callable[[Pa
         Broken: when the connection or the server fails; what has arrived is kept.
         Damaged: when `partial` is not the file; it is worth nothing.
     """
-    start = max(0, _size(partial) - 1)  # its last byte once more: a server refuses to send the end of a complete file
+    etag = _etag(partial, url)
+    is_known = etag or expected or check  # else two versions, or two hosts' files, could be mixed unseen
+    # Its last byte once more: a server refuses to send the end of a complete file
+    start = max(0, _size(partial) - 1) if is_known else 0
     headers = {"Accept-Encoding": "identity"}  # the lengths are those of the files themselves
     if start:
         headers["Range"] = f"bytes={start}-"
-        if etag := _etag(partial, url):
+        if etag:
             headers["If-Range"] = etag  # another version is sent whole
     try:
         with _opened(url, headers) as answer:

@@ -33,7 +33,7 @@ QUOTED = {
     ),
 }
 SYSTEM = {"sqlite3", "pyarrow", "_sqlite3", "matplotlib", "PIL"}  # whose errors of their own may quote the system
-CONNECTION = {"httpx", "httpx2", "httpcore", "httpcore2", "aiohttp", "huggingface_hub"}
+CONNECTION = {"httpx", "httpx2", "httpcore", "httpcore2", "aiohttp"}
 
 
 class InputError(ValueError):

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import NOT_WRITTEN, InputError, naming, one_line
-from .locks import lock, release, take
+from .locks import free, lock, release, take
 
 WAIT = 30.0  # seconds for another process that writes the same file
 SCRATCH = "hf-gpt-scratch-"
@@ -142,7 +142,11 @@ def replace_file(source: Path, target: Path) -> None:
 
 def _remove_dead(parent: Path, prefix: str) -> None:
     """Removes the scratch folders of dead processes."""
-    for path in parent.iterdir():
+    try:
+        left = list(parent.iterdir())
+    except PermissionError:  # one may write there, but not see what others have
+        return
+    for path in left:
         if not (path.name.startswith(prefix) and path.name.endswith(".lock")):
             continue
         with suppress(OSError):  # somebody else's, in a folder that all users share
@@ -152,7 +156,7 @@ def _remove_dead(parent: Path, prefix: str) -> None:
             if taken[1]:
                 remove(folder)
             if os.path.lexists(folder):  # a process that the dead one had started still writes there
-                os.close(taken[0])
+                free(taken[0])
             else:
                 release(path, taken[0])
 

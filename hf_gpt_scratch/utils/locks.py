@@ -19,7 +19,22 @@ except ImportError:  # Windows
     import msvcrt
 
 PAUSE = 0.02  # seconds between two attempts
+HELD = (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK)  # of a file that another process has locked
 NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)  # of a file system that has none
+
+_held: set[int] = set()  # descriptors of this process
+
+
+def _leave_to_parent() -> None:
+    """In a forked process, such as one that loads data: it would hold its parent's locks after that one is killed."""
+    for descriptor in _held:
+        with suppress(OSError):
+            os.close(descriptor)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 @contextmanager
@@ -58,22 +73,37 @@ def take(path: Path) -> tuple[int, bool] | None:
             descriptor, was_there = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)), True
         except FileNotFoundError:  # its owner has just ended
             return None
-    is_locked = _lock(descriptor)
+    try:
+        is_locked = _lock(descriptor)
+    except OSError:
+        os.close(descriptor)
+        if not was_there:
+            os.unlink(path)
+        raise
     # Between the opening and the locking, its owner may have ended and removed it: then that is another file.
     if is_locked is False or not _is_at(path, descriptor):
         os.close(descriptor)
         return None
+    _held.add(descriptor)
     return descriptor, was_there and is_locked is True
+
+
+def free(descriptor: int) -> None:
+    """Frees a lock of `take`, and leaves its file."""
+    if descriptor in _held:  # else this is a fork, which has none
+        _held.discard(descriptor)
+        os.close(descriptor)
 
 
 def release(path: Path, descriptor: int) -> None:
     """Removes a file that `take` has locked, and then frees it for whoever waits."""
+    if descriptor not in _held:  # in a fork: it is the parent's
+        return
     if fcntl is None:  # Windows removes no open file
-        os.close(descriptor)
+        free(descriptor)
     with suppress(FileNotFoundError, PermissionError):  # on Windows, somebody may have opened it meanwhile
         os.unlink(path)
-    if fcntl is not None:
-        os.close(descriptor)
+    free(descriptor)
 
 
 def _lock(descriptor: int) -> bool | None:
@@ -86,6 +116,8 @@ def _lock(descriptor: int) -> bool | None:
     except OSError as error:
         if error.errno in NO_LOCKS:
             return None
+        if error.errno not in HELD:
+            raise
         return False
     return True
 

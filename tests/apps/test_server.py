@@ -14,9 +14,9 @@ from hf_gpt_scratch.apps.guard import CLOSING, Guard
 from hf_gpt_scratch.utils.errors import InputError
 from support.in_browser import client, program, started, wait_for
 
-# Answers of two seconds, one at a time
+# Answers of two seconds, one at a time, that wait after their second word until the file GO is there
 SLOW = """
-import time
+import os, time
 import hf_gpt_scratch.generation.chat as chat
 import hf_gpt_scratch.apps.server as server
 
@@ -24,6 +24,8 @@ def stream_text(*args, **sampling):
     for number in range(8):
         yield f" {number}"
         time.sleep(0.25)
+        while number == 1 and not os.path.exists(GO):
+            time.sleep(0.05)
 
 chat.stream_text = stream_text
 server.RUNNING, server.WAITING = 1, 2
@@ -138,20 +140,24 @@ def test_a_file_is_not_read_on_when_the_page_has_no_more_time(monkeypatch):
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_ctrl_c_finishes_what_was_begun_and_tells_those_who_wait(models, number, status):
+def test_ctrl_c_finishes_what_was_begun_and_tells_those_who_wait(models, number, status, tmp_path):
     pytest.importorskip("gradio")
-    with started(program("chat", models["chat"], before=SLOW)) as (process, address):
+    go = tmp_path / "go"
+    with started(program("chat", models["chat"], before=f"GO = {str(go)!r}\n{SLOW}")) as (process, address):
         users = [client(address) for _ in range(4)]
         first = users[0].submit("hi", [], 0, 0, 8, "", False, api_name="/ask")
         wait_for(lambda: len(first.outputs()) > 1)
-        second, third = (one.submit("hi", [], 0, 0, 8, "", False, api_name="/ask") for one in users[1:3])
+        second = users[1].submit("hi", [], 0, 0, 8, "", False, api_name="/ask")
+        wait_for(lambda: second.status().rank == 0)
+        third = users[2].submit("hi", [], 0, 0, 8, "", False, api_name="/ask")
         wait_for(lambda: third.status().rank == 1 and third.status().queue_size == 2)  # the place, and the length
         with pytest.raises(Exception, match="[Qq]ueue is full"):
             users[3].predict("hi", [], 0, 0, 8, "", False, api_name="/ask")
+        go.touch()
         begun = time.monotonic()
         process.send_signal(number)
         assert first.result(timeout=10)[0][-1]["content"][0]["text"].split() == list("01234567")
         for waiting in (second, third):
             with pytest.raises(Exception, match=CLOSING):
                 waiting.result(timeout=10)
-        assert process.wait(timeout=10) == status and time.monotonic() - begun < 6
+        assert process.wait(timeout=10) == status and time.monotonic() - begun < 8

@@ -33,7 +33,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         if server.fault != "endless":
             self.send_header("Content-Length", str(len(content) - start))
-        self.send_header("ETag", server.etag)
+        if server.tells_version:
+            self.send_header("ETag", server.etag)
         self.end_headers()
         self._send(content[start:])
 
@@ -70,6 +71,7 @@ class BadServer(ThreadingHTTPServer):
         status: of its answers.
         location: where it redirects to; "" where it does not.
         ready: it sends no content before this is set.
+        tells_version: whether an ETag says which version it is.
         requests: the Range and If-Range of each.
     """
 
@@ -79,6 +81,7 @@ class BadServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.content, self.fault, self.status, self.location = content, fault, 200, ""
         self.cuts: list[int] = []
+        self.tells_version = True
         self.requests: list[tuple[str | None, str | None]] = []
         self.ended, self.ready = threading.Event(), threading.Event()
         self.ready.set()

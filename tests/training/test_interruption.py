@@ -7,11 +7,28 @@ import pytest
 
 from hf_gpt_scratch.cli import main
 from hf_gpt_scratch.training import run_record
+from hf_gpt_scratch.training.interruption import how_to_go_on
 from hf_gpt_scratch.training.run_file import RunFile
 from hf_gpt_scratch.utils.errors import Terminated
 from support.jobs import SHAPE, write_data
 
 pretrain = import_module("hf_gpt_scratch.training.pretrain")
+
+
+@pytest.mark.parametrize(
+    ("overwrite", "resume", "left_out"),
+    [
+        (False, None, ""),
+        (False, "true", ""),
+        (True, None, " without --overwrite_output_dir"),
+        (False, "out/checkpoint-2", " without --resume_from_checkpoint"),
+    ],
+)
+def test_what_would_begin_where_it_began_is_left_out(overwrite, resume, left_out, tmp_path):
+    (tmp_path / "checkpoint-4").mkdir()
+    (tmp_path / "checkpoint-4" / "manifest.json").touch()
+    said = how_to_go_on(KeyboardInterrupt(), tmp_path, overwrite, resume)
+    assert f"checkpoint-4 is kept: the same command{left_out} goes on from it." in said
 
 
 @pytest.fixture

@@ -23,13 +23,13 @@ def finished(tmp_path) -> RunFile:
     file.begin(RECORD, ARGS, training())
     for name in ("config.json", "metrics.json"):
         (tmp_path / name).write_text("{}")
-    file.finish(is_pushed=False)
+    file.finish()
     return RunFile.read(tmp_path)
 
 
 def test_a_finished_run_is_known_by_its_settings_wherever_its_data_is(finished):
     moved = SimpleNamespace(**{**vars(ARGS), "data_file": "elsewhere/a.tsv"})
-    assert finished.is_finished_run(RECORD, moved, training()) and not finished.is_pushed
+    assert finished.is_finished_run(RECORD, moved, training()) and not finished.is_pushed(["you/gpt", None])
 
 
 @pytest.mark.parametrize("lost", ["config.json", "metrics.json"])
@@ -76,6 +76,13 @@ def test_the_model_of_another_run_is_not_replaced(tmp_path):
         file.require_replaceable(RECORD | {"settings": {"seed": 2}})
 
 
+def test_what_is_pushed_elsewhere_is_not_pushed(finished, tmp_path):
+    finished.finish(["you/gpt", None])
+    file = RunFile.read(tmp_path)
+    assert file.is_pushed(["you/gpt", None])
+    assert not file.is_pushed(["you/other", None]) and not file.is_pushed(["you/gpt", "branch"])
+
+
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory):
     """Those of a run of two steps, which was killed after its training."""
@@ -107,3 +114,23 @@ def test_a_command_that_was_killed_before_its_first_checkpoint_begins_anew(setti
     assert train("spam", **changed).state.global_step == 2
     assert f"No checkpoint was saved in {tmp_path} yet: starting anew." in capsys.readouterr().out
     assert not (tmp_path / "checkpoint-1").exists()
+
+
+def test_checkpoints_of_which_nothing_says_that_they_are_this_run_s_are_left_alone(settings, tmp_path):
+    weights = tmp_path / "checkpoint-7" / "model.safetensors"
+    weights.parent.mkdir()
+    weights.write_bytes(b"another run's")
+    with pytest.raises(InputError, match="holds checkpoint-7, from which no run can go on; .*--overwrite_output_dir"):
+        train("spam", **settings | {"output_dir": tmp_path})
+    assert weights.read_bytes() == b"another run's" and not (tmp_path / "run.json").exists()
+
+
+def test_a_run_that_stopped_early_goes_on_with_more_patience(settings, tmp_path):
+    """Each evaluation is as bad as the last, so that one of patience 1 ends at the second."""
+    steps = {"max_steps": 6, "eval_strategy": "steps", "eval_steps": 1, "save_steps": 1, "learning_rate": 0.0}
+    steps |= {"load_best_model_at_end": True, "metric_for_best_model": "loss", "output_dir": tmp_path}
+    last = {"early_stopping_patience": 1}
+    assert train("spam", **settings | steps | last).state.global_step == 2
+    assert train("spam", **settings | steps | last).state.global_step == 2
+    patient = {"early_stopping_patience": 3, "resume_from_checkpoint": "true"}
+    assert train("spam", **settings | steps | patient).state.global_step == 4

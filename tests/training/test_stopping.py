@@ -110,6 +110,16 @@ def test_a_second_ctrl_c_ends_it_at_once(whole, tmp_path, monkeypatch):
         train("spam", **whole[0], output_dir=tmp_path)
 
 
+def test_a_signal_is_heeded_though_nobody_reads_what_it_says(monkeypatch):
+    """Ctrl-C also ends the `tee` that reads standard error."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as closed, stopped_by_signals() as stop:
+        monkeypatch.setattr("sys.__stderr__", closed)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.error is KeyboardInterrupt
+
+
 def test_handlers_are_put_back_and_ignored_signals_left_alone():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

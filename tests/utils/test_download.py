@@ -56,6 +56,13 @@ def test_what_broke_is_continued_by_a_later_call(server, tmp_path):
     assert server.requests[-1] == ("bytes=49999-", server.etag)
 
 
+def test_nothing_is_appended_where_nothing_would_tell_a_mixture(server, tmp_path):
+    """Neither the server's version nor a hash nor a check of the content."""
+    server.tells_version, server.cuts = False, [50_000]
+    fetch(f"{server.url}/data.bin", tmp_path / "data.bin")
+    assert (tmp_path / "data.bin").read_bytes() == CONTENT and server.requests == [(None, None)] * 2
+
+
 def test_the_rest_of_another_version_is_not_appended(server, tmp_path):
     server.cuts = [50_000, 0]
     with pytest.raises(InputError):
@@ -116,9 +123,10 @@ def test_redirects_in_a_circle_end(server, tmp_path):
     assert len(server.requests) == 5
 
 
-def test_two_that_want_the_same_file_share_one_download(server, tmp_path, capsys):
+def test_two_that_want_the_same_file_share_one_download(server, tmp_path, monkeypatch):
     server.ready.clear()
-    monkey, errors = [], []
+    threads, errors, said = [], [], []
+    monkeypatch.setattr(download.tqdm, "write", lambda line, **_: said.append(line))
 
     def run():
         try:
@@ -127,14 +135,16 @@ def test_two_that_want_the_same_file_share_one_download(server, tmp_path, capsys
             errors.append(error)
 
     for _ in range(3):
-        monkey.append(threading.Thread(target=run))
-        monkey[-1].start()
-    time.sleep(0.1)
+        threads.append(threading.Thread(target=run))
+        threads[-1].start()
+    end = time.monotonic() + 20
+    while len(said) < 2 and time.monotonic() < end:
+        time.sleep(0.01)
     server.ready.set()
-    for thread in monkey:
+    for thread in threads:
         thread.join(10)
     assert not errors and len(server.requests) == 1 and names(tmp_path) == ["data.bin"]
-    assert capsys.readouterr().err.count(f"Waiting for another command that downloads {tmp_path / 'data.bin'}.") == 2
+    assert said == 2 * [f"Waiting for another command that downloads {tmp_path / 'data.bin'}."]
 
 
 def test_a_disk_without_room_is_told_before(server, tmp_path, monkeypatch):

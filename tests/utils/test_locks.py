@@ -248,3 +248,48 @@ def test_content_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
     write_whole(tmp_path / "out.json", "1")
     name, before = renamed[-1]
     assert before == [name] and synced[-1] == str(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_process_that_was_forked_holds_no_lock_of_its_parent_and_frees_none(tmp_path):
+    """A data loader lives on for seconds when the run that started it is killed."""
+    path, (reading, writing), (hearing, telling) = tmp_path / "x.lock", os.pipe(), os.pipe()
+    descriptor, _ = locks.take(path)
+    child = os.fork()
+    if child == 0:
+        locks.release(path, descriptor)  # of the parent: nothing happens
+        os.write(telling, b".")
+        os.read(reading, 1)
+        os._exit(0)
+    try:
+        os.read(hearing, 1)
+        assert path.exists() and locks.take(path) is None  # the parent has it still
+        locks.free(descriptor)  # as the system does when the parent is killed
+        taken, was_left = locks.take(path)
+        assert was_left
+        locks.release(path, taken)
+    finally:
+        os.write(writing, b".")
+        os.waitpid(child, 0)
+        for one in (reading, writing, hearing, telling):
+            os.close(one)
+
+
+def test_an_error_of_the_system_is_not_taken_for_a_living_process(tmp_path, monkeypatch):
+    def fails(descriptor):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(locks, "_lock", fails)
+    with pytest.raises(OSError, match="Input/output"):
+        locks.take(tmp_path / "x.lock")
+    assert not (tmp_path / "x.lock").exists()
+
+
+def test_a_folder_that_cannot_be_listed_is_still_written_in(tmp_path, monkeypatch):
+    def iterdir(self):
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    with scratch_folder(tmp_path) as folder:
+        (folder / "x").touch()
+    assert not folder.exists()
