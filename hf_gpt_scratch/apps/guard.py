@@ -50,6 +50,7 @@ class Limits:
     upload: int = 11_000_000  # bytes of a file of messages, with the form around it
     rate: int = 1_000  # requests a minute of one address, without the page's own scripts; 0 for no limit
     logins: int = 10  # wrong passwords a minute of one address
+    logins_of_all: int = 100  # of all addresses together
     reading: float = 20.0  # seconds in which a question, or the next part of a file, must arrive
     uploading: float = 300.0  # seconds in which a file must arrive
 
@@ -112,7 +113,8 @@ class Guard:
     ):
         self.limits, self.takes_files, self.app = limits, takes_files, None
         self.rate = Rate(limits.rate, clock)
-        self.login = Login(password, Rate(limits.logins, clock)) if password else None
+        wrong = (Rate(limits.logins, clock), Rate(limits.logins_of_all, clock))
+        self.login = Login(password, *wrong, framed) if password else None
         self.closing = False
         self.loop: asyncio.AbstractEventLoop | None = None
         self.open_tabs: Counter[str] = Counter()  # by Gradio's name of a session

@@ -25,7 +25,8 @@ button {{ margin-top: 12px; border: 0; border-radius: 8px; background: #1d4ed8; 
 <button>Open the page</button></form></main></body></html>
 """
 WRONG = "That was not the password."
-OFTEN = "Too many wrong passwords came from this address; wait a minute."
+OFTEN = "Too many wrong passwords were given; wait a minute."
+ALL = "all"  # addresses together: one can be made up, by whoever comes through a proxy
 HTML = (b"content-type", b"text/html; charset=utf-8")
 JSON = (b"content-type", b"application/json")
 ASKED = b'{"detail": "This page asks for a password.", "error": "This page asks for a password."}'
@@ -37,11 +38,13 @@ class Login:
 
     Args:
         wrong: counts wrong passwords by address; where it allows no more, none is compared.
+        wrong_of_all: the same of all addresses together.
+        framed: whether other sites may show the page in a frame, where a browser sends no other cookie.
     """
 
-    def __init__(self, password: str, wrong):
+    def __init__(self, password: str, wrong, wrong_of_all, framed: bool = False):
         self._digest, self._key = _digest(password), secrets.token_bytes(32)
-        self._wrong = wrong
+        self._wrong, self._wrong_of_all, self._framed = wrong, wrong_of_all, framed
 
     def __repr__(self) -> str:
         return "Login()"
@@ -70,17 +73,20 @@ class Login:
         [given] = parse_qs(body.decode("utf-8", "replace")).get("password", [""])[:1]
         if said := self._is_right(given, address):
             return 429 if said == OFTEN else 401, FORM.format(said=said).encode(), (HTML,)
-        secure = "; Secure" if scope["scheme"] == "https" else ""
-        cookie = f"{COOKIE}={self._cookie()}; HttpOnly; SameSite=Lax; Path=/; Max-Age={HOURS * 3600}{secure}"
+        is_secure = scope["scheme"] == "https"
+        same = "SameSite=None; Partitioned" if is_secure and self._framed else "SameSite=Lax"
+        secure = "; Secure" if is_secure else ""
+        cookie = f"{COOKIE}={self._cookie()}; HttpOnly; {same}; Path=/; Max-Age={HOURS * 3600}{secure}"
         return 303, b"", ((b"location", b"./"), (b"set-cookie", cookie.encode()))
 
     def _is_right(self, given: str, address: str) -> str:
         """What is wrong with a password, "" where it is right."""
-        if not self._wrong.allows(address, cost=0):
+        if not (self._wrong.allows(address, cost=0) and self._wrong_of_all.allows(ALL, cost=0)):
             return OFTEN
         if hmac.compare_digest(_digest(given), self._digest):
             return ""
         self._wrong.allows(address)
+        self._wrong_of_all.allows(ALL)
         return WRONG
 
     def _cookie(self) -> str:

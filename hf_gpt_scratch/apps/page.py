@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from ..hub.secrets import SECRETS, public_text
-from ..utils.constants import REPOSITORY
+from ..utils.constants import REPOSITORY, SHORTEST_PASSWORD
 from ..utils.errors import InputError
 from ..utils.files import scratch_folder
 from ..utils.requirements import GRADIO, require_package
@@ -28,7 +28,7 @@ NO_PASSWORD = (
     "note: Whoever reaches this address can use the page; --password, or HF_GPT_SCRATCH_PASSWORD in the environment,"
     " asks for one."
 )
-PASSWORD, SHORTEST_PASSWORD = "HF_GPT_SCRATCH_PASSWORD", 8  # the variable of the environment
+PASSWORD = "HF_GPT_SCRATCH_PASSWORD"  # the variable of the environment
 SECRET = re.compile("|".join(f"(?:{pattern})" for pattern in SECRETS.values()))
 # Of events that ask a model: how many are answered at a time, and where those who wait see their place in the queue.
 ANSWERS = {"show_progress": "minimal", "concurrency_limit": server.RUNNING, "concurrency_id": "answers"}

@@ -3,6 +3,7 @@
 import argparse
 import shlex
 
+from ..utils.constants import SHORTEST_PASSWORD
 from ..utils.errors import UsageError
 from ..utils.files import require_new
 from ..utils.requirements import GRADIO, TO_ONNX, require_package
@@ -10,7 +11,6 @@ from ..utils.terminal import quieten_transformers
 from .arguments import add_device_options, add_trust, placement, require_model
 
 STATIC_DTYPES = ("int8", "fp32")
-SHORTEST_PASSWORD = 8
 
 
 def add_model_arguments(parser: argparse.ArgumentParser, help: str) -> None:

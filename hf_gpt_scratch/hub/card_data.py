@@ -1,11 +1,15 @@
 """The data sets in a model card: what a record of one says, and more of those that are known."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+from huggingface_hub import EvalResult
 
 from ..data import alpaca, sms_spam, text
 from ..model_folder.contents import is_hub_id
 from ..utils.provenance import option
+from .card_facts import metric_name
 from .secrets import public_source
 
 SMS_SPAM = """@inproceedings{almeida2011sms,
@@ -14,6 +18,16 @@ SMS_SPAM = """@inproceedings{almeida2011sms,
   booktitle = {Proceedings of the 11th ACM Symposium on Document Engineering},
   year = {2011}
 }"""
+METRIC_TYPES = {
+    **{name: name for name in ("f1", "precision", "recall", "accuracy", "perplexity")},
+    "mcc": "matthews_correlation",
+    **{"macro_f1": "f1", "macro_precision": "precision", "macro_recall": "recall"},
+    "acc": "accuracy",
+    "acc_norm": "accuracy",
+    "response_perplexity": "perplexity",
+    "later_response_perplexity": "perplexity",
+    "word_perplexity": "perplexity",
+}
 
 
 @dataclass(frozen=True)
@@ -88,3 +102,23 @@ def _known_data() -> dict[str, DataSet]:
         ),
     )
     return {data.sha256: data for data in known}
+
+
+def eval_results(card, pipeline: str, trained_on: DataSet | None) -> list[EvalResult]:
+    """The numbers of a result card as the Hub's model-index has them: those of metrics that it knows."""
+    data = DataSet.of(card.data[0])
+    if trained_on and data.sha256 and trained_on.sha256 == data.sha256:
+        data = trained_on  # of which more is recorded
+    return [
+        EvalResult(
+            task_type=pipeline,
+            task_name=card.task,
+            dataset_type=data.hub or "custom",
+            dataset_name=data.name,
+            metric_type=METRIC_TYPES[name],
+            metric_name=metric_name(name),
+            metric_value=round(metric.value, 4),
+        )
+        for name, metric in card.metrics.items()
+        if name in METRIC_TYPES and math.isfinite(metric.value)
+    ]

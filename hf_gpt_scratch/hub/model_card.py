@@ -4,7 +4,6 @@ The model card of a folder: README.md, generated from the folder's own files by 
 What no file of the folder records, the card lists as not measured or not recorded. No absolute path gets into it.
 """
 
-import math
 import os
 import re
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import ModelCard, ModelCardData
 
 from ..classification.calibration import Calibration
 from ..conversion.hf_gpt2 import ARCHITECTURES
@@ -27,9 +26,9 @@ from ..utils.provenance import option
 from ..utils.terminal import plain
 from . import card_facts
 from .card_code import javascript_code, loading_code, quoted, request_example
-from .card_data import DataSet
+from .card_data import DataSet, eval_results
 from .card_examples import SHOWN, answers, example_answer, label_examples, sample
-from .card_facts import CALIBRATIONS, metric_name, name_of_row, read_results, render, result_facts
+from .card_facts import CALIBRATIONS, name_of_row, read_results, render, result_facts
 from .secrets import public_source
 
 MARKER = "<!-- Written by hf-gpt-scratch from the files beside it. Without this line it is never overwritten. -->"
@@ -50,16 +49,6 @@ EXPECTED = {
     "other": (),
 }
 # What the Hub calls the metrics that it knows; the others are in the card's tables only.
-METRIC_TYPES = {
-    **{name: name for name in ("f1", "precision", "recall", "accuracy", "perplexity")},
-    "mcc": "matthews_correlation",
-    **{"macro_f1": "f1", "macro_precision": "precision", "macro_recall": "recall"},
-    "acc": "accuracy",
-    "acc_norm": "accuracy",
-    "response_perplexity": "perplexity",
-    "later_response_perplexity": "perplexity",
-    "word_perplexity": "perplexity",
-}
 
 
 def is_replaceable(readme: str) -> bool:
@@ -220,26 +209,6 @@ def _metadata(model: "_Model", repo_id: str, cards, data: DataSet | None, licens
         eval_results=results or None,
         **{name: value for name, value in more.items() if value},
     )
-
-
-def eval_results(card, pipeline: str, trained_on: DataSet | None) -> list[EvalResult]:
-    """The numbers of a result card as the Hub's model-index has them: those of metrics that it knows."""
-    data = DataSet.of(card.data[0])
-    if trained_on and data.sha256 and trained_on.sha256 == data.sha256:
-        data = trained_on  # of which more is recorded
-    return [
-        EvalResult(
-            task_type=pipeline,
-            task_name=card.task,
-            dataset_type=data.hub or "custom",
-            dataset_name=data.name,
-            metric_type=METRIC_TYPES[name],
-            metric_name=metric_name(name),
-            metric_value=round(metric.value, 4),
-        )
-        for name, metric in card.metrics.items()
-        if name in METRIC_TYPES and math.isfinite(metric.value)
-    ]
 
 
 @dataclass(frozen=True)

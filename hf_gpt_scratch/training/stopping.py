@@ -58,8 +58,8 @@ def stopped_by_signals() -> Iterator[Stop]:
         if stop.error is not None and is_ctrl_c:
             raise KeyboardInterrupt
         stop.error = KeyboardInterrupt if is_ctrl_c else Terminated
-        if not is_ctrl_c:
-            signal.signal(number, signal.SIG_DFL)
+        if not is_ctrl_c:  # under torchrun a second one comes from it, after the scheduler's to all processes
+            signal.signal(number, signal.SIG_IGN if os.environ.get("WORLD_SIZE", "1") != "1" else signal.SIG_DFL)
         at_once = "; press Ctrl-C again to end at once" if is_ctrl_c else ""
         with suppress(OSError, ValueError):  # nobody reads: the same Ctrl-C has ended `| tee`, or the terminal is gone
             os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"\nSaving a checkpoint{at_once}.\n".encode())

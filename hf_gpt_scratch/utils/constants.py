@@ -9,3 +9,4 @@ DTYPES = ("float32", "bfloat16", "float16")  # that a model is saved in
 PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "int8": "int8"}  # that it runs in, by --dtype
 # Those of generation_config.json, and the options of the commands that write text
 SAMPLING_SETTINGS = ("max_new_tokens", "temperature", "top_k", "top_p", "repetition_penalty")
+SHORTEST_PASSWORD = 8  # characters, of a page

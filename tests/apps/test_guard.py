@@ -170,6 +170,19 @@ def test_a_password_is_guessed_ten_times_a_minute_at_most():
     assert post(guard, b"password=correct+horse", path="/login")[0] == 303
 
 
+def test_made_up_addresses_guess_no_more_than_a_hundred_times_a_minute():
+    guard = Guard(Limits(rate=0), "correct horse", clock=lambda: 0.0)
+    said = [post(guard, b"password=wrong", path="/login", client=f"192.0.2.{i}")[0] for i in range(102)]
+    assert said == [401] * 100 + [429] * 2
+
+
+def test_the_cookie_works_in_a_frame_of_another_site_where_the_page_may_be_in_one():
+    for framed, scheme, expected in ((True, "https", "SameSite=None; Partitioned"), (False, "https", "SameSite=Lax")):
+        login = Guard(password="correct horse", framed=framed).login
+        _, _, headers = login.answer(b"password=correct horse", "192.0.2.1", {"scheme": scheme})
+        assert expected in dict(headers)[b"set-cookie"].decode() and b"; Secure" in dict(headers)[b"set-cookie"]
+
+
 def test_an_error_on_the_page_has_no_path_and_no_token():
     assert public("/home/ann/votes.sqlite is damaged.") == "votes.sqlite is damaged."
     assert "hf_" not in public(f"hf_{'a1B2' * 8} is no model.")

@@ -9,9 +9,10 @@ import json
 import multiprocessing
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -39,16 +40,16 @@ Write = Callable[[list[tuple[str, list[int]]]], list[list[int] | str]]
 """Answers prompts that are asked at the same time: the new tokens of each, or their text where no more is told."""
 
 
-class Engine:
+class Engine(ABC):
     """An engine. `command` is what its user types; `equal` is what is compared, here or in the tests that it names."""
 
     name: str
     command: str
     equal = "tokens"
 
+    @abstractmethod
     def version(self) -> str:
         """With its name, where that is another than the engine's."""
-        raise NotImplementedError
 
     def missing(self) -> str | None:
         """Why it cannot be measured here, or `None`."""
@@ -56,12 +57,11 @@ class Engine:
 
     def prepare(self, work: Work) -> None:
         """Writes what it reads, where that is not `ours`."""
+        return None
 
-    @contextmanager
-    def running(self, work: Work) -> Iterator[Write]:
+    @abstractmethod
+    def running(self, work: Work) -> AbstractContextManager[Write]:
         """The engine, ready to answer, in a process of its own."""
-        raise NotImplementedError
-        yield
 
 
 class Torch(Engine):

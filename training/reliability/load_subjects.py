@@ -2,6 +2,7 @@
 
 import json
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,23 +16,23 @@ IN_ONE_TAB = 5  # questions, then it is closed and another one opened
 ITEMS = 6  # questions of a vote
 
 
-class Subject:
+class Subject(ABC):
     """A page: its model or files, and what a user of it does."""
 
     name: str
     expected: dict
 
+    @abstractmethod
     def make(self, folder: Path) -> list:
         """Makes what the page shows; returns what follows `hf-gpt-scratch app`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def prepare(self, client: Client, users: int) -> None:
         """Asks all that will be asked, as a single user, and keeps the answers."""
-        raise NotImplementedError
 
+    @abstractmethod
     def tab(self, client: Client, user: int, chance: random.Random) -> Iterator[tuple[Answer, str | None]]:
         """What a user does in one tab: each answer, and the one that the single user got."""
-        raise NotImplementedError
 
 
 @dataclass
