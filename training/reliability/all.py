@@ -5,8 +5,9 @@ Does to the package what should not happen to it, and writes what survived into 
     python training/reliability/all.py --only kill --subjects spam --tries 20
     python training/reliability/all.py --tables             # the table alone, from what was tried before
 
-What was tried is kept in training/results/reliability.json, a part that is run again in place of itself. The exit
-status is 1 where something was lost or executed. `--quick` tries each fault a few times and keeps nothing.
+What was tried is kept in training/results/reliability.json as it comes, with the command, the day and the machine of
+each run; a row that is tried again is kept in place of itself. The exit status is 1 where something was lost or
+executed. `--quick` tries each fault a few times and keeps nothing.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import re
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -51,36 +53,54 @@ def kept() -> dict:
     return json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
 
 
-def keep(name: str, rows: list[Row], settings: Settings, command: str) -> None:
-    """Keeps a part's rows, the machine and the command; of a part run in part, each row in place of its own."""
-    from hf_gpt_scratch.utils.files import write_json
-    from hf_gpt_scratch.utils.provenance import environment
+def forget(name: str) -> None:
+    """Removes what was tried before of a part."""
+    _change(lambda tried: {other: runs for other, runs in tried.items() if other != name})
 
-    before = kept()
-    fresh = {(row.fault, row.subject): asdict(row) for row in rows}
-    if settings.subjects:
-        fresh = {(row["fault"], row["subject"]): row for row in before.get(name, {}).get("rows", [])} | fresh
-    told = {"rows": list(fresh.values()), "date": date.today().isoformat(), "seed": settings.seed}
-    write_json(KEPT, {**before, name: {**told, "command": command, **environment()}})
+
+def keep(name: str, row: Row, told: dict) -> None:
+    """Keeps a row in place of an earlier one of the same fault and subject, with what is `told` of its run."""
+
+    def change(tried: dict) -> dict:
+        runs = [{**run, "rows": [one for one in run["rows"] if not _is_same(one, row)]} for run in tried.get(name, [])]
+        if not runs or {**runs[-1], "rows": []} != {**told, "rows": []}:
+            runs.append({**told, "rows": []})
+        runs[-1]["rows"].append(asdict(row))
+        return {**tried, name: [run for run in runs if run["rows"]]}
+
+    _change(change)
+
+
+def _is_same(kept_row: dict, row: Row) -> bool:
+    return (kept_row["fault"], kept_row["subject"]) == (row.fault, row.subject)
+
+
+def _change(change: Callable[[dict], dict]) -> None:
+    """Changes what is kept, which two runs may do at a time."""
+    from hf_gpt_scratch.utils.files import write_json
+    from hf_gpt_scratch.utils.locks import lock
+
+    with lock(KEPT.with_suffix(".lock"), KEPT, wait=30):
+        write_json(KEPT, change(kept()))
 
 
 def table(tried: dict) -> str:
-    """The table of all rows, and the machine and the day of each part."""
+    """The table of all rows, and the machines and days that they are of."""
     from hf_gpt_scratch.utils.markdown import escape
 
     lines = [f"| {' | '.join(HEADER)} |", f"|{'---|' * len(HEADER)}"]
+    parts: dict[str, dict[str, None]] = {}
     for name in PARTS:
-        for row in tried.get(name, {}).get("rows", []):
-            executed = "" if row["executed"] is None else row["executed"]
-            numbers = [f"{row[key]:,}" for key in ("tries", "survived", "lost")]
-            cells = [escape(row["fault"]), escape(row["subject"]), *numbers, str(executed), escape(row["note"])]
-            lines.append(f"| {' | '.join(cells)} |")
-    when: dict[str, list[str]] = {}
-    for name in filter(tried.__contains__, PARTS):
-        hardware = tried[name]["hardware"]
-        said = f"{hardware['cpu']}, {hardware['cores']} cores; Python {tried[name]['python']}; {tried[name]['date']}"
-        when.setdefault(said, []).append(name)
-    return "\n".join([*lines, "", *(f"Tried by {', '.join(names)} on {said}." for said, names in when.items())])
+        for run in tried.get(name, []):
+            hardware = run["hardware"]
+            when = f"{hardware['cpu']}, {hardware['cores']} cores; Python {run['python']}; {run['date']}"
+            parts.setdefault(when, {})[name] = None
+            for row in run["rows"]:
+                executed = "" if row["executed"] is None else row["executed"]
+                numbers = [f"{row[key]:,}" for key in ("tries", "survived", "lost")]
+                cells = [escape(row["fault"]), escape(row["subject"]), *numbers, str(executed), escape(row["note"])]
+                lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "", *(f"Tried by {', '.join(names)} on {when}." for when, names in parts.items())])
 
 
 def with_table(text: str) -> str:
@@ -88,15 +108,22 @@ def with_table(text: str) -> str:
     return TABLE.sub(lambda match: f"{match[1]}\n{table(kept())}\n\n{match[2]}", text)
 
 
-def run(name: str, settings: Settings) -> list[Row]:
-    """The rows of a part, each told as it comes."""
+def run(name: str, settings: Settings, command: str) -> list[Row]:
+    """The rows of a part, each told and kept as it comes."""
+    from hf_gpt_scratch.utils.provenance import environment
+
+    told = {"date": date.today().isoformat(), "seed": settings.seed, "command": command, **environment()}
     rows = []
+    if not (settings.quick or settings.subjects):
+        forget(name)
     for row in importlib.import_module(name).rows(settings):
         executed = "" if row.executed is None else f", {row.executed} executed"
         note = f" ({row.note})" if row.note else ""
         survived = f"{row.survived} of {row.tries} survived, {row.lost} lost{executed}"
         print(f"{row.fault}: {row.subject}: {survived}{note}", flush=True)
         rows.append(row)
+        if not settings.quick:
+            keep(name, row, told)
     return rows
 
 
@@ -112,10 +139,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"\n--- {name}", flush=True)
         (base / name).mkdir(parents=True, exist_ok=True)
         settings = Settings((base / name).absolute(), args.seed, args.quick, args.tries, tuple(args.subjects))
-        rows = run(name, settings)
-        bad += [row for row in rows if not row.is_good]
-        if rows and not args.quick:
-            keep(name, rows, settings, command)
+        bad += [row for row in run(name, settings, command) if not row.is_good]
     if not args.folder:
         shutil.rmtree(base, ignore_errors=True)
     if not args.quick:
