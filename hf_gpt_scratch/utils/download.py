@@ -2,9 +2,9 @@
 Files from the web, checked, and continued where they broke. Every download of this package that is not a repository of
 the Hub or a package of npm is made here.
 
-While it arrives, a file has a temporary name, `.NAME.partial`; beside it, `.NAME.partial.etag` says which version of
-which address it is a part of, so that a server is asked for the rest of that version alone. Two commands that want the
-same file share one download: the second waits for a lock, and finds the file there.
+While it arrives, a file has a temporary name, `.NAME.partial`; beside it, `.NAME.partial.version` says which version
+of which address it is a part of, so that a server is asked for the rest of that version alone. Two commands that want
+the same file share one download: the second waits for a lock, and finds the file there.
 
 The HTTP client is huggingface_hub's, which keeps off the network where HF_HUB_OFFLINE is set. The libraries' own
 downloads lose what a file of gigabytes needs: huggingface_hub's `http_get` drops up to 10 MB at each break, so that it
@@ -117,12 +117,12 @@ def _fetch_from(url: str, path: Path, expected: str | None, check: Callable[[Pat
         had = _size(partial)
         try:
             _continue(url, partial, expected, check)
-            _etag_of(partial).unlink(missing_ok=True)
+            _version_file(partial).unlink(missing_ok=True)
             replace_file(partial, path)
             return None
         except Damaged as error:
             partial.unlink(missing_ok=True)
-            _etag_of(partial).unlink(missing_ok=True)
+            _version_file(partial).unlink(missing_ok=True)
             reason, again = str(error), had > 0  # then the part that was there may have been the culprit
         except Broken as error:
             reason, again = str(error), _size(partial) > had
@@ -143,20 +143,22 @@ def _continue(url: str, partial: Path, expected: str | None, check: Callable[[Pa
         Broken: when the connection or the server fails; what has arrived is kept.
         Damaged: when `partial` is not the file; it is worth nothing.
     """
-    etag = _etag(partial, url)
-    is_known = etag or expected or check  # else two versions, or two hosts' files, could be mixed unseen
+    version = _kept_version(partial, url)
+    is_known = version or expected or check  # else two versions, or two hosts' files, could be mixed unseen
     # Its last byte once more: a server refuses to send the end of a complete file
     start = max(0, _size(partial) - 1) if is_known else 0
     headers = {"Accept-Encoding": "identity"}  # the lengths are those of the files themselves
     if start:
         headers["Range"] = f"bytes={start}-"
-        if etag:
-            headers["If-Range"] = etag  # another version is sent whole
+        if version and version.startswith('"'):
+            headers["If-Range"] = version  # another version is sent whole
     try:
         with _opened(url, headers) as answer:
             start, length = _promised_part(answer, start)
+            if start and version and _version(answer.headers) != version:
+                raise Damaged("the server has another version by now")
             _require_room(partial, start, length)
-            _keep_etag(partial, url, answer.headers.get("ETag", ""))
+            _keep_version(partial, url, _version(answer.headers))
             _append(answer, partial, start, length)
     except (Damaged, Broken, InputError, OfflineModeIsEnabled):
         raise
@@ -292,25 +294,35 @@ def _digest(path: Path, algorithm: str) -> bytes:
         return hashlib.file_digest(file, algorithm).digest()
 
 
-def _etag_of(partial: Path) -> Path:
-    return partial.with_name(f"{partial.name}.etag")
+def _version_file(partial: Path) -> Path:
+    return partial.with_name(f"{partial.name}.version")
 
 
-def _etag(partial: Path, url: str) -> str | None:
+def _version(headers) -> str:
+    """
+    What tells this version of a file from every other: the ETag, with its quotes, or Backblaze's number of the file. A
+    weak ETag (`W/"..."`) does not tell versions apart to the byte.
+    """
+    for version in (headers.get("ETag", ""), headers.get("X-Bz-File-Id", "")):
+        if re.fullmatch(r'"[\x21\x23-\x7e]+"|\w+', version, re.ASCII):
+            return version
+    return ""
+
+
+def _kept_version(partial: Path, url: str) -> str:
     """The version that the part is of, where it came from this address."""
     try:
-        source, _, etag = _etag_of(partial).read_text(encoding="utf-8").partition("\n")
+        source, _, version = _version_file(partial).read_text(encoding="utf-8").partition("\n")
     except (OSError, UnicodeDecodeError):
-        return None
-    return etag if source == url and re.fullmatch(r'"[\x21\x23-\x7e]+"', etag) else None
+        return ""
+    return _version({"ETag": version}) if source == url else ""
 
 
-def _keep_etag(partial: Path, url: str, etag: str) -> None:
-    """Weak ones (`W/"..."`) do not tell versions apart to the byte."""
-    if etag.startswith('"'):
-        _etag_of(partial).write_text(f"{url}\n{etag}", encoding="utf-8")
+def _keep_version(partial: Path, url: str, version: str) -> None:
+    if version:
+        _version_file(partial).write_text(f"{url}\n{version}", encoding="utf-8")
     else:
-        _etag_of(partial).unlink(missing_ok=True)
+        _version_file(partial).unlink(missing_ok=True)
 
 
 def _size(path: Path) -> int:

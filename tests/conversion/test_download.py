@@ -42,7 +42,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_response(200)
         if host.sends_length:
             self.send_header("Content-Length", str(len(content) - start))
-        for header, value in host.headers(name).items():
+        for header, value in (host.version | host.headers(name)).items():
             self.send_header(header, value)
         self.end_headers()
         cut = host.cuts.pop(0) if host.cuts and name == DATA else None
@@ -56,7 +56,7 @@ class Host(ThreadingHTTPServer):
     """A server of `CONTENTS`; its attributes say how it breaks."""
 
     daemon_threads = True
-    status, ranges, sends_length = 200, True, True
+    status, ranges, sends_length, version = 200, True, True, {"ETag": '"1"'}
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -106,26 +106,48 @@ def test_all_files_arrive_once(hosts, tmp_path):
     assert len(hosts[0].requests) == 7 and not hosts[1].requests
 
 
-def test_broken_connection_is_taken_up_where_it_broke(hosts, tmp_path):
-    hosts[0].cuts = [100_000, 50_000]
+def leave(folder, part, host=None, version='"1"'):
+    """A part of the data file as an earlier call left it: of `version` of a host's file, or of nobody knows what."""
+    folder.joinpath(f".{DATA}.partial").write_bytes(part)
+    if host:
+        folder.joinpath(f".{DATA}.partial.version").write_text(f"{host.url}/124M/{DATA}\n{version}")
+
+
+@pytest.mark.parametrize("version", [{"ETag": '"1"'}, {"X-Bz-File-Id": "4_z1"}], ids=["ETag", "Backblaze's number"])
+def test_broken_connection_is_taken_up_where_it_broke(hosts, tmp_path, version):
+    hosts[0].cuts, hosts[0].version = [100_000, 50_000], version
     download.download_openai("355M", tmp_path)
     assert is_complete(tmp_path)
     # Each time the last byte is asked for once more.
     assert ranges(hosts[0]) == [None, "bytes=99999-", "bytes=149998-"] and not hosts[1].requests
 
 
+@pytest.mark.parametrize("version", [{}, {"ETag": 'W/"1"'}], ids=["none", "weak"])
+def test_file_without_a_version_begins_anew(hosts, tmp_path, version):
+    hosts[0].cuts, hosts[0].version = [100_000, 200_000], version
+    download.download_openai("124M", tmp_path)
+    assert is_complete(tmp_path) and ranges(hosts[0]) == [None, None, None] and not hosts[1].requests
+
+
 @pytest.mark.parametrize("had", [120_000, 300_000], ids=["part", "complete but unchecked"])
 def test_part_of_an_earlier_run_is_taken_up(hosts, tmp_path, had):
-    (tmp_path / f".{DATA}.partial").write_bytes(CONTENTS[DATA][:had])
+    leave(tmp_path, CONTENTS[DATA][:had], hosts[0])
     download.download_openai("124M", tmp_path)
     assert is_complete(tmp_path) and ranges(hosts[0]) == [f"bytes={had - 1}-"]
 
 
-def test_server_without_ranges_sends_it_all_again(hosts, tmp_path):
-    hosts[0].ranges = False
-    (tmp_path / f".{DATA}.partial").write_bytes(b"x" * 400_000)
+def test_part_of_another_version_is_dropped(hosts, tmp_path):
+    leave(tmp_path, b"x" * 1000, hosts[0], version='"0"')
     download.download_openai("124M", tmp_path)
-    assert is_complete(tmp_path) and ranges(hosts[0]) == ["bytes=399999-"]
+    assert is_complete(tmp_path) and ranges(hosts[0]) == ["bytes=999-", None]
+
+
+@pytest.mark.parametrize("asked", [True, False], ids=["known version", "unknown version"])
+def test_server_without_ranges_sends_it_all_again(hosts, tmp_path, asked):
+    hosts[0].ranges = False
+    leave(tmp_path, b"x" * 400_000, hosts[0] if asked else None)
+    download.download_openai("124M", tmp_path)
+    assert is_complete(tmp_path) and ranges(hosts[0]) == ["bytes=399999-" if asked else None]
 
 
 @pytest.mark.parametrize("part", [b"x" * 400_000, b"x" * 1000], ids=["too long", "of another file"])
@@ -133,7 +155,7 @@ def test_wrong_part_is_dropped(hosts, tmp_path, part):
     hosts[0].headers = lambda name: {
         "x-ms-blob-content-md5": base64.b64encode(hashlib.md5(CONTENTS[name]).digest()).decode()
     }
-    (tmp_path / f".{DATA}.partial").write_bytes(part)
+    leave(tmp_path, part, hosts[0])
     download.download_openai("124M", tmp_path)
     assert is_complete(tmp_path) and ranges(hosts[0]) == [f"bytes={len(part) - 1}-", None]
 
@@ -198,10 +220,13 @@ def test_mirror_stands_in_for_a_server_that_refuses(hosts, tmp_path):
     assert is_complete(tmp_path) and len(hosts[1].requests) == 7
 
 
-def test_mirror_goes_on_where_the_first_host_died(hosts, tmp_path):
+@pytest.mark.parametrize("is_known", [True, False], ids=["known SHA-256", "unknown SHA-256"])
+def test_mirror_goes_on_where_the_first_host_died(hosts, tmp_path, monkeypatch, is_known):
+    if is_known:  # else it could be another file's rest
+        monkeypatch.setitem(download.SHA256["124M"], DATA, hashlib.sha256(CONTENTS[DATA]).hexdigest())
     hosts[0].cuts = [100_000, 0]
     download.download_openai("124M", tmp_path)
-    assert is_complete(tmp_path) and ranges(hosts[1]) == ["bytes=99999-"]
+    assert is_complete(tmp_path) and ranges(hosts[1]) == ["bytes=99999-" if is_known else None]
 
 
 def test_no_host_is_one_sentence(hosts, tmp_path, monkeypatch):
@@ -220,7 +245,8 @@ def test_no_host_is_one_sentence(hosts, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_what_arrived_is_kept_for_the_next_call(hosts, tmp_path):
+def test_what_arrived_is_kept_for_the_next_call(hosts, tmp_path, monkeypatch):
+    monkeypatch.setitem(download.SHA256["124M"], DATA, hashlib.sha256(CONTENTS[DATA]).hexdigest())
     for host in hosts:
         host.cuts = [100_000, 0, 0, 0]
     with pytest.raises(InputError, match="the connection broke"):
@@ -231,7 +257,7 @@ def test_what_arrived_is_kept_for_the_next_call(hosts, tmp_path):
     for host in hosts:
         host.cuts = []
     download.download_openai("124M", tmp_path)
-    assert is_complete(tmp_path)
+    assert is_complete(tmp_path) and ranges(hosts[0])[-1] == "bytes=199998-"
 
 
 def test_wrong_use(hosts, tmp_path):

@@ -50,7 +50,7 @@ def test_what_broke_is_continued_by_a_later_call(server, tmp_path):
     server.cuts = [50_000, 0]
     with pytest.raises(InputError, match=r"data.bin could not be downloaded \(.*: the connection broke\): do this\."):
         fetch(f"{server.url}/data.bin", tmp_path / "data.bin", advice="do this")
-    assert names(tmp_path) == [".data.bin.partial", ".data.bin.partial.etag"]
+    assert names(tmp_path) == [".data.bin.partial", ".data.bin.partial.version"]
     fetch(f"{server.url}/data.bin", tmp_path / "data.bin")
     assert (tmp_path / "data.bin").read_bytes() == CONTENT and names(tmp_path) == ["data.bin"]
     assert server.requests[-1] == ("bytes=49999-", server.etag)
@@ -91,7 +91,7 @@ def test_a_bad_server_is_one_sentence(server, tmp_path, monkeypatch, fault, said
     with pytest.raises(InputError, match=said) as refusal:
         fetch(f"{server.url}/data.bin", tmp_path / "data.bin", SHA256)
     assert server.url in str(refusal.value) and "\n" not in str(refusal.value)
-    assert names(tmp_path) == ([".data.bin.partial", ".data.bin.partial.etag"] if is_kept else [])
+    assert names(tmp_path) == ([".data.bin.partial", ".data.bin.partial.version"] if is_kept else [])
     assert len(server.requests) <= 3
 
 
