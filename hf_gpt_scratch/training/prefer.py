@@ -9,6 +9,7 @@ the test prompts in `responses.json` and those of the model before in `responses
 `results/prefer.json` and `plots/training.png`.
 """
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -19,7 +20,7 @@ from transformers import HfArgumentParser, PreTrainedTokenizerBase, set_seed
 from ..adapters import lora_settings
 from ..data import preferences
 from ..tokenizer import fingerprint
-from ..utils.errors import InputError, UsageError, one_line
+from ..utils.errors import InputError, UsageError, one_line, raise_if_starved
 from ..utils.requirements import TRL, require_package
 from . import arguments, instruct
 from .arguments import ModelArguments, ScratchTrainingArguments
@@ -169,6 +170,7 @@ def make_trainer(run: Run, tokenizer: PreTrainedTokenizerBase, encoded: DatasetD
     except InputError:
         raise
     except (ValueError, NotImplementedError) as error:  # TRL refuses settings that contradict each other
+        raise_if_starved(error, tempfile.gettempdir())  # it writes the rows anew there
         raise UsageError(f"The settings cannot be used: {one_line(error)}.") from None
 
 

@@ -1,5 +1,6 @@
 """Preferences to a trained model, from the command line to the files: full and LoRA, resumed, and what is refused."""
 
+import errno
 import importlib.util
 import json
 import math
@@ -163,6 +164,23 @@ def test_what_cannot_be_trained_is_told(run, home, tmp_path):
         with pytest.raises(error, match=message):
             run(tmp_path / "out", **changes)
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").glob("*"))
+
+
+@needs_trl
+def test_full_disk_is_not_taken_for_wrong_settings(run, tmp_path, monkeypatch):
+    """datasets then closes a file twice, which is a ValueError."""
+
+    def write(*args, **kwargs):
+        with open(tmp_path / "rows", "wb") as rows:
+            rows.close()
+            try:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            finally:
+                rows.write(b"")
+
+    monkeypatch.setattr(prefer, "trainer_class", lambda: write)
+    with pytest.raises(OSError, match="No space left on device"):
+        run(tmp_path / "out")
 
 
 def test_without_trl_the_command_says_what_to_install(home, tmp_path, monkeypatch):
