@@ -1,5 +1,6 @@
 """An ONNX file, run by onnxruntime: torch tensors in and out, which share their memory with it."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,6 +29,8 @@ class Graph:
 
     def __init__(self, path: Path):
         require_package(*ONNXRUNTIME)
+        # From 1.29 on it tells Microsoft of each session, unless it finds this when it is imported
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime
 
         options = onnxruntime.SessionOptions()

@@ -36,6 +36,14 @@ def test_messages_of_a_file(tmp_path):
     assert spam.read_messages(table) == ["one, two", "x" * 131_073]
 
 
+def test_gradio_reports_nothing():
+    pytest.importorskip("gradio")
+    assert page.blocks("a page").analytics_enabled is False
+    from gradio import analytics
+
+    assert analytics.analytics_enabled() is False
+
+
 def test_the_page_reads_the_column_that_the_classifier_was_trained_on_and_names_it(tmp_path, models):
     pytest.importorskip("gradio")
     folder = shutil.copytree(models["topics"], tmp_path / "topics")

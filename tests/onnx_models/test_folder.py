@@ -1,7 +1,10 @@
 """Which ONNX folders load, in which precision and on which device, and what the others and other commands say."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,6 +52,19 @@ def test_it_runs_on_the_cpu(folder, monkeypatch):
     assert TextClassifier.from_pretrained(folder).model.device.type == "cpu"  # where others would go to the GPU
     with pytest.raises(InputError, match="^An ONNX model runs on the CPU here, not on cuda; use --device cpu.$"):
         TextClassifier.from_pretrained(folder, device="cuda")
+
+
+def test_onnxruntime_reports_nothing(folder, tmp_path):
+    """Its telemetry leaves a number of the machine in the folder for temporary files and one in the cache."""
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {name: value for name, value in os.environ.items() if name not in ("CI", "ORT_DISABLE_TELEMETRY")}
+    environment |= dict.fromkeys(("TMPDIR", "TEMP", "TMP", "HOME", "XDG_CACHE_HOME"), str(home))
+    code = "import sys, pathlib; from hf_gpt_scratch.onnx_models.graph import Graph; Graph(pathlib.Path(sys.argv[1]))"
+    words = [sys.executable, "-c", code, folder / "onnx" / "model.onnx"]
+    subprocess.run(words, check=True, env=environment, timeout=120)
+    left = [path.name for path in home.rglob("*") if path.suffix in (".ses", ".db") or "Microsoft" in path.parts]
+    assert left == []
 
 
 def test_a_missing_onnxruntime_is_named_with_its_extra(folder, monkeypatch):

@@ -122,4 +122,4 @@ def make_inputs(folder: Path, run: Callable[[Sequence, Path], None]) -> None:
     run(["export", "writer", "stock", "--to", "hf-gpt2"], folder)
     run(["classify", "spam", "--file", "texts.csv", "--output", "labelled.csv"], folder)
     run(["report", "spam", "--output_dir", "report"], folder)
-    (folder / "judge.json").write_text("{}")
+    run(["judge", "responses.json", *JUDGE[:-1], (folder / "judge.url").read_text(), "--output", "judge.json"], folder)
