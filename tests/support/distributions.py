@@ -12,3 +12,4 @@ def make_distribution(site: Path, name: str, version: str, *requires: str, code:
     metadata.parent.mkdir()
     lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
     metadata.write_text("\n".join([*lines, *(f"Requires-Dist: {line}" for line in requires)]) + "\n")
+    metadata.with_name("top_level.txt").write_text(module + "\n")  # by which transformers finds a module's version
