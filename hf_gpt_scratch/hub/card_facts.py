@@ -4,6 +4,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -76,6 +77,13 @@ class Forms:
 
 def render(template: str, **variables) -> str:
     """One of the templates in model_cards/, filled in; a variable that it names and lacks is an error."""
+    text = _templates().get_template(template).render(**variables)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+@cache
+def _templates():
+    """Jinja's environment, which compiles each template once."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -86,8 +94,7 @@ def render(template: str, **variables) -> str:
         autoescape=False,  # Markdown, escaped by `md`
     )
     environment.filters |= {"md": lambda text: escape(str(text)), "block": code_block, "quoted": shlex.quote}
-    text = environment.get_template(template).render(**variables)
-    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+    return environment
 
 
 def code_block(code: str, language: str) -> str:

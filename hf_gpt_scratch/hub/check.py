@@ -22,6 +22,7 @@ from ..model_folder.onnx_files import is_onnx_folder
 from ..tokenizer import load_tokenizer
 from ..utils.errors import InputError, UsageError, one_line, raise_if_starved
 from ..utils.files import scratch_folder
+from ..utils.special_tokens import token_ids
 from .files import check_files, check_texts
 from .findings import CheckFailed, Finding, find
 from .handler import HANDLER, check_held
@@ -264,7 +265,12 @@ def _require_the_same_tokens(tokenizer: PreTrainedTokenizerBase, config: GPTScra
 
 
 def _ids(value: int | list[int] | None) -> set[int]:
-    return set() if value is None else set(value) if isinstance(value, list) else {value}
+    ids = token_ids(value)
+    if not all(type(one) is int for one in ids):
+        raise CheckFailed(
+            f"{str(value)[:30]!r} is no number of a special token: save the model and its tokenizer again"
+        )
+    return set(ids)
 
 
 def check_labels(settings: dict) -> str:

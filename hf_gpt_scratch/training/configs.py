@@ -5,6 +5,7 @@ a job's command before torch is imported. Imports nothing heavy.
 
 import difflib
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from itertools import takewhile
@@ -186,7 +187,7 @@ def check_words(words: Sequence[str], job: str) -> None:
         raise UsageError("Give --data_file or --dataset_name, not both.")
     if job in NO_DATA and not (data_file or settings.get("dataset_name")):
         raise UsageError(NO_DATA[job])
-    if data_file and not Path(str(data_file)).exists():
+    if data_file and not os.path.exists(str(data_file)):  # which takes a name that is too long for one
         raise InputError(f"The data file {data_file} does not exist.")
     if data_file:
         _look_at_data(job, settings)

@@ -279,7 +279,8 @@ def is_missing_folder(name_or_path: str | os.PathLike) -> bool:
     """Whether this can only be a local folder, and does not exist: `runs/x` where `runs` is a folder."""
     path, parent = Path(name_or_path), Path(name_or_path).parent
     is_local = str(name_or_path).startswith((".", "/")) or len(path.parts) > 2
-    return not path.exists() and (is_local or (parent != Path(".") and parent.is_dir()))
+    # os.path answers for a name that is too long, too.
+    return not os.path.exists(path) and (is_local or (parent != Path(".") and os.path.isdir(parent)))
 
 
 def read_json(path: str | os.PathLike, object_pairs_hook=None, whole_characters: bool = True):

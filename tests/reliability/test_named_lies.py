@@ -104,6 +104,14 @@ def test_config_of_a_job(tmp_path, text):
     unset_hf_deepspeed_config()
 
 
+@pytest.mark.parametrize("option", ["data_file", "model_name_or_path"])
+def test_a_name_that_is_too_long(tmp_path, option):
+    words = ["--output_dir", str(tmp_path / "out"), f"--{option}", str(tmp_path / ("x" * 5000))]
+    (tmp_path / "a.csv").write_text("text,label\nx,y\n")
+    words += [] if option == "data_file" else ["--data_file", str(tmp_path / "a.csv")]
+    assert "xxx" in refused(configs.check_words, words, "classify")
+
+
 SIZES = {name: {name: 10**12} for name in ("n_layer", "n_embd", "n_positions", "vocab_size", "n_inner", "n_head")}
 
 
@@ -166,6 +174,17 @@ def test_model_max_length(writer, changed, length):
         load(folder)
     except InputError as refusal:
         assert "\n" not in str(refusal)
+
+
+@pytest.mark.parametrize("value", [{}, [{}], "x", True, [[1]]], ids=str)
+def test_a_special_token_that_is_none(writer, changed, value):
+    folder = changed(writer, eos_token_id=value)
+    try:
+        findings = look_at_files(ModelFolder.read(folder))
+    except InputError as refusal:
+        assert "\n" not in str(refusal)
+        return
+    assert any("special token" in finding.detail for finding in findings if finding.status == "failed")
 
 
 def test_a_tokenizer_that_panics(writer, changed):

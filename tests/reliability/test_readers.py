@@ -14,6 +14,7 @@ import messages  # noqa: E402
 import model_readers  # noqa: E402
 import reader_subjects  # noqa: E402
 import readers  # noqa: E402
+import shortcuts  # noqa: E402
 from lies import Lie, tell  # noqa: E402
 
 READERS = reader_subjects.READERS | model_readers.READERS | messages.READERS
@@ -73,6 +74,35 @@ def test_lies_are_the_same_for_a_seed():
         told.append([])
         readers._given(lambda lie: told[-1].append(tell(lie, b'{"a": [1, {"b": "c"}]}', "json")), 50, 7)
     assert told[0] == told[1] and len(set(told[0])) > 30
+
+
+def test_what_is_read_once_is_read_again_where_its_file_lies(tmp_path):
+    calls = []
+
+    def read(name):
+        calls.append(name)
+        if name == "bad":
+            raise ValueError
+        return [name]
+
+    once = shortcuts._once(read, lambda name: name, list, most=1)
+    once("valid").append("changed by who got it")
+    assert once("valid") == ["valid"] and once("lie") == once("lie") == ["lie"]
+    assert calls == ["valid", "lie", "lie"]
+    for _ in range(2):
+        with pytest.raises(ValueError):
+            once("bad")
+
+
+@pytest.mark.parametrize("name", ["config.json", "generation_config.json", "model.safetensors", "model.py"])
+def test_a_model_is_loaded_again_where_one_of_its_files_lies(name, tmp_path):
+    for other in (name, "tokenizer.json"):
+        (tmp_path / other).write_text("a")
+    before = shortcuts._of_model(None, tmp_path)
+    (tmp_path / "tokenizer.json").write_text("b")
+    assert shortcuts._of_model(None, tmp_path) == before
+    (tmp_path / name).write_text("b")
+    assert shortcuts._of_model(None, tmp_path) != before
 
 
 @pytest.mark.slow

@@ -97,8 +97,8 @@ def _write(folder: Path) -> None:
     from hf_gpt_scratch.generation.sampling import stream_text
 
     model, tokenizer = load(folder)
-    "".join(stream_text(model, tokenizer, "the lamp", max_new_tokens=3))
-    "".join(Chat(model, tokenizer).ask("Who?", max_new_tokens=3))
+    "".join(stream_text(model, tokenizer, "the lamp", max_new_tokens=2))
+    "".join(Chat(model, tokenizer).ask("Who?", max_new_tokens=2))
     if not random.Random(_size(folder)).randrange(4):
         _describe(folder)
 

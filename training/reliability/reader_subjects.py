@@ -4,7 +4,6 @@ of other formats are those of the tests (`tests/support/checkpoints.py`).
 """
 
 import json
-import shutil
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -49,7 +48,8 @@ def _write(name: str, value) -> Callable[[Path], object]:
 
 def _make_messages(folder: Path) -> None:
     lines = (DATA / "messages.tsv").read_text(encoding="utf-8").splitlines(keepends=True)
-    (folder / "messages.tsv").write_text("".join(lines[:60]), encoding="utf-8")
+    few = [line for label in ("ham", "spam") for line in [one for one in lines if one.startswith(label)][:12]]
+    (folder / "messages.tsv").write_text("".join(few), encoding="utf-8")
 
 
 def _read_messages(folder: Path) -> None:
@@ -88,7 +88,8 @@ def _read_tickets(name: str, folder: Path) -> None:
 def _make_tickets(kind: str, folder: Path) -> None:
     import pandas
 
-    table = pandas.read_csv(EXAMPLES / "tickets.csv").head(60)
+    table = pandas.read_csv(EXAMPLES / "tickets.csv")
+    table = table[table.topic.isin(("account", "delivery"))].groupby("topic").head(12)
     if kind == "csv":
         table.to_csv(folder / "tickets.csv", index=False)
     elif kind == "json":
@@ -98,8 +99,8 @@ def _make_tickets(kind: str, folder: Path) -> None:
     elif kind == "parquet":
         table.to_parquet(folder / "tickets.parquet")
     else:
-        table.head(40).to_csv(folder / "train.csv", index=False)
-        table.tail(20).to_csv(folder / "test.csv", index=False)
+        table.head(14).to_csv(folder / "train.csv", index=False)
+        table.tail(10).to_csv(folder / "test.csv", index=False)
 
 
 ALPACA = [{"instruction": f"Name {n} colours.", "input": "" if n % 2 else "x", "output": "Red."} for n in range(12)]
@@ -140,6 +141,11 @@ def _tokenizer():
     from hf_gpt_scratch.tokenizer import train_tokenizer
 
     return train_tokenizer(["the lamp on the hill"] * 5, 300)
+
+
+def _make_story(folder: Path) -> None:
+    story = (DATA / "story.txt").read_text(encoding="utf-8")
+    (folder / "story.txt").write_text(story[:3000], encoding="utf-8")
 
 
 def _read_plain_text(folder: Path) -> None:
@@ -325,7 +331,7 @@ READERS: dict[str, Reader] = {
         partial(_read_faq, "faq.jsonl"),
         "jsonl",
     ),
-    "plain text": Reader("story.txt", lambda folder: shutil.copy(DATA / "story.txt", folder), _read_plain_text),
+    "plain text": Reader("story.txt", _make_story, _read_plain_text),
     "config of a job": Reader(
         "mine.yaml", _write("mine.yaml", CONFIG.format(EXAMPLES / "tickets.csv")), _read_config, "yaml"
     ),

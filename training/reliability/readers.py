@@ -6,6 +6,7 @@ ends, more than `SECONDS` or `MEMORY`.
 Each reader runs in a process of its own. It needs a system that can fork.
 """
 
+import gc
 import multiprocessing
 import os
 import resource
@@ -18,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import shortcuts
 from faults import Row, Settings
 from lies import Lie, lies, tell
 
@@ -81,6 +83,10 @@ def load_everything() -> None:
 
     hf_gpt_scratch.register()
     quieten_transformers()
+    from hf_gpt_scratch.apps import classify  # noqa: F401
+    from hf_gpt_scratch.hub import check, model_card  # noqa: F401
+
+    shortcuts.take()
     _given(lambda lie: None, 1, 0)  # hypothesis looks at Unicode once, for seconds
 
 
@@ -106,6 +112,7 @@ def attempt(name: str, reader, folder: Path, settings: Settings) -> Row:
     lost: Counter = Counter()
     ends = time.monotonic() + (QUICK_BUDGET if settings.quick and not settings.tries else BUDGET)
     _limit_memory()
+    gc.freeze()  # the packages, which would be looked through again and again
 
     def lie_and_read(lie: Lie) -> None:
         if time.monotonic() > ends:
