@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 
 from ..utils.errors import InputError
-from ..utils.files import remove_left_of, write_whole
+from ..utils.files import all_or_none, remove_left_of, write_whole
 
 IS_LIGHT = True
 # What can be done with a file, as a command in which {} stands for its path.
@@ -46,15 +46,17 @@ def check(args: argparse.Namespace) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """The command."""
+    """The command: writes all files or, where one cannot be written, none."""
     folder = Path(args.folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in data_files():
-        path = folder / file.name
-        write_whole(path, file.read_bytes())
+    files = {folder / file.name: file for file in data_files()}
+    with all_or_none(*files, folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, file in files.items():
+            write_whole(path, file.read_bytes())
+    for path in files:
         print(f"Wrote {path}.")
-        if file.name in NEXT:
-            print(f"  next: {NEXT[file.name].format(shlex.quote(str(path)))}")
+        if path.name in NEXT:
+            print(f"  next: {NEXT[path.name].format(shlex.quote(str(path)))}")
 
 
 def _is_ours(path: Path) -> bool:

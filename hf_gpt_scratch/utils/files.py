@@ -77,6 +77,22 @@ def write_whole(path: str | os.PathLike, content: str | bytes) -> None:
 
 
 @contextmanager
+def all_or_none(*paths: Path) -> Iterator[None]:
+    """
+    Where the block, which writes these, is not done to its end, those that were not there before are removed again: of
+    folders, which come after what is in them, only the empty ones.
+    """
+    new = [path for path in paths if not os.path.lexists(path)]
+    try:
+        yield
+    except BaseException:
+        for path in new:
+            with suppress(OSError):  # of a folder in which somebody else has put something
+                path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
 def claim(target: Path, wait: float = 0.0) -> Iterator[None]:
     """
     Keeps other commands from writing `target` in the block, after removing what a killed one has left of it.

@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 
 from hf_gpt_scratch.cli import main, make_parser
+from hf_gpt_scratch.commands import examples
 from hf_gpt_scratch.commands.examples import NEXT, data_files
 from hf_gpt_scratch.data.labelled_texts import leaked_rows, load_labelled_texts, split
 
@@ -42,6 +43,23 @@ def test_what_a_killed_command_began_is_finished_and_only_that(tmp_path, capsys)
     (tmp_path / second.name).unlink()
     assert main(["examples", str(tmp_path)]) == 1 and not (tmp_path / second.name).exists()
     assert f"{tmp_path / first.name}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["new", "mine"])
+def test_where_a_file_cannot_be_written_none_is_left(tmp_path, capsys, monkeypatch, name):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    last = data_files()[-1].name
+
+    def full(path, content):
+        if path.name == last:
+            raise OSError(28, "No space left on device", str(path))
+        path.write_bytes(content)
+
+    monkeypatch.setattr(examples, "write_whole", full)
+    assert main(["examples", str(tmp_path / name)]) == 1
+    assert last in capsys.readouterr().err
+    assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == ["mine", "mine/notes.txt"]
 
 
 def test_a_file_is_no_folder(tmp_path, capsys):

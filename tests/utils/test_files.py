@@ -6,7 +6,7 @@ import pytest
 
 from hf_gpt_scratch.model_folder.saving import replace_model
 from hf_gpt_scratch.utils.errors import InputError
-from hf_gpt_scratch.utils.files import atomic_folder, write_json
+from hf_gpt_scratch.utils.files import all_or_none, atomic_folder, write_json
 from hf_gpt_scratch.utils.result_card import Metric, ResultCard
 
 
@@ -33,6 +33,34 @@ def test_failure_leaves_nothing(tmp_path, error):
         (partial / "one").write_text("1")
         raise error
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("is_there", ["", "out", "out/one"])
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_of_files_that_belong_together_none_is_left_where_one_fails(tmp_path, error, is_there):
+    out, (one, two) = tmp_path / "out", (tmp_path / "out" / name for name in ("one", "two"))
+    if is_there:
+        out.mkdir()
+    if is_there == "out/one":
+        one.write_text("before")
+    with pytest.raises(error), all_or_none(one, two, out):
+        out.mkdir(exist_ok=True)
+        one.write_text("1")
+        raise error
+    left = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*"))
+    assert left == {"": [], "out": ["out"], "out/one": ["out", "out/one"]}[is_there]
+
+
+def test_files_that_belong_together_stay_and_so_does_what_another_has_put_there(tmp_path):
+    with all_or_none(tmp_path / "a" / "one", tmp_path / "a"):
+        (tmp_path / "a").mkdir()
+        (tmp_path / "a" / "one").write_text("1")
+    assert files(tmp_path / "a") == {"one": "1"}
+    with pytest.raises(OSError, match="full"), all_or_none(tmp_path / "b"):
+        (tmp_path / "b").mkdir()
+        (tmp_path / "b" / "another").write_text("2")
+        raise OSError("full")
+    assert files(tmp_path / "b") == {"another": "2"}
 
 
 @pytest.mark.parametrize("is_folder", [False, True])

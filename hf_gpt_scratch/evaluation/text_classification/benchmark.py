@@ -21,9 +21,9 @@ import numpy as np
 
 from ...data.sms_spam import leaked_rows
 from ...utils.errors import InputError, UsageError
-from ...utils.files import write_json, write_whole
+from ...utils.files import all_or_none, write_json, write_whole
 from ...utils.provenance import environment, public_name
-from ...utils.result_card import Metric, ResultCard
+from ...utils.result_card import FOLDER, Metric, ResultCard
 from ..intervals import percentiles
 from ..metrics import mcnemar as mcnemar_test
 from ..metrics import top_labels
@@ -198,7 +198,15 @@ def benchmark(
     if book and not runs[0].is_spam:
         raise UsageError("--book is for runs of the SMS collection; omit it.")
     books = open_runs([book], messages, "book") if book else []
-    try_folder(output)  # before minutes of work
+    with all_or_none(output):
+        try_folder(output)  # before minutes of work
+        return _measured(runs, books, messages, output, command)
+
+
+def _measured(
+    runs: Sequence[ClassifierRun], books: Sequence[ClassifierRun], messages, output: Path, command: str
+) -> Benchmark:
+    """What `benchmark` has found, written into the folder `output`."""
     background = {
         "data": [{"source": public_name(messages.source), "sha256": messages.sha256}],
         "command": command,
@@ -282,12 +290,14 @@ def make_book_card(book: Evaluated, numbers: Mapping, **background) -> ResultCar
 
 
 def write(folder: Path, result: Mapping, cards: Mapping[str, ResultCard], evaluated: Sequence[Evaluated]) -> None:
-    """Writes the files, each whole or not at all, and last the cards that speak for them."""
-    write_whole(folder / "predictions.csv", predictions(evaluated))
-    draw(evaluated, folder / "benchmark.png")
-    write_json(folder / "benchmark.json", result)
-    for name, card in cards.items():
-        card.write(folder, name)
+    """Writes the files, each whole or not at all, and last the cards that speak for them; all, or none that is new."""
+    files = [folder / name for name in ("predictions.csv", "benchmark.png", "benchmark.json")]
+    with all_or_none(*files, *(folder / FOLDER / f"{name}.json" for name in cards), folder / FOLDER):
+        write_whole(files[0], predictions(evaluated))
+        draw(evaluated, files[1])
+        write_json(files[2], result)
+        for name, card in cards.items():
+            card.write(folder, name)
 
 
 def draw(evaluated: Sequence[Evaluated], path: Path) -> None:
