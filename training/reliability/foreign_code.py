@@ -4,7 +4,7 @@ gives it to the commands. A try is survived where the canary did not run, and th
 one sentence. That the canaries live is tried, too: each must run with `--trust-remote-code`, where that is for it, and
 in a program that takes no care.
 
-The places are those of `foreign_places.py`, the same as in SECURITY.md.
+The places are those of `foreign_places.py` and `foreign_data.py`, the same as in SECURITY.md.
 """
 
 import os
@@ -19,8 +19,8 @@ import foreign_kit
 import forks
 import stand_ins
 from faults import Row, Settings
-from foreign_kit import TRACE
-from foreign_places import PLACES, Place, Words
+from foreign_kit import TRACE, Place, Words
+from foreign_places import PLACES
 from forks import Ended, Fork
 from stand_ins import CleanProcesses
 
@@ -60,7 +60,8 @@ def tried(place: Place, settings: Settings, kit: Path, processes: CleanProcesses
         executed += has_run and not is_trusted
         survived += fault is None
         if fault:
-            faults.append(f"{' '.join(map(str, words))[:80]}: {fault}")
+            name = words.__name__ if callable(words) else " ".join(words)
+            faults.append(f"{name[:80]}: {fault}")
             print(f"  {place.name}: {faults[-1]}\n{ended.said[-1500:]}", file=sys.stderr, flush=True)
         shutil.rmtree(folder)
     tries = len(commands) + len(trusting)

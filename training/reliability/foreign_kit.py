@@ -1,12 +1,42 @@
-"""The models that canaries are planted in, and the canaries: code that leaves a file where it runs."""
+"""The models that canaries are planted in, what a place is, and the canaries: code that leaves a file when it runs."""
 
 import json
 import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 TRACE = "it-ran"  # the file that a canary leaves, in the folder where the command is started
 ADAPTER, RESPONSES = "adapter", "responses.json"
 TEXT = "a lamp on a hill and a boat on the sea\n"
+
+
+Words = Sequence[str] | Callable[[], int]
+
+
+@dataclass(frozen=True)
+class Place:
+    """
+    A place for a canary.
+
+    Attributes:
+        plant: puts it into a folder with the models of `make_kit`.
+        commands: their words, or functions that return a status; the canary must run in none.
+        trusting: those in which it must run.
+        naive: what a program does that takes no care; the canary must run in it, or it is none.
+        note: what the table says of the place.
+        prepare: called in the process of a command, before it.
+        is_real: whether the command is started by Python in the folder, and is no fork.
+    """
+
+    name: str
+    plant: Callable[[Path], None]
+    commands: Sequence[Words]
+    trusting: Sequence[Words] = ()
+    naive: Callable[[], object] | None = None
+    note: str = ""
+    prepare: Callable[[], None] = lambda: None
+    is_real: bool = False
 
 
 def make_kit(kit: Path) -> None:

@@ -3,39 +3,13 @@
 import json
 import pickle
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
-from foreign_kit import ADAPTER, RESPONSES, TRACE, Payload, append, code, edit, torch_file
+from command_inputs import few_tasks
+from foreign_data import data_places
+from foreign_kit import ADAPTER, RESPONSES, TRACE, Payload, Place, append, code, edit, torch_file
 from foreign_naive import load, read_yaml, render, run_file, unpickle, unpickle_plain
-
-Words = Sequence[str] | Callable[[], int]
-
-
-@dataclass(frozen=True)
-class Place:
-    """
-    A place for a canary.
-
-    Attributes:
-        plant: puts it into a folder with the models of `make_kit`.
-        commands: their words, or functions that return a status; the canary must run in none.
-        trusting: those in which it must run.
-        naive: what a program does that takes no care; the canary must run in it, or it is none.
-        note: what the table says of the place.
-        prepare: called in the process of a command, before it.
-        is_real: whether the command is started by Python in the folder, and is no fork.
-    """
-
-    name: str
-    plant: Callable[[Path], None]
-    commands: Sequence[Words]
-    trusting: Sequence[Words] = ()
-    naive: Callable[[], object] | None = None
-    note: str = ""
-    prepare: Callable[[], None] = lambda: None
-    is_real: bool = False
 
 
 def model_code(folder: Path) -> None:
@@ -247,14 +221,6 @@ def task_template(settings: dict, folder: Path) -> str:
     return ""
 
 
-def few_tasks() -> None:
-    """Of the harness's 15,000 tasks none is indexed."""
-    from lm_eval import tasks
-
-    manager = tasks.TaskManager
-    tasks.TaskManager = lambda include_path=None, **_: manager(include_path=include_path, include_defaults=False)
-
-
 def served_code(folder: Path) -> None:
     for name in ("handler.py", "app.py", "setup.py", "conftest.py", "sitecustomize.py", "__init__.py"):
         for model in ("model", "classifier"):
@@ -263,8 +229,9 @@ def served_code(folder: Path) -> None:
 
 def working_directory(folder: Path) -> None:
     names = ("torch", "transformers", "numpy", "json", "typing", "logging", "safetensors", "peft", "yaml", "jinja2")
-    for name in (*names, "sitecustomize", "tokenizers", "datasets"):
+    for name in (*names, "sitecustomize", "usercustomize", "conftest", "tokenizers", "datasets"):
         (folder / f"{name}.py").write_text(code(folder))
+    (folder / "start.pth").write_text(f"import os; {code(folder)}")
 
 
 def load_back() -> int:
@@ -392,4 +359,11 @@ PLACES = [
         "modules in the working directory", working_directory, [CHECK, WRITE], naive=run_file("torch.py"), is_real=True
     ),
     Place("push's load-back", model_code, [load_back], naive=load("model")),
+    *data_places(
+        ESCAPES,
+        {
+            **{"check": CHECK, "write": WRITE, "push": PUSH, "space": SPACE, "instruct": INSTRUCT},
+            **{"classify": ["classify", "classifier", "a text"], "adapter": ["push", ADAPTER, "you/x", "--dry-run"]},
+        },
+    ),
 ]
