@@ -124,5 +124,8 @@ def _pack(package: Package, folder: Path) -> Path:
     archives = list(folder.glob("*.tgz"))
     if done.returncode or len(archives) != 1:
         reason = next((line for line in (done.stderr + done.stdout).splitlines() if line.strip()), "no network?")
-        raise InputError(f"npm could not fetch {package} ({reason.strip()}); try `npm pack {package}` to see why.")
+        raise InputError(
+            f"npm could not fetch {package} into {folder.parent} ({reason.strip()}); try `npm pack {package}` to see"
+            " why."
+        )
     return archives[0]

@@ -145,7 +145,7 @@ def test_a_changed_package_is_refused_and_not_kept(registry, tmp_path):
 def test_what_npm_says_is_told(registry):
     package, given, _ = registry
     given["archive"] = None
-    with pytest.raises(InputError, match=r"npm could not fetch @some/lib@1.2.3 \(npm error code E404\)"):
+    with pytest.raises(InputError, match=r"npm could not fetch @some/lib@1.2.3 into \S+/npm \(npm error code E404\)"):
         npm.files_of(package)
 
 

@@ -5,13 +5,11 @@ every one that was acknowledged is there, once.
 """
 
 import atexit
-import io
 import json
 import os
 import re
 import shutil
 import sqlite3
-import tarfile
 import tempfile
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -19,7 +17,17 @@ from contextlib import closing
 from functools import cache
 from pathlib import Path
 
-from command_inputs import answers, language_model, small_model, spam_filters, stock_model, tasks
+from command_inputs import (
+    TO_ONNX,
+    answers,
+    few_tasks,
+    language_model,
+    npm_archives,
+    small_model,
+    spam_filters,
+    stock_model,
+    tasks,
+)
 from forks import Fork
 from kill_subject import Subject, Words, bytes_differ, json_differs, nothing
 from stand_ins import CleanProcesses, hub, judge
@@ -88,11 +96,8 @@ def with_hub(words: Sequence[str]) -> int:
 
 
 def with_few_tasks(words: Sequence[str]) -> int:
-    """The command, which of the 15,000 tasks of the harness reads only our own."""
-    from lm_eval import tasks as harness
-
-    manager = harness.TaskManager
-    harness.TaskManager = lambda include_path=None, **_: manager(include_path=include_path, include_defaults=False)
+    """The command, which of the harness's tasks reads only our own."""
+    few_tasks()
     return in_own_place(words)
 
 
@@ -100,18 +105,7 @@ def with_packages(words: Sequence[str]) -> int:
     """The command, with archives of our own in place of npm's, which it keeps in this try's folder."""
     from huggingface_hub import constants
 
-    from hf_gpt_scratch.apps import npm
-
-    def pack(package: npm.Package, folder: Path) -> Path:
-        path = folder / "package.tgz"
-        with tarfile.open(path, "w") as archive:
-            for name in (*package.files.values(), "LICENSE"):
-                entry = tarfile.TarInfo(f"package/{name}")
-                entry.size = len(name)
-                archive.addfile(entry, io.BytesIO(name.encode()))
-        return path
-
-    npm._pack, npm._check = pack, lambda package, archive: None
+    npm_archives()
     constants.HF_HOME = str(Path("home").absolute())
     return in_own_place(words)
 
@@ -249,12 +243,11 @@ def compare(*options: str) -> Words:
 # Imported late
 CONVERSIONS = ("hf_gpt_scratch.conversion.convert", "hf_gpt_scratch.conversion.export")
 SPAM = ("sklearn.linear_model", "matplotlib.pyplot", "hf_gpt_scratch.evaluation.text_classification.benchmark")
-PAGES = ("torch.onnx._internal.exporter._core", "torch._dynamo", "onnxscript", "hf_gpt_scratch.conversion.onnx")
 SUBJECTS = [
     command("convert", lambda at: ["convert", at / "stock", "out"], stock_model, modules=CONVERSIONS),
     export("hf-gpt2", language_model, "model", modules=CONVERSIONS),
     export("gguf", language_model, "model", modules=("gguf", "hf_gpt_scratch.conversion.gguf")),
-    export("onnx", small_model, "model", modules=PAGES),
+    export("onnx", small_model, "model", modules=TO_ONNX),
     command(
         "push --with-twin",
         lambda at: ["push", at / "model", REPOSITORY, "--with-twin"],
@@ -319,7 +312,7 @@ SUBJECTS = [
         lambda at: ["app", "classify", at / "spam-1", "--export-static", "page"],
         spam_filters(1),
         run=with_packages,
-        modules=PAGES,
+        modules=TO_ONNX,
     ),
     command(
         "votes of app compare", lambda at: [at / "a.json", at / "b.json"], answers, differs=votes_differ, run=vote

@@ -16,8 +16,8 @@ from starve_subjects import Subject
 MEMORY = (26, 28, 24, 27, 25)  # powers of two, bytes
 ERROR = re.compile(r"(?:^|[\r\n])error: ([^\r\n]*)")
 LEFTOVER = re.compile(r"\.partial|\.lock$|hf-gpt-scratch-|^tmp|\.incomplete$")
-# Removed when an interpreter ends, which a fork does not come to
-AT_EXIT = "hf_datasets-"
+# Of other libraries: removed when an interpreter ends, which a fork does not come to, and onnxruntime's own
+OF_OTHERS = ("hf_datasets-", ".ses")
 NOISE = ("Traceback (most recent call last)", "Exception ignored", "Fatal Python error", "core dumped")
 
 

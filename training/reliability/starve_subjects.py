@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from command_inputs import TO_ONNX, answers, few_tasks, harness_tasks, npm_archives
 from kill_training import messages, real, story
 
 ROOT = Path(__file__).parents[2]
@@ -35,14 +36,16 @@ class Subject:
         words: of the command behind `hf-gpt-scratch`, given the folder of inputs; it runs in the folder that starves.
         old: of what is in that folder before, the names in the folder of inputs.
         writes: whether it writes there at all.
-        again: whether the same command is to end well once there is room.
+        within: called in the process of the command, before it.
+        modules: what it imports late, so that a try does not wait for that.
     """
 
     name: str
     words: Callable[[Path], Sequence]
     old: tuple[str, ...] = ()
     writes: bool = True
-    again: bool = True
+    within: Callable[[], None] = lambda: None
+    modules: tuple[str, ...] = ()
 
 
 def job(name: str, *words: str | Callable[[Path], Path]) -> Subject:
@@ -65,6 +68,9 @@ def command(name: str, *words, **more) -> Subject:
 
 BASE = ("--model_name_or_path", among("writer"))
 FOLLOWER = ("--model_name_or_path", among("follower"))
+VOTES = ("app", "compare", among("a.json"), among("b.json"), "--output", "votes.sqlite")
+EVALUATE = ("--tasks", "sums", "--include_path", among("tasks"), "--output_dir", "evaluated", "--device", "cpu")
+STATIC = ("app", "classify", among("spam"), "--export-static", "page")
 JUDGE = ("--model", "any", "--base-url", lambda inputs: (inputs / "judge.url").read_text())
 TRAINING = [
     job("pretrain", "--data_file", among("story.txt"), *SHAPE, "--sample_every", 2, "--sample_tokens", 4),
@@ -78,7 +84,7 @@ COMMANDS = [
     command("convert", "convert", among("stock"), "converted", old=("keep.txt",)),
     command("export to stock GPT-2", "export", among("writer"), "stock", "--to", "hf-gpt2", old=("keep.txt",)),
     command("export to GGUF", "export", among("writer"), "gguf", "--to", "gguf", old=("keep.txt",)),
-    command("export to ONNX", "export", among("writer"), "onnx", "--to", "onnx", old=("keep.txt",)),
+    command("export to ONNX", "export", among("writer"), "onnx", "--to", "onnx", old=("keep.txt",), modules=TO_ONNX),
     command(
         "classify a table",
         *("classify", among("spam"), "--file", among("texts.csv"), "--output", "labelled.csv"),
@@ -88,8 +94,23 @@ COMMANDS = [
     command("calibrate", "calibrate", "spam", old=("spam",)),
     command("report", "report", among("spam"), among("follower"), "--output_dir", "report", old=("report",)),
     command("generate", "generate", among("writer"), "--prompt", "Every", "--max-new-tokens", 8, writes=False),
-    command("push", "push", "spam", REPOSITORY, old=("spam",), again=True),
+    command("push", "push", "spam", REPOSITORY, old=("spam",)),
     command("a page of its own", "app", "chat", among("follower"), "--export-space", "page", old=("keep.txt",)),
+    command("a static page", *STATIC, old=("keep.txt",), within=npm_archives, modules=TO_ONNX),
+    command("a comparison's results", *VOTES, "--results", old=("votes.sqlite",)),
+    command("a comparison's export", *VOTES, "--export-preferences", "rows.jsonl", old=("votes.sqlite",)),
+    command("benchmark", "benchmark", among("spam"), among("spam-2"), "--output_dir", "compared", old=("keep.txt",)),
+    command(
+        "evaluate",
+        "evaluate",
+        among("writer"),
+        *EVALUATE,
+        old=("keep.txt",),
+        within=few_tasks,
+        modules=("lm_eval.tasks",),
+    ),
+    command("check --record", "check", "writer", "--record", old=("writer",)),
+    command("examples", "examples", "examples", old=("keep.txt",)),
 ]
 SUBJECTS = [*TRAINING, *COMMANDS]
 
@@ -119,7 +140,24 @@ def make_inputs(folder: Path, run: Callable[[Sequence, Path], None]) -> None:
     for name, made in (("pretrain", "writer"), ("spam", "spam"), ("instruct", "follower")):
         subject = next(one for one in TRAINING if one.name == f"train {name}")
         run([*subject.words(folder)[:-2], "--output_dir", made], folder)
+    spam = next(one for one in TRAINING if one.name == "train spam").words(folder)
+    run([*spam[:-2], "--seed", 7, "--output_dir", "spam-2"], folder)
     run(["export", "writer", "stock", "--to", "hf-gpt2"], folder)
     run(["classify", "spam", "--file", "texts.csv", "--output", "labelled.csv"], folder)
     run(["report", "spam", "--output_dir", "report"], folder)
     run(["judge", "responses.json", *JUDGE[:-1], (folder / "judge.url").read_text(), "--output", "judge.json"], folder)
+    answers(folder)
+    vote(folder)
+    (folder / "tasks").mkdir()
+    harness_tasks(folder / "tasks")
+
+
+def vote(folder: Path) -> None:
+    """Two raters' votes on the answers."""
+    from hf_gpt_scratch.evaluation.preference import Votes, load_pairs
+
+    files = folder / "a.json", folder / "b.json"
+    votes = Votes.open_or_create(folder / "votes.sqlite", *files, len(load_pairs(*files)))
+    for rater in ("ann", "bob"):
+        for item in range(votes.items):
+            votes.vote(rater, item, ("left", "right", "tie")[item % 3])

@@ -34,12 +34,12 @@ def main() -> int:
         os.environ |= hub.environment(settings.folder / "home")
         os.environ.pop("HF_HUB_OFFLINE", None)
         os.environ["NO_PROXY"] = "127.0.0.1"
-        forks.warm_up(*MODULES)
         wanted = [one for one in SUBJECTS if settings.of(one.name)]
+        forks.warm_up(*MODULES, *(module for one in wanted for module in one.modules))
         if wanted:
             bench = Bench(settings, judge.url, has_disks)
             for subject in wanted:
-                tell(bench.starved(subject, hub))
+                tell(bench.starved(subject))
         for row in starve_servers.rows(settings):
             tell(row)
     return 0
@@ -82,6 +82,7 @@ class Bench:
         """The command, from which the fault has taken something."""
 
         def run() -> int | None:
+            subject.within()
             if fault:
                 fault.within(place)
             return run_words(subject.words(self.inputs))
@@ -110,7 +111,7 @@ class Bench:
         shutil.rmtree(place.folder.parent)
         return needed, left
 
-    def starved(self, subject: Subject, hub) -> Row:
+    def starved(self, subject: Subject) -> Row:
         """The row of a subject: every fault, tried."""
         needed, whole = self.whole(subject)
         tries = self.settings.tries or (QUICK if self.settings.quick else TRIES)
@@ -159,7 +160,7 @@ class Bench:
                 if not wrong and (is_repeated or fault.kind == "permission"):
                     again = self.run(subject, place)
                     wrong = f"left what cannot be continued: {again.last_line[:300]}" if again.status else None
-            left = [path.name for path in place.tmp.iterdir() if not path.name.startswith(starve_faults.AT_EXIT)]
+            left = [path.name for path in place.tmp.iterdir() if not path.name.startswith(starve_faults.OF_OTHERS)]
             wrong = wrong or (f"left {', '.join(left[:4])} in the folder for temporary files" if left else None)
         shutil.rmtree(place.folder.parent)
         return wrong, ended.status == 0
@@ -187,6 +188,8 @@ def names_of(fault: Fault, place: Place, whole: starve_faults.Snapshot) -> list[
     if fault.kind == "memory":
         return []
     at = getattr(place, fault.at or "folder")
+    if fault.kind == "file size":  # which holds everywhere
+        return [str(at), str(place.tmp), str(place.home), *{name.split("/")[0] for name in whole}]
     return [str(at), *({name.split("/")[0] for name in whole} if at == place.folder else ())]
 
 
