@@ -92,6 +92,8 @@ def test_what_is_read_once_is_read_again_where_its_file_lies(tmp_path):
     for _ in range(2):
         with pytest.raises(ValueError):
             once("bad")
+    shortcuts.forget()
+    assert once("lie") == once("lie") == ["lie"] and calls[3:] == ["bad", "bad", "lie"]
 
 
 @pytest.mark.parametrize("name", ["config.json", "generation_config.json", "model.safetensors", "model.py"])

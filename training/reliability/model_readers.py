@@ -23,7 +23,8 @@ def _made(kind: str) -> Path:
     if kind == "classifier":
         early = {"0.9": {"threshold": 0.6, "agreement": 0.9}}
         calibration = {"temperature": 1.5, "threshold": 0.4, "early": early}
-        classifiers.save_classifier(folder, ("ham", "spam"), calibration=calibration, long_texts="windows")
+        shape = {"long_texts": "windows", "n_positions": 128}  # a text of 120,000 characters is many windows anyway
+        classifiers.save_classifier(folder, ("ham", "spam"), calibration=calibration, **shape)
     elif kind == "classifier of topics":
         calibration = {"temperature": 1.5, "threshold": [0.2, 0.3, 0.2, 0.2], "outside_label": "other"}
         classifiers.save_classifier(folder, ("a", "b", "c", "d"), calibration=calibration)

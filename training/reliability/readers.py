@@ -105,6 +105,7 @@ def attempt(name: str, reader, folder: Path, settings: Settings) -> Row:
     """Reads lie after lie."""
     folder.mkdir(parents=True, exist_ok=True)
     reader.make(folder)
+    shortcuts.forget()
     reader.read(folder)  # what is valid is read, and everything is loaded
     content = (folder / reader.file).read_bytes()
     limit = settings.tries or (QUICK if settings.quick else TRIES)

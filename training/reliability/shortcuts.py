@@ -9,6 +9,14 @@ from copy import deepcopy
 from functools import cache
 from pathlib import Path
 
+KEPT: list[dict] = []  # answers, by what was given
+
+
+def forget() -> None:
+    """Forgets all answers, such as those of making what is valid, so that those of reading it are kept."""
+    for kept in KEPT:
+        kept.clear()
+
 
 def take() -> None:
     """Takes all of them, in this process and those that are forked of it."""
@@ -48,6 +56,7 @@ def _content(path: Path) -> bytes | None:
 def _once(function, key, copy=lambda answer: answer, most=9):
     """`function`; its answers for the first `most` keys are kept, and copied for the same key. An error is none."""
     kept: dict = {}
+    KEPT.append(kept)
 
     def answer(*args, **options):
         given = key(*args, **options)
