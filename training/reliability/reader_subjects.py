@@ -178,6 +178,13 @@ CONFIG = "data_file: {}\ntrain_tokenizer: 300\nn_embd: 16\nn_head: 2\nnum_train_
     "outside_labels: [other]\ndataloader_num_workers: 0\nadam_beta2: 0.95\nmax_steps: -1\nrun_name: x\n"
     "long_texts: first\n"
 )
+
+
+def _make_config(folder: Path) -> None:
+    _make_tickets("csv", folder)
+    (folder / "mine.yaml").write_text(CONFIG.format(folder / "tickets.csv"))
+
+
 RECORD = {
     **{"job": "classify", "data": {"sha256": "0" * 64}, "settings": {"seed": 1, "batch_size": 8}, "tokenizer": "x"},
     **{"model": {"n_layer": 2}, "adapter": None, "precision": "fp32", "training rows": "1", "validation rows": "1"},
@@ -332,9 +339,7 @@ READERS: dict[str, Reader] = {
         "jsonl",
     ),
     "plain text": Reader("story.txt", _make_story, _read_plain_text),
-    "config of a job": Reader(
-        "mine.yaml", _write("mine.yaml", CONFIG.format(EXAMPLES / "tickets.csv")), _read_config, "yaml"
-    ),
+    "config of a job": Reader("mine.yaml", _make_config, _read_config, "yaml"),
     "trainer_state.json": Reader("checkpoint-5/trainer_state.json", _make_checkpoint, _read_checkpoint, "json"),
     "result card": Reader("run/results/spam.json", _make_card, _read_card, "json"),
     "responses": Reader("a.json", _make_pairs, _read_pairs, "json"),
