@@ -67,7 +67,8 @@ def make_kit(kit: Path) -> None:
     row = {"instruction": "Name a sea.", "input": "", "output": "a sea", "model_response": "the sea"}
     (kit / RESPONSES).write_text(json.dumps([row]))
     (kit / "text.txt").write_text(TEXT * 60)
-    (kit / "rows.jsonl").write_text(json.dumps({"instruction": "Name a sea.", "output": "the sea"}) + "\n")
+    rows = [{"instruction": f"Name {number} seas.", "output": f"sea {number}"} for number in range(40)]
+    (kit / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def code(folder: Path) -> str:
