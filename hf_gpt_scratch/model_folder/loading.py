@@ -1,6 +1,7 @@
 """Loads this package's models from their folders; names what does not fit."""
 
 import os
+import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,18 @@ from .weight_files import INDEX, ORDER, shards_of
 
 HEADS = ("score.", "lm_head.")  # what their weights' names begin with
 SMALL = 10**9  # bytes of weights that load without a progress bar
+
+
+@contextmanager
+def _without_advice_to_trust(folder: Path) -> Iterator[None]:
+    """Torch's refusal of a pickle that is more than weights, but not its advice to load it all the same."""
+    try:
+        yield
+    except pickle.UnpicklingError:
+        raise InputError(
+            f"The weights in {folder} are a pickle that holds more than tensors, which may be code, or is damaged; it"
+            " was not loaded. Ask for model.safetensors."
+        ) from None
 
 
 def load_model(
@@ -56,7 +69,7 @@ def load_model(
         for index in (folder / name for name in ORDER if name.endswith(INDEX)):
             if index.is_file():
                 shards_of(index)  # which raises where it names a file outside of the folder
-        with _quietly(model_folder):
+        with _quietly(model_folder), _without_advice_to_trust(folder):
             model, report = model_class.from_pretrained(
                 folder,
                 config=config,

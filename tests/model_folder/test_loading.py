@@ -1,6 +1,9 @@
 """Loading is silent, and leaves transformers' settings as they were."""
 
+import os
+
 import pytest
+import torch
 from huggingface_hub.utils import are_progress_bars_disabled
 from transformers.utils import logging
 
@@ -46,3 +49,20 @@ def test_a_large_model_shows_its_progress(tmp_path, talkative, capfd, monkeypatc
     capfd.readouterr()
     load(folder)
     assert "Loading weights" in capfd.readouterr().err
+
+
+class Code:
+    """Pickles into a call that makes the folder `ran`."""
+
+    def __reduce__(self):
+        return os.mkdir, ("ran",)
+
+
+def test_a_pickle_with_code_is_refused_without_advice_to_load_it_all_the_same(tmp_path, monkeypatch):
+    folder = save_model(tmp_path / "model")
+    (folder / "model.safetensors").unlink()
+    torch.save({"x": Code()}, folder / "pytorch_model.bin")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="holds more than tensors") as refusal:
+        load(folder)
+    assert "weights_only" not in str(refusal.value) and not (tmp_path / "ran").exists()
