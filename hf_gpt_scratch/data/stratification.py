@@ -20,10 +20,12 @@ def stratified_folds(
     different = sorted(set(groups))
     if any(len(one) != 1 for one in labels) or len(different) > MANY:
         return iterative_folds(labels, groups, number, seed)
-    splitter = Splitter(number, shuffle=True, random_state=seed)
     only = [label for (label,) in labels]
-    numbers = {group: i for i, group in enumerate(different)}  # an array of texts would be as wide as the longest
-    folds = [fold.tolist() for _, fold in splitter.split(only, only, [numbers[group] for group in groups])]
+    # Shuffled here as new versions of scikit-learn do: with its `shuffle`, old ones mix up the groups' labels, and the
+    # folds are others. And numbers, as an array of texts would be as wide as the longest.
+    shuffled = np.random.RandomState(seed).permutation(len(different))
+    numbers = {different[i]: number for number, i in enumerate(shuffled)}
+    folds = [fold.tolist() for _, fold in Splitter(number).split(only, only, [numbers[group] for group in groups])]
     if any({only[i] for i in fold} != set(only) for fold in folds):
         return iterative_folds(labels, groups, number, seed)
     return folds

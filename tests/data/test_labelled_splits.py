@@ -74,6 +74,12 @@ def test_the_folds_are_those_of_scikit_learn(names, number):
     assert ours == theirs
 
 
+def test_the_folds_of_a_seed_are_the_same_with_every_version_of_scikit_learn():
+    names, labels = (list(map(int, row)) for row in ("2141777631706607", "1001000010100110"))
+    folds = stratified_folds([[label] for label in labels], [f"text {name}" for name in names], 3, seed=3)
+    assert folds == [[4, 5, 6, 10, 11, 14, 15], [1, 2, 3, 8, 9], [0, 7, 12, 13]]
+
+
 def test_one_long_text_does_not_make_all_wide(monkeypatch):
     given = []
     monkeypatch.setattr(

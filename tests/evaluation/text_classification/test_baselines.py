@@ -50,7 +50,7 @@ def test_baseline_tells_several_labels_apart(name):
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error", "ignore:scipy.optimize. The .disp:DeprecationWarning")  # old scikit-learn's
 def test_baseline_of_several_labels_a_text(name):
     rows = {"refund money paid": [1, 0, 0], "parcel courier late": [0, 1, 0], "refund for a late parcel": [1, 1, 0]}
     train = {"text": [text for text in rows for _ in range(3)], "label": [row for row in rows.values() for _ in "abc"]}
