@@ -19,7 +19,7 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 
 from ..utils.files import write_json
 from .checkpoints import PROGRESS, remove, rotate, write_manifest
-from .stopping import Stop
+from .stopping import Loading, Stop
 
 
 class Moments(TrainerCallback):
@@ -74,6 +74,12 @@ class ExactTrainer(Trainer):
         self._earlier = self._read_progress(resume_from_checkpoint) if resume_from_checkpoint else None
         self._seconds_before = (self._earlier or {}).get("seconds", 0.0)
         return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def _get_dataloader(self, *args, **kwargs):
+        loader = super()._get_dataloader(*args, **kwargs)
+        inner = getattr(loader, "base_dataloader", loader)  # that which accelerate's starts processes by
+        inner.worker_init_fn = Loading(inner.worker_init_fn)
+        return loader
 
     # What is kept between sessions
 

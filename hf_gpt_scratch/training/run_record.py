@@ -24,7 +24,7 @@ from .interruption import how_to_go_on, interrupted, left_out
 from .progress import quieten
 from .resuming import TrainedOn, make_record, require_same, resume_checkpoint
 from .run_file import RunFile
-from .stopping import stopped_by_signals
+from .stopping import is_of_dead_loading, stopped_by_signals
 
 OUTPUTS = (
     *("samples.jsonl", "predictions.csv", "responses.json", "responses_before.json", "replies.csv"),
@@ -131,7 +131,12 @@ class Run:
         try:
             with stopped_by_signals() as stop:
                 trainer.listen_to(stop)
-                trainer.train(resume_from_checkpoint=resumed)
+                try:
+                    trainer.train(resume_from_checkpoint=resumed)
+                except Exception as error:
+                    if stop.error is None or not is_of_dead_loading(error):
+                        raise
+                    raise stop.error from None  # the same signal has ended a process as it began to load data
                 if stop.is_agreed(self.training_args.world_size, is_moment=True):  # since the last step
                     raise stop.error
         except KeyboardInterrupt as interruption:

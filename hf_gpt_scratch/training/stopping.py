@@ -1,11 +1,13 @@
 """SIGTERM, such as a spot machine's notice, and Ctrl-C, while a run trains: a checkpoint is saved before it ends."""
 
+import multiprocessing
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 import torch
 
@@ -73,3 +75,36 @@ def stopped_by_signals() -> Iterator[Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@dataclass(frozen=True)
+class Loading:
+    """
+    What a process that loads data does first. A scheduler or systemd sends SIGTERM to all processes of a job: one that
+    loads data is ended by its parent alone, which saves a checkpoint first, and may wait for a batch until then.
+
+    Args:
+        then: DataLoader's `worker_init_fn`, which is called after it.
+    """
+
+    then: Callable[[int], object] | None
+
+    def __call__(self, worker: int) -> None:
+        if hasattr(signal, "sigwaitinfo"):  # macOS and Windows do not tell who sends a signal
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+            threading.Thread(target=_end_with_parent, daemon=True).start()
+        if self.then is not None:
+            self.then(worker)
+
+
+def is_of_dead_loading(error: Exception) -> bool:
+    """Whether an error is that of a process that loads data, and has died."""
+    return isinstance(error, ConnectionError | EOFError) or "DataLoader worker" in str(error)
+
+
+def _end_with_parent() -> None:
+    """Ends this process by a SIGTERM of its parent, or of anyone after that one's death."""
+    parent = multiprocessing.parent_process()
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent.pid and parent.is_alive():
+        pass
+    os._exit(0)

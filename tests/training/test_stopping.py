@@ -1,18 +1,22 @@
 """SIGTERM and Ctrl-C save a checkpoint after the step, and the same command ends with the same weights."""
 
 import errno
+import multiprocessing
 import os
 import signal
+import subprocess
+import time
 
 import pytest
 import torch
 from transformers import TrainerCallback
 
-from hf_gpt_scratch.training import run_record
-from hf_gpt_scratch.training.stopping import stopped_by_signals
+from hf_gpt_scratch.training import exact_trainer, run_record
+from hf_gpt_scratch.training.stopping import Loading, stopped_by_signals
 from hf_gpt_scratch.utils.errors import Terminated
 from support.jobs import run, train, write_data
 
+on_linux = pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="it is not told who sends a signal")
 SETTINGS = {"max_steps": 9, "save_steps": 100, "dropout": 0.1, "word_dropout": 0.3, "logging_steps": 4}
 
 
@@ -65,6 +69,72 @@ def test_a_signal_saves_and_the_same_command_goes_on_to_the_bit(number, error, s
     assert all(torch.equal(weights[name], value) for name, value in expected.model.state_dict().items())
     logs = [[(log["step"], log.get("loss")) for log in one.state.log_history] for one in (trainer, expected)]
     assert logs[0] == logs[1]
+
+
+def send_to_all() -> None:
+    """SIGTERM to this process and to the two that load its data, from another."""
+    processes = [os.getpid(), *(process.pid for process in multiprocessing.active_children())]
+    assert len(processes) == 3
+    subprocess.run(["kill", "-TERM", *map(str, processes)], check=True)
+    time.sleep(0.1)  # for one that dies of it to be noticed
+
+
+@on_linux
+def test_sigterm_to_all_processes_of_a_run_saves_too(whole, tmp_path, monkeypatch):
+    settings, expected = whole
+    settings = settings | {"dataloader_num_workers": 2}
+    callback = Signal(signal.SIGTERM, step=2)
+    callback.send = send_to_all
+    interrupt(monkeypatch, callback)
+    with pytest.raises(Terminated, match="checkpoint-3 is kept: the same command goes on from it"):
+        train("spam", **settings, output_dir=tmp_path)
+    weights = train("spam", **settings, output_dir=tmp_path).model.state_dict()
+    assert all(torch.equal(weights[name], value) for name, value in expected.model.state_dict().items())
+    assert not multiprocessing.active_children()
+
+
+@on_linux
+def test_a_process_that_had_just_begun_to_load_data_dies_of_it(whole, tmp_path, monkeypatch):
+    settings = whole[0] | {"dataloader_num_workers": 2}
+    monkeypatch.setattr(exact_trainer, "Loading", lambda then: then)
+    callback = Signal(signal.SIGTERM, step=2)
+    callback.send = send_to_all
+    interrupt(monkeypatch, callback)
+    with pytest.raises(Terminated, match="before the first checkpoint was saved: the same command begins anew"):
+        train("spam", **settings, output_dir=tmp_path)
+
+
+def test_another_error_after_a_signal_is_told(whole, tmp_path, monkeypatch):
+    callback = Signal(signal.SIGTERM, step=2)
+
+    def send() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise RuntimeError("a defect")
+
+    callback.send = send
+    interrupt(monkeypatch, callback)
+    with pytest.raises(RuntimeError, match="a defect"):
+        train("spam", **whole[0], output_dir=tmp_path)
+
+
+@on_linux
+def test_a_process_that_loads_data_is_ended_by_its_parent_alone():
+    context = multiprocessing.get_context("fork")
+    has_begun = context.Event()
+    process = context.Process(target=load_forever, args=(has_begun,), daemon=True)
+    process.start()
+    assert has_begun.wait(30)
+    subprocess.run(["kill", "-TERM", str(process.pid)], check=True)
+    process.join(0.3)
+    assert process.is_alive()
+    process.terminate()
+    process.join(10)
+    assert process.exitcode == 0
+
+
+def load_forever(has_begun) -> None:
+    Loading(lambda worker: has_begun.set())(0)
+    time.sleep(60)
 
 
 @pytest.mark.parametrize("moment", ["on_evaluate", "on_epoch_end", "on_train_end"])
