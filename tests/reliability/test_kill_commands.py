@@ -1,9 +1,6 @@
-"""The commands that the report kills: the measure sees what a kill would lose, and some commands survive."""
+"""The commands that the report kills: the measure sees what a kill would lose."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -70,14 +67,3 @@ def test_a_date_is_all_that_two_evaluations_differ_in(kill_commands, tmp_path):
         (tmp_path / name / "evaluated" / "harness.json").write_text(json.dumps(values))
     assert kill_commands.evaluations_differ(tmp_path / "whole", tmp_path / "tried") == []
     assert kill_commands.evaluations_differ(tmp_path / "whole", tmp_path / "other") == ["harness.json: acc"]
-
-
-@pytest.mark.kill
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="runs are forks")
-def test_commands_that_are_killed_end_as_if_they_were_not(tmp_path):
-    command = [sys.executable, RELIABILITY / "all.py", "--only", "kill", "--quick", "--tries", "4"]
-    words = ["--folder", tmp_path, "--subjects", "votes", "preferences", "judge", "convert", "output"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    run = subprocess.run([*command, *words], env=environment, capture_output=True, text=True, timeout=900)
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert run.stdout.count("4 of 4 survived, 0 lost") == 5

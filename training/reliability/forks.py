@@ -15,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 IMPORTED = ("transformers", "datasets", "hf_gpt_scratch", "hf_gpt_scratch.cli")
 LONGEST = 300  # seconds, of a run that nobody kills
 
@@ -88,14 +90,29 @@ class Fork:
             time.sleep(0.002)
         return True
 
-    def send(self, number: int) -> None:
-        """Sends a signal to the run and what it has started, if it still runs."""
+    def send(self, number: int, to_all: bool = True) -> None:
+        """Sends a signal to the run, and to what it has started, if it still runs."""
         if not self.is_running():
             return
         try:
-            os.killpg(self.pid, number) if number == signal.SIGKILL else os.kill(self.pid, number)
+            os.killpg(self.pid, number) if to_all else os.kill(self.pid, number)
         except ProcessLookupError:  # it has not made a group of its own yet
             os.kill(self.pid, number)
+
+    def orphans(self, seconds: float) -> list[str]:
+        """The commands of processes that the run had started and that still live after so many seconds."""
+        until = time.monotonic() + seconds
+        while (left := self._group()) and time.monotonic() < until:
+            time.sleep(0.1)
+        return left
+
+    def _group(self) -> list[str]:
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, ProcessLookupError):
+                if os.getpgid(process.pid) == self.pid and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(" ".join(process.cmdline()) or process.name())
+        return found
 
     def end(self, seconds: float = LONGEST) -> Ended:
         """How it ended, after at most so many seconds; then it is killed."""

@@ -11,6 +11,7 @@ import importlib.util
 import random
 import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -20,8 +21,9 @@ from faults import Row, Settings
 from forks import Ended, Fork
 from kill_subject import Subject
 
-MODULES = ("kill_training", "kill_commands")
+MODULES = ("kill_training", "kill_runs", "kill_commands", "kill_pages", "kill_sources")
 QUICK = 2  # tries
+ORPHANED = 20  # seconds that what a killed run had started may go on
 MOST = 4  # repetitions of a command, until it must have ended
 
 
@@ -43,14 +45,17 @@ def rows(settings: Settings) -> Iterator[Row]:
 
 
 class Bench:
-    """The folders of a subject's tries, below `folder`, and the run that nobody kills, in `whole`."""
+    """The folders of a subject's tries, in a new one below `place`, and the run that nobody kills, in `whole`."""
 
-    def __init__(self, subject: Subject, folder: Path):
-        self.subject, self.folder, self.inputs = subject, folder, folder / "inputs"
+    def __init__(self, subject: Subject, place: Path):
+        place.mkdir(parents=True, exist_ok=True)
+        # A short name: the sockets of processes that load data are below it, whose paths have 107 bytes at most
+        self.subject, self.folder = subject, Path(tempfile.mkdtemp(prefix=f"{subject.name.split()[0]}-", dir=place))
+        self.inputs = self.folder / "inputs"
         for module in subject.modules:
             importlib.import_module(module)
         forks.freeze()
-        self.inputs.mkdir(parents=True)
+        self.inputs.mkdir()
         subject.inputs(self.inputs)
         self.whole = self.new("whole")
         # The first one in this process imports what is imported late; the second takes as long as those to come
@@ -90,7 +95,7 @@ def killed(subject: Subject, settings: Settings) -> Row:
     """Kills the subject at moments spread over its run, and repeats it until it ends."""
     tries = settings.tries or (QUICK if settings.quick else subject.tries)
     bench, draw, faults = (
-        Bench(subject, settings.folder / subject.name.replace(" ", "_")),
+        Bench(subject, settings.folder),
         random.Random(settings.seed),
         [],
     )
@@ -110,14 +115,17 @@ def killed(subject: Subject, settings: Settings) -> Row:
 
 def try_once(bench: Bench, folder: Path, moments: list[float]) -> str | None:
     """Kills the command at the moments, each in a run of its own; repeats it until it ends; says what is wrong."""
+    runs = []
     for moment in moments:
-        run = bench.start(folder)
+        runs.append(run := bench.start(folder))
         run.wait(moment)
-        run.send(signal.SIGKILL)
+        run.send(signal.SIGKILL, to_all=not bench.subject.alone)
         if (ended := run.end()).has_traceback:
             return f"a traceback: {ended.last_line[:300]}"
     for _ in range(MOST):
         ended = bench.start(folder).end()
         if ended.status == 0:
             break
+    if left := [name for run in runs for name in run.orphans(ORPHANED)]:
+        return f"{len(left)} processes still run: {left[0][:200]}"
     return bench.fault(folder, ended)

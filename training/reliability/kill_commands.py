@@ -167,10 +167,10 @@ def votes_in(path: Path) -> set[tuple[str, int, str]]:
         return set(connection.execute("SELECT rater, item, winner FROM votes"))
 
 
-def pushed_differ(whole: Path, tried: Path) -> list[str]:
-    """The same of the files in the repository, on both branches; cards name commits, which others came before."""
+def pushed_differ(whole: Path, tried: Path, branches: Sequence[str] = ("main", "gpt2")) -> list[str]:
+    """The same of the files in the repository, on its branches; cards name commits, which others came before."""
     found = left_over(tried)
-    for branch in ("main", "gpt2"):
+    for branch in branches:
         one, other = (files_of(address(folder), branch) for folder in (whole, tried))
         found += [
             f"{branch}: {name}" for name in sorted(one.keys() | other.keys()) if one.get(name) != other.get(name)
@@ -188,7 +188,7 @@ def start_hub(folder: Path) -> None:
 
 
 def files_of(url: str, branch: str) -> dict[str, bytes]:
-    """The files of the repository by name, those of a card without the names of commits."""
+    """The files of the repository by name, that of a card without the names of commits and the time of training."""
 
     def read(path: str) -> bytes:
         with urllib.request.urlopen(f"{url}{path}", timeout=30) as answer:
@@ -197,7 +197,7 @@ def files_of(url: str, branch: str) -> dict[str, bytes]:
     names = [one["rfilename"] for one in json.loads(read(f"/api/models/{REPOSITORY}/revision/{branch}"))["siblings"]]
     files = {name: read(f"/{REPOSITORY}/resolve/{branch}/{name}") for name in names}
     return {
-        name: re.sub(rb"\b[0-9a-f]{7,40}\b", b"", file) if name == "README.md" else file
+        name: re.sub(rb"\b[0-9a-f]{7,40}\b|\| Training time .*", b"", file) if name == "README.md" else file
         for name, file in files.items()
     }
 

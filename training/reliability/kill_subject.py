@@ -26,6 +26,8 @@ class Subject:
         modules: what it imports besides torch and transformers, so that a try does not wait for that.
         run: runs the words; by default the command `hf-gpt-scratch`.
         done: what a command says that refuses to begin, as all is there: it was killed after its last step.
+        alone: whether the command's own process alone is killed: those that it has started are to end by themselves,
+            and are no trouble for the next one. Else they are killed with it.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Subject:
     modules: tuple[str, ...] = ()
     run: Callable[[Sequence[str]], int] | None = None
     done: str | None = None
+    alone: bool = False
 
 
 def bytes_differ(whole: Path, tried: Path, ignored: Callable[[str], bool] = lambda name: False) -> list[str]:

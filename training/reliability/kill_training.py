@@ -169,20 +169,25 @@ SUBJECTS = [
 
 def rows(settings: Settings) -> Iterator[Row]:
     """A row for each of `FAULTS`, of the job with word dropout."""
-    wanted = {name: fault for name, fault in FAULTS.items() if settings.of(f"{name} {SPAM.name}")}
+    yield from rows_of(SPAM, FAULTS, settings)
+
+
+def rows_of(subject: Subject, faults: dict[str, tuple[Callable, int]], settings: Settings) -> Iterator[Row]:
+    """A row for each of the faults of a job, which are by their names, each with its number of tries."""
+    wanted = {name: fault for name, fault in faults.items() if settings.of(f"{name} {subject.name}")}
     if not wanted:
         return
-    bench, draw = kill.Bench(SPAM, settings.folder / "faults"), random.Random(settings.seed)
-    for name, (fault, tries) in wanted.items():
+    bench, draw = kill.Bench(subject, settings.folder), random.Random(settings.seed)
+    for count, (name, (fault, tries)) in enumerate(wanted.items()):
         tries = settings.tries or (kill.QUICK if settings.quick else tries)
         found = []
         for number in range(tries):
-            folder = bench.new(f"{name.replace(' ', '-')}-{number}")
+            folder = bench.new(f"{count}-{number}")
             if wrong := fault(bench, folder, number, draw):
                 found.append(wrong)
                 print(f"  {name}: {wrong}", flush=True)
             shutil.rmtree(folder)
-        yield Row(name, SPAM.name, tries, tries - len(found), len(found), note=found[0] if found else "")
+        yield Row(name, subject.name, tries, tries - len(found), len(found), note=found[0] if found else "")
 
 
 def damaged(bench: kill.Bench, folder: Path, number: int, draw: random.Random) -> str | None:
@@ -219,16 +224,21 @@ def killed_with(bench: kill.Bench, folder: Path, newest: str, before: str) -> Pa
     raise RuntimeError(f"The run could not be killed between {newest} and {before}.")
 
 
-def signalled(number: int, status: int) -> Callable:
+def signalled(number: int, status: int, to_all: bool = False) -> Callable:
     def fault(bench: kill.Bench, folder: Path, count: int, draw: random.Random) -> str | None:
-        """A signal at any moment: the run ends in a sentence that says how it goes on, and so it does."""
+        """
+        A signal at any moment, to the run's own process or to all that it has started: the run ends in a sentence
+        that says how it goes on, and so it does.
+        """
         run = bench.start(folder)
         run.wait(0.3 + draw.random() * (bench.seconds - 0.3))
-        run.send(number)
+        run.send(number, to_all)
         ended = run.end()
         is_told = ended.status == status and "the same command" in ended.last_line
         if ended.has_traceback or not (is_told or ended.status == 0):  # 0: it came too late
             return f"exit status {ended.status}: {ended.last_line}"
+        if left := run.orphans(kill.ORPHANED):
+            return f"{len(left)} processes still run: {left[0][:200]}"
         return bench.fault(folder, bench.start(folder).end())
 
     return fault

@@ -1,22 +1,26 @@
 """
 What the commands talk to while they are killed, each in a process of its own that ends with this one: the tests'
-stand-in for the Hub, a judge, and clean processes that are forks of one that is ready.
+stand-in for the Hub, a judge, a server of files, and clean processes that are forks of one that is ready.
 """
 
 import json
 import os
+import re
 import secrets
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
 TESTS = Path(__file__).parents[2] / "tests"
 sys.path.append(str(TESTS))
 START = 60  # seconds that a process may take to be ready
+PIECE = 8192  # bytes that the server of files sends at a time
 
 
 def served(make: Callable[[], object]) -> int:
@@ -46,15 +50,56 @@ def hub() -> int:
 
 
 def judge() -> int:
-    """The port of a judge whose score of a response is always the same."""
+    """The port of a judge whose score of a response is always the same, and which of two it finds better."""
     from zlib import crc32
 
     from support.judge_server import JudgeServer, chat, responses_in, slowly
 
-    def score(body: dict):
-        return chat(json.dumps({"score": crc32(responses_in(body)[0].encode()) % 101}))
+    def answer(body: dict):
+        scores = [crc32(response.encode()) % 101 for response in responses_in(body)]
+        if len(scores) == 1:
+            return chat(json.dumps({"score": scores[0]}))
+        return chat(json.dumps({"winner": "A" if scores[0] > scores[1] else "B" if scores[0] < scores[1] else "tie"}))
 
-    return served(lambda: JudgeServer(slowly(score, 0.03)).http)
+    return served(lambda: JudgeServer(slowly(answer, 0.03)).http)
+
+
+def files(folder: Path) -> int:
+    """The port of a server of the files in a folder, whatever comes before their names; it sends them in pieces."""
+    return served(lambda: Files(folder))
+
+
+class Files(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, folder: Path):
+        super().__init__(("127.0.0.1", 0), FilesHandler)
+        self.folder = folder
+
+    def handle_error(self, request, client_address) -> None:
+        """Silent: a client may be killed."""
+
+
+class FilesHandler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        content = (self.server.folder / self.path.rpartition("/")[2]).read_bytes()
+        tag, asked = (
+            f'"{sha256(content).hexdigest()[:16]}"',
+            re.fullmatch(r"bytes=(\d+)-", self.headers["Range"] or ""),
+        )
+        start = int(asked[1]) if asked and self.headers.get("If-Range", tag) == tag else 0
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        self.send_header("Content-Length", str(len(content) - start))
+        self.send_header("ETag", tag)
+        self.end_headers()
+        for place in range(start, len(content), PIECE):
+            self.wfile.write(content[place : place + PIECE])
+            time.sleep(0.05)
+
+    def log_message(self, *args) -> None:
+        pass
 
 
 class CleanProcesses:
