@@ -80,8 +80,9 @@ def stopped_by_signals() -> Iterator[Stop]:
 @dataclass(frozen=True)
 class Loading:
     """
-    What a process that loads data does first. A scheduler or systemd sends SIGTERM to all processes of a job: one that
-    loads data is ended by its parent alone, which saves a checkpoint first, and may wait for a batch until then.
+    What a process that loads data does first. A terminal sends Ctrl-C to all processes of a command, a scheduler or
+    systemd SIGTERM to all of a job: one that loads data is ended by its parent alone, which saves a checkpoint first,
+    and may wait for a batch until then.
 
     Args:
         then: DataLoader's `worker_init_fn`, which is called after it.
@@ -90,6 +91,7 @@ class Loading:
     then: Callable[[int], object] | None
 
     def __call__(self, worker: int) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         if hasattr(signal, "sigwaitinfo"):  # macOS and Windows do not tell who sends a signal
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
             threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -124,7 +124,8 @@ def test_a_process_that_loads_data_is_ended_by_its_parent_alone():
     process = context.Process(target=load_forever, args=(has_begun,), daemon=True)
     process.start()
     assert has_begun.wait(30)
-    subprocess.run(["kill", "-TERM", str(process.pid)], check=True)
+    for name in ("-INT", "-TERM"):
+        subprocess.run(["kill", name, str(process.pid)], check=True)
     process.join(0.3)
     assert process.is_alive()
     process.terminate()
