@@ -4,9 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import kill_training
-from command_inputs import small_model
+from command_inputs import TO_ONNX, small_model
 from kill_commands import (
-    PAGES,
     REPOSITORY,
     command,
     in_own_place,
@@ -59,7 +58,7 @@ SUBJECTS = [
         lambda at: ["app", "chat", at / "follower", "--export-static", "page"],
         kill_training.follower,
         run=with_packages,
-        modules=(*PAGES, "hf_gpt_scratch.apps.static_chat"),
+        modules=(*TO_ONNX, "hf_gpt_scratch.apps.static_chat"),
     ),
     command(
         "app chat --export-space",
@@ -74,6 +73,6 @@ SUBJECTS = [
         "model",
         small_model,
         ["main", "gpt2"],
-        modules=("hf_gpt_scratch.hub.push", *PAGES),
+        modules=("hf_gpt_scratch.hub.push", *TO_ONNX),
     ),
 ]
