@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 
 from ..utils.errors import InputError
-from ..utils.files import all_or_none, remove_left_of, write_whole
+from ..utils.files import remove_left_in, together, write_whole
 
 IS_LIGHT = True
 # What can be done with a file, as a command in which {} stands for its path.
@@ -40,8 +40,7 @@ def check(args: argparse.Namespace) -> None:
     # Some of our own files alone are what a command left that was killed
     is_begun = len(there) < len(data_files()) and all(map(_is_ours, there))
     if there and not is_begun:
-        for path in there:
-            remove_left_of(path)
+        remove_left_in(folder)
         raise InputError(f"{', '.join(map(str, there))} already exists; name another folder, or delete it first.")
 
 
@@ -49,10 +48,9 @@ def run(args: argparse.Namespace) -> None:
     """The command: writes all files or, where one cannot be written, none."""
     folder = Path(args.folder)
     files = {folder / file.name: file for file in data_files()}
-    with all_or_none(*files, folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    with together(folder) as partial:
         for path, file in files.items():
-            write_whole(path, file.read_bytes())
+            write_whole(partial / path.name, file.read_bytes())
     for path in files:
         print(f"Wrote {path}.")
         if path.name in NEXT:

@@ -20,10 +20,10 @@ from huggingface_hub import constants
 
 from ..utils.console import run_command
 from ..utils.errors import InputError, UsageError, one_line, raise_if_starved
-from ..utils.files import all_or_none, require_folder, write_json
+from ..utils.files import require_folder, together, write_json
 from ..utils.provenance import environment
 from ..utils.requirements import LM_EVAL, require_package
-from ..utils.result_card import FOLDER, Metric, ResultCard
+from ..utils.result_card import Metric, ResultCard
 from ..utils.terminal import quieten_transformers
 from .guessing import Guessing
 from .task_code import only_own_code
@@ -65,17 +65,16 @@ def evaluate_tasks(
     if include_path:
         require_folder(include_path, purpose="to find tasks in")
     lm = load_language_model(name_or_path, batch_size, **placement)
-    with all_or_none(output):
-        with only_own_code(trust_remote_code):
-            chosen = load_tasks(names, include_path, num_fewshot)
-            output.mkdir(parents=True, exist_ok=True)  # what cannot be written is found out before hours of work
+    with only_own_code(trust_remote_code):
+        chosen = load_tasks(names, include_path, num_fewshot)
+        with together(output) as partial:  # what cannot be written is found out before hours of work
             results = run_tasks(lm, chosen, num_fewshot, limit)
-        results["config"]["model"] = name_or_path
-        return _write(output, lm, chosen, results, limit, command)
+            results["config"]["model"] = name_or_path
+            return _write(partial, lm, chosen, results, limit, command)
 
 
 def _write(output: Path, lm, chosen, results: dict, limit: int | None, command: str) -> list[ResultCard]:
-    """Writes the numbers and the cards, all of them or none that is new."""
+    """Writes the numbers and the cards."""
     from ..pretrained import precision_name
 
     found = environment()
@@ -83,12 +82,9 @@ def _write(output: Path, lm, chosen, results: dict, limit: int | None, command: 
     results["config"] |= {"max_length": lm.max_length, "device": str(lm.device)}
     results["config"]["dtype"] = f"torch.{precision_name(lm.model)}"
     cards = make_cards(chosen, results, lm, limit, command=command, environment=found)
-    named = {re.sub(r"[^\w.-]+", "_", card.task): card for card in cards}
-    files = [output / FOLDER / f"{name}.json" for name in named]
-    with all_or_none(output / "harness.json", *files, output / FOLDER):
-        write_json(output / "harness.json", {**results, "command": command, **found})
-        for name, card in named.items():
-            card.write(output, name)
+    write_json(output / "harness.json", {**results, "command": command, **found})
+    for card in cards:
+        card.write(output, re.sub(r"[^\w.-]+", "_", card.task))
     return cards
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..utils.errors import InputError
-from ..utils.files import all_or_none, read_json_object, write_json
+from ..utils.files import read_json_object, together, write_json
 from ..utils.provenance import ENVIRONMENT, environment, public_name, sha256, shown_path
 from ..utils.result_card import FOLDER, Metric, ResultCard
 from .preference import DEFINITIONS, Pair, Votes, judge_statistics, load_verdicts, statistics
@@ -56,10 +56,9 @@ def write_results(
         **environment(),
         "command": command,
     }
-    written, cards = path.with_suffix(".json"), path.parent / FOLDER
-    with all_or_none(written, cards / written.name, cards):
-        write_json(written, results)
-        make_card(results, written.name).write(path.parent, path.stem)
+    with together(path.parent) as partial:
+        write_json(partial / f"{path.stem}.json", results)
+        make_card(results, f"{path.stem}.json").write(partial, path.stem)
     return results
 
 

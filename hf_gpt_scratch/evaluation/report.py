@@ -18,8 +18,8 @@ from functools import cached_property
 from pathlib import Path
 
 from ..utils.console import run_command
-from ..utils.errors import InputError, naming
-from ..utils.files import read_json_object, replace_file, scratch_folder, write_json, write_whole
+from ..utils.errors import InputError
+from ..utils.files import read_json_object, together, write_json, write_whole
 from ..utils.markdown import DIFFERENCE, MISSING, REFERENCE, escape, is_reference, markdown_table, metric_columns
 from ..utils.provenance import public_name, shown_path
 from ..utils.result_card import Metric, ResultCard, identity, read_cards
@@ -27,7 +27,6 @@ from ..utils.terminal import plain
 
 VERSION = 1
 MOST_PANELS = 4
-SCRATCH = ".report."  # what the name of an unfinished report in its folder begins with
 PICTURE = re.compile(r"[a-z0-9-]+\.png")
 KINDS = (("run", "#0072B2", "o"), ("baseline", "#D55E00", "s"))  # with the colour and marker of a picture
 
@@ -270,7 +269,6 @@ def write_report(groups: Sequence[Group], output_dir: str | os.PathLike) -> Path
     report that this one has not are deleted; other files stay.
     """
     output_dir = Path(output_dir)
-    output_dir.mkdir(parents=True, exist_ok=True)
     former = _former_pictures(output_dir)
     pictures: list[str] = []
     for group in groups:
@@ -280,13 +278,11 @@ def write_report(groups: Sequence[Group], output_dir: str | os.PathLike) -> Path
             number += 1
             name = f"{stem}-{number}.png"
         pictures.append(name)
-    with naming(output_dir), scratch_folder(output_dir, SCRATCH) as partial:  # a full disk leaves the former report
+    with together(output_dir) as partial:
         for group, name in zip(groups, pictures):
             plot_group(group, partial / name)
         write_json(partial / "report.json", report_values(groups, pictures))
         write_whole(partial / "report.md", plain(report_text(groups, pictures)))
-        for name in (*pictures, "report.json", "report.md"):
-            replace_file(partial / name, output_dir / name)
     for name in former - set(pictures):
         (output_dir / name).unlink(missing_ok=True)
     return output_dir / "report.md"

@@ -21,6 +21,7 @@ from .locks import free, lock, release, take
 
 WAIT = 30.0  # seconds for another process that writes the same file
 SCRATCH = "hf-gpt-scratch-"
+SET = ".partial-"  # with which the name of an unfinished set of files begins, in their folder
 
 
 @contextmanager
@@ -77,19 +78,51 @@ def write_whole(path: str | os.PathLike, content: str | bytes) -> None:
 
 
 @contextmanager
-def all_or_none(*paths: Path) -> Iterator[None]:
+def together(folder: str | os.PathLike) -> Iterator[Path]:
     """
-    Where the block, which writes these, is not done to its end, those that were not there before are removed again: of
-    folders, which come after what is in them, only the empty ones.
+    Yields an empty folder for files that belong together. When the block ends they come into `folder`, in the order
+    in which they were written, in place of those of the same names. Where it raises, `folder` keeps what it had.
+
+    Raises:
+        OSError: naming files of `folder`, at once where none can be written there.
     """
-    new = [path for path in paths if not os.path.lexists(path)]
+    folder = Path(folder)
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
-        yield
+        folder.mkdir(parents=True, exist_ok=True)
+        with naming(folder), _as_in(folder), scratch_folder(folder, SET) as partial:
+            yield partial
+            files = sorted(
+                (path for path in partial.rglob("*") if path.is_file()), key=lambda one: one.stat().st_mtime_ns
+            )
+            targets = [folder / path.relative_to(partial) for path in files]
+            for parent in {target.parent for target in targets if not target.parent.exists()}:
+                parent.mkdir()
+                new.insert(0, parent)
+            for path, target in zip(files, targets):
+                replace_file(path, target)
     except BaseException:
         for path in new:
-            with suppress(OSError):  # of a folder in which somebody else has put something
-                path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
+            with suppress(OSError):  # somebody has put something there
+                path.rmdir()
         raise
+
+
+@contextmanager
+def _as_in(folder: Path) -> Iterator[None]:
+    """An error about a file of an unfinished set tells where the file was to go."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error.filename, str | os.PathLike):
+            unfinished = re.escape(str(folder.absolute() / SET))
+            error.filename = re.sub(rf"{unfinished}\w+(\.lock$)?", lambda _: str(folder), os.fspath(error.filename))
+        raise
+
+
+def remove_left_in(folder: Path) -> None:
+    """Removes the unfinished files of killed commands that wrote `together` into a folder."""
+    _remove_dead(folder.absolute(), SET)
 
 
 @contextmanager

@@ -45,6 +45,7 @@ def test_a_command_that_fails_says_where_in_one_sentence(status, said, names, wr
     assert found is None if wrong is None else found.startswith(wrong)
 
 
+KEEPING = Subject("command", lambda inputs: ["judge"], keeps="judge.????.partial.jsonl")
 COMMAND, JOB = Subject("command", lambda inputs: ["convert"]), job("spam")
 BEFORE = {"keep.txt": b"Mine.", "old": None, "old/a.json": b"{}"}
 
@@ -56,6 +57,8 @@ BEFORE = {"keep.txt": b"Mine.", "old": None, "old/a.json": b"{}"}
         (COMMAND, BEFORE | {"keep.txt": b"Min"}, "changed keep.txt"),
         (COMMAND, {"keep.txt": b"Mine.", "old": None}, "changed old/a.json"),
         (COMMAND, BEFORE | {"out": None, "out/half.txt": b""}, "left out, out/half.txt"),
+        (COMMAND, BEFORE | {"judge.1234.partial.jsonl": b""}, "left judge.1234.partial.jsonl"),
+        (KEEPING, BEFORE | {"judge.1234.partial.jsonl": b""}, None),
         (JOB, BEFORE | {"run": None, "run/log.txt": b""}, None),
         (JOB, BEFORE | {"run/.x.json.partial-12": b""}, "left run/.x.json.partial-12"),
         (JOB, BEFORE | {"run/hf-gpt-scratch-1/a": b""}, "left run/hf-gpt-scratch-1/a"),

@@ -1,12 +1,14 @@
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from hf_gpt_scratch.model_folder.saving import replace_model
 from hf_gpt_scratch.utils.errors import InputError
-from hf_gpt_scratch.utils.files import all_or_none, atomic_folder, write_json
+from hf_gpt_scratch.utils.files import atomic_folder, remove_left_in, together, write_json
 from hf_gpt_scratch.utils.result_card import Metric, ResultCard
 
 
@@ -35,32 +37,63 @@ def test_failure_leaves_nothing(tmp_path, error):
     assert not any(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("is_there", ["", "out", "out/one"])
+def tree(folder) -> dict[str, str | None]:
+    """What is below a folder: the texts of files by their names, and `None` for folders."""
+    found = sorted(folder.rglob("*"))
+    return {path.relative_to(folder).as_posix(): path.read_text() if path.is_file() else None for path in found}
+
+
+@pytest.mark.parametrize("had", [{}, {"a/out/one": "before", "a/out/other": "mine"}], ids=["new", "there"])
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
-def test_of_files_that_belong_together_none_is_left_where_one_fails(tmp_path, error, is_there):
-    out, (one, two) = tmp_path / "out", (tmp_path / "out" / name for name in ("one", "two"))
-    if is_there:
-        out.mkdir()
-    if is_there == "out/one":
-        one.write_text("before")
-    with pytest.raises(error), all_or_none(one, two, out):
-        out.mkdir(exist_ok=True)
-        one.write_text("1")
-        raise error
-    left = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*"))
-    assert left == {"": [], "out": ["out"], "out/one": ["out", "out/one"]}[is_there]
+def test_files_that_belong_together_are_all_replaced_or_none(tmp_path, error, had):
+    out = tmp_path / "a" / "out"
+    for name, text in had.items():
+        out.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    before = tree(tmp_path)
+
+    def write():
+        with together(out) as partial:
+            (partial / "one").write_text("1")
+            (partial / "results").mkdir()
+            (partial / "results" / "two").write_text("2")
+            if error:
+                raise error
+
+    with pytest.raises(error):
+        write()
+    assert tree(tmp_path) == before
+    error = None
+    write()
+    written = {"a": None, "a/out": None, "a/out/one": "1", "a/out/results": None, "a/out/results/two": "2"}
+    assert tree(tmp_path) == {**had, **written}
 
 
-def test_files_that_belong_together_stay_and_so_does_what_another_has_put_there(tmp_path):
-    with all_or_none(tmp_path / "a" / "one", tmp_path / "a"):
-        (tmp_path / "a").mkdir()
-        (tmp_path / "a" / "one").write_text("1")
-    assert files(tmp_path / "a") == {"one": "1"}
-    with pytest.raises(OSError, match="full"), all_or_none(tmp_path / "b"):
-        (tmp_path / "b").mkdir()
-        (tmp_path / "b" / "another").write_text("2")
-        raise OSError("full")
-    assert files(tmp_path / "b") == {"another": "2"}
+def test_files_that_belong_together_come_in_the_order_in_which_they_were_written(tmp_path, monkeypatch):
+    came = []
+    monkeypatch.setattr("hf_gpt_scratch.utils.files.replace_file", lambda source, target: came.append(target.name))
+    with together(tmp_path) as partial:
+        for name in ("b", "c", "a"):
+            write_json(partial / name, name)
+    assert came == ["b", "c", "a"]
+
+
+def test_an_error_over_files_that_belong_together_names_where_they_were_to_go(tmp_path):
+    with pytest.raises(FileNotFoundError) as refusal, together(tmp_path) as partial:
+        (partial / "missing" / "one.json").write_text("{}")
+    assert refusal.value.filename == str(tmp_path / "missing" / "one.json")
+
+
+def test_what_a_killed_command_left_of_files_that_belong_together_goes(tmp_path):
+    code = "import os, sys; from hf_gpt_scratch.utils.files import together\n"
+    code += "with together(sys.argv[1]) as partial: (partial / 'one').write_text('1'); os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", code, tmp_path])
+    assert len(tree(tmp_path)) == 3  # the unfinished folder, its file and its lock
+    with together(tmp_path) as living:
+        assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [living.name]
+        remove_left_in(tmp_path)
+        assert living.is_dir()
+    assert tree(tmp_path) == {}
 
 
 @pytest.mark.parametrize("is_folder", [False, True])

@@ -146,8 +146,7 @@ def evaluations_differ(whole: Path, tried: Path) -> list[str]:
 def left_over(folder: Path) -> list[str]:
     """Temporary files and folders, and locks."""
     paths = [*folder.rglob("*.partial*"), *folder.rglob("*.lock"), *(folder / TEMPORARY).glob("*")]
-    # `.ses` is onnxruntime's own, which it leaves in any case
-    return [f"{path.relative_to(folder)} is left" for path in paths if path.name != ".ses"]
+    return [f"{path.relative_to(folder)} is left" for path in paths]
 
 
 def votes_differ(whole: Path, tried: Path) -> list[str]:

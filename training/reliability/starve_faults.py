@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import full_disk
@@ -16,8 +17,8 @@ from starve_subjects import Subject
 MEMORY = (26, 28, 24, 27, 25)  # powers of two, bytes
 ERROR = re.compile(r"(?:^|[\r\n])error: ([^\r\n]*)")
 LEFTOVER = re.compile(r"\.partial|\.lock$|hf-gpt-scratch-|^tmp|\.incomplete$")
-# Of other libraries: removed when an interpreter ends, which a fork does not come to, and onnxruntime's own
-OF_OTHERS = ("hf_datasets-", ".ses")
+# Of datasets: removed when an interpreter ends, which a fork does not come to
+OF_OTHERS = ("hf_datasets-",)
 NOISE = ("Traceback (most recent call last)", "Exception ignored", "Fatal Python error", "core dumped")
 
 
@@ -122,7 +123,8 @@ def complaint(status: int, said: str, names: list[str]) -> str | None:
     What is wrong about the end of a command that failed.
 
     Args:
-        names: one of them is to be in its sentence; any sentence will do where there are none.
+        names: one of them, or what fits a pattern among them, is to be in its sentence; any sentence will do where
+            there are none.
     """
     sentences = ERROR.findall(said)
     last = " ".join((said.strip().splitlines() or [""])[-1:])
@@ -134,7 +136,7 @@ def complaint(status: int, said: str, names: list[str]) -> str | None:
         return f"exit status {status}: {last[:300]}"
     if len(sentences) != 1:
         return f"{len(sentences)} sentences: {last[:300]}"
-    if names and not any(name in sentences[0] for name in names):
+    if names and not any(name in sentences[0] or fnmatchcase(sentences[0], f"*{name}*") for name in names):
         return f"does not name the place: {sentences[0][:300]}"
     return None
 
@@ -143,7 +145,7 @@ def remains(before: Snapshot, after: Snapshot, whole: Snapshot, subject: Subject
     """What is wrong about the folder after a command that failed."""
     if changed := [name for name, content in before.items() if name not in after or after[name] != content]:
         return f"changed {', '.join(changed[:4])}"
-    new = after.keys() - before.keys()
+    new = {name for name in after.keys() - before.keys() if not fnmatchcase(name, subject.keeps)}
     if left := sorted(name for name in new if any(LEFTOVER.search(part) for part in name.split("/"))):
         return f"left {', '.join(left[:4])}"
     if not subject.words.__qualname__.startswith("job."):

@@ -36,6 +36,7 @@ class Subject:
         words: of the command behind `hf-gpt-scratch`, given the folder of inputs; it runs in the folder that starves.
         old: of what is in that folder before, the names in the folder of inputs.
         writes: whether it writes there at all.
+        keeps: a pattern of a file that it leaves where it fails, to go on from.
         within: called in the process of the command, before it.
         modules: what it imports late, so that a try does not wait for that.
     """
@@ -44,6 +45,7 @@ class Subject:
     words: Callable[[Path], Sequence]
     old: tuple[str, ...] = ()
     writes: bool = True
+    keeps: str = ""
     within: Callable[[], None] = lambda: None
     modules: tuple[str, ...] = ()
 
@@ -90,8 +92,13 @@ COMMANDS = [
         *("classify", among("spam"), "--file", among("texts.csv"), "--output", "labelled.csv"),
         old=("labelled.csv",),
     ),
-    command("judge", "judge", among("responses.json"), *JUDGE, "--output", "judge.json", old=("judge.json",)),
-    command("calibrate", "calibrate", "spam", old=("spam",)),
+    command(
+        "judge",
+        *("judge", among("responses.json"), *JUDGE, "--output", "judge.json"),
+        old=("judge.json",),
+        keeps="judge.????????.partial.jsonl",
+    ),
+    command("calibrate", "calibrate", "spam", "--data_file", among("messages.tsv"), old=("spam",)),
     command("report", "report", among("spam"), among("follower"), "--output_dir", "report", old=("report",)),
     command("generate", "generate", among("writer"), "--prompt", "Every", "--max-new-tokens", 8, writes=False),
     command("push", "push", "spam", REPOSITORY, old=("spam",)),

@@ -155,7 +155,7 @@ class Bench:
                 missing = sorted(whole.keys() - after.keys())
                 wrong = f"left without {', '.join(missing[:4])}" if missing else None
             else:
-                wrong = complaint(ended.status, ended.said, names_of(fault, place, whole))
+                wrong = complaint(ended.status, ended.said, names_of(fault, place, whole, subject))
                 wrong = wrong or remains(before, after, whole, subject)
                 if not wrong and (is_repeated or fault.kind == "permission"):
                     again = self.run(subject, place)
@@ -183,14 +183,15 @@ def permit(folder: Path) -> None:
         path.chmod(path.stat().st_mode | 0o200)
 
 
-def names_of(fault: Fault, place: Place, whole: starve_faults.Snapshot) -> list[str]:
+def names_of(fault: Fault, place: Place, whole: starve_faults.Snapshot, subject: Subject) -> list[str]:
     """What a sentence may name: where the room was missing."""
     if fault.kind == "memory":
         return []
     at = getattr(place, fault.at or "folder")
+    here = [*{name.split("/")[0] for name in whole}, *([subject.keeps] if subject.keeps else ())]
     if fault.kind == "file size":  # which holds everywhere
-        return [str(at), str(place.tmp), str(place.home), *{name.split("/")[0] for name in whole}]
-    return [str(at), *({name.split("/")[0] for name in whole} if at == place.folder else ())]
+        return [str(at), str(place.tmp), str(place.home), *here]
+    return [str(at), *(here if at == place.folder else ())]
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ...utils.errors import InputError, Terminated, UsageError
-from ...utils.files import claim, read_json_object, write_json
+from ...utils.files import claim, read_json_object, together, write_json
 from ...utils.provenance import environment, json_sha256
 from ..responses import QUESTION, REFERENCE, RESPONSE
 from .answers import Answer, whole_characters
@@ -42,7 +42,7 @@ def check_output(files: Sequence[Path], wanted: str | None) -> Path:
         for folder in {output.parent, card.parent if os.path.lexists(card.parent) else output.parent}:
             tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise InputError(f"No file can be written in {output.parent} ({error.strerror}); {remedy}.") from None
+        raise InputError(f"{output} cannot be written ({error.strerror}); {remedy}.") from None
     is_ours = "n_unparsed" in _read_object(output)
     for path, may_go in {
         output: is_ours,
@@ -107,11 +107,12 @@ def measure(judge, rows: Sequence[Sequence[Mapping[str, str]]], journal: Path, f
 
 def write(result: dict, judge: str, output: Path) -> None:
     """Writes a result, its picture and its card; of a result without a score there is no card, nor an older one."""
-    write_json(output, result)
-    plot(result, output.with_suffix(".png"))
-    if result["n_scored"]:
-        make_card(result, judge, output.parent).write(output.parent, output.stem)
-    else:
+    with together(output.parent) as partial:
+        write_json(partial / output.name, result)
+        plot(result, partial / output.with_suffix(".png").name)
+        if result["n_scored"]:
+            make_card(result, judge, output.parent).write(partial, output.stem)
+    if not result["n_scored"]:
         _card_of(output).unlink(missing_ok=True)
 
 

@@ -12,7 +12,6 @@ about its probabilities would show on so few texts. A spam run on the book's spl
 as its numbers are of other messages and some of them leak.
 """
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +20,9 @@ import numpy as np
 
 from ...data.sms_spam import leaked_rows
 from ...utils.errors import InputError, UsageError
-from ...utils.files import all_or_none, write_json, write_whole
+from ...utils.files import together, write_json, write_whole
 from ...utils.provenance import environment, public_name
-from ...utils.result_card import FOLDER, Metric, ResultCard
+from ...utils.result_card import Metric, ResultCard
 from ..intervals import percentiles
 from ..metrics import mcnemar as mcnemar_test
 from ..metrics import top_labels
@@ -143,14 +142,6 @@ def open_runs(folders: Sequence[str], messages, protocol: str) -> list[Classifie
     return runs
 
 
-def try_folder(folder: Path) -> None:
-    """Makes the folder; raises `InputError` or `OSError` where nothing can be written into it."""
-    if folder.is_file():
-        raise InputError(f"{folder} is a file; choose another --output_dir.")
-    folder.mkdir(parents=True, exist_ok=True)
-    tempfile.TemporaryFile(dir=folder).close()
-
-
 @dataclass(frozen=True)
 class Benchmark:
     """
@@ -198,9 +189,10 @@ def benchmark(
     if book and not runs[0].is_spam:
         raise UsageError("--book is for runs of the SMS collection; omit it.")
     books = open_runs([book], messages, "book") if book else []
-    with all_or_none(output):
-        try_folder(output)  # before minutes of work
-        return _measured(runs, books, messages, output, command)
+    if output.is_file():
+        raise InputError(f"{output} is a file; choose another --output_dir.")
+    with together(output) as partial:  # found out before minutes of work
+        return _measured(runs, books, messages, partial, command)
 
 
 def _measured(
@@ -290,14 +282,12 @@ def make_book_card(book: Evaluated, numbers: Mapping, **background) -> ResultCar
 
 
 def write(folder: Path, result: Mapping, cards: Mapping[str, ResultCard], evaluated: Sequence[Evaluated]) -> None:
-    """Writes the files, each whole or not at all, and last the cards that speak for them; all, or none that is new."""
-    files = [folder / name for name in ("predictions.csv", "benchmark.png", "benchmark.json")]
-    with all_or_none(*files, *(folder / FOLDER / f"{name}.json" for name in cards), folder / FOLDER):
-        write_whole(files[0], predictions(evaluated))
-        draw(evaluated, files[1])
-        write_json(files[2], result)
-        for name, card in cards.items():
-            card.write(folder, name)
+    """Writes the files, and last the cards that speak for them."""
+    write_whole(folder / "predictions.csv", predictions(evaluated))
+    draw(evaluated, folder / "benchmark.png")
+    write_json(folder / "benchmark.json", result)
+    for name, card in cards.items():
+        card.write(folder, name)
 
 
 def draw(evaluated: Sequence[Evaluated], path: Path) -> None:
