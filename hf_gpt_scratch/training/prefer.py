@@ -9,12 +9,12 @@ the test prompts in `responses.json` and those of the model before in `responses
 `results/prefer.json` and `plots/training.png`.
 """
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
 from datasets import DatasetDict
+from datasets.fingerprint import get_temporary_cache_files_directory
 from transformers import HfArgumentParser, PreTrainedTokenizerBase, set_seed
 
 from ..adapters import lora_settings
@@ -170,7 +170,7 @@ def make_trainer(run: Run, tokenizer: PreTrainedTokenizerBase, encoded: DatasetD
     except InputError:
         raise
     except (ValueError, NotImplementedError) as error:  # TRL refuses settings that contradict each other
-        raise_if_starved(error, tempfile.gettempdir())  # it writes the rows anew there
+        raise_if_starved(error, get_temporary_cache_files_directory())  # it has datasets write the rows anew there
         raise UsageError(f"The settings cannot be used: {one_line(error)}.") from None
 
 

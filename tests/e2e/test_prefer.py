@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from datasets.fingerprint import get_temporary_cache_files_directory
 from safetensors.torch import load_file
 
 from hf_gpt_scratch import GPTScratchForCausalLM
@@ -179,8 +180,9 @@ def test_full_disk_is_not_taken_for_wrong_settings(run, tmp_path, monkeypatch):
                 rows.write(b"")
 
     monkeypatch.setattr(prefer, "trainer_class", lambda: write)
-    with pytest.raises(OSError, match="No space left on device"):
+    with pytest.raises(OSError, match="No space left on device") as told:
         run(tmp_path / "out")
+    assert told.value.filename == get_temporary_cache_files_directory()
 
 
 def test_without_trl_the_command_says_what_to_install(home, tmp_path, monkeypatch):
