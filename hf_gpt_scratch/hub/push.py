@@ -13,7 +13,7 @@ from ..model_folder import reference_logits
 from ..model_folder.contents import ModelFolder
 from ..pretrained import reference_record
 from ..utils.constants import NO_NAME, NO_TOKEN
-from ..utils.errors import InputError, UsageError, one_line
+from ..utils.errors import InputError, UsageError, naming, one_line
 from ..utils.files import scratch_folder
 from .check import check_model, open_folder
 from .files import require_no_secrets, upload_files
@@ -244,7 +244,8 @@ def load_back(
     auto_class = reference["auto_class"] if reference else model.auto_class
     base = model.base_folder.path if model.is_adapter else None
     with scratch_folder() as cache:
-        pushed = Path(snapshot_download(repo_id, revision=revision, cache_dir=cache))
+        with naming(cache):
+            pushed = Path(snapshot_download(repo_id, revision=revision, cache_dir=cache))
         answers, logits = load_elsewhere(pushed, [auto_class], reference, trust_remote_code, base)
     try:
         tokenizer_loaded(model.path, answers["AutoTokenizer"])

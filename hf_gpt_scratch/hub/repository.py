@@ -8,7 +8,7 @@ from pathlib import Path
 from huggingface_hub import ModelCard
 
 from ..model_folder.contents import ADAPTER_CONFIG, OF_THE_MODEL
-from ..utils.errors import InputError, UsageError, one_line
+from ..utils.errors import InputError, UsageError, naming, one_line
 from ..utils.files import read_json
 from .model_card import is_replaceable
 
@@ -87,9 +87,10 @@ def require_kind(repo_id: str, there: Iterable[str], branch: str | None, wanted:
 
 
 def remote_file(repo_id: str, name: str, branch: str | None) -> Path:
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import constants, hf_hub_download
 
-    return Path(hf_hub_download(repo_id, name, revision=branch))
+    with naming(constants.HF_HUB_CACHE):
+        return Path(hf_hub_download(repo_id, name, revision=branch))
 
 
 def upload(

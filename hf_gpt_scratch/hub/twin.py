@@ -19,7 +19,7 @@ from ..conversion.tokenizers import inline_chat_template
 from ..model_folder import clean_process, reference_logits
 from ..model_folder.contents import ModelFolder
 from ..model_folder.onnx_files import FILES
-from ..utils.errors import InputError, UsageError, one_line
+from ..utils.errors import InputError, UsageError, naming, one_line
 from ..utils.files import scratch_folder
 from ..utils.provenance import sha256
 from .card_facts import Forms
@@ -203,7 +203,7 @@ def push_twin(
             keep_card(mine, there, repo_id, BRANCH, terms["license"], card, say)
         _, twin_revision = upload(mine, there, repo_id, BRANCH, False, replaced)
         say(f"Pushed its twin to the branch {BRANCH} (commit {twin_revision[:7]}).")
-        with scratch_folder() as cache:
+        with scratch_folder() as cache, naming(cache):
             downloaded = snapshot_download(repo_id, revision=twin_revision, cache_dir=cache)
             difference = difference_of(twin.model, Path(downloaded), twin.logits)
             for name in (FILES[dtype] for dtype in twin.graphs):

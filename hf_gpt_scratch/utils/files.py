@@ -90,7 +90,7 @@ def together(folder: str | os.PathLike) -> Iterator[Path]:
     new = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with naming(folder), _as_in(folder), scratch_folder(folder, SET) as partial:
+        with naming(folder.absolute()), _as_in(folder), scratch_folder(folder, SET) as partial:
             yield partial
             files = sorted(
                 (path for path in partial.rglob("*") if path.is_file()), key=lambda one: one.stat().st_mtime_ns

@@ -13,7 +13,7 @@ from ...classification.calibration import CARD_AGREEMENT, settings
 from ...data.labelled_texts import OUTSIDE
 from ...pipeline_gpt_scratch import Calibration
 from ...utils.errors import InputError, UsageError
-from ...utils.files import read_json_object, write_json
+from ...utils.files import read_json_object, together, write_json
 from ...utils.provenance import environment, public_name
 from ...utils.result_card import Metric, ResultCard
 from ..metrics import top_labels
@@ -261,26 +261,26 @@ def write(
     test: Texts,
 ) -> None:
     """
-    Writes the picture, the cards and, into config.json, the calibration. That comes last: if anything cannot be
-    written, the model classifies as before.
+    Writes the picture, the cards and, into config.json, the calibration, which comes last. If anything cannot be
+    written, all is as before.
     """
     from ..plots import plot_reliability
 
-    config = run.folder / "config.json"
-    calibrated = read_json_object(config) | {"calibration": kept}
-    (run.folder / "plots").mkdir(exist_ok=True)
+    calibrated = read_json_object(run.folder / "config.json") | {"calibration": kept}
     probabilities = {name: probabilities_of(stage, test.logits) for name, stage in stages.items()}
     if run.is_binary:
         models, positive = {name: (test.labels, one[:, 1]) for name, one in probabilities.items()}, run.names[1]
     else:
         models, positive = {name: top_labels(test.labels, one) for name, one in probabilities.items()}, None
     title = f"Calibration on the {len(test.labels)} test {run.unit}"
-    plot_reliability(models, run.folder / "plots/calibration.png", title, positive)
-    for name, card in cards.items():
-        card.write(run.folder, name)
+    with together(run.folder) as partial:
+        (partial / "plots").mkdir()
+        plot_reliability(models, partial / "plots/calibration.png", title, positive)
+        for name, card in cards.items():
+            card.write(partial, name)
+        write_json(partial / "config.json", calibrated)
     if "outside" not in cards:  # of an earlier calibration
         (run.folder / "results" / "outside.json").unlink(missing_ok=True)
-    write_json(config, calibrated)
 
 
 def make_cards(found: Fitted, precision: float | None, **background) -> dict[str, ResultCard]:
