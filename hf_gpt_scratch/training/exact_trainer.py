@@ -19,7 +19,7 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 
 from ..utils.files import write_json
 from .checkpoints import PROGRESS, remove, rotate, write_manifest
-from .stopping import Loading, Stop
+from .stopping import Loading, Stop, forking
 
 
 class Moments(TrainerCallback):
@@ -79,6 +79,7 @@ class ExactTrainer(Trainer):
         loader = super()._get_dataloader(*args, **kwargs)
         inner = getattr(loader, "base_dataloader", loader)  # that which accelerate's starts processes by
         inner.worker_init_fn = Loading(inner.worker_init_fn)
+        forking(inner)
         return loader
 
     # What is kept between sessions

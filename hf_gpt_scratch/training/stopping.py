@@ -10,8 +10,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import torch
+from torch.utils.data import DataLoader
 
 from ..utils.errors import Terminated
+
+_TELLS_SENDER = hasattr(signal, "sigwaitinfo")  # whether the system tells who sends a signal: not macOS and Windows
 
 
 class Stop:
@@ -46,7 +49,8 @@ class Stop:
 def stopped_by_signals() -> Iterator[Stop]:
     """
     In the block SIGTERM and Ctrl-C ask for a stop. A second Ctrl-C raises `KeyboardInterrupt` at once, a second
-    SIGTERM ends the process. In another thread than the main one, or where a signal is ignored, it is left alone.
+    SIGTERM ends the process; with a WORLD_SIZE other than 1, as torchrun sets it, a second SIGTERM is ignored. In
+    another thread than the main one, or where a signal is ignored, it is left alone.
     """
     stop, owner, before = Stop(), os.getpid(), {}
 
@@ -82,7 +86,8 @@ class Loading:
     """
     What a process that loads data does first. A terminal sends Ctrl-C to all processes of a command, a scheduler or
     systemd SIGTERM to all of a job: one that loads data is ended by its parent alone, which saves a checkpoint first,
-    and may wait for a batch until then.
+    and may wait for a batch until then. SIGTERM is held off in a process that is forked (`forking`), which begins with
+    one thread; those to come hold it off too.
 
     Args:
         then: DataLoader's `worker_init_fn`, which is called after it.
@@ -92,11 +97,20 @@ class Loading:
 
     def __call__(self, worker: int) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        if hasattr(signal, "sigwaitinfo"):  # macOS and Windows do not tell who sends a signal
+        if _TELLS_SENDER:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
             threading.Thread(target=_end_with_parent, daemon=True).start()
         if self.then is not None:
             self.then(worker)
+
+
+def forking(loader: DataLoader) -> None:
+    """
+    Has a DataLoader fork the processes that load data, where nothing else is asked for and `Loading` holds off SIGTERM
+    (Linux). By other ways, Python's own from 3.14 on, they import PyTorch first, whose threads would die of SIGTERM.
+    """
+    if _TELLS_SENDER and loader.num_workers and loader.multiprocessing_context is None:
+        loader.multiprocessing_context = "fork"
 
 
 def is_of_dead_loading(error: Exception) -> bool:
@@ -105,8 +119,11 @@ def is_of_dead_loading(error: Exception) -> bool:
 
 
 def _end_with_parent() -> None:
-    """Ends this process by a SIGTERM of its parent, or of anyone after that one's death."""
-    parent = multiprocessing.parent_process()
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent.pid and parent.is_alive():
+    """
+    Ends this process by a SIGTERM of its parent, or of anyone after that one's death. `parent.is_alive()` would not
+    do: it reads a pipe whose other end those that were forked later hold too.
+    """
+    parent = multiprocessing.parent_process().pid
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent and os.getppid() == parent:
         pass
     os._exit(0)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 
+import psutil
 import pytest
 import torch
 from transformers import TrainerCallback
@@ -75,6 +76,7 @@ def send_to_all() -> None:
     """SIGTERM to this process and to the two that load its data, from another."""
     processes = [os.getpid(), *(process.pid for process in multiprocessing.active_children())]
     assert len(processes) == 3
+    assert {child._start_method for child in multiprocessing.active_children()} == {"fork"}  # no thread but one
     subprocess.run(["kill", "-TERM", *map(str, processes)], check=True)
     time.sleep(0.1)  # for one that dies of it to be noticed
 
@@ -83,6 +85,8 @@ def send_to_all() -> None:
 def test_sigterm_to_all_processes_of_a_run_saves_too(whole, tmp_path, monkeypatch):
     settings, expected = whole
     settings = settings | {"dataloader_num_workers": 2}
+    default, other = multiprocessing.context._default_context, multiprocessing.get_context("forkserver")
+    monkeypatch.setattr(default, "_actual_context", other)  # as from Python 3.14 on
     callback = Signal(signal.SIGTERM, step=2)
     callback.send = send_to_all
     interrupt(monkeypatch, callback)
@@ -136,6 +140,42 @@ def test_a_process_that_loads_data_is_ended_by_its_parent_alone():
 def load_forever(has_begun) -> None:
     Loading(lambda worker: has_begun.set())(0)
     time.sleep(60)
+
+
+@on_linux
+def test_a_process_that_loads_data_ends_once_its_parent_is_dead():
+    """Also the first of several: the later ones hold what tells of the parent's death."""
+    context = multiprocessing.get_context("fork")
+    pids = context.SimpleQueue()
+    parent = context.Process(target=start_two, args=(context, pids))
+    parent.start()
+    loading = [psutil.Process(pids.get()) for _ in range(2)]
+    parent.kill()
+    parent.join()  # with a limit it would wait for what tells of its death
+    try:
+        loading[0].terminate()
+        until = time.monotonic() + 10
+        while has_not_ended(loading[0]) and time.monotonic() < until:
+            time.sleep(0.01)
+        assert not has_not_ended(loading[0]) and has_not_ended(loading[1])
+    finally:
+        for process in filter(has_not_ended, loading):
+            process.kill()
+
+
+def start_two(context, pids) -> None:
+    has_begun = [context.Event(), context.Event()]
+    processes = [context.Process(target=load_forever, args=(event,), daemon=True) for event in has_begun]
+    for process, event in zip(processes, has_begun):
+        process.start()
+        assert event.wait(30)
+    for process in processes:
+        pids.put(process.pid)
+    time.sleep(60)
+
+
+def has_not_ended(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
 @pytest.mark.parametrize("moment", ["on_evaluate", "on_epoch_end", "on_train_end"])
