@@ -1,6 +1,7 @@
 """What whoever ends a training job by Ctrl-C or SIGTERM is told. Imports nothing heavy."""
 
 import os
+from pathlib import Path
 
 from ..utils.errors import Terminated
 from ..utils.provenance import shown_path
@@ -23,15 +24,29 @@ def left_out(overwrite: bool, resume: str | None = None) -> str:
     """
     if overwrite:
         return " without --overwrite_output_dir"
-    is_named = resume is not None and configs.is_resumed(resume) and not configs.is_last(resume)
-    return " without --resume_from_checkpoint" if is_named else ""
+    return " without --resume_from_checkpoint" if _is_named(resume) else ""
+
+
+def _is_named(resume: str | None) -> bool:
+    """Whether one checkpoint is asked for, not the last one."""
+    return configs.is_resumed(resume) and not configs.is_last(resume)
 
 
 def how_to_go_on(
     interruption: KeyboardInterrupt, output_dir: str | os.PathLike, overwrite: bool, resume: str | None = None
 ) -> str:
-    """What is kept of a run that has begun, and how it goes on."""
+    """
+    What is kept of a run that has begun, and how it goes on.
+
+    Args:
+        overwrite, resume: as of `left_out`.
+    """
     if not (kept := complete_checkpoints(output_dir)):
-        return f"{interrupted(interruption)} before the first checkpoint was saved: the same command begins anew."
+        again = "begins anew"
+        if _is_named(resume):  # in another folder
+            again = f"goes on from {shown_path(Path(resume))} again"
+        elif configs.is_resumed(resume):  # which would find none
+            again = "without --resume_from_checkpoint begins anew"
+        return f"{interrupted(interruption)} before the first checkpoint was saved: the same command {again}."
     goes_on = f"the same command{left_out(overwrite, resume)} goes on from it"
     return f"{interrupted(interruption)}; {shown_path(kept[-1])} is kept: {goes_on}."

@@ -59,8 +59,13 @@ class RunFile:
         write_json(self.path, self.content)
 
     def finish(self, pushed_to: list[str | None] | None = None) -> None:
-        """Notes that all outputs are written, and to which repository and revision they are pushed."""
-        self.content |= {"is_finished": True, "pushed_to": pushed_to}
+        """
+        Notes that all outputs are written, and to which repository and revision they are pushed: the last one alone.
+        Without one, where they were pushed before is kept.
+        """
+        self.content |= {"is_finished": True}
+        if pushed_to is not None:
+            self.content["pushed_to"] = pushed_to
         write_json(self.path, self.content)
 
     def is_finished_run(self, record: Mapping, args, training_args: TrainingArguments) -> bool:

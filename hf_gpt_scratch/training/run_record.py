@@ -232,17 +232,15 @@ class Run:
 
     def finish(self, repo_id: str | None) -> None:
         """Notes that all is written, and pushes what was saved, if the settings say so."""
-        file = RunFile.read(self.output_dir)
+        file, args = RunFile.read(self.output_dir), self.training_args
         file.finish()
         try:
-            push_trained(self.training_args, repo_id)
+            push_trained(args, repo_id)
         except KeyboardInterrupt as interruption:
-            where, without = shown_path(self.output_dir), left_out(self.training_args.overwrite_output_dir)
-            said = (
-                f"{interrupted(interruption)}; {where} is finished but for the push, which the same command{without}"
-            )
-            raise type(interruption)(f"{said} makes.") from None
-        if self.training_args.push_to_hub:
+            without = left_out(args.overwrite_output_dir, args.resume_from_checkpoint)
+            said = f"{interrupted(interruption)}; {shown_path(self.output_dir)} is finished but for the push"
+            raise type(interruption)(f"{said}, which the same command{without} makes.") from None
+        if args.push_to_hub:
             file.finish(self._pushed_to(repo_id))
 
     def _pushed_to(self, repo_id: str | None) -> list[str | None]:

@@ -31,6 +31,19 @@ def test_what_would_begin_where_it_began_is_left_out(overwrite, resume, left_out
     assert f"checkpoint-4 is kept: the same command{left_out} goes on from it." in said
 
 
+@pytest.mark.parametrize(
+    ("resume", "said"),
+    [
+        (None, "the same command begins anew."),
+        ("false", "the same command begins anew."),
+        ("true", "the same command without --resume_from_checkpoint begins anew."),
+        ("other/checkpoint-2", "the same command goes on from other/checkpoint-2 again."),
+    ],
+)
+def test_where_nothing_was_saved_it_begins_where_it_began(resume, said, tmp_path):
+    assert how_to_go_on(KeyboardInterrupt(), tmp_path, False, resume).endswith(f"was saved: {said}")
+
+
 @pytest.fixture
 def words(tmp_path):
     data = write_data("pretrain", tmp_path / "data")
@@ -65,6 +78,17 @@ def test_it_says_how_the_run_goes_on_and_it_does(moment, error, status, said, wo
     assert main(words) == 0
     assert RunFile.read(tmp_path / "out").content["is_finished"]
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["steps"] == 2
+
+
+def test_a_push_is_made_up_for_without_the_checkpoint_that_was_named(words, tmp_path, monkeypatch, capsys):
+    assert main(words) == 0
+    named = [*words, "--resume_from_checkpoint", str(tmp_path / "out" / "checkpoint-2")]
+    monkeypatch.setattr(run_record, "push_trained", interrupt(KeyboardInterrupt))
+    assert main(named) == 130
+    said = "is finished but for the push, which the same command without --resume_from_checkpoint makes."
+    assert said in capsys.readouterr().err
+    assert main(words) == 0
+    assert "is finished: nothing is left to do" in capsys.readouterr().out
 
 
 def test_a_run_that_replaces_another_goes_on_without_saying_so(words, monkeypatch, capsys):

@@ -83,6 +83,15 @@ def test_what_is_pushed_elsewhere_is_not_pushed(finished, tmp_path):
     assert not file.is_pushed(["you/other", None]) and not file.is_pushed(["you/gpt", "branch"])
 
 
+def test_what_was_pushed_stays_so_until_it_is_pushed_elsewhere_or_trained_on(finished, tmp_path):
+    finished.finish(["you/gpt", None])
+    finished.finish()  # as before a push to another place, which fails
+    assert RunFile.read(tmp_path).is_pushed(["you/gpt", None])
+    finished.begin(RECORD, ARGS, training())
+    finished.finish()
+    assert not RunFile.read(tmp_path).is_pushed(["you/gpt", None])
+
+
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory):
     """Those of a run of two steps, which was killed after its training."""
