@@ -32,8 +32,6 @@ DEFINITIONS = {
     "judge_alpha": "Krippendorff's alpha of the judge and the raters' most frequent vote, a draw of votes as a tie",
 }
 
-# Of a file of others: what would run SQL of its own, and change votes, when we read and write
-FOREIGN = "SELECT type, name FROM sqlite_master WHERE type NOT IN ('table', 'index') OR sql LIKE 'CREATE VIRTUAL%'"
 SCHEMA = """
 CREATE TABLE comparison (
     a_sha256 TEXT NOT NULL,
@@ -146,11 +144,7 @@ class Votes:
         if not self.path.is_file():
             raise InputError(f"There is no file of votes {path}.")
         with self._open() as connection:
-            others = connection.execute(FOREIGN).fetchall()
-            if others:
-                raise InputError(
-                    f"{path} holds the {' '.join(others[0])}, which no file of votes has; choose another --output."
-                )
+            self._require_ours(connection)
             known = connection.execute("SELECT a_sha256, b_sha256, items, seed FROM comparison").fetchall()
         if len(known) != 1:
             raise InputError(f"{path} is not a file of votes; choose another --output.")
@@ -161,6 +155,22 @@ class Votes:
             raise InputError(
                 f"{path} has votes on other files than {a_path} and {b_path}, in this order; choose another --output."
             )
+
+    def _require_ours(self, connection: sqlite3.Connection) -> None:
+        """
+        Raises `InputError` unless a file holds our tables, each as we write it, and nothing else. Triggers, virtual
+        tables, or another rule for what is there twice could change votes when we read and write.
+        """
+        held, ours = _objects(connection), _schema()
+        others = held - ours - _schema("ANALYZE")  # whose tables some programs add
+        if others:
+            kind, name, *_ = min(others, key=lambda one: (one[0] == "index", str(one)))  # a table has indexes
+            raise InputError(
+                f"{self.path} is not a file of votes: its {kind} {name} is none that this package makes; choose"
+                " another --output."
+            )
+        if not ours <= held:
+            raise InputError(f"{self.path} is not a file of votes; choose another --output.")
 
     @classmethod
     def open_or_create(cls, path, a_path, b_path, items: int, seed: int = 0) -> "Votes":
@@ -250,6 +260,18 @@ def _connect(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
             yield connection
     except (sqlite3.Error, UnicodeDecodeError, OverflowError) as error:
         raise InputError(f"{path} cannot be read or written as a file of votes ({error}).") from None
+
+
+def _schema(more: str = "") -> set[tuple]:
+    """What a file of votes holds, and what `more` SQL adds; all versions of this package have made the same."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(SCHEMA + more)
+        return _objects(connection)
+
+
+def _objects(connection: sqlite3.Connection) -> set[tuple]:
+    """Tables, indexes and all else in a file; also under SQLite's own names, which a file can give to anything."""
+    return set(connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master"))
 
 
 def statistics(votes: Sequence[tuple[str, int, str, str]], seed: int = 0) -> dict:
