@@ -24,7 +24,7 @@ def stratified_folds(
     # Shuffled here as new versions of scikit-learn do: with its `shuffle`, old ones mix up the groups' labels, and the
     # folds are others. And numbers, as an array of texts would be as wide as the longest.
     shuffled = np.random.RandomState(seed).permutation(len(different))
-    numbers = {different[i]: number for number, i in enumerate(shuffled)}
+    numbers = {different[i]: new for new, i in enumerate(shuffled)}
     folds = [fold.tolist() for _, fold in Splitter(number).split(only, only, [numbers[group] for group in groups])]
     if any({only[i] for i in fold} != set(only) for fold in folds):
         return iterative_folds(labels, groups, number, seed)

@@ -18,6 +18,7 @@ SMS_SPAM = """@inproceedings{almeida2011sms,
   booktitle = {Proceedings of the 11th ACM Symposium on Document Engineering},
   year = {2011}
 }"""
+# What the Hub calls the metrics that it knows; the others are in the card's tables only.
 METRIC_TYPES = {
     **{name: name for name in ("f1", "precision", "recall", "accuracy", "perplexity")},
     "mcc": "matthews_correlation",

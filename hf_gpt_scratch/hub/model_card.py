@@ -48,7 +48,6 @@ EXPECTED = {
     "faq": ("right", "wrong", "refused"),
     "other": (),
 }
-# What the Hub calls the metrics that it knows; the others are in the card's tables only.
 
 
 def is_replaceable(readme: str) -> bool:
