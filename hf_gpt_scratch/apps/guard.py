@@ -12,7 +12,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from .login import Login
+from .login import Login, is_of_another_site
 
 SENTENCES = {
     400: "The request cannot be read.",
@@ -26,6 +26,7 @@ SENTENCES = {
     500: "Something went wrong. The terminal where the page was started shows what.",
     503: "Too many people are waiting for an answer; try again in a moment.",
 }
+ELSEWHERE = "The request comes from another site; open the page itself."
 CLOSING = "The page is closing and takes no more questions."
 API = "/gradio_api"
 # What a page and Gradio's client ask for. Everything else of Gradio's own is closed: other pages' files, settings,
@@ -113,8 +114,10 @@ class Guard:
     ):
         self.limits, self.takes_files, self.app = limits, takes_files, None
         self.rate = Rate(limits.rate, clock)
-        wrong = (Rate(limits.logins, clock), Rate(limits.logins_of_all, clock))
-        self.login = Login(password, *wrong, framed) if password else None
+        self.login = None
+        if password:
+            wrong, wrong_of_all = Rate(limits.logins, clock), Rate(limits.logins_of_all, clock)
+            self.login = Login(password, wrong=wrong, wrong_of_all=wrong_of_all, framed=framed)
         self.closing = False
         self.loop: asyncio.AbstractEventLoop | None = None
         self.open_tabs: Counter[str] = Counter()  # by Gradio's name of a session
@@ -152,6 +155,8 @@ class Guard:
                 return await reply.whole(*self.login.answer(form, address, scope))
             if not self.login.admits(scope, address):
                 return await reply.whole(*self.login.form(path, scope))
+            if self.login.has_cookie(scope) and is_of_another_site(scope):
+                raise Refused(403, ELSEWHERE)
         self._require_open(path, scope["method"])
         if path.startswith(HEARTBEAT):
             session = path.removeprefix(HEARTBEAT)
@@ -224,7 +229,7 @@ async def drain(receive, seconds: float = 5.0) -> None:
     try:
         async with asyncio.timeout(seconds):
             while (message := await receive())["type"] == "http.request" and message.get("more_body"):
-                pass
+                raise Refused(403, ELSEWHERE)
     except TimeoutError:
         pass
 

@@ -42,7 +42,7 @@ class Login:
         framed: whether other sites may show the page in a frame, where a browser sends no other cookie.
     """
 
-    def __init__(self, password: str, wrong, wrong_of_all, framed: bool = False):
+    def __init__(self, password: str, *, wrong, wrong_of_all, framed: bool = False):
         self._digest, self._key = _digest(password), secrets.token_bytes(32)
         self._wrong, self._wrong_of_all, self._framed = wrong, wrong_of_all, framed
 
@@ -51,9 +51,9 @@ class Login:
 
     def admits(self, scope, address: str) -> bool:
         """Whether a request has the cookie, or the password."""
-        headers = dict(scope["headers"])
-        if self._is_cookie(headers.get(b"cookie", b"").decode("latin-1")):
+        if self.has_cookie(scope):
             return True
+        headers = dict(scope["headers"])
         kind, _, encoded = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
         if kind.lower() != "basic":
             return False
@@ -62,6 +62,10 @@ class Login:
         except (binascii.Error, ValueError):
             return False
         return self._is_right(given, address) == ""
+
+    def has_cookie(self, scope) -> bool:
+        """Whether a request has the cookie, which a browser may add of itself."""
+        return self._is_cookie(dict(scope["headers"]).get(b"cookie", b"").decode("latin-1"))
 
     def form(self, path: str, scope) -> tuple[int, bytes, tuple]:
         """Status, body and headers of what is shown without a password: on the page itself a form, else a sentence."""
@@ -104,6 +108,20 @@ class Login:
         until, _, signature = found.value.partition(".") if found else ("", "", "")
         is_ours = hmac.compare_digest(signature.encode(), self._signature(until).encode())
         return is_ours and until.isascii() and until.isdigit() and int(until) > time.time()
+
+
+def is_of_another_site(scope) -> bool:
+    """
+    Whether a browser says that a page of another origin sends a request, other than a link or a frame to the page.
+
+    A browser that does not know `Partitioned` sends the cookie with them, and Gradio lets every origin read answers.
+    `Origin` is not compared with `Host`: a proxy, as before Spaces and Colab, may put its own name there.
+    `Sec-Fetch-Site` is the browser's own comparison, whatever stands between; no script can set it, and it comes with
+    https, without which no frame has the cookie. Browsers that are too old to send it (Safari before 16.4) are let in.
+    """
+    headers = dict(scope["headers"])
+    is_shown = scope["method"] in ("GET", "HEAD") and headers.get(b"sec-fetch-mode") == b"navigate"
+    return headers.get(b"sec-fetch-site") in (b"cross-site", b"same-site") and not is_shown
 
 
 def _digest(text: str) -> bytes:

@@ -5,7 +5,7 @@ import base64
 
 import pytest
 
-from hf_gpt_scratch.apps.guard import API, CLOSING, SENTENCES, Guard, Limits, Rate, network_of
+from hf_gpt_scratch.apps.guard import API, CLOSING, ELSEWHERE, SENTENCES, Guard, Limits, Rate, network_of
 from hf_gpt_scratch.apps.page import is_loopback, public, recent
 from hf_gpt_scratch.cli import main
 
@@ -181,6 +181,23 @@ def test_the_cookie_works_in_a_frame_of_another_site_where_the_page_may_be_in_on
         login = Guard(password="correct horse", framed=framed).login
         _, _, headers = login.answer(b"password=correct horse", "192.0.2.1", {"scheme": scheme})
         assert expected in dict(headers)[b"set-cookie"].decode() and b"; Secure" in dict(headers)[b"set-cookie"]
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_another_sites_requests_with_the_cookie_are_refused_and_its_links_are_not(site):
+    guard = Guard(password="correct horse", framed=True)
+    _, headers, _ = post(guard, b"password=correct+horse", path="/login")
+    cookie = headers[b"set-cookie"].decode().partition(";")[0]
+    own = {"cookie": cookie, "sec_fetch_site": "same-origin", "sec_fetch_mode": "cors"}
+    theirs = own | {"sec_fetch_site": site}
+    assert post(guard, b"a", **own)[0] == ask(guard, "/config", **own)[0] == post(guard, b"a", cookie=cookie)[0] == 200
+    for status, _, text in (post(guard, b"a", **theirs), ask(guard, "/config", **theirs)):
+        assert status == 403 and ELSEWHERE in text and "ann" not in text
+    link = theirs | {"sec_fetch_mode": "navigate"}  # or a frame; a form is no link
+    assert ask(guard, **link)[0] == 200 and post(guard, b"a", **link)[0] == 403
+    password = base64.b64encode(b"any:correct horse").decode()  # which no browser adds of itself
+    told = {"authorization": f"Basic {password}", "sec_fetch_site": site}
+    assert post(guard, b"a", **told)[0] == 200 and post(Guard(), b"a", sec_fetch_site=site)[0] == 200
 
 
 def test_an_error_on_the_page_has_no_path_and_no_token():
