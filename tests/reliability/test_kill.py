@@ -57,6 +57,16 @@ def write_anew(words: list[str]) -> int:
     return 0
 
 
+def write_at_the_second_repetition(words: list[str]) -> int:
+    """Writes a file in a moment; at the first time that it goes on where a killed run ended, it refuses."""
+    refused = Path(f"{Path.cwd()}.refused")  # what is in the folder counts
+    if Path("file").exists() and not refused.exists():
+        refused.touch()
+        os.write(1, b"error: not yet\n")
+        return 1
+    return write(words)
+
+
 def write_with_another(words: list[str]) -> int:
     """The same, and leaves another process behind, where it is killed."""
     other = os.fork()
@@ -78,6 +88,11 @@ def result(tmp_path, monkeypatch, run, **more) -> kill.Row:
 
 def test_what_goes_on_survives(tmp_path, monkeypatch):
     assert result(tmp_path, monkeypatch, write).survived == 3
+
+
+def test_a_repetition_that_fails_is_lost_though_the_next_one_would_not(tmp_path, monkeypatch):
+    row = result(tmp_path, monkeypatch, write_at_the_second_repetition)
+    assert row.lost and "exit status 1: error: not yet" in row.note
 
 
 def test_what_a_killed_run_spoils_is_lost(tmp_path, monkeypatch):

@@ -1,6 +1,6 @@
 """
 Kills each training job and each command that writes at random moments of its run, by SIGKILL, and repeats the same
-command until it ends: all must then be as after a run that nobody killed.
+command, once: all must then be as after a run that nobody killed.
 
 The subjects are those of the modules in `MODULES`, each with `SUBJECTS`. The moments are spread over a whole run,
 saving and publishing included; every third try is killed once more while it is repeated.
@@ -24,7 +24,6 @@ from kill_subject import Subject
 MODULES = ("kill_training", "kill_runs", "kill_commands", "kill_pages", "kill_sources")
 QUICK = 2  # tries
 ORPHANED = 20  # seconds that what a killed run had started may go on
-MOST = 4  # repetitions of a command, until it must have ended
 
 
 def subjects() -> list[Subject]:
@@ -92,7 +91,7 @@ class Bench:
 
 
 def killed(subject: Subject, settings: Settings) -> Row:
-    """Kills the subject at moments spread over its run, and repeats it until it ends."""
+    """Kills the subject at moments spread over its run, and repeats it."""
     tries = settings.tries or (QUICK if settings.quick else subject.tries)
     bench, draw, faults = (
         Bench(subject, settings.folder),
@@ -114,7 +113,7 @@ def killed(subject: Subject, settings: Settings) -> Row:
 
 
 def try_once(bench: Bench, folder: Path, moments: list[float]) -> str | None:
-    """Kills the command at the moments, each in a run of its own; repeats it until it ends; says what is wrong."""
+    """Kills the command at the moments, each in a run of its own; repeats it once; says what is wrong."""
     runs = []
     for moment in moments:
         runs.append(run := bench.start(folder))
@@ -122,10 +121,7 @@ def try_once(bench: Bench, folder: Path, moments: list[float]) -> str | None:
         run.send(signal.SIGKILL, to_all=not bench.subject.alone)
         if (ended := run.end()).has_traceback:
             return f"a traceback: {ended.last_line[:300]}"
-    for _ in range(MOST):
-        ended = bench.start(folder).end()
-        if ended.status == 0:
-            break
+    ended = bench.start(folder).end()
     if left := [name for run in runs for name in run.orphans(ORPHANED)]:
         return f"{len(left)} processes still run: {left[0][:200]}"
     return bench.fault(folder, ended)
