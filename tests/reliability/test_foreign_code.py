@@ -2,8 +2,10 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "training" / "reliability"))
 
 import foreign_code  # noqa: E402
+from foreign_kit import ADAPTER, TRACE  # noqa: E402
 from foreign_places import PLACES  # noqa: E402
 from forks import Ended  # noqa: E402
 
@@ -23,7 +26,7 @@ import foreign_code
 from faults import Settings
 from pathlib import Path
 place = next(place for place in foreign_code.PLACES if place.name == "a judge's model code")
-foreign_code.PLACES = [dataclasses.replace(place, commands=[place.naive], naive=None)]
+foreign_code.PLACES = [dataclasses.replace(place, commands=[place.naive], naive=())]
 [row] = foreign_code.rows(Settings(Path(sys.argv[1])))
 print("executed", row.executed, "survived", row.survived, "good", row.is_good)
 """
@@ -71,5 +74,35 @@ def test_every_place_is_in_the_table_of_security():
     table = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
     names = [re.split(r": | \(| \w+\.\w+$", place.name)[0] for place in PLACES]
     assert [name for name in names if name not in table] == []
-    without = [place.name for place in PLACES if not (place.trusting or place.naive)]
+    without = [place.name for place in PLACES if not (place.trusting or place.careless)]
     assert without == ["chat template: a way out of the sandbox (3)", "chat template: endless"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the paths in the archives are those of other systems")
+@pytest.mark.parametrize("part", ["beside a model", "in an archive", "in a data set"])
+def test_each_file_with_a_canary_runs_it_in_a_careless_program(part, tmp_path, monkeypatch):
+    """Also where it is the only one: else commands might be praised for not running what no program runs."""
+    [place] = [place for place in PLACES if place.name.endswith(part)]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    if part == "beside a model":
+        for name in ("model", "classifier", "base", ADAPTER):
+            Path(name).mkdir()
+    place.plant(tmp_path)
+    for name in ("classifier", "base", ADAPTER):  # hold the same files as the model
+        shutil.rmtree(name, ignore_errors=True)
+    kept = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    lives = set()
+    for path, content in kept.items():
+        for other in kept:
+            other.unlink(missing_ok=True)
+        path.write_bytes(content)
+        for program in place.careless:
+            shutil.rmtree("extracted", ignore_errors=True)
+            with suppress(OSError, ImportError):  # the program's own file is not there
+                program()
+            if Path(TRACE).exists():
+                Path(TRACE).unlink()
+                lives.add((path, program))
+    sys.modules.pop("usercustomize", None)
+    assert {path for path, _ in lives} == set(kept) and {program for _, program in lives} == set(place.careless)

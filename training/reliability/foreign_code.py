@@ -46,7 +46,7 @@ def rows(settings: Settings) -> Iterator[Row]:
 def tried(place: Place, settings: Settings, kit: Path, processes: CleanProcesses) -> Row:
     """All commands on the place, and those that may run the canary."""
     commands = place.commands[: QUICK if settings.quick else None]
-    trusting = [*([place.naive] if place.naive else []), *place.trusting[: 1 if settings.quick else None]]
+    trusting = [*place.careless, *place.trusting[: 1 if settings.quick else None]]
     survived, executed, faults = 0, 0, []
     for words in [*commands, *trusting]:
         folder = settings.folder / "try"
@@ -65,8 +65,12 @@ def tried(place: Place, settings: Settings, kit: Path, processes: CleanProcesses
             print(f"  {place.name}: {faults[-1]}\n{ended.said[-1500:]}", file=sys.stderr, flush=True)
         shutil.rmtree(folder)
     tries = len(commands) + len(trusting)
-    named = [f"{len(trusting) - bool(place.naive)} with --trust-remote-code"] if place.trusting else []
-    named += ["1 by a program that takes no care"] if place.naive else []
+    careless = len(place.careless)
+    named = [f"{len(trusting) - careless} with --trust-remote-code"] if place.trusting else []
+    if careless:
+        named.append(
+            "1 by a program that takes no care" if careless == 1 else f"{careless} by programs that take no care"
+        )
     note = f"in {' and '.join(named)} it must run, and does" if named and not faults else ""
     return Row("foreign code", place.name, tries, survived, 0, executed, "; ".join(faults[:1]) or note)
 

@@ -11,7 +11,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 from foreign_kit import ADAPTER, TRACE, Payload, Place, code, torch_file
-from foreign_naive import extract, keras_layers, object_array, pickled_type, read_card, render_gguf, run_script
+from foreign_naive import (
+    extract,
+    keras_layers,
+    numpy_file,
+    pickle_file,
+    pickled_type,
+    read_card,
+    render_gguf,
+    run_script,
+    site_file,
+    unpickle,
+    usercustomize,
+)
 from forks import Fork
 
 DATA = ["train", "pretrain", "--dataset_name", "./data", "--output_dir", "run", "--train_tokenizer", "270"]
@@ -201,10 +213,13 @@ def table(folder: Path) -> None:
     pq.write_table(rows, folder / "rows.parquet")
 
 
+ONE_STEP = ("--model_name_or_path", "model", "--output_dir", "run", "--max_steps", "1", "--use_cpu", "true")
 TABLE = [
     *("train", "classify", "--data_file", "rows.parquet", "--text_column", "text", "--label_column", "label"),
-    *("--model_name_or_path", "model", "--output_dir", "run", "--max_steps", "1", "--use_cpu", "true"),
+    *ONE_STEP,
 ]
+OF_NUMPY, OF_PICKLE = ("npy", "npz"), ("pkl", "joblib", "pickle")  # ends of `objects`
+OUTSIDE = ("../", "/")  # how names begin that lead out of an archive
 
 
 def data_places(templates: tuple[str, ...], commands: dict[str, list]) -> list[Place]:
@@ -217,7 +232,17 @@ def data_places(templates: tuple[str, ...], commands: dict[str, list]) -> list[P
     """
     of_folders = [commands[name] for name in ("check", "write", "push", "space", "classify", "instruct")]
     return [
-        Place("pickles and NumPy arrays beside a model", beside_a_model, of_folders, naive=object_array),
+        Place(
+            "pickles and NumPy arrays beside a model",
+            beside_a_model,
+            of_folders,
+            naive=[
+                *(numpy_file(f"model/features.{end}") for end in OF_NUMPY),
+                *(pickle_file(f"model/features.{end}") for end in OF_PICKLE),
+                *(unpickle(f"model/{name}") for name in ("training_args.bin", "optimizer.pt", "scaler.pth")),
+                *(site_file, usercustomize),
+            ],
+        ),
         Place("layers of Keras in an HDF5 file", keras_file, [CONVERTED], naive=keras_layers),
         Place("the chat template in a GGUF file", gguf_template(templates[0]), [from_gguf], naive=render_gguf),
         Place(
@@ -229,10 +254,21 @@ def data_places(templates: tuple[str, ...], commands: dict[str, list]) -> list[P
         Place(
             "names and links in an archive",
             archives,
-            [package_files, ["train", "spam", "--data_file", "messages.zip", *TABLE[8:]], DATA],
-            naive=extract("package.tgz"),
+            [package_files, ["train", "spam", "--data_file", "messages.zip", *ONE_STEP], DATA],
+            naive=[
+                *(extract("package.tgz", start) for start in ("package/out", *OUTSIDE)),
+                *(extract(name, start) for name in ("messages.zip", "data/train.zip") for start in OUTSIDE),
+            ],
         ),
         Place("npm packages of a static page", npm_scripts, [fetch_package], naive=run_script),
-        Place("pickles and NumPy arrays in a data set", data_set, [DATA], naive=object_array),
+        Place(
+            "pickles and NumPy arrays in a data set",
+            data_set,
+            [DATA],
+            naive=[
+                *(numpy_file(f"0.{end}", "data/train.tar") for end in OF_NUMPY),
+                *(pickle_file(f"0.{end}", "data/train.tar") for end in (*OF_PICKLE, "pyd")),
+            ],
+        ),
         Place("pickled types in a Parquet file", table, [TABLE], naive=pickled_type),
     ]

@@ -23,7 +23,8 @@ class Place:
         plant: puts it into a folder with the models of `make_kit`.
         commands: their words, or functions that return a status; the canary must run in none.
         trusting: those in which it must run.
-        naive: what a program does that takes no care; the canary must run in it, or it is none.
+        naive: what a program does that takes no care, or several that each meet another canary of the place; the
+            canary must run in it, or it is none.
         note: what the table says of the place.
         prepare: called in the process of a command, before it.
         is_real: whether the command is started by Python in the folder, and is no fork.
@@ -33,10 +34,15 @@ class Place:
     plant: Callable[[Path], None]
     commands: Sequence[Words]
     trusting: Sequence[Words] = ()
-    naive: Callable[[], object] | None = None
+    naive: Callable[[], object] | Sequence[Callable[[], object]] = ()
     note: str = ""
     prepare: Callable[[], None] = lambda: None
     is_real: bool = False
+
+    @property
+    def careless(self) -> list[Callable[[], object]]:
+        """The programs that take no care."""
+        return [self.naive] if callable(self.naive) else list(self.naive)
 
 
 def make_kit(kit: Path) -> None:

@@ -60,18 +60,50 @@ def run_file(path: str) -> Callable[[], object]:
     return run
 
 
-def object_array() -> None:
-    import io
+def numpy_file(path: str, archive: str | None = None) -> Callable[[], object]:
+    def loaded() -> None:
+        import io
+
+        import numpy as np
+
+        arrays = np.load(io.BytesIO(content(path, archive)), allow_pickle=True)
+        if path.endswith("npz"):
+            arrays["features"]
+
+    return loaded
+
+
+def pickle_file(path: str, archive: str | None = None) -> Callable[[], object]:
+    def loaded() -> None:
+        pickle.loads(content(path, archive))
+
+    return loaded
+
+
+def content(path: str, archive: str | None) -> bytes:
+    """Of a file, or of a member of a tar archive."""
     import tarfile
 
-    import numpy as np
+    if archive is None:
+        return Path(path).read_bytes()
+    with tarfile.open(archive) as opened:
+        return opened.extractfile(path).read()
 
-    if Path("data/train.tar").exists():
-        with tarfile.open("data/train.tar") as archive:
-            content = archive.extractfile("0.npy").read()
-    else:
-        content = Path("model/features.npy").read_bytes()
-    np.load(io.BytesIO(content), allow_pickle=True)
+
+def site_file() -> None:
+    """As Python does at its start, were the model's folder one of packages."""
+    import site
+
+    site.addpackage("model", "start.pth", None)
+
+
+def usercustomize() -> None:
+    import importlib
+    import sys
+
+    sys.path.insert(0, "model")
+    importlib.invalidate_caches()
+    importlib.import_module("usercustomize")
 
 
 def keras_layers() -> None:
@@ -102,13 +134,27 @@ def read_card() -> None:
     yaml.unsafe_load(Path("model/README.md").read_text().split("---")[1])
 
 
-def extract(path: str) -> Callable[[], object]:
+def extract(path: str, start: str) -> Callable[[], object]:
+    """
+    Unpacks the members whose names begin so, without any look at them. Python's `zipfile` itself cleans names, so that
+    those of a zip are joined here.
+    """
+
     def extracted() -> None:
         import tarfile
+        import zipfile
 
+        Path("extracted").mkdir()
+        if path.endswith(".zip"):
+            with zipfile.ZipFile(path) as archive:
+                for name in archive.namelist():
+                    if name.startswith(start):
+                        Path("extracted", name).write_bytes(archive.read(name))
+            return
         with tarfile.open(path) as archive:
             for member in archive:
-                archive.extract(member, "extracted", filter="fully_trusted")
+                if member.name.startswith(start):
+                    archive.extract(member, "extracted", filter="fully_trusted")
 
     return extracted
 

@@ -315,7 +315,7 @@ PLACES = [
             f"chat template: a way out of the sandbox ({number})",
             templates(text),
             [chat, JUDGE, CHECK, PUSH],
-            naive=render("model/chat_template.jinja") if "TRACE" in text else None,
+            naive=render("model/chat_template.jinja") if "TRACE" in text else (),
         )
         for number, text in enumerate(ESCAPES, 1)
     ),
