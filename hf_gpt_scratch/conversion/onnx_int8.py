@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..utils.requirements import import_onnxruntime
+
 INT8_MAX = 127
 BLOCK = 32  # weights with a scale of their own, in `store`
 
@@ -27,6 +29,8 @@ def quantize(source: Path, target: Path, embeddings: str) -> None:
         embeddings: the name of the matrix of token embeddings, `(V, C)`, or `(C, V)` where it is also the head's.
     """
     import onnx
+
+    import_onnxruntime()
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     before = logging.root.manager.disable

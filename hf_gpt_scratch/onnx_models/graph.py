@@ -1,13 +1,12 @@
 """An ONNX file, run by onnxruntime: torch tensors in and out, which share their memory with it."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
 from ..utils.errors import InputError, damage_told, one_line
-from ..utils.requirements import ONNXRUNTIME, require_package
+from ..utils.requirements import import_onnxruntime
 
 INPUTS = {"input_ids", "attention_mask", "position_ids"}
 PAST, PRESENT = "past_key_values.{}.{}", "present.{}.{}"  # of each block its keys and its values
@@ -28,11 +27,7 @@ class Graph:
     """
 
     def __init__(self, path: Path):
-        require_package(*ONNXRUNTIME)
-        # From 1.29 on it tells Microsoft of each session, unless it finds this when it is imported
-        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-        import onnxruntime
-
+        onnxruntime = import_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3  # errors; warnings are about what its optimizer does

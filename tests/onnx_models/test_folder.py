@@ -54,15 +54,21 @@ def test_it_runs_on_the_cpu(folder, monkeypatch):
         TextClassifier.from_pretrained(folder, device="cuda")
 
 
-def test_onnxruntime_reports_nothing(folder, tmp_path):
+RUN = "from hf_gpt_scratch.onnx_models.graph import Graph; Graph(Path(sys.argv[1], 'onnx', 'model.onnx'))"
+QUANTISE = (
+    "from hf_gpt_scratch.conversion.onnx import export_onnx; export_onnx(*map(Path, sys.argv[2:]), dtype='int8')"
+)
+
+
+@pytest.mark.parametrize("code", [RUN, QUANTISE], ids=["run", "quantised"])
+def test_onnxruntime_reports_nothing(folder, tmp_path, code):
     """Its telemetry leaves a number of the machine in the folder for temporary files and one in the cache."""
     home = tmp_path / "home"
     home.mkdir()
     environment = {name: value for name, value in os.environ.items() if name not in ("CI", "ORT_DISABLE_TELEMETRY")}
     environment |= dict.fromkeys(("TMPDIR", "TEMP", "TMP", "HOME", "XDG_CACHE_HOME"), str(home))
-    code = "import sys, pathlib; from hf_gpt_scratch.onnx_models.graph import Graph; Graph(pathlib.Path(sys.argv[1]))"
-    words = [sys.executable, "-c", code, folder / "onnx" / "model.onnx"]
-    subprocess.run(words, check=True, env=environment, timeout=120)
+    words = [sys.executable, "-c", f"import sys; from pathlib import Path; {code}"]
+    subprocess.run([*words, folder, exported("classifier")[0], tmp_path / "int8"], check=True, env=environment)
     left = [path.name for path in home.rglob("*") if path.suffix in (".ses", ".db") or "Microsoft" in path.parts]
     assert left == []
 

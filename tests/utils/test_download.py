@@ -72,6 +72,22 @@ def test_the_rest_of_another_version_is_not_appended(server, tmp_path):
     assert (tmp_path / "data.bin").read_bytes() == server.content
 
 
+def test_an_interrupted_new_version_leaves_nothing_of_the_old_one(server, tmp_path, monkeypatch):
+    server.cuts = [50_000, 0]
+    with pytest.raises(InputError):
+        fetch(f"{server.url}/data.bin", tmp_path / "data.bin")
+    server.content = bytes(reversed(CONTENT))
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("hf_gpt_scratch.utils.download._append", interrupt)
+        fetch(f"{server.url}/data.bin", tmp_path / "data.bin")
+    fetch(f"{server.url}/data.bin", tmp_path / "data.bin")
+    assert (tmp_path / "data.bin").read_bytes() == server.content
+
+
 @pytest.mark.parametrize(
     ("fault", "said", "is_kept"),
     [

@@ -69,6 +69,43 @@ def test_files_that_belong_together_are_all_replaced_or_none(tmp_path, error, ha
     assert tree(tmp_path) == {**had, **written}
 
 
+@pytest.mark.parametrize("failing", [0, 1, 2])
+@pytest.mark.parametrize("had", [{}, {"a": "1", "c": "3"}], ids=["new", "there"])
+def test_files_that_belong_together_go_back_where_one_does_not_come(tmp_path, monkeypatch, had, failing):
+    for name, text in had.items():
+        (tmp_path / name).write_text(text)
+    came = []
+
+    def replace(source, target):
+        came.append(target)
+        if len(came) > failing:
+            raise KeyboardInterrupt
+        os.replace(source, target)
+
+    monkeypatch.setattr("hf_gpt_scratch.utils.files.replace_file", replace)
+    with pytest.raises(KeyboardInterrupt), together(tmp_path) as partial:
+        for name in ("a", "b", "c"):
+            (partial / name).write_text("new")
+    assert tree(tmp_path) == had
+
+
+def test_a_folder_stands_where_a_file_is_to_come(tmp_path):
+    (tmp_path / "b").mkdir()
+    refusal = pytest.raises(InputError, match="b is a folder, where a file is to be written; rename it")
+    with refusal, together(tmp_path) as partial:
+        for name in ("a", "b"):
+            (partial / name).write_text("new")
+    assert tree(tmp_path) == {"b": None}
+
+
+def test_files_that_belong_together_may_be_deep(tmp_path):
+    for text in ("1", "2"):
+        with together(tmp_path / "out") as partial:
+            (partial / "x" / "y").mkdir(parents=True)
+            (partial / "x" / "y" / "z").write_text(text)
+    assert tree(tmp_path / "out") == {"x": None, "x/y": None, "x/y/z": "2"}
+
+
 def test_files_that_belong_together_come_in_the_order_in_which_they_were_written(tmp_path, monkeypatch):
     came = []
     monkeypatch.setattr("hf_gpt_scratch.utils.files.replace_file", lambda source, target: came.append(target.name))
@@ -88,9 +125,9 @@ def test_what_a_killed_command_left_of_files_that_belong_together_goes(tmp_path)
     code = "import os, sys; from hf_gpt_scratch.utils.files import together\n"
     code += "with together(sys.argv[1]) as partial: (partial / 'one').write_text('1'); os.kill(os.getpid(), 9)"
     subprocess.run([sys.executable, "-c", code, tmp_path])
-    assert len(tree(tmp_path)) == 3  # the unfinished folder, its file and its lock
+    assert len(tree(tmp_path)) == 4  # the unfinished folder, what is in it, and its lock
     with together(tmp_path) as living:
-        assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [living.name]
+        assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [living.parent.name]
         remove_left_in(tmp_path)
         assert living.is_dir()
     assert tree(tmp_path) == {}

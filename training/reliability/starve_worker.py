@@ -169,7 +169,11 @@ class Bench:
 def run_words(words: Sequence) -> int | None:
     from hf_gpt_scratch import cli
 
-    return cli.main([str(word) for word in words])
+    try:
+        return cli.main([str(word) for word in words])
+    finally:  # what is done when a process ends, which that of a fork does not do by itself
+        if page := sys.modules.get("hf_gpt_scratch.apps.page"):
+            page.clean()
 
 
 def forbid(folder: Path) -> None:
