@@ -32,6 +32,7 @@ ALLOWED = {
     "evaluation.judge.scoring.collect": "a line for each answer; the reader skips one that was cut",
     "evaluation.plots.save_figure": "in memory",
     "evaluation.preference._connect": "SQLite has a journal of its own",
+    "evaluation.preference._schema": "in memory",
     "hub.twin._add_graph": IN_A_NEW_FOLDER,
     "model_folder.clean_process._copy": IN_A_NEW_FOLDER,
     "model_folder.clean_process._staged": IN_A_NEW_FOLDER,
