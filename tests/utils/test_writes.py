@@ -54,7 +54,9 @@ def is_write(call: ast.Call) -> bool:
     """Whether a call may write, move or make a file."""
     name = ast.unparse(call.func)
     last = name.rpartition(".")[2]
-    words = [one.value for one in (*call.args, *(keyword.value for keyword in call.keywords)) if is_word(one)]
+    given = [*call.args, *(keyword.value for keyword in call.keywords)]
+    given += [one for choice in given if isinstance(choice, ast.IfExp) for one in (choice.body, choice.orelse)]
+    words = [one.value for one in given if is_word(one)]
     if last in ("open", "fdopen"):
         return any(set(word) <= set("rwxabt+") and set(word) & set("wxa+") for word in words)
     if last == "to_csv":
@@ -103,6 +105,7 @@ def test_files_are_written_by_the_functions_that_write_them_whole():
         "Path('x').write_text('1')",
         "open('x', 'w')",
         "path.open(mode='a+')",
+        "open('x', 'r+b' if start else 'wb')",
         "frame.to_csv('x', index=False)",
         "tempfile.TemporaryDirectory()",
         "os.replace(a, b)",
