@@ -84,10 +84,10 @@ def test_tokens_and_words_are_those_of_python(kind, tmp_path):
     limits = {"n_positions": 40, "long_texts": "first"}
     found = in_node(
         ("model.js", "classifier.js"),
-        """const library = await importFile(data.library), tokenizer = makeTokenizer(library, data.tokenizer, {});
+        """const library = await importFile(data.tokenizers), tokenizer = makeTokenizer(library, data.tokenizer, {});
         return data.texts.map((text) => [tokenizer.encode(text), wordPlaces(tokenizer, text, data.limits)]);""",
         {
-            "library": str(library),
+            "tokenizers": str(library),
             "tokenizer": json.loads(tokenizer.backend_tokenizer.to_str()),
             "texts": texts,
             "limits": limits,

@@ -6,8 +6,8 @@ Does to the package what should not happen to it, and writes what survived into 
     python training/reliability/all.py --tables             # the table alone, from what was tried before
 
 What was tried is kept in training/results/reliability.json as it comes, with the command, the day and the machine of
-each run; a row that is tried again is kept in place of itself. The exit status is 1 where something was lost or
-executed. `--quick` tries each fault a few times and keeps nothing.
+each run. A part that is run whole begins anew; with `--subjects`, a row is kept in place of itself. The exit status is
+1 where something was lost or executed. `--quick` tries each fault a few times and keeps nothing.
 """
 
 import argparse
