@@ -172,10 +172,6 @@ def answering(page) -> bool:
     return page.text("#conversation") != before
 
 
-def shown(page, selector: str) -> bool:
-    return any(one.is_displayed() for one in page.all(selector))
-
-
 def test_a_chat_in_the_browser(browser, slow_chat_page, tmp_path):
     page = Page(browser, slow_chat_page, tmp_path)
     box = page.until("#question textarea")
@@ -187,13 +183,13 @@ def test_a_chat_in_the_browser(browser, slow_chat_page, tmp_path):
     page.until("#conversation", "word word word word")
     assert box.get_property("value") == "What I ask next" and page.is_unharmed()
     page.picture("chat-answering")
-    assert page.until("#stop") and not shown(page, "#again")
+    assert page.until("#stop") and not page.shows("#again")
 
     for _ in range(3):
         assert answering(page)
         page.until("#stop").click()
         wait_for(lambda: not answering(page), 8)  # by itself it goes on for longer
-        assert not shown(page, "#stop") and shown(page, "#again")
+        assert not page.shows("#stop") and page.shows("#again")
         stopped = page.text("#conversation")
         assert "word word" in stopped and page.is_unharmed()
         box.clear()
@@ -210,7 +206,7 @@ def test_a_chat_in_the_browser(browser, slow_chat_page, tmp_path):
         page.until("#conversation", "word word")
     page.until("#new").click()
     page.until("#conversation", "Ask something.")
-    wait_for(lambda: not shown(page, "#stop") and not shown(page, "#again"))
+    wait_for(lambda: not page.shows("#stop") and not page.shows("#again"))
     page.until("#settings button").click()
     page.until("#settings textarea", PREAMBLE)
     page.picture("chat-settings")
@@ -234,11 +230,10 @@ def test_examples_of_a_chat_are_answered_as_recorded(browser, chat_page, models,
     rows = json.loads((models["chat"] / "responses.json").read_text(encoding="utf-8"))
     page = Page(browser, chat_page, tmp_path, DESKTOP)
     page.until("button.example")
-    examples = page.all("button.example")
-    assert len(examples) == 3 and "Wrong" not in [one.text for one in examples]
-    for number, (row, button) in enumerate(zip(rows, examples), start=1):
-        button.click()
-        wait_for(lambda number=number: len(bubbles(page, "bot")) == number and shown(page, "#again"))
+    assert len(page.all("button.example")) == 3 and not page.shows("button.example", "Wrong")
+    for number, row in enumerate(rows[:3], start=1):
+        page.until("button.example", row["instruction"]).click()
+        wait_for(lambda number=number: len(bubbles(page, "bot")) == number and page.shows("#again"))
         wait_for(lambda row=row: bubbles(page, "bot")[-1].split() == plain(row["model_response"]).split())
         assert row["instruction"].split() == bubbles(page, "user")[-1].split("Input:")[0].split()
         assert ("Input: at home" in bubbles(page, "user")[-1]) == bool(row["input"])
@@ -270,7 +265,7 @@ def test_the_settings_are_closed_and_begin_with_the_saved_ones(browser, models, 
     with started(program("chat", folder)) as (_, address):
         page = Page(browser, address, tmp_path)
         page.until("#ask")
-        assert not shown(page, "#settings input") and not shown(page, "#input") and not page.all("button.example")
+        assert not page.shows("#settings input") and not page.shows("#input") and not page.all("button.example")
         page.until("#settings button").click()
         page.until("#settings input[type=number]")
         values = [float(one.get_property("value")) for one in page.all("#settings input[type=number]")]

@@ -74,16 +74,16 @@ class Page:
     def all(self, selector: str) -> list:
         return self.browser.find_elements("css selector", selector)
 
+    def shows(self, selector: str, has: str = ""):
+        """The first element that is visible and has the text, or None."""
+        # In one go: the page replaces elements while it is written.
+        script = "return [...document.querySelectorAll(arguments[0])].find("
+        script += "one => one.checkVisibility() && (one.value || one.innerText).includes(arguments[1]))"
+        return self.browser.execute_script(script, selector, has)
+
     def until(self, selector: str, has: str = ""):
         """The first element, once it is visible and has the text."""
-
-        def find():
-            # In one go: the page replaces elements while it is written.
-            script = "return [...document.querySelectorAll(arguments[0])].find("
-            script += "one => one.checkVisibility() && (one.value || one.innerText).includes(arguments[1]))"
-            return self.browser.execute_script(script, selector, has)
-
-        return wait_for(find)
+        return wait_for(lambda: self.shows(selector, has))
 
     def text(self, selector: str) -> str:
         return self.browser.execute_script("return document.querySelector(arguments[0]).innerText", selector)
