@@ -122,7 +122,8 @@ def try_once(bench: Bench, folder: Path, moments: list[float]) -> str | None:
         # torch's processes that load data may print one when nobody listens any more
         if (ended := run.end()).has_traceback and not bench.subject.alone:
             return f"a traceback: {ended.last_line[:300]}"
-    ended = bench.start(folder).end()
+    runs.append(run := bench.start(folder))
+    ended = run.end()
     if left := [name for run in runs for name in run.orphans(ORPHANED)]:
         return f"{len(left)} processes still run: {left[0][:200]}"
     return bench.fault(folder, ended)
