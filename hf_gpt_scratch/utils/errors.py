@@ -37,7 +37,13 @@ CONNECTION = {"httpx", "httpx2", "httpcore", "httpcore2", "aiohttp"}
 
 
 class InputError(ValueError):
-    """A file, a folder, a text or a setting cannot be used; the message says what is wrong and what to do."""
+    """
+    A file, a folder, a text or a setting cannot be used; the message says on one line, whatever it quotes, what is
+    wrong and what to do.
+    """
+
+    def __init__(self, message: str = ""):
+        super().__init__(" ".join(message.splitlines()))
 
 
 class UsageError(InputError):

@@ -33,6 +33,7 @@ def raising(error: BaseException):
     ("error", "status", "sentence"),
     [
         (InputError("There is no folder x."), 1, "There is no folder x."),
+        (InputError("x has the columns a\nb\u2028c."), 1, "x has the columns a b c."),  # one line, whatever is quoted
         (UsageError("Give --a or --b, not both."), 2, "Give --a or --b, not both."),
         (KeyboardInterrupt(), 130, "Interrupted."),
         (KeyboardInterrupt("Interrupted; go on."), 130, "Interrupted; go on."),
