@@ -17,6 +17,7 @@ import torch
 
 from ..model_folder.contents import ADAPTER_CONFIG, ModelFolder, has_tokenizer, resolve_source
 from ..utils.errors import InputError
+from ..utils.numbers import is_number
 from . import hf_gpt2
 from .native import check_dtypes
 from .safetensors_reader import SafetensorsFile
@@ -95,7 +96,7 @@ def _scale(folder: Path, settings: dict[str, Any]) -> Callable[[int], float]:
             " merge_and_unload(), save that model, and convert it."
         )
     alpha = settings.get("lora_alpha")
-    if type(alpha) not in (int, float) or not math.isfinite(alpha):
+    if not is_number(alpha):
         raise InputError(f"The lora_alpha in {folder / ADAPTER_CONFIG} must be a number, not {alpha!r}.")
     return lambda rank: alpha / (math.sqrt(rank) if settings.get("use_rslora") else rank)
 

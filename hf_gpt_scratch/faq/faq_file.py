@@ -1,6 +1,5 @@
 """What the folder of a bot keeps of its FAQ: faq.json, from which the retrieval is fitted when it is loaded."""
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -10,6 +9,7 @@ from ..data.faq import Entry
 from ..model_folder.contents import FAQ_FILE
 from ..utils.errors import InputError, damage_told
 from ..utils.files import read_json_object, write_json
+from ..utils.numbers import is_number
 from ..utils.text import has_lone_surrogates
 
 VERSION = 1
@@ -69,7 +69,7 @@ def read_faq_file(folder: str | os.PathLike) -> FaqFile:
     if not (
         len(entries) > 1
         and is_weighted
-        and all(type(number) in (int, float) and math.isfinite(number) for number in numbers)
+        and all(map(is_number, numbers))
         and all(isinstance(text, str) and text.strip() for text in [*texts, faq.promise or REFUSAL])
         and not any(map(has_lone_surrogates, texts))
     ):

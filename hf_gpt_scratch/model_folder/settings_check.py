@@ -3,13 +3,13 @@ Whether the settings of a model's folder can be meant: numbers where numbers mus
 A model is built, and memory taken, only after that.
 """
 
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from ..configuration_gpt_scratch import GPTScratchConfig
 from ..utils.errors import InputError
+from ..utils.numbers import is_number
 from ..utils.special_tokens import token_ids
 from .weight_files import is_plain_name
 
@@ -79,16 +79,12 @@ def require_generation(generation, folder: Path) -> None:
     for name in ("temperature", "top_p", "repetition_penalty", "top_k", "max_new_tokens"):
         value = getattr(generation, name, None)
         is_whole = name in ("top_k", "max_new_tokens")
-        if value is not None and not (_is_number(value) and value >= 0 and (not is_whole or type(value) is int)):
+        if value is not None and not (is_number(value) and value >= 0 and (not is_whole or type(value) is int)):
             raise InputError(f"The {name} in {path} must be a number, not {str(value)[:30]}; correct it.")
 
 
 def _is_name(value) -> bool:
     return isinstance(value, str)
-
-
-def _is_number(value) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
 
 
 def _fault_of_calibration(calibration, labels: int) -> str | None:
@@ -100,16 +96,16 @@ def _fault_of_calibration(calibration, labels: int) -> str | None:
     known = {name: value for name, value in calibration.items() if value is not None}
 
     def is_one_or_each(value) -> bool:
-        each = isinstance(value, list) and len(value) == labels and all(map(_is_number, value))
-        return each or _is_number(value)
+        each = isinstance(value, list) and len(value) == labels and all(map(is_number, value))
+        return each or is_number(value)
 
     early = known.get("early", {})
     for name, is_right in {
-        "temperature must be a number above 0": _is_number(known.get("temperature", 1))
+        "temperature must be a number above 0": is_number(known.get("temperature", 1))
         and known.get("temperature", 1) > 0,
         "shift must be a number, or one for each label": is_one_or_each(known.get("shift", 0)),
         "threshold must be a number, or one for each label": is_one_or_each(known.get("threshold", 0)),
-        "outside_threshold must be a number": _is_number(known.get("outside_threshold", 0)),
+        "outside_threshold must be a number": is_number(known.get("outside_threshold", 0)),
         "outside_label must be a name": _is_name(known.get("outside_label", "")),
         "early must be tables with a threshold": isinstance(early, dict) and all(map(_is_early, early.items())),
     }.items():
@@ -124,4 +120,4 @@ def _is_early(item) -> bool:
         float(agreement)
     except ValueError:
         return False
-    return isinstance(table, dict) and _is_number(table.get("threshold"))
+    return isinstance(table, dict) and is_number(table.get("threshold"))

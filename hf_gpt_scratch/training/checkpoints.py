@@ -14,6 +14,7 @@ from pathlib import Path
 from ..utils.errors import InputError
 from ..utils.files import sync, sync_entries, write_json
 
+NAME = re.compile(r"checkpoint-\d{1,18}")  # as Trainer names them
 MANIFEST = "manifest.json"
 STATE = "trainer_state.json"  # Trainer's own, which it writes last
 PROGRESS = "progress_{}.json"  # by each process: what Trainer keeps in memory (`exact_trainer`)
@@ -21,8 +22,8 @@ MARK = "has_manifest"  # in the record of every checkpoint of a version that wri
 
 
 def checkpoints(output_dir: str | os.PathLike) -> list[Path]:
-    """The folders of checkpoints in a run's folder, as Trainer names them, in the order of their steps."""
-    found = [path for path in Path(output_dir).glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
+    """The folders of checkpoints in a run's folder, in the order of their steps."""
+    found = [path for path in Path(output_dir).glob("checkpoint-*") if NAME.fullmatch(path.name)]
     return sorted(found, key=step_of)
 
 
@@ -83,6 +84,8 @@ def fault(checkpoint: Path, with_best: bool = False) -> str | None:
     best = _best_before(checkpoint)
     if not with_best or best is None or best == checkpoint.name:
         return None
+    if not NAME.fullmatch(best):
+        return f"{best[:80]!r}, the best one before it, is no checkpoint"
     folder = checkpoint.with_name(best)
     if not folder.is_dir():
         return f"{folder.name}, the best one before it, is missing"
@@ -93,7 +96,7 @@ def fault(checkpoint: Path, with_best: bool = False) -> str | None:
 def _best_before(checkpoint: Path) -> str | None:
     """The name of the best checkpoint up to this one, perhaps itself."""
     best = _read(checkpoint / STATE).get("best_model_checkpoint")
-    return Path(best).name if isinstance(best, str) else None
+    return Path(best).name or None if isinstance(best, str) else None
 
 
 def _damage(checkpoint: Path) -> str | None:

@@ -104,6 +104,7 @@ UNSUPPORTED = {
     "prefix tuning": ({"peft_type": "PREFIX_TUNING"}, "is of the type PREFIX_TUNING"),
     "no type": ({"peft_type": None}, "is of the type None"),
     "alpha that is no number": ({"lora_alpha": "two"}, "lora_alpha in .* must be a number"),
+    "alpha that no float can be": ({"lora_alpha": 10**400}, "lora_alpha in .* must be a number"),
     "no base": ({"base_model_name_or_path": None}, "does not name the model"),
     "a base that is not there": ({"base_model_name_or_path": "./nowhere"}, "nowhere"),
 }

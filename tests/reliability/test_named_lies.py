@@ -156,6 +156,7 @@ CALIBRATIONS = (
         {"outside_label": 3, "outside_threshold": "x"},
         {"outside_label": ["a"]},
         {"threshold": float("nan")},
+        {"threshold": 10**400},
         {"unknown": 1},
     ),
 )

@@ -141,6 +141,25 @@ def test_a_run_that_keeps_its_best_weights_needs_them_whole(saved, capsys):
         resume(saved, None)
 
 
+@pytest.mark.parametrize("best", ["x" * 300, "out/..", "checkpoint-\0", "checkpoint-best", "checkpoint-" + "9" * 5000])
+def test_a_best_checkpoint_that_can_be_none_is_told(saved, best):
+    for step in (4, 8, 12):
+        state = saved / f"checkpoint-{step}" / checkpoints.STATE
+        state.write_text(json.dumps(json.loads(state.read_text()) | {"best_model_checkpoint": best}))
+        checkpoints.write_manifest(state.parent)
+    with pytest.raises(InputError, match=r"the best one before it, is no checkpoint\)"):
+        resume(saved, None)
+    assert resume(saved, None, load_best_model_at_end=False) == str(saved / "checkpoint-12")
+
+
+@pytest.mark.parametrize("best", ["", ".", "/", None, 4])
+def test_no_best_checkpoint_is_needed_where_none_is_named(saved, best):
+    state = saved / "checkpoint-12" / checkpoints.STATE
+    state.write_text(json.dumps(json.loads(state.read_text()) | {"best_model_checkpoint": best}))
+    checkpoints.write_manifest(state.parent)
+    assert resume(saved, None) == str(saved / "checkpoint-12")
+
+
 def steps(folder) -> list[int]:
     return [checkpoints.step_of(path) for path in checkpoints.checkpoints(folder)]
 

@@ -6,7 +6,6 @@ the whole question: a stopped run continues there, and answers of another judge 
 """
 
 import json
-import math
 import os
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from tqdm import tqdm
 
 from ...utils.errors import InputError, Terminated, UsageError
 from ...utils.files import claim, read_json_object, together, write_json
+from ...utils.numbers import is_number
 from ...utils.provenance import environment, json_sha256
 from ..responses import QUESTION, REFERENCE, RESPONSE
 from .answers import Answer, whole_characters
@@ -163,7 +163,7 @@ def collect(judge, tasks: list[list[Task]], journal: Path) -> list[list]:
 
 def _is_value(value) -> bool:
     """What `Answer.value` may be."""
-    return value is None or (type(value) in (int, float) and math.isfinite(value))
+    return value is None or is_number(value)
 
 
 def _read_journal(journal: Path) -> tuple[dict[str, Answer], dict]:

@@ -113,7 +113,8 @@ def test_another_judge_or_other_texts_are_not_mixed_in(run, responses, tmp_path)
 def test_a_line_cut_by_a_crash_costs_only_itself(run, responses):
     with judge_server(number_in_response) as server:
         kept = stop_after_4(run, responses, server)
-        kept.write_bytes(b"null\n3\n{}" + kept.read_bytes()[:-20])
+        huge = b'{"key": "", "text": "", "value": 1' + 400 * b"0" + b', "details": {}}\n'
+        kept.write_bytes(huge + b"null\n3\n{}" + kept.read_bytes()[:-20])
         server.behave = lambda body: error(404, "gone")
         assert "3 of 6" in run(responses, *endpoint(server, "--workers", 1))[2]
         server.behave = number_in_response
