@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from .tables import Table, read_table, require_text
+from .tables import Table, read_table, require_text, tables_below
 
 MOST_BYTES = 5_000_000  # that are read at once; of more, the beginning
 
@@ -23,15 +23,17 @@ def look(
         InputError: when it is empty, of a kind that is never read, or not what it should be, as `read_table`.
     """
     path = Path(data_file)
-    files = [one for one in path.rglob("*") if one.is_file()] if path.is_dir() else [path]
-    if not all(one.is_file() for one in files):  # a pipe, which can be read once
-        return
-    for one in files if not path.is_dir() else ():
-        with open(one, "rb") as file:
-            require_text(one, file.read(100), is_table)
-    size = sum(one.stat().st_size for one in files)
-    if is_table and size <= MOST_BYTES and not any(_is_parquet(one) for one in files):
+    if not path.is_dir():
+        if not path.is_file():  # a pipe, which can be read once
+            return
+        with open(path, "rb") as file:
+            require_text(path, file.read(100), is_table)
+    if is_table and _is_read_soon(tables_below(path) if path.is_dir() else [path]):
         find(read_table(path, keep_faulty=True))
+
+
+def _is_read_soon(files: list[Path]) -> bool:
+    return sum(one.stat().st_size for one in files) <= MOST_BYTES and not any(map(_is_parquet, files))
 
 
 def _is_parquet(path: Path) -> bool:

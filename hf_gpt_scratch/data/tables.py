@@ -8,7 +8,7 @@ import json
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -251,13 +251,24 @@ def _from_parquet(path: Path, content: bytes) -> Table:
         return _from_datasets({None: rows}, str(path), path.name)
 
 
-def _from_folder(folder: Path) -> Table:
-    files = sorted(
+def files_below(folder: Path, kinds: Collection[str]) -> list[Path]:
+    """The files of some kinds in a folder and those in it, sorted, but for what may not be listed or just vanishes."""
+    found = (Path(place, name) for place, _, names in os.walk(folder) for name in names)
+    return sorted(path for path in found if path.suffix.lower() in kinds and path.is_file())
+
+
+def tables_below(folder: Path) -> list[Path]:
+    """The files in a folder that `read_table` reads."""
+    return [
         path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in KINDS and path.is_file() and path.name not in METADATA
+        for path in files_below(folder, KINDS)
+        if path.name not in METADATA
         if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+    ]
+
+
+def _from_folder(folder: Path) -> Table:
+    files = tables_below(folder)
     kinds = sorted({path.suffix.lower() for path in files})
     if not files:
         raise InputError(f"The folder {folder} holds no file of the kinds {', '.join(KINDS)}.")

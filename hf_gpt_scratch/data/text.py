@@ -25,6 +25,7 @@ from ..tokenizer import END_TOKEN
 from ..utils.errors import InputError, UsageError, one_line, raise_if_starved
 from ..utils.special_tokens import beginning
 from .download import download
+from .tables import files_below
 
 VERDICT_URL = (
     "https://raw.githubusercontent.com/rasbt/LLMs-from-scratch/main/ch02/01_main-chapter-code/the-verdict.txt"
@@ -121,7 +122,7 @@ def load_text(
 
 def _from_files(path: Path, source: str | None = None) -> FileText:
     if path.is_dir():
-        paths = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+        paths = files_below(path, SUFFIXES)
         if not paths:
             raise InputError(f"The folder {path} has no {' or '.join(SUFFIXES)} files.")
     elif path.is_file():

@@ -1,6 +1,8 @@
 import csv
 import io
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +10,7 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
 from hf_gpt_scratch.data.delimited import decode
+from hf_gpt_scratch.data.first_look import look
 from hf_gpt_scratch.data.tables import read_table
 from hf_gpt_scratch.utils.errors import InputError, UsageError
 from hf_gpt_scratch.utils.provenance import sha256
@@ -174,6 +177,24 @@ def test_parquet_with_class_names(tmp_path):
     assert table.class_names == {"label": ("ham", "spam")}
     pd.DataFrame({"text": ["a"], "n": [2]}).to_parquet(tmp_path / "p.parquet")
     assert read_table(tmp_path / "p.parquet").rows == [{"text": "a", "n": 2}]
+
+
+def test_a_folder_in_a_folder_that_just_vanishes_is_passed_over(tmp_path, monkeypatch):
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.csv").write_text("text,label\nwin,spam\n")
+    scan = os.scandir
+
+    def vanishing(path):
+        if str(path).endswith("b"):
+            shutil.rmtree(path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", vanishing)
+    seen = []
+    look(tmp_path, seen.append)
+    monkeypatch.undo()
+    assert [table.rows for table in seen] == [read_table(tmp_path).rows] and len(seen[0].rows) == 2
 
 
 def test_a_folder_is_its_files_and_their_names_are_parts(tmp_path):
