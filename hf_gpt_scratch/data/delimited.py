@@ -62,14 +62,13 @@ def decode(content: bytes, path: str | os.PathLike) -> tuple[str, str]:
         InputError: for bytes that no encoding explains.
     """
     encoding = next((name for mark, name in BYTE_ORDER_MARKS.items() if content.startswith(mark)), "utf-8")
-    if encoding == "utf-8" and b"\0" in content[:SAMPLE]:
-        even, odd = (content[start:SAMPLE:2].count(0) for start in (0, 1))
-        encoding = "utf-16-le" if odd > even else "utf-16-be"
+    if encoding == "utf-8":
+        encoding = _utf16_without_mark(content[:SAMPLE]) or encoding
     try:
         return content.decode(encoding), encoding
     except UnicodeDecodeError as error:
         problem = error
-    if encoding == "utf-8" and find_spec("charset_normalizer"):
+    if encoding == "utf-8" and b"\0" not in content and find_spec("charset_normalizer"):
         from charset_normalizer import from_bytes
 
         guess, usual = (from_bytes(content, cp_isolation=names).best() for names in (ENCODINGS, ENCODINGS[:1]))
@@ -78,6 +77,18 @@ def decode(content: bytes, path: str | os.PathLike) -> tuple[str, str]:
                 guess = usual
             return str(guess), guess.encoding
     raise InputError(f"{path} is not {encoding.removesuffix('-sig').upper()} text ({problem}); save it as UTF-8.")
+
+
+def _utf16_without_mark(sample: bytes) -> str | None:
+    """
+    The encoding, where one half of many characters, or of the line ends, is NUL, and the other halves are not: a NUL
+    here and there is a character of UTF-8.
+    """
+    halves = [sample[start::2].count(0) for start in (0, 1)]
+    name, line_end = ("utf-16-le", b"\n\0") if halves[1] > halves[0] else ("utf-16-be", b"\0\n")
+    has_lines = 0 < sample.count(b"\n") <= 2 * sample.count(line_end)  # the other half of some characters is "\n"
+    is_one = max(halves) > 10 * min(halves) and (has_lines or max(halves) > len(sample) / 10)
+    return name if is_one else None
 
 
 def parse_delimited(content: bytes, path: str | os.PathLike) -> Cells:

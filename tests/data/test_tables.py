@@ -47,6 +47,21 @@ def test_every_delimiter_encoding_and_line_end_gives_the_same_rows(tmp_path, del
     assert table.sha256 == sha256(tmp_path / "tickets.csv")
 
 
+@pytest.mark.parametrize("text", ["win a prize", "выиграй приз, сейчас\nпривет\n", "你好世界\n上海\n"])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf16_without_a_mark_is_known_by_half_of_its_characters(text, encoding):
+    assert decode(text.encode(encoding), "t.txt") == (text, encoding)
+
+
+@pytest.mark.parametrize(
+    "text", ["hello\0world\nsee you at home\nbye\n", "\0" * 2000, "a\0\nb\0\n", "long " * 99 + "\0"]
+)
+def test_a_nul_is_a_character(text):
+    assert decode(text.encode(), "t.txt") == (text, "utf-8")
+    with pytest.raises(InputError, match="t.txt is not UTF-8 text"):
+        decode(text.encode() + b"\n\xed\xa0\x80\n", "t.txt")
+
+
 def test_what_was_found_out_is_said(tmp_path):
     content = as_csv(delimiter=";").encode("utf-16")
     notes = read_table(write(tmp_path / "t.csv", content)).notes
