@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-from ..utils.errors import Terminated
+from ..utils.errors import InputError, Terminated
+from ..utils.files import read_json_object
 from ..utils.provenance import shown_path
 from . import configs
 from .checkpoints import complete_checkpoints
@@ -36,11 +37,13 @@ def how_to_go_on(
     interruption: KeyboardInterrupt, output_dir: str | os.PathLike, overwrite: bool, resume: str | None = None
 ) -> str:
     """
-    What is kept of a run that has begun, and how it goes on.
+    What is kept of a run, and how it goes on.
 
     Args:
         overwrite, resume: as of `left_out`.
     """
+    if _is_finished(output_dir):  # which was not yet found to be a run of these settings
+        return f"{interrupted(interruption)}; the finished run in {shown_path(Path(output_dir))} is as it was."
     if not (kept := complete_checkpoints(output_dir)):
         again = "begins anew"
         if _is_named(resume):  # in another folder
@@ -50,3 +53,10 @@ def how_to_go_on(
         return f"{interrupted(interruption)} before the first checkpoint was saved: the same command {again}."
     goes_on = f"the same command{left_out(overwrite, resume)} goes on from it"
     return f"{interrupted(interruption)}; {shown_path(kept[-1])} is kept: {goes_on}."
+
+
+def _is_finished(output_dir: str | os.PathLike) -> bool:
+    try:
+        return read_json_object(Path(output_dir) / configs.RUN_FILE).get("is_finished") is True
+    except (InputError, OSError):
+        return False

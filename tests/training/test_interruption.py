@@ -80,6 +80,14 @@ def test_it_says_how_the_run_goes_on_and_it_does(moment, error, status, said, wo
     assert json.loads((tmp_path / "out" / "metrics.json").read_text())["steps"] == 2
 
 
+def test_of_a_finished_run_it_says_that_nothing_has_changed(words, tmp_path, monkeypatch, capsys):
+    assert main(words) == 0
+    monkeypatch.setattr(pretrain, "load_text", interrupt(Terminated))
+    assert main([*words, "--seed", "5"]) == 143
+    line = f"error: Terminated; the finished run in {tmp_path / 'out'} is as it was."
+    assert line in capsys.readouterr().err.splitlines()
+
+
 def test_a_push_is_made_up_for_without_the_checkpoint_that_was_named(words, tmp_path, monkeypatch, capsys):
     assert main(words) == 0
     named = [*words, "--resume_from_checkpoint", str(tmp_path / "out" / "checkpoint-2")]
