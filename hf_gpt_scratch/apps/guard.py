@@ -141,7 +141,9 @@ class Guard:
             if refusal.is_sending:
                 await drain(receive)
             await reply.refuse(refusal.status, str(refusal), refusal.headers)
-        except Exception:
+        except Exception as error:
+            if _asks_of_nothing(error):
+                return await reply.refuse(404)
             traceback.print_exc()
             await reply.refuse(500)
 
@@ -197,6 +199,11 @@ class Guard:
             return {"type": "http.request", "body": body, "more_body": False}
 
         return again
+
+
+def _asks_of_nothing(error: Exception) -> bool:
+    """Whether Gradio looked for a function of the page that there is not, which is no defect."""
+    return traceback.extract_tb(error.__traceback__)[-1].name == "get_fn"
 
 
 def _path(scope) -> str:

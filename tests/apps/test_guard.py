@@ -2,6 +2,8 @@
 
 import asyncio
 import base64
+import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,6 +22,9 @@ async def app(scope, receive, send):
         body, more = body + message["body"], message.get("more_body")
     if body == b"defect":
         raise RuntimeError("/home/ann/secret hf_abc")
+    if body.startswith(b"{"):
+        get_fn = pytest.importorskip("gradio.route_utils").get_fn
+        get_fn(SimpleNamespace(fns={}), "nothing", SimpleNamespace(session_hash=None, **json.loads(body)))
     status = int(body) if body.isdigit() and len(body) == 3 else 200
     await send({"type": "http.response.start", "status": status, "headers": []})
     await send({"type": "http.response.body", "body": b"/home/ann/a.py " + body[:20]})
@@ -111,6 +116,12 @@ def test_a_defect_is_traced_in_the_terminal_alone(capsys):
     status, _, text = post(Guard(), b"defect")
     assert status == 500 and SENTENCES[500] in text and "secret" not in text
     assert "/home/ann/secret" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [None, 7])
+def test_a_function_that_the_page_has_not_is_no_defect(number, capsys):
+    status, _, text = post(Guard(), json.dumps({"fn_index": number}).encode())
+    assert status == 404 and SENTENCES[404] in text and not capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -75,11 +75,11 @@ def _large(client: httpx.Client) -> Iterator[tuple[httpx.Response, set[int]]]:
 def _malformed(client: httpx.Client) -> Iterator[tuple[httpx.Response, set[int]]]:
     nested = b"[" * 500_000
     for body in (b"", b"{", b"null", b"[]", b"\xff\xfe", nested, b'{"data": 1}', b'{"data": [], "fn_index": 99999}'):
-        yield client.post(JOIN, content=body, headers=JSON), {400, 404, 500}
+        yield client.post(JOIN, content=body, headers=JSON), {400, 404}
     for given in ({"data": ["a"], "fn_index": 10**30, "session_hash": "a"}, {"data": [], "fn_index": "/etc/passwd"}):
-        yield client.post(JOIN, json=given), {400, 404, 500}
+        yield client.post(JOIN, json=given), {400, 404}
     file = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
-    yield client.post(f"{API}/call/nothing", json={"data": [file]}), {400, 404, 500}
+    yield client.post(f"{API}/call/nothing", json={"data": [file]}), {404}
     yield client.post(UPLOAD, content=b"no form", headers=FORM), {400}
     yield client.get(f"{API}/queue/data"), {400}
     event = client.post(f"{API}/call/judge_file", json={"data": [file, 0.5]}).json().get("event_id")
