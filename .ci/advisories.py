@@ -118,7 +118,7 @@ def findings(versions: dict[str, Version], known: Iterator[dict]) -> Iterator[st
 
 
 def main(argv: list[str]) -> int:
-    if len(argv) not in (1, 2):
+    if len(argv) not in (1, 2) or argv[0].startswith("-"):
         print(__doc__.strip(), file=sys.stderr)
         return 2
     try:

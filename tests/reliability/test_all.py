@@ -7,6 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from hf_gpt_scratch.utils.errors import InputError
+
 sys.path.insert(0, str(Path(__file__).parents[2] / "training" / "reliability"))
 from faults import Row  # noqa: E402
 
@@ -66,6 +68,14 @@ def test_what_was_tried_before_a_part_failed_is_kept(report, monkeypatch):
 def test_a_row_that_is_not_good_is_the_status(report, monkeypatch, row):
     part(monkeypatch, row)
     assert report.main(["--only", "kill", "--quick"]) == 1 and not report.KEPT.exists()
+
+
+def test_a_package_that_is_missing_is_named_before_anything_is_tried(report, monkeypatch):
+    part(monkeypatch, Row("killed", "spam", 2, 2))
+    monkeypatch.setattr("hf_gpt_scratch.utils.requirements.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"The report needs the package hypothesis: pip install .*\[test\]'\."):
+        report.main(["--only", "kill"])
+    assert not report.KEPT.exists()
 
 
 def test_the_table_of_the_page_is_that_of_what_is_kept(report):

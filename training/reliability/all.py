@@ -1,7 +1,8 @@
 """
 Does to the package what should not happen to it, and writes what survived into docs/reliability.md.
 
-    python training/reliability/all.py                      # an hour or two on two cores
+    pip install -c constraints.txt -e '.[test,trl]'
+    python training/reliability/all.py                      # three or four hours on two cores
     python training/reliability/all.py --only kill --subjects spam --tries 20
     python training/reliability/all.py --tables             # the table alone, from what was tried before
 
@@ -132,7 +133,10 @@ def main(argv: list[str] | None = None) -> int:
     args = make_parser().parse_args(argv)
     from hf_gpt_scratch.utils.files import write_whole
     from hf_gpt_scratch.utils.provenance import command_line
+    from hf_gpt_scratch.utils.requirements import require_package
 
+    for package in () if args.tables else ("hypothesis", "peft"):
+        require_package(package, "test", "The report")
     base, bad = args.folder or Path(tempfile.mkdtemp(prefix="reliability.")), []
     command = command_line("training/reliability/all.py", sys.argv[1:] if argv is None else argv)
     for name in () if args.tables else args.only:
