@@ -163,8 +163,8 @@ class GPTScratchConfig(PreTrainedConfig):
                 raise ValueError(f"{name} must lie between 0 and 1, not {value!r}.")
         for name in ("layer_norm_epsilon", "initializer_range"):
             value = getattr(self, name)
-            if not isinstance(value, (int, float)) or not value > 0:
-                raise ValueError(f"{name} must be greater than 0, not {value!r}.")
+            if not isinstance(value, (int, float)) or not 0 < value <= 1:
+                raise ValueError(f"{name} must be greater than 0 and at most 1, not {value!r}.")
         if self.activation_function not in ACT2FN:
             raise ValueError(
                 f"activation_function {self.activation_function!r} is not in transformers' ACT2FN; try 'gelu_new'."

@@ -6,6 +6,7 @@ this machine. It is an ASGI application around Gradio's.
 import asyncio
 import ipaddress
 import json
+import math
 import time
 import traceback
 from collections import Counter, OrderedDict
@@ -41,6 +42,9 @@ FILE, HEARTBEAT, STARTUP = f"{API}/file=", f"{API}/heartbeat/", f"{API}/startup-
 QUESTIONS = (f"{API}/queue/join", f"{API}/run/", f"{API}/api/", f"{API}/call/", f"{API}/upload")
 HEADERS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"same-origin"))
 MOST_ADDRESSES = 10_000  # whose requests are counted; beyond, those longest unseen are forgotten
+
+
+_traced: dict[tuple, float] = {}  # when a traceback of each place was printed
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,7 @@ class Guard:
         except Exception as error:
             if _asks_of_nothing(error):
                 return await reply.refuse(404)
-            traceback.print_exc()
+            trace(error)
             await reply.refuse(500)
 
     async def _answer(self, scope, receive, reply: "Reply") -> None:
@@ -199,6 +203,15 @@ class Guard:
             return {"type": "http.request", "body": body, "more_body": False}
 
         return again
+
+
+def trace(error: Exception) -> None:
+    """Prints a defect's traceback, at most once a minute for each place: who asks again and again fills no log."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    place, now = (type(error).__name__, last.filename, last.lineno), time.monotonic()
+    if now - _traced.get(place, -math.inf) >= 60:
+        _traced[place] = now
+        traceback.print_exception(error)
 
 
 def _asks_of_nothing(error: Exception) -> bool:

@@ -6,7 +6,6 @@ import os
 import re
 import socket
 import sys
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
@@ -19,7 +18,7 @@ from ..utils.files import scratch_folder
 from ..utils.requirements import GRADIO, require_package
 from ..utils.terminal import plain
 from . import server, style
-from .guard import Guard, Limits
+from .guard import Guard, Limits, trace
 
 NOT_SHARED = (
     "note: Gradio's server gave no public address (is it reachable from here?); the page is shown locally only."
@@ -205,8 +204,8 @@ def errors_on_page() -> Iterator[None]:
         yield
     except InputError as error:
         raise _error(public(str(error))) from None
-    except Exception:
-        traceback.print_exc()
+    except Exception as error:
+        trace(error)
         raise _error("Something went wrong. The terminal where the page was started shows what.") from None
 
 

@@ -240,7 +240,14 @@ class TextClassifier:
         return words_read(text, ends, self.model.config)
 
     def _verdicts(self, probabilities: torch.Tensor) -> list[dict]:
-        """What a `Prediction` and a `WordReading` say alike, from the probabilities `(B, K)` of texts."""
+        """
+        What a `Prediction` and a `WordReading` say alike, from the probabilities `(B, K)` of texts.
+
+        Raises:
+            InputError: for NaN, as of damaged weights.
+        """
+        if probabilities.isnan().any():
+            raise InputError("The model's scores are no numbers (NaN or infinite): its weights are damaged.")
         is_binary = len(self.labels) == 2 and not self.calibration.is_multi_label
         return [
             {

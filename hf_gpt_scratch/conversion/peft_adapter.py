@@ -97,7 +97,7 @@ def _scale(folder: Path, settings: dict[str, Any]) -> Callable[[int], float]:
         )
     alpha = settings.get("lora_alpha")
     if not is_number(alpha):
-        raise InputError(f"The lora_alpha in {folder / ADAPTER_CONFIG} must be a number, not {alpha!r}.")
+        raise InputError(f"The lora_alpha in {folder / ADAPTER_CONFIG} must be a number, not {str(alpha)[:30]!r}.")
     return lambda rank: alpha / (math.sqrt(rank) if settings.get("use_rslora") else rank)
 
 

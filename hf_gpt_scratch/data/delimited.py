@@ -6,6 +6,7 @@ what is not the usual is said. The cells are parsed by Python's `csv`.
 import csv
 import io
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -30,6 +31,7 @@ ENCODINGS = (
     *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "mac_roman", "koi8_r"),
     *("shift_jis", "euc_jp", "gb18030", "big5", "euc_kr"),
 )
+SEPARATORS = ("\n", "\r", " ", ",", '"')  # one of which every text has
 BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
 
@@ -81,14 +83,16 @@ def decode(content: bytes, path: str | os.PathLike) -> tuple[str, str]:
 
 def _utf16_without_mark(sample: bytes) -> str | None:
     """
-    The encoding, where one half of many characters, or of the line ends, is NUL, and the other halves are not: a NUL
-    here and there is a character of UTF-8.
+    The encoding, where one half of most characters is NUL and the other halves are not, as in English, or where one of
+    the usual separators mostly stands as a character of two bytes: a NUL here and there is a character of UTF-8.
     """
-    halves = [sample[start::2].count(0) for start in (0, 1)]
-    name, line_end = ("utf-16-le", b"\n\0") if halves[1] > halves[0] else ("utf-16-be", b"\0\n")
-    has_lines = 0 < sample.count(b"\n") <= 2 * sample.count(line_end)  # the other half of some characters is "\n"
-    is_one = max(halves) > 10 * min(halves) and (has_lines or max(halves) > len(sample) / 10)
-    return name if is_one else None
+    units = Counter(sample[start : start + 2] for start in range(0, len(sample), 2))
+    low, high = (sample[start::2].count(0) for start in (0, 1))
+    for name, nuls, others in (("utf-16-le", high, low), ("utf-16-be", low, high)):
+        in_two = any(0 < sample.count(one.encode()) < 2 * units[one.encode(name)] for one in SEPARATORS)
+        if in_two or (nuls > len(sample) / 4 and nuls > 10 * others):
+            return name
+    return None
 
 
 def parse_delimited(content: bytes, path: str | os.PathLike) -> Cells:

@@ -1,5 +1,6 @@
 """Whether a model's folder loads in a clean process with every Auto class, and answers as when it was saved."""
 
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -148,7 +149,7 @@ def _loading_of_adapter(model: ModelFolder) -> Loading:
         return Loading([Finding("base model", "failed", str(error).rstrip("."))])
     is_repository = is_hub_id(base)
     findings = [Finding("base model", *("ok", base) if is_repository else ("failed", _push_the_base(base)))]
-    if not is_repository and not Path(base).is_dir():
+    if not is_repository and not os.path.isdir(base):
         return Loading(findings)
 
     def ends(status: str, detail: str) -> Loading:

@@ -91,7 +91,7 @@ def make_card(
     model = _Model.read(ModelFolder.read(folder), examples)
     try:
         return ModelCard(plain(_text(model, repo_id, license, language, forms, with_handler)))
-    except (LookupError, TypeError, AttributeError, ValueError, jinja2.UndefinedError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError, OverflowError, jinja2.UndefinedError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(

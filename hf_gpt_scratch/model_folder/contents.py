@@ -181,7 +181,7 @@ class ModelFolder:
         base = self.adapter.get("base_model_name_or_path")
         if not (base and isinstance(base, str)):
             raise InputError(f"{self.path / ADAPTER_CONFIG} does not name the model that the adapter was trained on.")
-        if (Path(base) / ADAPTER_CONFIG).exists():
+        if os.path.exists(os.path.join(base, ADAPTER_CONFIG)):
             raise InputError(f"The adapter in {self} was trained on another adapter, {base}; merge that one first.")
         return base
 
@@ -266,7 +266,7 @@ def has_tokenizer(folder: Path | os.PathLike) -> bool:
 
 def is_hub_id(name: str | None) -> bool:
     """Whether it can be a repository of the Hub, of the form owner/name, and is not a folder here."""
-    if not name or name.count("/") != 1 or Path(name).exists() or is_missing_folder(name):
+    if not name or name.count("/") != 1 or os.path.exists(name) or is_missing_folder(name):
         return False
     try:
         validate_repo_id(name)
@@ -289,7 +289,7 @@ def resolve_source(src: str | os.PathLike, weights: bool = True, file: str | Non
     Raises:
         InputError: when there is neither; when a repository has no such file, or several and none of the usual name.
     """
-    if Path(src).exists():
+    if os.path.exists(src):
         return Path(src)
     require_present(src)
     src, patterns = str(src), [*MODEL_FILES] if weights else [*SMALL_FILES]

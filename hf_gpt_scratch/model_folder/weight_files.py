@@ -22,6 +22,7 @@ WHOLE = {
 USUAL = (*ORDER, *WHOLE.values())
 ENDINGS = (*WHOLE, ".pt", ".pth", ".ckpt", ".gguf")
 SHARD = re.compile(r".*-\d+-of-\d+\.\w+")
+LONGEST_NAME = 255  # characters; more than file systems have
 NOT_WEIGHTS = re.compile(r"(training_args|optimizer|scheduler|scaler|rng_state|adapter_model).*|.*tokenizer.*")
 
 
@@ -46,7 +47,7 @@ def named_weights(folder: Path) -> object:
 
 def is_plain_name(name: str) -> bool:
     """Whether it is that of a file in the same folder, on any system."""
-    return name not in ("", ".", "..") and not re.search(r"[/\\\0]", name)
+    return name not in ("", ".", "..") and len(name) <= LONGEST_NAME and not re.search(r"[/\\\0]", name)
 
 
 def shards_of(index: Path, object_pairs_hook=None) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from ..utils.errors import InputError
 from ..utils.files import sync, sync_entries, write_json
 
-NAME = re.compile(r"checkpoint-\d{1,18}")  # as Trainer names them
+NAME = re.compile(r"checkpoint-[0-9]{1,18}")  # as Trainer names them
 MANIFEST = "manifest.json"
 STATE = "trainer_state.json"  # Trainer's own, which it writes last
 PROGRESS = "progress_{}.json"  # by each process: what Trainer keeps in memory (`exact_trainer`)
@@ -96,7 +96,7 @@ def fault(checkpoint: Path, with_best: bool = False) -> str | None:
 def _best_before(checkpoint: Path) -> str | None:
     """The name of the best checkpoint up to this one, perhaps itself."""
     best = _read(checkpoint / STATE).get("best_model_checkpoint")
-    return Path(best).name or None if isinstance(best, str) else None
+    return (Path(best).name or None) if isinstance(best, str) else None
 
 
 def _damage(checkpoint: Path) -> str | None:
@@ -115,7 +115,7 @@ def _damage(checkpoint: Path) -> str | None:
                 return f"{name} has {path.stat().st_size:,} bytes, not {saved['size']:,}"
             if _described(path) != saved:
                 return f"{name} has other bytes than were saved"
-        except (OSError, TypeError, KeyError):
+        except (OSError, TypeError, ValueError, KeyError):
             return f"{name} cannot be read"
     return None
 

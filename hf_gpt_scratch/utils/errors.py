@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-from .terminal import plain
+from .terminal import plain_line
 
 NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 SCARCE = (*NOT_WRITTEN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
@@ -101,7 +101,7 @@ def run_reporting_errors(run: Callable[[], int | None]) -> int:
             return 1
         where = f": {os.fsdecode(system.filename)}" if isinstance(system.filename, str | bytes | os.PathLike) else ""
         message = f"{one_line(system.strerror or system)}{where}."
-    print(f"error: {plain(message)}", file=sys.stderr)
+    print(f"error: {plain_line(message)}", file=sys.stderr)
     return status
 
 

@@ -116,6 +116,7 @@ def test_a_defect_is_traced_in_the_terminal_alone(capsys):
     status, _, text = post(Guard(), b"defect")
     assert status == 500 and SENTENCES[500] in text and "secret" not in text
     assert "/home/ann/secret" in capsys.readouterr().err
+    assert post(Guard(), b"defect")[0] == 500 and not capsys.readouterr().err  # once a minute
 
 
 @pytest.mark.parametrize("number", [None, 7])

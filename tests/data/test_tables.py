@@ -47,14 +47,25 @@ def test_every_delimiter_encoding_and_line_end_gives_the_same_rows(tmp_path, del
     assert table.sha256 == sha256(tmp_path / "tickets.csv")
 
 
-@pytest.mark.parametrize("text", ["win a prize", "выиграй приз, сейчас\nпривет\n", "你好世界\n上海\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "win a prize",
+        "выиграй приз, сейчас\nпривет\n",
+        "你好世界\n上海\n",
+        "一つ　二\n三",
+        '{"текст":"приз","метка":"спам"}',
+        "приз\rвесть\r",
+        "ਸਤਿ,ਸ੍ਰੀ\nਅਕਾਲ,ਜੀ\n",
+    ],
+)
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
 def test_utf16_without_a_mark_is_known_by_half_of_its_characters(text, encoding):
     assert decode(text.encode(encoding), "t.txt") == (text, encoding)
 
 
 @pytest.mark.parametrize(
-    "text", ["hello\0world\nsee you at home\nbye\n", "\0" * 2000, "a\0\nb\0\n", "long " * 99 + "\0"]
+    "text", ["hello\0world\nsee you at home\nbye\n", "\0" * 2000, "a\0\nb\0\n", "a,b\n\0,c\n", "long " * 99 + "\0"]
 )
 def test_a_nul_is_a_character(text):
     assert decode(text.encode(), "t.txt") == (text, "utf-8")

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from hf_gpt_scratch import TextClassifier, load
@@ -196,7 +197,7 @@ def test_a_tokenizer_that_panics(writer, changed):
     assert "tokenizer" in refused(load, folder)
 
 
-@pytest.mark.parametrize("name", ["../x.safetensors", "/tmp/x.safetensors", "..", "a\\b", "", "a\0b"])
+@pytest.mark.parametrize("name", ["../x.safetensors", "/tmp/x.safetensors", "..", "a\\b", "", "a\0b", "x" * 5000])
 def test_an_index_that_points_outside(writer, changed, tmp_path, name):
     folder = changed(writer)
     (folder / "model.safetensors").rename(tmp_path / "x.safetensors")
@@ -204,6 +205,33 @@ def test_an_index_that_points_outside(writer, changed, tmp_path, name):
     write_json(folder / "model.safetensors.index.json", {"weight_map": dict.fromkeys(weights, name)})
     refused(load, folder)
     refused(lambda: ModelFolder.read(folder).weight_files)
+
+
+def test_weights_that_are_no_numbers(classifier, changed):
+    folder = changed(classifier)
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: tensor * float("nan") for name, tensor in weights.items()}, folder / "model.safetensors")
+    for words in (False, True):
+        found = TextClassifier.from_pretrained(folder).classify(["win a prize"], words=words)
+        assert "its weights are damaged" in refused(list, found)
+
+
+def test_a_record_with_a_number_that_no_float_can_be(classifier, changed):
+    folder = changed(classifier)
+    write_json(folder / "metrics.json", {"train_seconds": 10**400})
+    assert "A record in" in refused(make_card, folder, "you/x")
+
+
+@pytest.mark.parametrize("name", ["layer_norm_epsilon", "initializer_range"])
+@pytest.mark.parametrize("value", [10**400, float("inf"), float("nan"), -1, "x"], ids=lambda value: str(value)[:9])
+def test_an_epsilon_that_is_none(classifier, changed, name, value):
+    assert name in refused(TextClassifier.from_pretrained, changed(classifier, **{name: value}))
+
+
+@pytest.mark.parametrize("base", ["x" * 5000, "a/" + "x" * 300, "a\0b"])
+def test_an_adapter_over_a_base_that_can_be_none(tmp_path, base):
+    write_json(tmp_path / "adapter_config.json", {"base_model_name_or_path": base, "peft_type": "LORA"})
+    refused(lambda: ModelFolder.read(tmp_path).base_folder)
 
 
 def test_a_result_card_with_half_a_character(tmp_path, classifier, changed):

@@ -127,6 +127,16 @@ def test_a_checkpoint_without_its_manifest_was_not_saved_to_its_end(saved, capsy
     assert resume(saved, None) is None  # killed within its first save: nothing is lost by starting anew
 
 
+@pytest.mark.parametrize("size", ["abc", None, [], 10**400])
+def test_a_manifest_with_another_size_is_told(saved, capsys, size):
+    manifest = saved / "checkpoint-12" / checkpoints.MANIFEST
+    content = json.loads(manifest.read_text())
+    content["files"][checkpoints.STATE]["size"] = size
+    manifest.write_text(json.dumps(content))
+    assert resume(saved, None) == str(saved / "checkpoint-8")
+    assert "checkpoint-12 is damaged (" in capsys.readouterr().err
+
+
 def test_where_all_are_damaged_nothing_is_thrown_away_unasked(saved):
     for step in (4, 8, 12):
         flip(saved / f"checkpoint-{step}" / "optimizer.pt")

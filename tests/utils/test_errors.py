@@ -36,6 +36,8 @@ def raising(error: BaseException):
         (InputError("x has the columns a\nb\u2028c."), 1, "x has the columns a b c."),  # one line, whatever is quoted
         (UsageError("Give --a or --b, not both."), 2, "Give --a or --b, not both."),
         (KeyboardInterrupt(), 130, "Interrupted."),
+        (KeyboardInterrupt("Interrupted; a\nb is kept."), 130, "Interrupted; a b is kept."),
+        (FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "a\nb"), 1, "No such file or directory: a b."),
         (KeyboardInterrupt("Interrupted; go on."), 130, "Interrupted; go on."),
         (Terminated(), 143, "Terminated."),
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "model.bin"), 1, "No space left on device: model.bin."),
