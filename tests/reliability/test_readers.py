@@ -52,14 +52,14 @@ BREAKS = {
     "a panic": lambda folder: (_ for _ in ()).throw(type("PanicException", (BaseException,), {})("x")),
     "memory": lambda folder: (_ for _ in ()).throw(MemoryError()),
     "too long": lambda folder: [None for _ in iter(int, 1)],
-    "several lines": lambda folder: (_ for _ in ()).throw(readers_error("a\nb")),
+    "several lines": lambda folder: (_ for _ in ()).throw(an_error_of("a\nb")),
 }
 
 
-def readers_error(message: str):
+def an_error_of(said: str):
     from hf_gpt_scratch.utils.errors import InputError
 
-    return InputError(message)
+    return type("Said", (InputError,), {"__str__": lambda self: said})()  # itself, it would be one line
 
 
 @pytest.mark.parametrize("read", BREAKS.values(), ids=BREAKS)
