@@ -42,8 +42,6 @@ FILE, HEARTBEAT, STARTUP = f"{API}/file=", f"{API}/heartbeat/", f"{API}/startup-
 QUESTIONS = (f"{API}/queue/join", f"{API}/run/", f"{API}/api/", f"{API}/call/", f"{API}/upload")
 HEADERS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"same-origin"))
 MOST_ADDRESSES = 10_000  # whose requests are counted; beyond, those longest unseen are forgotten
-
-
 _traced: dict[tuple, float] = {}  # when a traceback of each place was printed
 
 

@@ -31,7 +31,7 @@ ENCODINGS = (
     *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "mac_roman", "koi8_r"),
     *("shift_jis", "euc_jp", "gb18030", "big5", "euc_kr"),
 )
-SEPARATORS = ("\n", "\r", " ", ",", '"')  # one of which every text has
+SEPARATORS = ("\n", "\r", " ", ",", '"')  # one of which nearly every text has
 BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
 

@@ -60,7 +60,7 @@ def test_every_delimiter_encoding_and_line_end_gives_the_same_rows(tmp_path, del
     ],
 )
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
-def test_utf16_without_a_mark_is_known_by_half_of_its_characters(text, encoding):
+def test_utf16_without_a_mark_is_known_by_its_nuls_and_separators(text, encoding):
     assert decode(text.encode(encoding), "t.txt") == (text, encoding)
 
 

@@ -2,7 +2,7 @@
 Does to the package what should not happen to it, and writes what survived into docs/reliability.md.
 
     pip install -c constraints.txt -e '.[test,trl]'
-    python training/reliability/all.py                      # three or four hours on two cores
+    python training/reliability/all.py                      # some hours on two cores
     python training/reliability/all.py --only kill --subjects spam --tries 20
     python training/reliability/all.py --tables             # the table alone, from what was tried before
 
