@@ -19,7 +19,8 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 
 from ..utils.files import write_json
 from .checkpoints import PROGRESS, remove, rotate, write_manifest
-from .stopping import Loading, Stop, forking
+from .data_workers import leave_signals_to_parent
+from .stopping import Stop
 
 
 class Moments(TrainerCallback):
@@ -77,9 +78,7 @@ class ExactTrainer(Trainer):
 
     def _get_dataloader(self, *args, **kwargs):
         loader = super()._get_dataloader(*args, **kwargs)
-        inner = getattr(loader, "base_dataloader", loader)  # that which accelerate's starts processes by
-        inner.worker_init_fn = Loading(inner.worker_init_fn)
-        forking(inner)
+        leave_signals_to_parent(getattr(loader, "base_dataloader", loader))  # that which accelerate's starts them by
         return loader
 
     # What is kept between sessions

@@ -20,11 +20,12 @@ from ..utils.result_card import Metric, ResultCard, rounded
 from . import configs
 from .arguments import parse_yaml_and_args, training_settings
 from .checkpoints import is_complete, remove
+from .data_workers import is_of_dead_loading
 from .interruption import how_to_go_on, interrupted, left_out
 from .progress import quieten
 from .resuming import TrainedOn, make_record, require_same, resume_checkpoint
 from .run_file import RunFile
-from .stopping import is_of_dead_loading, stopped_by_signals
+from .stopping import stopped_by_signals
 
 OUTPUTS = (
     *("samples.jsonl", "predictions.csv", "responses.json", "responses_before.json", "replies.csv"),

@@ -1,20 +1,15 @@
 """SIGTERM, such as a spot machine's notice, and Ctrl-C, while a run trains: a checkpoint is saved before it ends."""
 
-import multiprocessing
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 
 import torch
-from torch.utils.data import DataLoader
 
 from ..utils.errors import Terminated
-
-_TELLS_SENDER = hasattr(signal, "sigwaitinfo")  # whether the system tells who sends a signal: not macOS and Windows
 
 
 class Stop:
@@ -79,51 +74,3 @@ def stopped_by_signals() -> Iterator[Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@dataclass(frozen=True)
-class Loading:
-    """
-    What a process that loads data does first. A terminal sends Ctrl-C to all processes of a command, a scheduler or
-    systemd SIGTERM to all of a job: one that loads data is ended by its parent alone, which saves a checkpoint first,
-    and may wait for a batch until then. SIGTERM is held off in a process that is forked (`forking`), which begins with
-    one thread; those to come hold it off too.
-
-    Args:
-        then: DataLoader's `worker_init_fn`, which is called after it.
-    """
-
-    then: Callable[[int], object] | None
-
-    def __call__(self, worker: int) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        if _TELLS_SENDER:
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-            threading.Thread(target=_end_with_parent, daemon=True).start()
-        if self.then is not None:
-            self.then(worker)
-
-
-def forking(loader: DataLoader) -> None:
-    """
-    Has a DataLoader fork the processes that load data, where nothing else is asked for and `Loading` holds off SIGTERM
-    (Linux). By other ways, Python's own from 3.14 on, they import PyTorch first, whose threads would die of SIGTERM.
-    """
-    if _TELLS_SENDER and loader.num_workers and loader.multiprocessing_context is None:
-        loader.multiprocessing_context = "fork"
-
-
-def is_of_dead_loading(error: Exception) -> bool:
-    """Whether an error is that of a process that loads data, and has died."""
-    return isinstance(error, ConnectionError | EOFError) or "DataLoader worker" in str(error)
-
-
-def _end_with_parent() -> None:
-    """
-    Ends this process by a SIGTERM of its parent, or of anyone after that one's death. `parent.is_alive()` would not
-    do: it reads a pipe whose other end those that were forked later hold too.
-    """
-    parent = multiprocessing.parent_process().pid
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent and os.getppid() == parent:
-        pass
-    os._exit(0)

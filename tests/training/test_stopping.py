@@ -7,13 +7,12 @@ import signal
 import subprocess
 import time
 
-import psutil
 import pytest
 import torch
 from transformers import TrainerCallback
 
 from hf_gpt_scratch.training import exact_trainer, run_record
-from hf_gpt_scratch.training.stopping import Loading, stopped_by_signals
+from hf_gpt_scratch.training.stopping import stopped_by_signals
 from hf_gpt_scratch.utils.errors import Terminated
 from support.jobs import run, train, write_data
 
@@ -98,9 +97,13 @@ def test_sigterm_to_all_processes_of_a_run_saves_too(whole, tmp_path, monkeypatc
 
 
 @on_linux
-def test_a_process_that_had_just_begun_to_load_data_dies_of_it(whole, tmp_path, monkeypatch):
+def test_a_process_that_loads_data_dies_of_it_where_it_is_not_held_off(whole, tmp_path, monkeypatch):
     settings = whole[0] | {"dataloader_num_workers": 2}
-    monkeypatch.setattr(exact_trainer, "Loading", lambda then: then)
+
+    def only_fork(loader) -> None:
+        loader.multiprocessing_context = "fork"
+
+    monkeypatch.setattr(exact_trainer, "leave_signals_to_parent", only_fork)
     callback = Signal(signal.SIGTERM, step=2)
     callback.send = send_to_all
     interrupt(monkeypatch, callback)
@@ -119,63 +122,6 @@ def test_another_error_after_a_signal_is_told(whole, tmp_path, monkeypatch):
     interrupt(monkeypatch, callback)
     with pytest.raises(RuntimeError, match="a defect"):
         train("spam", **whole[0], output_dir=tmp_path)
-
-
-@on_linux
-def test_a_process_that_loads_data_is_ended_by_its_parent_alone():
-    context = multiprocessing.get_context("fork")
-    has_begun = context.Event()
-    process = context.Process(target=load_forever, args=(has_begun,), daemon=True)
-    process.start()
-    assert has_begun.wait(30)
-    for name in ("-INT", "-TERM"):
-        subprocess.run(["kill", name, str(process.pid)], check=True)
-    process.join(0.3)
-    assert process.is_alive()
-    process.terminate()
-    process.join(10)
-    assert process.exitcode == 0
-
-
-def load_forever(has_begun) -> None:
-    Loading(lambda worker: has_begun.set())(0)
-    time.sleep(60)
-
-
-@on_linux
-def test_a_process_that_loads_data_ends_once_its_parent_is_dead():
-    """Also the first of several: the later ones hold what tells of the parent's death."""
-    context = multiprocessing.get_context("fork")
-    pids = context.SimpleQueue()
-    parent = context.Process(target=start_two, args=(context, pids))
-    parent.start()
-    loading = [psutil.Process(pids.get()) for _ in range(2)]
-    parent.kill()
-    parent.join()  # with a limit it would wait for what tells of its death
-    try:
-        loading[0].terminate()
-        until = time.monotonic() + 10
-        while has_not_ended(loading[0]) and time.monotonic() < until:
-            time.sleep(0.01)
-        assert not has_not_ended(loading[0]) and has_not_ended(loading[1])
-    finally:
-        for process in filter(has_not_ended, loading):
-            process.kill()
-
-
-def start_two(context, pids) -> None:
-    has_begun = [context.Event(), context.Event()]
-    processes = [context.Process(target=load_forever, args=(event,), daemon=True) for event in has_begun]
-    for process, event in zip(processes, has_begun):
-        process.start()
-        assert event.wait(30)
-    for process in processes:
-        pids.put(process.pid)
-    time.sleep(60)
-
-
-def has_not_ended(process: psutil.Process) -> bool:
-    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
 @pytest.mark.parametrize("moment", ["on_evaluate", "on_epoch_end", "on_train_end"])

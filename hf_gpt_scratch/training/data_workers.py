@@ -1,0 +1,116 @@
+"""
+The processes that load data, and signals. A terminal sends Ctrl-C to all processes of a command, a scheduler or
+systemd SIGTERM to all of a job: one that loads data is ended by its parent alone, which saves a checkpoint first, and
+may wait for a batch until then.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from torch.utils.data import DataLoader
+
+_TELLS_SENDER = hasattr(signal, "sigwaitinfo")  # whether the system tells who sends a signal: not macOS and Windows
+
+
+def leave_signals_to_parent(loader: DataLoader) -> None:
+    """
+    Has the processes that load data for a DataLoader leave signals to this one. On Linux they are held off while those
+    start: by a fork, where nothing else is asked for. By other ways, Python's own from 3.14 on, they import PyTorch
+    first, whose threads would die of SIGTERM.
+    """
+    if not loader.num_workers:
+        return
+    loader.worker_init_fn = Loading(loader.worker_init_fn)
+    if not _TELLS_SENDER:
+        return
+    if loader.multiprocessing_context is None:
+        loader.multiprocessing_context = "fork"
+    start = loader._get_iterator
+
+    def start_held_off():
+        with _signals_held_off():
+            return start()
+
+    loader._get_iterator = start_held_off
+
+
+@dataclass(frozen=True)
+class Loading:
+    """
+    What a process that loads data does first. One that is forked begins with one thread, and with signals held off;
+    its threads to come hold off SIGTERM too.
+
+    Args:
+        then: DataLoader's `worker_init_fn`, which is called after it.
+    """
+
+    then: Callable[[int], object] | None
+
+    def __call__(self, worker: int) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        sys.excepthook = _say
+        if _TELLS_SENDER:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+            threading.Thread(target=_end_with_parent, daemon=True).start()
+        if self.then is not None:
+            self.then(worker)
+
+
+def is_of_dead_loading(error: Exception) -> bool:
+    """Whether an error is that of a process that loads data, and has died."""
+    return isinstance(error, ConnectionError | EOFError) or "DataLoader worker" in str(error)
+
+
+@contextmanager
+def _signals_held_off() -> Iterator[None]:
+    """
+    Holds off SIGINT and SIGTERM in the block, and in a process that is forked in it until `Loading` lets go of them.
+    What this process has caught is handled at the end of the block. Not to take them in this thread would not do:
+    another one, of PyTorch's, takes them then, and Python handles them here all the same, where what a handler raises
+    gets lost (Python runs what libraries ask for after a fork, and prints their errors) or leaves an iterator behind
+    that has not all of its attributes.
+    """
+    handlers, caught, mask = {}, [], None
+    try:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if callable(handler := signal.getsignal(number)):
+                    handlers[number] = handler
+                    signal.signal(number, lambda number, frame: caught.append(number))
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        yield
+    finally:
+        if mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number in reversed(handlers):
+            signal.signal(number, handlers[number])
+        while caught:
+            signal.raise_signal(caught.pop(0))
+
+
+def _say(kind, error, traceback) -> None:
+    """
+    The excepthook of a process that loads data. `multiprocessing.resource_sharer` hands batches over in a thread, and
+    calls it when the other end breaks off: a parent that has died, as this process soon learns, or one that raises its
+    own error.
+    """
+    if not isinstance(error, ConnectionError | EOFError):
+        sys.__excepthook__(kind, error, traceback)
+
+
+def _end_with_parent() -> None:
+    """
+    Ends this process by a SIGTERM of its parent, or of anyone after that one's death. `parent.is_alive()` would not
+    do: it reads a pipe whose other end those that were forked later hold too.
+    """
+    parent = multiprocessing.parent_process().pid
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent and os.getppid() == parent:
+        pass
+    os._exit(0)

@@ -1,0 +1,159 @@
+"""Ctrl-C and SIGTERM to all processes of a run: those that load data are ended by their parent alone."""
+
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from multiprocessing.reduction import DupFd
+
+import psutil
+import pytest
+import torch
+from torch.utils.data import DataLoader
+from torch.utils.data._utils import signal_handling
+
+from hf_gpt_scratch.training.data_workers import Loading, leave_signals_to_parent
+from hf_gpt_scratch.training.stopping import stopped_by_signals
+
+on_linux = pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="it is not told who sends a signal")
+
+
+@on_linux
+def test_a_process_that_loads_data_is_ended_by_its_parent_alone():
+    context = multiprocessing.get_context("fork")
+    has_begun = context.Event()
+    process = context.Process(target=load_forever, args=(has_begun,), daemon=True)
+    process.start()
+    assert has_begun.wait(30)
+    for name in ("-INT", "-TERM"):
+        subprocess.run(["kill", name, str(process.pid)], check=True)
+    process.join(0.3)
+    assert process.is_alive()
+    process.terminate()
+    process.join(10)
+    assert process.exitcode == 0
+
+
+def load_forever(has_begun) -> None:
+    Loading(lambda worker: has_begun.set())(0)
+    time.sleep(60)
+
+
+@on_linux
+def test_a_process_that_loads_data_ends_once_its_parent_is_dead():
+    """Also the first of several: the later ones hold what tells of the parent's death."""
+    context = multiprocessing.get_context("fork")
+    pids = context.SimpleQueue()
+    parent = context.Process(target=start_two, args=(context, pids))
+    parent.start()
+    loading = [psutil.Process(pids.get()) for _ in range(2)]
+    parent.kill()
+    parent.join()  # with a limit it would wait for what tells of its death
+    try:
+        loading[0].terminate()
+        until = time.monotonic() + 10
+        while has_not_ended(loading[0]) and time.monotonic() < until:
+            time.sleep(0.01)
+        assert not has_not_ended(loading[0]) and has_not_ended(loading[1])
+    finally:
+        for process in filter(has_not_ended, loading):
+            process.kill()
+
+
+def start_two(context, pids) -> None:
+    has_begun = [context.Event(), context.Event()]
+    processes = [context.Process(target=load_forever, args=(event,), daemon=True) for event in has_begun]
+    for process, event in zip(processes, has_begun):
+        process.start()
+        assert event.wait(30)
+    for process in processes:
+        pids.put(process.pid)
+    time.sleep(60)
+
+
+def has_not_ended(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+@pytest.fixture
+def signal_forks(monkeypatch):
+    """
+    A function that sends signals to this process, where another thread takes them as one of PyTorch's would, and to
+    each that it forks: in the moment of the fork, and once PyTorch has set its own handlers there.
+    """
+    fork, set_handlers, is_over = os.fork, signal_handling._set_worker_signal_handlers, threading.Event()
+    thread = threading.Thread(target=is_over.wait)
+    thread.start()
+
+    def send(*numbers: int) -> None:
+        def kill() -> None:
+            for number in numbers:
+                os.kill(os.getpid(), number)
+            time.sleep(0.05)  # Python handles what any thread has taken
+
+        def fork_signalled() -> int:
+            pid = fork()
+            kill()
+            return pid
+
+        def set_handlers_signalled() -> None:
+            set_handlers()
+            kill()
+
+        monkeypatch.setattr(os, "fork", fork_signalled)
+        monkeypatch.setattr(signal_handling, "_set_worker_signal_handlers", set_handlers_signalled)
+
+    yield send
+    is_over.set()
+    thread.join()
+
+
+def loader() -> DataLoader:
+    made = DataLoader(torch.arange(8), batch_size=4, num_workers=2)
+    leave_signals_to_parent(made)
+    return made
+
+
+@on_linux
+def test_signals_in_the_moment_of_the_fork_wait_until_it_is_over(signal_forks, monkeypatch):
+    told: list[int] = []
+    monkeypatch.setattr(signal, "raise_signal", told.append)
+    signal_forks(signal.SIGINT, signal.SIGTERM)
+    with stopped_by_signals():
+        assert torch.cat(list(loader())).tolist() == list(range(8))
+    assert sorted(told) == [signal.SIGINT] * 2 + [signal.SIGTERM] * 2
+
+
+@on_linux
+def test_then_they_are_handled_as_ever(signal_forks):
+    before = signal.getsignal(signal.SIGINT), signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    signal_forks(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), stopped_by_signals() as stop:
+        list(loader())
+    assert stop.error is KeyboardInterrupt  # by the first process that was forked; the second one's raised it
+    assert (signal.getsignal(signal.SIGINT), signal.pthread_sigmask(signal.SIG_BLOCK, ())) == before
+
+
+@on_linux
+def test_a_parent_that_dies_as_it_takes_a_batch_is_no_traceback(capfd):
+    context = multiprocessing.get_context("fork")
+    shared = context.SimpleQueue()
+    process = context.Process(target=share, args=(shared,), daemon=True)
+    process.start()
+    address = shared.get()
+    for _ in range(2):  # the second is answered once the first is done with
+        with socket.socket(socket.AF_UNIX) as parent:
+            parent.connect(address)
+            assert parent.recv(1)  # and closes with the rest unread
+    process.terminate()
+    process.join(10)
+    assert capfd.readouterr().err == ""
+
+
+def share(shared) -> None:
+    Loading(None)(0)
+    shared.put(DupFd(0)._id[0])
+    time.sleep(60)
