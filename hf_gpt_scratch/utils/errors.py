@@ -83,7 +83,7 @@ def run_reporting_errors(run: Callable[[], int | None]) -> int:
     """
     status = 1
     try:
-        with sigterm_raised():
+        with signals_raised():
             return run() or 0
     except InputError as error:
         message = str(error)
@@ -106,12 +106,20 @@ def run_reporting_errors(run: Callable[[], int | None]) -> int:
 
 
 @contextmanager
-def sigterm_raised() -> Iterator[None]:
+def signals_raised() -> Iterator[None]:
     """
-    SIGTERM raises `Terminated` in the block, once: what is begun is cleaned up. A second one ends the process at once.
-    Where somebody else has a handler already, or this is not the main thread, that stays.
+    Ctrl-C and SIGTERM are raised in the block: what is begun is cleaned up. SIGTERM raises `Terminated`, once: a
+    second one ends the process at once. Where somebody else has a handler for it already, that stays; nothing is
+    changed in another thread than the main one.
+
+    Python handles a signal wherever it is: what is raised in a destructor, such as that of an iterator which waits for
+    its processes, would be printed and forgotten. The same signal comes again a moment later.
     """
-    owner = os.getpid()
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    owner, tell, timers = os.getpid(), sys.unraisablehook, []
+    is_ours = signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
     def handle(number: int, frame) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -119,15 +127,36 @@ def sigterm_raised() -> Iterator[None]:
             os.kill(os.getpid(), signal.SIGTERM)
         raise Terminated
 
-    is_main = threading.current_thread() is threading.main_thread()
-    if not is_main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield
-        return
-    signal.signal(signal.SIGTERM, handle)
+    def raise_again(unraisable) -> None:
+        if os.getpid() != owner or not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            tell(unraisable)
+            return
+        number = signal.SIGINT
+        if is_ours and issubclass(unraisable.exc_type, Terminated):
+            number = signal.SIGTERM
+            signal.signal(number, handle)
+        timers.append(threading.Timer(0.01, _send, [number]))  # when the destructor is at its end
+        timers[-1].start()
+
+    sys.unraisablehook = raise_again
+    if is_ours:
+        signal.signal(signal.SIGTERM, handle)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if is_ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        sys.unraisablehook = tell
+        for timer in timers:
+            timer.cancel()
+
+
+def _send(number: int) -> None:
+    """Sends this process a signal. Windows has no other way that a handler of Python's is called."""
+    if sys.platform == "win32":
+        signal.raise_signal(number)
+    else:
+        os.kill(os.getpid(), number)  # which interrupts what the main thread waits for
 
 
 @contextmanager

@@ -196,6 +196,49 @@ sys.exit(run_reporting_errors(run))
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("number", "status", "said"), [(signal.SIGINT, 130, "Interrupted"), (signal.SIGTERM, 143, "Terminated")]
+)
+def test_a_signal_is_heeded_though_a_destructor_is_what_runs(number, status, said):
+    code = """
+import sys, time
+from hf_gpt_scratch.utils.errors import run_reporting_errors
+
+class Waiting:
+    def __del__(self):
+        print("begun", flush=True)
+        time.sleep(30)
+
+def run():
+    del [Waiting()][0]
+    print("going on", flush=True)
+    time.sleep(30)
+
+sys.exit(run_reporting_errors(run))
+"""
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.readline()
+        process.send_signal(number)
+        assert process.communicate(timeout=30) == ("going on\n", f"error: {said}.\n")
+    assert process.returncode == status
+
+
+def test_other_errors_in_a_destructor_are_printed():
+    class Defect:
+        def __del__(self):
+            raise ValueError("a defect")
+
+    told = []
+    before, sys.unraisablehook = sys.unraisablehook, lambda unraisable: told.append(str(unraisable.exc_value))
+    try:
+        hook = sys.unraisablehook
+        assert run_reporting_errors(lambda: Defect() and None) == 0
+        assert told == ["a defect"] and sys.unraisablehook is hook
+    finally:
+        sys.unraisablehook = before
+
+
 def test_handler_of_somebody_else_stays():
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
