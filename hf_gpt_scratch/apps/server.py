@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from ..utils.errors import InputError, Terminated
-from .guard import CLOSING, Guard
+from .guard import CLOSING, SENTENCES, Guard
 
 RUNNING, WAITING = 8, 100  # answers made at a time, and questions that may wait for theirs
 THREADS = 12  # that answer; each that runs torch has helpers and memory of its own
@@ -47,8 +47,19 @@ def _glibc(name: str):
 
 
 def limit(blocks) -> None:
-    """Sets the limits of a page's queue; before it is launched."""
+    """Sets the limits of a page's queue, and what is said of questions that lack a part; before it is launched."""
+    from gradio import Error
+
     blocks.queue(api_open=False, max_size=WAITING, default_concurrency_limit=1)
+    validate = blocks.validate_inputs
+
+    def validate_quietly(function, inputs) -> None:
+        try:
+            validate(function, inputs)
+        except ValueError:  # it quotes all that was sent, and would be printed
+            raise Error(SENTENCES[400], print_exception=False) from None
+
+    blocks.validate_inputs = validate_quietly
 
 
 def slim(app) -> None:

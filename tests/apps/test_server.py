@@ -7,6 +7,7 @@ import threading
 import time
 from types import SimpleNamespace
 
+import httpx
 import pytest
 
 from hf_gpt_scratch.apps import server
@@ -128,6 +129,30 @@ def test_closed_tabs_are_forgotten_and_open_ones_are_not():
     holder.time_last_used["just now"] -= datetime.timedelta(seconds=server.LEFT_OF_MANY + 1)
     server.forget(SimpleNamespace(app=app, _queue=queue), guard)
     assert set(holder.time_last_used) == {"open"}
+
+
+def test_a_question_that_lacks_a_part_is_not_printed(capfd):
+    gradio = pytest.importorskip("gradio")
+    with gradio.Blocks() as page:
+        boxes = [gradio.Textbox(), gradio.Textbox()]
+        gradio.Button().click(lambda *texts: "".join(texts), boxes, boxes[0])
+    server.limit(page)
+    _, address, _ = page.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False)
+    try:
+        question = {"fn_index": 0, "session_hash": "a tab"}
+        heard = [ask(address, question | {"data": texts}) for texts in (["private"], ["private", "!"])]
+    finally:
+        page.close()
+    assert "The request cannot be read." in heard[0] and '"data":["private!"]' in heard[1]
+    assert "private" not in "".join(capfd.readouterr()) + heard[0]
+
+
+def ask(address: str, question: dict) -> str:
+    """All that Gradio's queue says to a question."""
+    api = f"{address}gradio_api/queue"
+    httpx.post(f"{api}/join", json=question).raise_for_status()
+    with httpx.stream("GET", f"{api}/data", params={"session_hash": question["session_hash"]}) as stream:
+        return stream.read().decode()
 
 
 def test_a_file_is_not_read_on_when_the_page_has_no_more_time(monkeypatch):
