@@ -59,16 +59,15 @@ class Group:
     @cached_property
     def rows(self) -> dict[str, Row]:
         """Of the runs and then the baselines; one row for all runs whose baseline has the same name and numbers."""
-        variants: dict[str, list[Row]] = {}
+        variants: dict[str, dict[str, Row]] = {}
         for run, entry in self.entries.items():
             for name, metrics in entry.card.baselines.items():
-                known = variants.setdefault(name, [])
-                if metrics not in [row.metrics for row in known]:
-                    known.append(Row(metrics, [], is_baseline=True))
-                next(row for row in known if row.metrics == metrics).runs.append(run)
+                numbers = repr(sorted(metrics.items()))  # as NaN is not equal to NaN
+                row = Row(metrics, [], is_baseline=True)
+                variants.setdefault(name, {}).setdefault(numbers, row).runs.append(run)
         rows = {run: Row(entry.card.metrics, [run], is_baseline=False) for run, entry in self.entries.items()}
         for name, known in variants.items():
-            for row in known:
+            for row in known.values():
                 label = name if len(known) == 1 else f"{name} ({', '.join(row.runs)})"
                 rows[_unused(label, rows, " (baseline)")] = row
         return rows
