@@ -47,19 +47,22 @@ def _glibc(name: str):
 
 
 def limit(blocks) -> None:
-    """Sets the limits of a page's queue, and what is said of questions that lack a part; before it is launched."""
+    """Sets the limits of a page's queue, and what is said of questions that no page asks; before it is launched."""
     from gradio import Error
 
     blocks.queue(api_open=False, max_size=WAITING, default_concurrency_limit=1)
-    validate = blocks.validate_inputs
+    preprocess = blocks.preprocess_data
 
-    def validate_quietly(function, inputs) -> None:
+    async def preprocess_quietly(*args, **options):
         try:
-            validate(function, inputs)
-        except ValueError:  # it quotes all that was sent, and would be printed
+            return await preprocess(*args, **options)
+        except Error as error:  # for whoever asked
+            error.print_exception = False
+            raise
+        except (ValueError, TypeError):  # which quote what was sent
             raise Error(SENTENCES[400], print_exception=False) from None
 
-    blocks.validate_inputs = validate_quietly
+    blocks.preprocess_data = preprocess_quietly
 
 
 def slim(app) -> None:

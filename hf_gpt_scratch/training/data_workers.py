@@ -10,8 +10,9 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from torch.utils.data import DataLoader
 
@@ -24,20 +25,10 @@ def leave_signals_to_parent(loader: DataLoader) -> None:
     start: by a fork, where nothing else is asked for. By other ways, Python's own from 3.14 on, they import PyTorch
     first, whose threads would die of SIGTERM.
     """
-    if not loader.num_workers:
-        return
-    loader.worker_init_fn = Loading(loader.worker_init_fn)
-    if not _TELLS_SENDER:
-        return
-    if loader.multiprocessing_context is None:
-        loader.multiprocessing_context = "fork"
-    start = loader._get_iterator
-
-    def start_held_off():
-        with _signals_held_off():
-            return start()
-
-    loader._get_iterator = start_held_off
+    if loader.num_workers:
+        loader.worker_init_fn = Loading(loader.worker_init_fn)
+        if _TELLS_SENDER and loader.multiprocessing_context is None:
+            loader.multiprocessing_context = "fork"
 
 
 @dataclass(frozen=True)
@@ -54,9 +45,9 @@ class Loading:
 
     def __call__(self, worker: int) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        sys.excepthook = _say
+        sys.excepthook = partial(_say, sys.excepthook)
         if _TELLS_SENDER:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # programs that this one starts inherit it
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
             threading.Thread(target=_end_with_parent, daemon=True).start()
         if self.then is not None:
@@ -71,38 +62,55 @@ def is_of_dead_loading(error: Exception) -> bool:
 @contextmanager
 def _signals_held_off() -> Iterator[None]:
     """
-    Holds off SIGINT and SIGTERM in the block, and in a process that is forked in it until `Loading` lets go of them.
-    What this process has caught is handled at the end of the block. Not to take them in this thread would not do:
-    another one, of PyTorch's, takes them then, and Python handles them here all the same, where what a handler raises
-    gets lost (Python runs what libraries ask for after a fork, and prints their errors) or leaves an iterator behind
-    that has not all of its attributes.
+    Holds off SIGINT and SIGTERM in the block, and in a process that is forked in it until `Loading` takes over. What
+    this process has caught is handled at the end of the block. Not to take them in this thread would not do: another
+    one, of PyTorch's, takes them then, and Python handles them here all the same, where what a handler raises gets
+    lost (Python runs what libraries ask for after a fork, and prints their errors) or leaves an iterator behind that
+    has not all of its attributes.
     """
-    handlers, caught, mask = {}, [], None
-    try:
+    caught: list[int] = []
+    with ExitStack() as undone:  # all of it, whatever a handler raises meanwhile
+        undone.callback(_handle, caught)
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 if callable(handler := signal.getsignal(number)):
-                    handlers[number] = handler
+                    undone.callback(signal.signal, number, handler)
                     signal.signal(number, lambda number, frame: caught.append(number))
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        undone.callback(signal.pthread_sigmask, signal.SIG_SETMASK, signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         yield
-    finally:
-        if mask is not None:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        for number in reversed(handlers):
-            signal.signal(number, handlers[number])
-        while caught:
-            signal.raise_signal(caught.pop(0))
 
 
-def _say(kind, error, traceback) -> None:
+def _handle(caught: list[int]) -> None:
+    while caught:
+        signal.raise_signal(caught.pop(0))
+
+
+_start = DataLoader._get_iterator
+
+
+def _start_held_off(loader: DataLoader):
+    """
+    DataLoader's own, with signals held off where `Loading` takes over. It is put in place of it for all, as accelerate
+    makes another loader of one to skip batches, and keeps of this package's nothing but the `worker_init_fn`.
+    """
+    if not (_TELLS_SENDER and isinstance(loader.worker_init_fn, Loading)):
+        return _start(loader)
+    with _signals_held_off():
+        return _start(loader)
+
+
+DataLoader._get_iterator = _start_held_off
+
+
+def _say(otherwise: Callable, kind, error, traceback) -> None:
     """
     The excepthook of a process that loads data. `multiprocessing.resource_sharer` hands batches over in a thread, and
     calls it when the other end breaks off: a parent that has died, as this process soon learns, or one that raises its
     own error.
     """
     if not isinstance(error, ConnectionError | EOFError):
-        sys.__excepthook__(kind, error, traceback)
+        otherwise(kind, error, traceback)
 
 
 def _end_with_parent() -> None:

@@ -128,13 +128,14 @@ def signals_raised() -> Iterator[None]:
         raise Terminated
 
     def raise_again(unraisable) -> None:
-        if os.getpid() != owner or not issubclass(unraisable.exc_type, KeyboardInterrupt):
+        is_sigterm = issubclass(unraisable.exc_type, Terminated)
+        is_signal = issubclass(unraisable.exc_type, KeyboardInterrupt) and (is_ours or not is_sigterm)
+        if os.getpid() != owner or not is_signal:
             tell(unraisable)
             return
-        number = signal.SIGINT
-        if is_ours and issubclass(unraisable.exc_type, Terminated):
-            number = signal.SIGTERM
-            signal.signal(number, handle)
+        if is_sigterm:
+            signal.signal(signal.SIGTERM, handle)
+        number = signal.SIGTERM if is_sigterm else signal.SIGINT
         timers.append(threading.Timer(0.01, _send, [number]))  # when the destructor is at its end
         timers[-1].start()
 
@@ -144,19 +145,19 @@ def signals_raised() -> Iterator[None]:
     try:
         yield
     finally:
-        if is_ours:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
         sys.unraisablehook = tell
         for timer in timers:
             timer.cancel()
+        if is_ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _send(number: int) -> None:
-    """Sends this process a signal. Windows has no other way that a handler of Python's is called."""
+    """Sends the main thread a signal, and interrupts what it waits for, which Windows does not do."""
     if sys.platform == "win32":
         signal.raise_signal(number)
     else:
-        os.kill(os.getpid(), number)  # which interrupts what the main thread waits for
+        signal.pthread_kill(threading.main_thread().ident, number)
 
 
 @contextmanager

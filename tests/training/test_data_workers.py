@@ -7,16 +7,17 @@ import socket
 import subprocess
 import threading
 import time
-from multiprocessing.reduction import DupFd
 
 import psutil
 import pytest
 import torch
+from accelerate.data_loader import skip_first_batches
 from torch.utils.data import DataLoader
 from torch.utils.data._utils import signal_handling
 
-from hf_gpt_scratch.training.data_workers import Loading, leave_signals_to_parent
+from hf_gpt_scratch.training.data_workers import Loading, _signals_held_off, leave_signals_to_parent
 from hf_gpt_scratch.training.stopping import stopped_by_signals
+from hf_gpt_scratch.utils.errors import Terminated
 
 on_linux = pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="it is not told who sends a signal")
 
@@ -118,23 +119,47 @@ def loader() -> DataLoader:
 
 
 @on_linux
-def test_signals_in_the_moment_of_the_fork_wait_until_it_is_over(signal_forks, monkeypatch):
-    told: list[int] = []
-    monkeypatch.setattr(signal, "raise_signal", told.append)
+@pytest.mark.parametrize("skipped", [0, 1])
+def test_signals_in_the_moment_of_the_fork_wait_until_it_is_over(skipped, signal_forks, monkeypatch):
+    told: set[int] = set()
+    monkeypatch.setattr(signal, "raise_signal", told.add)
     signal_forks(signal.SIGINT, signal.SIGTERM)
     with stopped_by_signals():
-        assert torch.cat(list(loader())).tolist() == list(range(8))
-    assert sorted(told) == [signal.SIGINT] * 2 + [signal.SIGTERM] * 2
+        batches = list(skip_first_batches(loader(), skipped))  # as a resumed run does
+    assert torch.cat(batches).tolist() == list(range(4 * skipped, 8))
+    assert told == {signal.SIGINT, signal.SIGTERM}
 
 
 @on_linux
 def test_then_they_are_handled_as_ever(signal_forks):
-    before = signal.getsignal(signal.SIGINT), signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    before = state_of_signals()
     signal_forks(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt), stopped_by_signals() as stop:
         list(loader())
     assert stop.error is KeyboardInterrupt  # by the first process that was forked; the second one's raised it
-    assert (signal.getsignal(signal.SIGINT), signal.pthread_sigmask(signal.SIG_BLOCK, ())) == before
+    assert state_of_signals() == before
+
+
+def state_of_signals() -> tuple:
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    return *handlers, signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+@on_linux
+def test_a_handler_that_raises_meanwhile_leaves_all_as_it_was(monkeypatch):
+    original = signal.signal
+
+    def restore(number: int, handler) -> None:
+        original(number, handler)
+        if (number, handler) == (signal.SIGTERM, before[1]):
+            raise Terminated
+
+    with stopped_by_signals(), monkeypatch.context() as patch:
+        before = state_of_signals()
+        patch.setattr(signal, "signal", restore)
+        with pytest.raises(Terminated), _signals_held_off():
+            assert state_of_signals() != before
+        assert state_of_signals() == before
 
 
 @on_linux
@@ -154,6 +179,8 @@ def test_a_parent_that_dies_as_it_takes_a_batch_is_no_traceback(capfd):
 
 
 def share(shared) -> None:
+    from multiprocessing.reduction import DupFd  # which Windows has not
+
     Loading(None)(0)
     shared.put(DupFd(0)._id[0])
     time.sleep(60)
