@@ -130,22 +130,30 @@ def test_closed_tabs_are_forgotten_and_open_ones_are_not():
     assert set(holder.time_last_used) == {"open"}
 
 
-@pytest.mark.parametrize("wrong", [["private"], ["private", "private"], ["private", {"path": "private"}]])
-def test_a_question_that_no_page_asks_is_not_printed(wrong, capfd):
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (["private"], "The request cannot be read."),
+        (["private", "private", "a"], "The request cannot be read."),
+        (["private", {"path": "private"}, "a"], "The request cannot be read."),
+        (["", 2, "private"], "private is not in the list of choices"),
+    ],
+)
+def test_a_question_that_no_page_asks_is_not_printed(wrong, said, capfd):
     pytest.importorskip("gradio")
     gradio = page.gradio()
     with gradio.Blocks() as blocks:
-        boxes = [gradio.Textbox(), gradio.Slider()]
-        gradio.Button().click(lambda text, number: f"{text}{number}", boxes, boxes[0])
+        boxes = [gradio.Textbox(), gradio.Slider(), gradio.Dropdown(["a"])]
+        gradio.Button().click(lambda *inputs: "".join(map(str, inputs)), boxes, boxes[0])
     server.limit(blocks)
     _, address, _ = blocks.launch(prevent_thread_lock=True, quiet=True, ssr_mode=False)
     try:
         question = {"fn_index": 0, "session_hash": "a tab"}
-        heard = [ask(address, question | {"data": data}) for data in (wrong, ["private", 2])]
+        heard = [ask(address, question | {"data": data}) for data in (wrong, ["private", 2, "a"])]
     finally:
         blocks.close()
-    assert "The request cannot be read." in heard[0] and '"data":["private2"]' in heard[1]
-    assert "private" not in "".join(capfd.readouterr()) + heard[0]
+    assert said in heard[0] and '"data":["private2a"]' in heard[1]
+    assert "private" not in "".join(capfd.readouterr())
 
 
 def ask(address: str, question: dict) -> str:
