@@ -5,6 +5,8 @@ import sys
 
 import pytest
 import torch
+import transformers
+from packaging.version import Version
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hf_gpt_scratch import GPTScratchConfig, GPTScratchForCausalLM, GPTScratchForSequenceClassification
@@ -155,7 +157,10 @@ def test_tokenizer_comes_back(folder, tokenizer, tmp_path, which, shared_data):
     lines = (shared_data / "sms_spam" / "SMSSpamCollection").read_text(encoding="utf-8").splitlines()[:200]
     for text in [TEXT, PROBE, *lines]:
         assert written(text)["input_ids"] == tokenizer(text)["input_ids"], text
-    assert (written.eos_token, written.pad_token) == (tokenizer.eos_token, tokenizer.pad_token)
+    assert written.eos_token == tokenizer.eos_token
+    # transformers reads the id of GGUF's padding token from 5.18 on.
+    old = Version(transformers.__version__) < Version("5.18")
+    assert written.pad_token == (None if old else tokenizer.pad_token)
 
 
 REFUSALS = {

@@ -129,7 +129,8 @@ def test_metrics_are_those_of_the_saved_model(trained, data_file):
 def test_a_chat_by_transformers_alone_gives_the_same_answers(trained):
     model, tokenizer = AutoModelForCausalLM.from_pretrained(trained), AutoTokenizer.from_pretrained(trained)
     assert tokenizer.chat_template == CHAT_TEMPLATE and tokenizer.model_max_length == 160
-    assert model.generation_config.eos_token_id == tokenizer.eos_token_id
+    # Before 5.18, transformers' Trainer makes a list of it.
+    assert model.generation_config.eos_token_id in (tokenizer.eos_token_id, [tokenizer.eos_token_id])
     responses = json.loads((trained / "responses.json").read_text())
     assert len(responses) == 7
     for row in responses:

@@ -62,6 +62,9 @@ def test_picture_shows_its_data(tmp_path, plot, data, other_data):
     assert not np.array_equal(*upper_halves)
 
 
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning"
+)  # matplotlib 3.10 of pyparsing 3.3; these are UserWarnings, too
 @pytest.mark.filterwarnings("error::UserWarning")
 def test_training_without_an_evaluation_is_drawn_without_a_warning(tmp_path):
     plot_training([{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}], tmp_path / "training.png")

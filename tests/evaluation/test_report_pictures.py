@@ -59,6 +59,9 @@ def panels_of(group, path, monkeypatch) -> list:
     return kept[0].axes
 
 
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning"
+)  # matplotlib 3.10 of pyparsing 3.3; these are UserWarnings, too
 @pytest.mark.filterwarnings("error::UserWarning")
 def test_picture_holds_the_numbers_without_overlap(tmp_path, monkeypatch):
     names = ["perplexity", "f1", "accuracy", "cost", "fifth"]
