@@ -25,6 +25,36 @@ def pytest_configure(config):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # results are those of a CPU; nothing has asked for a GPU yet
 
 
+# Whole jobs, pages and commands, most of them in processes of their own: half of the time of all tests without a mark.
+E2E = [
+    "e2e",
+    *(f"apps/test_{name}.py" for name in ("compare", "pages", "server", "spaces")),
+    "commands/test_startup.py",
+    *(f"hub/test_{name}.py" for name in ("card_code", "twin")),
+    "model/test_remote_code.py",
+    "model_folder/test_untrusted_code.py",
+    "training/test_progress.py",
+    "utils/test_console.py",
+]
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects
+def pytest_collection_modifyitems(config, items):
+    """Marks what `E2E` lists. Where no file or folder of tests is named, that runs with `-m e2e` only."""
+    listed = {ROOT / "tests" / path for path in E2E}
+    whole = []
+    for item in items:
+        its_own = {"browser", "hub", "notebooks", "slow"} & {mark.name for mark in item.iter_markers()}
+        if not its_own and listed & {item.path, *item.path.parents}:
+            item.add_marker("e2e")
+            whole.append(item)
+    named = {(config.invocation_params.dir / arg.partition("::")[0]).resolve() for arg in config.args}
+    if named <= {ROOT, ROOT / "tests"} and "e2e" not in config.getoption("markexpr"):
+        config.hook.pytest_deselected(items=whole)
+        left_out = set(whole)
+        items[:] = [item for item in items if item not in left_out]
+
+
 @pytest.fixture(scope="session", autouse=True)
 def preloaded_processes():
     """Clean processes are forks of one that is ready, where the system can fork."""
