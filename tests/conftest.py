@@ -35,6 +35,7 @@ E2E = [
     "model_folder/test_untrusted_code.py",
     "training/test_progress.py",
     "utils/test_console.py",
+    "utils/test_platforms.py",
 ]
 
 

@@ -4,7 +4,6 @@ import io
 import itertools
 import json
 import os
-import pty
 import re
 import subprocess
 import sys
@@ -169,6 +168,7 @@ def installed_command(*args: str, stdin: str = "") -> subprocess.CompletedProces
 
 
 def test_a_message_typed_in_is_answered_at_once(models):
+    pty = pytest.importorskip("pty", reason="needs a pseudo-terminal")
     keyboard, terminal = pty.openpty()
     command = [SCRIPT, "classify", "classifier"]
     with subprocess.Popen(

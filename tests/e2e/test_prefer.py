@@ -136,6 +136,14 @@ def test_a_resumed_run_ends_with_the_same_weights_and_refuses_other_settings(run
 
 
 @needs_trl
+def test_trl_tells_nobody_of_a_run(run, tmp_path, monkeypatch):
+    from trl.trainer import base_trainer
+
+    monkeypatch.setattr(base_trainer, "send_telemetry", lambda *_, **__: pytest.fail("It is told."))
+    run(tmp_path / "out", max_steps=1)
+
+
+@needs_trl
 def test_an_adapter_is_trained_alone_and_merged_on_demand(run, home, tmp_path):
     lora = {"lora_r": 4, "num_train_epochs": 1, "save_strategy": "no", "load_best_model_at_end": False}
     metrics = run(tmp_path / "adapter", **lora)

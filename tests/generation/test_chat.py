@@ -2,7 +2,6 @@
 
 import io
 import os
-import pty
 import select
 import shutil
 import signal
@@ -350,8 +349,8 @@ def test_generate_sends_a_follower_that_says_nothing_to_chat(folder, capsys):
     assert f"`hf-gpt-scratch chat {folder}`" in err
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 def test_terminal_survives_ctrl_c(folder):
+    pty = pytest.importorskip("pty", reason="needs a pseudo-terminal")
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [*COMMAND, folder, "--max-new-tokens", "200"],

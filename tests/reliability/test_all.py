@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from hf_gpt_scratch.utils.errors import InputError
+from hf_gpt_scratch.utils.errors import InputError, UsageError
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "training" / "reliability"))
 from faults import Row  # noqa: E402
@@ -81,3 +81,42 @@ def test_a_package_that_is_missing_is_named_before_anything_is_tried(report, mon
 def test_the_table_of_the_page_is_that_of_what_is_kept(report):
     tried = json.loads((ROOT / "training" / "results" / "reliability.json").read_text(encoding="utf-8"))
     assert report.table(tried) in (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+
+
+def test_every_subject_has_its_row():
+    """A part that was run in pieces might lack one."""
+    pytest.importorskip("resource", reason="the parts are limited as Unix does it")
+    import foreign_places
+    import kill
+    import kill_runs
+    import kill_training
+    import messages
+    import model_readers
+    import reader_subjects
+    import starve_subjects
+
+    named = {
+        "kill": {("killed", subject.name) for subject in kill.subjects()}
+        | {(fault, module.SPAM.name) for module in (kill_training, kill_runs) for fault in module.FAULTS},
+        "starve": {("starved", subject.name) for subject in starve_subjects.SUBJECTS}
+        | {("bad server", "download of a data set")},
+        "readers": {("lied to", name) for name in reader_subjects.READERS | model_readers.READERS | messages.READERS},
+        "foreign_code": {("foreign code", place.name) for place in foreign_places.PLACES},
+    }
+    tried = json.loads((ROOT / "training" / "results" / "reliability.json").read_text(encoding="utf-8"))
+    for part, names in named.items():
+        assert {(row["fault"], row["subject"]) for run in tried[part] for row in run["rows"]} == names
+
+
+def test_a_word_that_no_subject_has_is_told(report, monkeypatch):
+    part(monkeypatch, Row("killed", "spam", 2, 2))
+    with pytest.raises(UsageError, match=r"^Nothing in kill has a name with one of spma\.$"):
+        report.main(["--only", "kill", "--subjects", "spma"])
+    assert not report.KEPT.exists()
+
+
+def test_another_system_is_told(report, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(UsageError, match="those of Linux"):
+        report.main(["--only", "kill"])
+    assert report.main(["--tables"]) == 0

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("resource", reason="readers are limited as Unix does it")
+
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "training/reliability"))
 

@@ -15,7 +15,7 @@ sys.path.append(str(RELIABILITY))
 
 import full_disk  # noqa: E402
 import starve_faults  # noqa: E402
-from starve_faults import complaint, half_checkpoint, remains  # noqa: E402
+from starve_faults import Whole, complaint, falls_short, half_checkpoint, remains  # noqa: E402
 from starve_subjects import SUBJECTS, Subject, job  # noqa: E402
 
 from hf_gpt_scratch.commands import COMMANDS  # noqa: E402
@@ -43,6 +43,24 @@ NOISE = "Traceback (most recent call last)"
 def test_a_command_that_fails_says_where_in_one_sentence(status, said, names, wrong):
     found = complaint(status, said, names)
     assert found is None if wrong is None else found.startswith(wrong)
+
+
+@pytest.mark.parametrize(
+    ("changes", "wrong"),
+    [
+        ({}, None),
+        ({"card.json": b"a later day, and so"}, None),
+        ({"out.csv": b"a,b"}, "changed out.csv"),
+        ({"keep.txt": b""}, "changed keep.txt"),
+        ({"card.json": b"half"}, "wrote a part of card.json"),
+        ({"out.csv": None}, "changed out.csv"),
+    ],
+)
+def test_a_command_that_ends_well_has_written_all_of_it(changes, wrong):
+    left = {"keep.txt": b"Mine.", "out.csv": b"a,b\n1,2\n", "card.json": b"this very day, so"}
+    whole = Whole(left, {"keep.txt", "out.csv"})
+    assert falls_short({**left, **changes}, whole) == wrong
+    assert falls_short({"keep.txt": b"Mine.", "card.json": b""}, whole) == "left without out.csv"
 
 
 KEEPING = Subject("command", lambda inputs: ["judge"], keeps="judge.????.partial.jsonl")

@@ -22,7 +22,6 @@ import argparse
 import multiprocessing
 import os
 import re
-import resource
 import statistics
 import sys
 import time
@@ -229,6 +228,12 @@ def peak_bytes() -> int:
     """The most memory this process ever held, in bytes; what getrusage tells begins with the parent's on Linux."""
     if sys.platform == "linux":
         return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+    if sys.platform == "win32":
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset
+    import resource
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

@@ -41,7 +41,11 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--subjects", nargs="+", metavar="WORD", default=(), help="only subjects with one of these words"
     )
-    parser.add_argument("--tries", type=int, help="of each fault (default: the part's own number)")
+    parser.add_argument(
+        "--tries",
+        type=int,
+        help="of each fault of kill, starve, readers, load's Ctrl-C and repeat (default: their own)",
+    )
     parser.add_argument("--seed", type=int, default=123)
     parser.add_argument("--quick", action="store_true", help="a few tries, and nothing is kept: to see that it runs")
     parser.add_argument("--tables", action="store_true", help="run nothing, write the table from what is kept")
@@ -131,24 +135,30 @@ def run(name: str, settings: Settings, command: str) -> list[Row]:
 def main(argv: list[str] | None = None) -> int:
     """Returns the exit status: 1 where something was lost or executed."""
     args = make_parser().parse_args(argv)
+    from hf_gpt_scratch.utils.errors import UsageError
     from hf_gpt_scratch.utils.files import write_whole
     from hf_gpt_scratch.utils.provenance import command_line
     from hf_gpt_scratch.utils.requirements import require_package
 
+    if not args.tables and sys.platform != "linux":
+        raise UsageError("Memory, signals and disks are those of Linux: run it there; --tables runs anywhere.")
     for package in () if args.tables else ("hypothesis", "peft"):
         require_package(package, "test", "The report")
-    base, bad = args.folder or Path(tempfile.mkdtemp(prefix="reliability.")), []
+    base, all_rows = args.folder or Path(tempfile.mkdtemp(prefix="reliability-")), []
     command = command_line("training/reliability/all.py", sys.argv[1:] if argv is None else argv)
     for name in () if args.tables else args.only:
         print(f"\n--- {name}", flush=True)
         (base / name).mkdir(parents=True, exist_ok=True)
         settings = Settings((base / name).absolute(), args.seed, args.quick, args.tries, tuple(args.subjects))
-        bad += [row for row in run(name, settings, command) if not row.is_good]
+        all_rows += run(name, settings, command)
     if not args.folder:
         shutil.rmtree(base, ignore_errors=True)
+    if args.subjects and not (all_rows or args.tables):
+        raise UsageError(f"Nothing in {', '.join(args.only)} has a name with one of {', '.join(args.subjects)}.")
     if not args.quick:
         write_whole(PAGE, with_table(PAGE.read_text(encoding="utf-8")))
         print(f"The table in {PAGE.relative_to(ROOT)} is that of {KEPT.relative_to(ROOT)}.")
+    bad = [row for row in all_rows if not row.is_good]
     for row in bad:
         print(f"error: {row.fault}: {row.subject}: {row.tries - row.survived} of {row.tries} failed.", file=sys.stderr)
     return 1 if bad else 0

@@ -25,7 +25,6 @@ class Place:
         trusting: those in which it must run.
         naive: what a program does that takes no care, or several that each meet another canary of the place; the
             canary must run in it, or it is none.
-        note: what the table says of the place.
         prepare: called in the process of a command, before it.
         is_real: whether the command is started by Python in the folder, and is no fork.
     """
@@ -35,7 +34,6 @@ class Place:
     commands: Sequence[Words]
     trusting: Sequence[Words] = ()
     naive: Callable[[], object] | Sequence[Callable[[], object]] = ()
-    note: str = ""
     prepare: Callable[[], None] = lambda: None
     is_real: bool = False
 

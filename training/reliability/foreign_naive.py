@@ -19,6 +19,24 @@ def load(name: str, auto_class: str = "AutoModelForCausalLM") -> Callable[[], ob
     return loaded
 
 
+def pipeline(name: str) -> Callable[[], object]:
+    def made() -> None:
+        import transformers
+
+        transformers.pipeline("text-classification", name, trust_remote_code=True)
+
+    return made
+
+
+def load_adapter(name: str) -> Callable[[], object]:
+    def loaded() -> None:
+        from peft import AutoPeftModelForCausalLM
+
+        AutoPeftModelForCausalLM.from_pretrained(name)
+
+    return loaded
+
+
 def unpickle(path: str) -> Callable[[], object]:
     def unpickled() -> None:
         import torch

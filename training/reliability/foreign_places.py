@@ -9,7 +9,7 @@ from pathlib import Path
 from command_inputs import few_tasks
 from foreign_data import data_places
 from foreign_kit import ADAPTER, RESPONSES, TRACE, Payload, Place, append, code, edit, torch_file
-from foreign_naive import load, read_yaml, render, run_file, unpickle, unpickle_plain
+from foreign_naive import load, load_adapter, pipeline, read_yaml, render, run_file, unpickle, unpickle_plain
 
 
 def model_code(folder: Path) -> None:
@@ -40,6 +40,7 @@ def custom_pipelines(folder: Path) -> None:
 
 
 def code_by_path(folder: Path) -> None:
+    """The path must have no dot, else no program looks there."""
     (folder / "outside.py").write_text(code(folder))
     for name in ("model", "base", "judge"):
         edit(folder / name / "config.json", auto_map={"AutoConfig": f"{folder / 'outside'}.Config"})
@@ -105,7 +106,7 @@ def templates(text: str) -> Callable[[Path], None]:
 ESCAPES = (
     "{{ cycler.__init__.__globals__.os.system('touch TRACE') }}",
     "{{ raise_exception.__globals__['__builtins__']['open']('TRACE', 'w') }}",
-    "{{ '{0.__class__.__init__.__globals__}'.format(messages) }}{{ namespace.__init__.__globals__.sys.modules }}",
+    "{{ (namespace|attr('__init__')|attr('__globals__'))['os'].system('touch TRACE') }}",
 )
 ENDLESS = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
 
@@ -177,7 +178,6 @@ RESUMED = [*PRETRAIN, "--max_steps", "2", "--resume_from_checkpoint", "true"]
 
 def yaml_tag(folder: Path) -> None:
     (folder / "evil.yaml").write_text(f"data_file: !!python/object/apply:builtins.exec [{code(folder)!r}]\n")
-    (folder / "trusting.yaml").write_text("trust_remote_code: true\ndata_file: text.txt\noutput_dir: run\n")
 
 
 def data_script(folder: Path) -> None:
@@ -283,21 +283,26 @@ PLACES = [
     Place(
         "custom_pipelines",
         custom_pipelines,
-        [["check", "classifier"], ["classify", "classifier", "a text"]],
-        naive=run_file("classifier/mine.py"),
+        [["check", "classifier"], ["classify", "classifier", "a text"], *trusted(["check", "classifier"])],
+        naive=pipeline("classifier"),
     ),
-    Place("auto_map by a path", code_by_path, [*OF_MODELS, *OF_ADAPTERS, JUDGE], naive=run_file("outside.py")),
+    Place(
+        "auto_map by a path",
+        code_by_path,
+        [*OF_MODELS, *OF_ADAPTERS, JUDGE, *trusted(CHECK, PUSH)],
+        naive=load("model"),
+    ),
     Place(
         "attention kernels in config.json",
         kernels,
-        [*OF_MODELS, *OF_ADAPTERS, JUDGE],
+        [*OF_MODELS, *OF_ADAPTERS, JUDGE, *trusted(CHECK, PUSH)],
         naive=load("judge"),
         prepare=watch_kernels,
     ),
     Place(
         "another config.json",
         other_configs,
-        [CHECK, WRITE, chat, PUSH, JUDGE],
+        [CHECK, WRITE, chat, PUSH, JUDGE, *trusted(CHECK, PUSH)],
         naive=load("judge"),
         prepare=watch_kernels,
     ),
@@ -305,8 +310,8 @@ PLACES = [
     Place(
         "modules in adapter_config.json",
         megatron,
-        OF_ADAPTERS,
-        naive=run_file("megatron/core.py"),
+        [*OF_ADAPTERS, *trusted(["check", ADAPTER])],
+        naive=load_adapter(ADAPTER),
         prepare=import_from_here,
     ),
     Place("a judge's model code", judge_code, [JUDGE], naive=load("judge")),
@@ -315,7 +320,7 @@ PLACES = [
             f"chat template: a way out of the sandbox ({number})",
             templates(text),
             [chat, JUDGE, CHECK, PUSH],
-            naive=render("model/chat_template.jinja") if "TRACE" in text else (),
+            naive=render("model/chat_template.jinja"),
         )
         for number, text in enumerate(ESCAPES, 1)
     ),
@@ -334,12 +339,7 @@ PLACES = [
         Place(f"a checkpoint's {name}", checkpoint(name), [RESUMED], naive=unpickle(f"run/checkpoint-1/{name}"))
         for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin")
     ),
-    Place(
-        "YAML of a job",
-        yaml_tag,
-        [["train", "pretrain", "evil.yaml"], ["train", "pretrain", "trusting.yaml"]],
-        naive=read_yaml,
-    ),
+    Place("YAML of a job", yaml_tag, [["train", "pretrain", "evil.yaml"]], naive=read_yaml),
     Place(
         "a script of a data set",
         data_script,
@@ -354,7 +354,12 @@ PLACES = [
         naive=render("tasks/mine.yaml"),
         prepare=few_tasks,
     ),
-    Place("handler.py, app.py and others in a folder", served_code, OF_MODELS, naive=run_file("model/handler.py")),
+    Place(
+        "handler.py, app.py and others in a folder",
+        served_code,
+        [*OF_MODELS, *trusted(CHECK)],
+        naive=run_file("model/handler.py"),
+    ),
     Place(
         "modules in the working directory", working_directory, [CHECK, WRITE], naive=run_file("torch.py"), is_real=True
     ),

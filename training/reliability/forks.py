@@ -81,6 +81,10 @@ class Fork:
                 self._status, self._ended = os.waitstatus_to_exitcode(status), time.monotonic()
         return self._status is None
 
+    def seconds(self) -> float:
+        """How long it has run, or ran."""
+        return (time.monotonic() if self.is_running() else self._ended) - self.begun
+
     def wait(self, seconds: float) -> bool:
         """Waits until it has ended, at most so long, and says whether it has."""
         until = time.monotonic() + seconds

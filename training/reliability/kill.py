@@ -7,7 +7,6 @@ saving and publishing included; every third try is killed once more while it is 
 """
 
 import importlib
-import importlib.util
 import random
 import shutil
 import signal
@@ -22,14 +21,13 @@ from forks import Ended, Fork
 from kill_subject import Subject
 
 MODULES = ("kill_training", "kill_runs", "kill_commands", "kill_pages", "kill_sources")
-QUICK = 2  # tries
+TRIES, QUICK = 20, 2
 ORPHANED = 20  # seconds that what a killed run had started may go on
 
 
 def subjects() -> list[Subject]:
-    """Those of all modules that are there."""
-    found = [name for name in MODULES if importlib.util.find_spec(name)]
-    return [subject for name in found for subject in importlib.import_module(name).SUBJECTS]
+    """Those of all modules."""
+    return [subject for name in MODULES for subject in importlib.import_module(name).SUBJECTS]
 
 
 def rows(settings: Settings) -> Iterator[Row]:
@@ -39,7 +37,7 @@ def rows(settings: Settings) -> Iterator[Row]:
         if settings.of(subject.name):
             yield killed(subject, settings)
     for name in MODULES:
-        if importlib.util.find_spec(name) and hasattr(module := importlib.import_module(name), "rows"):
+        if hasattr(module := importlib.import_module(name), "rows"):
             yield from module.rows(settings)
 
 
@@ -65,6 +63,7 @@ class Bench:
             if ended.status:
                 raise RuntimeError(f"{subject.name} fails by itself:\n{ended.said[-3000:]}")
         self.seconds = ended.seconds
+        self.late = 0  # signals that came when a run had all but ended
 
     def new(self, name: str) -> Path:
         """A folder for a try, prepared."""
@@ -92,7 +91,7 @@ class Bench:
 
 def killed(subject: Subject, settings: Settings) -> Row:
     """Kills the subject at moments spread over its run, and repeats it."""
-    tries = settings.tries or (QUICK if settings.quick else subject.tries)
+    tries = settings.tries or (QUICK if settings.quick else TRIES)
     bench, draw, faults = (
         Bench(subject, settings.folder),
         random.Random(settings.seed),

@@ -146,7 +146,7 @@ def evaluations_differ(whole: Path, tried: Path) -> list[str]:
 def left_over(folder: Path) -> list[str]:
     """Temporary files and folders, and locks."""
     paths = [*folder.rglob("*.partial*"), *folder.rglob("*.lock"), *(folder / TEMPORARY).glob("*")]
-    return [f"{path.relative_to(folder)} is left" for path in paths]
+    return [f"{path.relative_to(folder).as_posix()} is left" for path in paths]
 
 
 def votes_differ(whole: Path, tried: Path) -> list[str]:

@@ -22,7 +22,6 @@ class Subject:
             what they differ, though they must not; nothing where they do not.
         prepare: puts into the folder of a try, which is new, what the command is to find there.
         inputs: makes what all tries read, in a folder of their own.
-        tries: how often it is killed.
         modules: what it imports besides torch and transformers, so that a try does not wait for that.
         run: runs the words; by default the command `hf-gpt-scratch`.
         done: what a command says that refuses to begin, as all is there: it was killed after its last step.
@@ -35,7 +34,6 @@ class Subject:
     differs: Callable[[Path, Path], list[str]]
     prepare: Callable[[Path], None] = nothing
     inputs: Callable[[Path], None] = nothing
-    tries: int = 20
     modules: tuple[str, ...] = ()
     run: Callable[[Sequence[str]], int] | None = None
     done: str | None = None

@@ -128,10 +128,6 @@ def _shard(folder: Path) -> None:
     sharded(folder, "safetensors")
 
 
-def _read_records(folder: Path) -> None:
-    _describe(folder)
-
-
 METRICS = {
     **{"task": "SMS spam classification", "seed": 1, "settings": {"learning_rate": 0.001}, "train_seconds": 1.0},
     **{"data": {"source": "x.tsv", "sha256": "0" * 64}, "command": "hf-gpt-scratch train spam", "python": "3.11"},

@@ -118,6 +118,32 @@ def snapshot(folder: Path) -> Snapshot:
     }
 
 
+@dataclass(frozen=True)
+class Whole:
+    """
+    What a run that lacks nothing leaves.
+
+    Attributes:
+        left: all that is in the folder then, what was there before included.
+        same: the names of what two such runs leave the same; the others hold times or the name of the folder.
+    """
+
+    left: Snapshot
+    same: set[str]
+
+
+def falls_short(after: Snapshot, whole: Whole) -> str | None:
+    """What is wrong about the folder after a command that ended well."""
+    if missing := sorted(whole.left.keys() - after.keys()):
+        return f"left without {', '.join(missing[:4])}"
+    if changed := sorted(name for name in whole.same if after[name] != whole.left[name]):
+        return f"changed {', '.join(changed[:4])}"
+    lengths = {name: (len(after[name] or b""), len(content or b"")) for name, content in whole.left.items()}
+    if short := sorted(name for name, (length, whole_length) in lengths.items() if length < 0.9 * whole_length):
+        return f"wrote a part of {', '.join(short[:4])}"
+    return None
+
+
 def complaint(status: int, said: str, names: list[str]) -> str | None:
     """
     What is wrong about the end of a command that failed.

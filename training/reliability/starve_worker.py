@@ -15,13 +15,13 @@ import starve_faults
 import starve_servers
 from faults import Row, Settings
 from forks import Ended, Fork
-from starve_faults import Fault, Place, complaint, remains, snapshot
+from starve_faults import Fault, Place, Whole, complaint, falls_short, remains, snapshot
 from starve_subjects import SUBJECTS, Subject, make_inputs
 
 from support.judge_server import judge_server, number_in_response
 from support.stand_in import hub_stand_in
 
-TRIES, QUICK = 12, 2  # of the room of a disk
+TRIES, QUICK = 8, 2  # of the room of a disk
 LONGEST = 90  # seconds of a try, or ten times as many as it takes on a machine as busy as this; then it hangs
 MODULES = ("hf_gpt_scratch.training.classify", "hf_gpt_scratch.hub.push", "hf_gpt_scratch.conversion.export")
 
@@ -89,9 +89,9 @@ class Bench:
 
         return Fork(run, place.folder, place.folder.parent / "log").end(self.longest)
 
-    def whole(self, subject: Subject) -> tuple[dict[str, int], starve_faults.Snapshot]:
+    def whole(self, subject: Subject) -> tuple[dict[str, int], Whole]:
         """What a run that lacks nothing takes, and leaves."""
-        self.longest = 10 * LONGEST
+        self.longest, all_left = 10 * LONGEST, []
         for _ in range(2):  # the first imports what is imported late
             place = self.place()
             self.prepare(subject, place)
@@ -99,8 +99,10 @@ class Bench:
             ended = self.run(subject, place)
             if ended.status:
                 raise RuntimeError(f"{subject.name} fails by itself:\n{ended.said[-3000:]}")
+            all_left.append(snapshot(place.folder))
+            shutil.rmtree(place.folder.parent)
         self.longest = max(LONGEST, 10 * ended.seconds)
-        left = snapshot(place.folder)
+        left = all_left[-1]
         sizes = [len(content or b"") for name, content in left.items() if content != before.get(name)]
         pages = sum(-(-size // starve_faults.full_disk.PAGE) for size in sizes)
         needed = {
@@ -108,22 +110,21 @@ class Bench:
             "inodes": len(sizes),
             "file size": max(sizes, default=0),
         }
-        shutil.rmtree(place.folder.parent)
-        return needed, left
+        return needed, Whole(left, {name for name, content in left.items() if all_left[0].get(name) == content})
 
     def starved(self, subject: Subject) -> Row:
         """The row of a subject: every fault, tried."""
         needed, whole = self.whole(subject)
         tries = self.settings.tries or (QUICK if self.settings.quick else TRIES)
         bad, well, counts = [], 0, Counter()
-        for number, fault in enumerate(starve_faults.faults(needed, tries, self.has_disks, subject.writes)):
+        for fault in starve_faults.faults(needed, tries, self.has_disks, subject.writes):
             counts[fault.name] += 1
-            wrong, is_well = self.attempt(subject, fault, whole, is_repeated=number % 3 == 0)
+            wrong, is_well = self.attempt(subject, fault, whole)
             well += is_well
             if wrong:
                 bad.append(wrong)
                 print(f"  {subject.name}: {fault.name} {fault.amount or ''}: {wrong}", flush=True)
-        lost = sum(wrong.startswith(("changed", "left")) for wrong in bad)
+        lost = sum(wrong.startswith(("changed", "left", "wrote")) for wrong in bad)
         note = ", ".join(f"{name} {count}" for name, count in counts.items()) + f"; {well} ended well"
         tried = sum(counts.values())
         return Row(
@@ -135,9 +136,7 @@ class Bench:
             note=f"{note}{'; ' if bad else ''}{'; '.join(bad[:1])}",
         )
 
-    def attempt(
-        self, subject: Subject, fault: Fault, whole: starve_faults.Snapshot, is_repeated: bool
-    ) -> tuple[str | None, bool]:
+    def attempt(self, subject: Subject, fault: Fault, whole: Whole) -> tuple[str | None, bool]:
         """What is wrong after a try, and whether it ended as if it had lacked nothing."""
         place = self.place()
         with fault.disk(place) as disk:
@@ -152,12 +151,11 @@ class Bench:
             permit(place.folder)
             after = snapshot(place.folder)
             if ended.status == 0:
-                missing = sorted(whole.keys() - after.keys())
-                wrong = f"left without {', '.join(missing[:4])}" if missing else None
+                wrong = falls_short(after, whole)
             else:
-                wrong = complaint(ended.status, ended.said, names_of(fault, place, whole, subject))
-                wrong = wrong or remains(before, after, whole, subject)
-                if not wrong and (is_repeated or fault.kind == "permission"):
+                wrong = complaint(ended.status, ended.said, names_of(fault, place, whole.left, subject))
+                wrong = wrong or remains(before, after, whole.left, subject)
+                if not wrong:
                     again = self.run(subject, place)
                     wrong = f"left what cannot be continued: {again.last_line[:300]}" if again.status else None
             left = [path.name for path in place.tmp.iterdir() if not path.name.startswith(starve_faults.OF_OTHERS)]
