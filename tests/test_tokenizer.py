@@ -211,3 +211,12 @@ def test_folder_beside_others_is_not_sought_on_the_hub(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
     assert is_missing_folder("runs/gpt2") and not is_missing_folder("openai-community/gpt2")
+
+
+@pytest.mark.parametrize("template", [5, True, {"default": 5}, [{"name": "default", "template": 7}]])
+def test_a_chat_template_that_is_no_text_is_refused(tmp_path, template):
+    train_tokenizer(TEXTS, 300).save_pretrained(tmp_path)
+    path = tmp_path / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"chat_template": template}))
+    with pytest.raises(InputError, match="chat_template|tokenizer"):
+        load_tokenizer(tmp_path)

@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import secrets
 import time
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
 
 COOKIE = "hf_gpt_scratch"
@@ -101,11 +100,12 @@ class Login:
         return hmac.new(self._key, until.encode(), hashlib.sha256).hexdigest()
 
     def _is_cookie(self, header: str) -> bool:
-        try:
-            found = SimpleCookie(header).get(COOKIE)
-        except CookieError:
-            return False
-        until, _, signature = found.value.partition(".") if found else ("", "", "")
+        """Whether ours is among the cookies, whatever others there are: on localhost those of all ports come."""
+        cookies = (part.strip().partition("=") for part in header.split(";"))
+        return any(name == COOKIE and self._is_signed(value) for name, _, value in cookies)
+
+    def _is_signed(self, value: str) -> bool:
+        until, _, signature = value.partition(".")
         is_ours = hmac.compare_digest(signature.encode(), self._signature(until).encode())
         return is_ours and until.isascii() and until.isdigit() and int(until) > time.time()
 

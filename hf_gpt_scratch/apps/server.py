@@ -198,7 +198,7 @@ def run(blocks, guard: Guard, clean: Callable[[], object]) -> None:
         time.sleep(0.05)
     for number, handler in handlers.items():
         signal.signal(number, handler)
-    is_sigterm = came == [signal.SIGTERM]
+    is_sigterm = came[:1] == [signal.SIGTERM]
     last = threading.Timer(ENDING, _end, [clean, 143 if is_sigterm else 130])
     last.daemon = True
     last.start()

@@ -17,7 +17,7 @@ ADVICE = "which runs only with --trust-remote-code: read it first"
 def only_own_code(trust_remote_code: bool = False) -> Iterator[None]:
     """
     While tasks are loaded and run, their templates stay in Jinja's sandbox; and unless their code is trusted, no
-    function runs but those of the harness's own tasks, and no metric of `evaluate`.
+    function runs but those of the harness's own tasks, no metric of `evaluate`, and no pickle is read as data.
 
     Raises:
         InputError: when a task names such code, or afterwards, where the harness has swallowed the refusal; when a
@@ -26,6 +26,7 @@ def only_own_code(trust_remote_code: bool = False) -> Iterator[None]:
     import evaluate
     import jinja2
     import lm_eval
+    import pandas
     from lm_eval import utils
     from lm_eval.tasks import _yaml_loader
 
@@ -43,9 +44,13 @@ def only_own_code(trust_remote_code: bool = False) -> Iterator[None]:
     def load_metric(name: str, *_, **__):
         refuse(f"A task names the metric {name} of the package evaluate, a program in a folder or on the Hub")
 
+    def read_pickle(*_, **__):
+        refuse("A task's data is a pickle, which runs what it holds")
+
     changes = [(utils, "env", _sandboxed(utils.env))]
     if not trust_remote_code:
         changes += [(_yaml_loader, "_import_func_in_yml", import_own), (evaluate, "load", load_metric)]
+        changes += [(pandas, "read_pickle", read_pickle)]  # with which older versions of datasets read `pandas`
     with ExitStack() as stack:
         for change in changes:
             stack.enter_context(_in_place(*change))

@@ -20,8 +20,8 @@ RELEASED = {
     "522ef6f0f509fb0d3b63522ee4dd5b13c08106ae08660e8b8b81f08f663d2656": "configuration_gpt_scratch.py of 0.1.0",
     "a43b2342419a68e80fa8a19587aa60a3b742f3b0cbaac9931dbaef09f2d4a4ec": "modeling_gpt_scratch.py of 0.1.0",
 }
-# Methods of quantization whose code transformers downloads from the Hub (transformers.integrations, `get_kernel`)
 SHOWN, WIDTH, READ = 40, 160, 200_000  # of each file that differs: lines, characters a line, bytes that are compared
+# Methods of quantization whose code transformers downloads from the Hub (transformers.integrations, `get_kernel`)
 DOWNLOADED_METHODS = {"eetq", "fbgemm_fp8", "fp8", "metal", "mxfp4", "mxfp8", "nvfp4"}
 
 

@@ -170,6 +170,9 @@ def rotate(output_dir: str | os.PathLike, newest: Path, limit: int | None, best:
 
 def remove(checkpoint: Path) -> None:
     """Deletes a checkpoint, what says that it is one first."""
+    if checkpoint.is_symlink():  # what it leads to is another's
+        checkpoint.unlink()
+        return
     (checkpoint / MANIFEST).unlink(missing_ok=True)
     (checkpoint / STATE).unlink(missing_ok=True)
     shutil.rmtree(checkpoint)

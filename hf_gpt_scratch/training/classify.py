@@ -67,7 +67,12 @@ def make_parser() -> HfArgumentParser:
 
 def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
     """Runs the job with the words behind `hf-gpt-scratch train classify` and returns what metrics.json has."""
-    run = Run("classify", make_parser(), argv, program)
+    with Run("classify", make_parser(), argv, program) as run:
+        return train(run)
+
+
+def train(run: Run) -> dict:
+    """Does what the run's settings say."""
     args, training_args = run.args, run.training_args
     classifiers.check_settings(args, training_args, args.multi_label)
     split_seed = run.split_seed

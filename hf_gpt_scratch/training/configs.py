@@ -6,6 +6,7 @@ a job's command before torch is imported. Imports nothing heavy.
 import difflib
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from itertools import takewhile
@@ -27,6 +28,8 @@ FOLDERS = [Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "t
 SMALL = "runs/small"  # which configs for small models start from
 SOURCES = ("model_name_or_path", "tokenizer_name")
 VALUED = ("data_file", "dataset_name", "output_dir", *SOURCES)  # those checked here
+MOST = 10_000  # values of a YAML file
+SEEDS, LARGEST_SEED = ("seed", "data_seed", "split_seed"), 2**32 - 1  # NumPy's
 NO_OUTPUT = "Give the folder to write with --output_dir, such as --output_dir runs/mine."
 NO_DATA = {
     "classify": "Give the labelled texts with --data_file, such as --data_file tickets.csv, or --dataset_name.",
@@ -78,6 +81,7 @@ def read(path: Path) -> dict:
     with damage_told(f"{path} is not valid YAML ({{}})."):  # dates and numbers raise errors that are not YAML's
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
+        _require_few(node, path)
         _keep_words(node)
         settings = (loader.construct_document(node) if node else None) or {}
     if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
@@ -93,7 +97,7 @@ def read(path: Path) -> dict:
 def _is_plain(value, depth: int = 0) -> bool:
     """
     Whether a value can be one of an option: a scalar that can be written, a short list of them, or a shallow table,
-    such as `lr_scheduler_kwargs`. A few lines of YAML with aliases may stand for gigabytes, or hold themselves.
+    such as `lr_scheduler_kwargs`.
     """
     if isinstance(value, list | dict):
         parts = list(value.values()) if isinstance(value, dict) else value
@@ -109,6 +113,20 @@ def _is_plain(value, depth: int = 0) -> bool:
     if isinstance(value, int | float):
         return isinstance(value, bool) or abs(value) < 1e300  # neither infinite nor NaN
     return value is None or isinstance(value, date)
+
+
+def _require_few(node: yaml.Node | None, path: Path) -> None:
+    """Raises `InputError` for more values than `MOST`; an alias and a merge key (`<<`) stand for what they repeat."""
+    left, count = [node], 0
+    while left:
+        node = left.pop()
+        count += 1
+        if count > MOST:
+            raise InputError(f"{path} holds more than {MOST:,} values, or aliases that stand for as many; give fewer.")
+        if isinstance(node, yaml.MappingNode):
+            left += [one for pair in node.value for one in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            left += node.value
 
 
 def _keep_words(node: yaml.Node | None) -> None:
@@ -181,7 +199,14 @@ def check_words(words: Sequence[str], job: str) -> None:
         InputError: for a config, a data file or a model's folder that is not there.
         UsageError: for an option that does not exist or lacks its value, or a missing --output_dir.
     """
+    for word in words:
+        if has_lone_surrogates(word):  # a name in another encoding, which no record of the run could hold
+            raise UsageError(f"{word.encode('utf-8', 'backslashreplace').decode()} is not UTF-8; give another name.")
     settings = settings_of(words, job)
+    for option in SEEDS:
+        seed = str(settings.get(option, 0)).strip()
+        if re.fullmatch(r"-\d+|\d{10,}", seed) and not 0 <= int(seed[:20]) <= LARGEST_SEED:
+            raise UsageError(f"--{option} must be from 0 to {LARGEST_SEED}, not {seed[:20]}.")
     data_file = settings.get("data_file")
     if data_file and settings.get("dataset_name"):
         raise UsageError("Give --data_file or --dataset_name, not both.")
@@ -214,6 +239,10 @@ def settings_of(words: Sequence[str], job: str) -> dict:
     """
     config, words = take_config(words, job)
     settings = {key: value for key, value in (read(config) if config else {}).items() if value is not None}
+    for option in settings.keys() & {*VALUED, "resume_from_checkpoint"}:
+        if isinstance(settings[option], list | dict):
+            raise UsageError(f"{config}: {option} takes one value; give a text.")
+        settings[option] = str(settings[option])
     known = option_names(job)
     for i, word in enumerate(words):
         option, equals, value = word.removeprefix("--").partition("=")

@@ -177,4 +177,5 @@ class ExactTrainer(Trainer):
             write_manifest(folder)
             rotate(self.args.output_dir, folder, limit, self.state.best_model_checkpoint)
         if self._moments.is_stopping:
+            self.accelerator.wait_for_everyone()  # torchrun ends all processes soon after the first that has ended
             raise self._moments.stop.error

@@ -286,7 +286,12 @@ def make_trainer(
 
 def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
     """Runs the job with the words behind `hf-gpt-scratch train instruct` and returns what metrics.json has."""
-    run = Run("instruct", make_parser(), argv, program)
+    with Run("instruct", make_parser(), argv, program) as run:
+        return train(run)
+
+
+def train(run: Run) -> dict:
+    """Does what the run's settings say."""
     args, training_args = run.args, run.training_args
     check(args, training_args)
 

@@ -177,7 +177,12 @@ def make_trainer(run: Run, tokenizer: PreTrainedTokenizerBase, encoded: DatasetD
 def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
     """Runs the job with the words behind `hf-gpt-scratch train prefer` and returns what metrics.json has."""
     require_package(*TRL)
-    run = Run("prefer", make_parser(), argv, program)
+    with Run("prefer", make_parser(), argv, program) as run:
+        return train(run)
+
+
+def train(run: Run) -> dict:
+    """Does what the run's settings say."""
     args, training_args = run.args, run.training_args
     check(args, training_args)
 

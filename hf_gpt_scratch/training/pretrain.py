@@ -170,6 +170,15 @@ def make_rows(args: PretrainArguments, parts: Sequence[Part], tokenizer, layouts
     return [train_rows, validation_rows]
 
 
+def _step_of(line: str) -> int:
+    """Of a line of samples; -1 where it is none, such as half of one, which a killed run has left."""
+    try:
+        step = json.loads(line)["step"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return -1
+    return step if isinstance(step, int) else -1
+
+
 class Sampling(TrainerCallback):
     """Lets the model write every few steps, prints it, and keeps it as a line of JSON in `path`."""
 
@@ -179,9 +188,9 @@ class Sampling(TrainerCallback):
     def on_train_begin(self, arguments, state, control, model=None, **kwargs):
         path = self.path
         if state.is_world_process_zero:
-            lines = path.read_text(encoding="utf-8").split("\n") if path.exists() and state.global_step else []
-            # A resumed run writes again what came after its checkpoint; a killed one may have left half a line.
-            kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= state.global_step]
+            text = path.read_text(encoding="utf-8", errors="replace") if path.exists() and state.global_step else ""
+            # A resumed run writes again what came after its checkpoint.
+            kept = [line for line in text.split("\n") if 0 <= _step_of(line) <= state.global_step]
             write_whole(path, "".join(f"{line}\n" for line in kept))
         if state.global_step == 0:  # so that a prompt that does not fit is found now
             self.on_step_end(arguments, state, control, model)
@@ -252,7 +261,12 @@ def results(trainer, layout, max_length: int) -> dict:
 
 def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
     """Runs the job with the words behind `hf-gpt-scratch train pretrain` and returns what metrics.json has."""
-    run = Run("pretrain", make_parser(), argv, program)
+    with Run("pretrain", make_parser(), argv, program) as run:
+        return train(run)
+
+
+def train(run: Run) -> dict:
+    """Does what the run's settings say."""
     args, training_args = run.args, run.training_args
     check(args, training_args)
 

@@ -185,7 +185,7 @@ def require_same(checkpoint: str, record: Mapping, is_asked: bool) -> None:
             file=sys.stderr,
         )
         return
-    if not _is_record(saved):
+    if not is_record(saved):
         raise InputError(
             f"The record in {checkpoint}/trainer_state.json cannot be read; go on from another checkpoint, or begin"
             " anew with --overwrite_output_dir true."
@@ -193,7 +193,10 @@ def require_same(checkpoint: str, record: Mapping, is_asked: bool) -> None:
     refuse_others(checkpoint, saved, record)
 
 
-def _is_record(saved: Mapping) -> bool:
+def is_record(saved) -> bool:
+    """Whether it can be compared with what `make_record` makes."""
+    if not isinstance(saved, Mapping):
+        return False
     parts = [saved.get(name, {}) for name in ("data", "settings", "model", "adapter")]
     names = ("job", "tokenizer", "training rows", "validation rows")
     return all(name in saved for name in names) and all(part is None or isinstance(part, Mapping) for part in parts)

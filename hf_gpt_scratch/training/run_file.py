@@ -12,7 +12,7 @@ from transformers import TrainingArguments
 from ..utils.errors import InputError
 from ..utils.files import write_json
 from . import configs
-from .resuming import refuse_others
+from .resuming import is_record, refuse_others
 
 # Of the training arguments, those that a resumed run may change, and a finished one was finished with
 LENGTH = (
@@ -40,8 +40,8 @@ class RunFile:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
             content = {}
-        is_ours = isinstance(content, dict) and isinstance(content.get("record"), dict)
-        return cls(path, content if is_ours else {})
+        is_ours = isinstance(content, dict) and is_record(content.get("record"))
+        return cls(path, content if is_ours and isinstance(content.get("asked"), dict) else {})
 
     @property
     def is_begun(self) -> bool:
@@ -112,7 +112,7 @@ class RunFile:
 
     def _differences(self, asked: Mapping) -> Iterator[tuple[str, str]]:
         """By its name, each option that is another than it was, in words."""
-        was = self.content.get("asked") or {}
+        was = self.content["asked"]
         for name in sorted(was.keys() & asked.keys()):
             if was[name] != asked[name]:
                 yield name, f"--{name} ({was[name]}, here {asked[name]})"

@@ -5,7 +5,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 
 from transformers import HfArgumentParser, Trainer
@@ -37,7 +37,7 @@ DATA_ORDER = "by the seed and the epoch; word dropout also by the row"
 
 class Run:
     """
-    One run of a job, from its words to its folder.
+    One run of a job, from its words to its folder, which no other run may write from `train` to the end of the block.
 
     Args:
         job: its name, as in `hf-gpt-scratch train NAME`.
@@ -57,13 +57,19 @@ class Run:
         self.args, self.training_args = parse_yaml_and_args(parser, self.argv, job)
         if is_adapter_folder(self.args.model_name_or_path):
             require_peft()
-        self.output_dir = Path(self.training_args.output_dir)
+        self.output_dir, self._held = Path(self.training_args.output_dir), ExitStack()
         overwrite, resume = self.training_args.overwrite_output_dir, self.training_args.resume_from_checkpoint
         configs.require_free(self.output_dir, overwrite, resume, getattr(self.args, "model_name_or_path", None))
         self.start = time.perf_counter()
         self.train_seconds = None
         if not self.training_args.verbose:
             quieten()
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._held.close()
 
     @property
     def split_seed(self) -> int:
@@ -103,11 +109,9 @@ class Run:
         if args.world_size > 1:
             trainer.accelerator.wait_for_everyone()  # until all have read what the first one now changes
         self.output_dir.mkdir(parents=True, exist_ok=True)
-        with (
-            naming(self.output_dir),
-            lock(self.output_dir / ".run.lock", self.output_dir) if is_main else nullcontext(),
-        ):
+        with naming(self.output_dir):
             if is_main:
+                self._held.enter_context(lock(self.output_dir / ".run.lock", self.output_dir))
                 self._prepare_folder(file, resumed, record)
             self._train(trainer, resumed)
         return True

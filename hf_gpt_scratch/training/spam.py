@@ -63,7 +63,12 @@ def measure(logits: np.ndarray, labels: Sequence[int]) -> dict:
 
 def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
     """Runs the job with the words behind `hf-gpt-scratch train spam` and returns what metrics.json has."""
-    run = Run("spam", make_parser(), argv, program)
+    with Run("spam", make_parser(), argv, program) as run:
+        return train(run)
+
+
+def train(run: Run) -> dict:
+    """Does what the run's settings say."""
     args, training_args = run.args, run.training_args
     classifiers.check_settings(args, training_args, multi_label=False)
 

@@ -81,8 +81,11 @@ class _Process:
             process.stdin.write(request + "\n")
             process.stdin.flush()
             answer = process.stdout.readline()
-        except OSError as error:
-            raise InputError(f"could not be rendered ({one_line(error)})") from None
+        except BaseException as error:  # Ctrl-C too: its answer would be taken for that to the next request
+            self.stop()
+            if isinstance(error, OSError):
+                raise InputError(f"could not be rendered ({one_line(error)})") from None
+            raise
         finally:
             timer.cancel()
         if not answer:  # it is dead, or about to be

@@ -208,12 +208,13 @@ def redirected(url: str, here: str, location: str) -> str:
 
 def _is_private(host: str) -> bool:
     """Whether a host's name or number is of this machine or of a network that is not public."""
+    host = host.rstrip(".")
     if host in ("", "localhost") or host.endswith((".localhost", ".local", ".internal")):
         return True
     try:
         return not ipaddress.ip_address(host).is_global
-    except ValueError:  # a name
-        return re.fullmatch(r"[\dxa-f.]+", host) is not None and "." not in host.strip(".")  # an address as one number
+    except ValueError:  # a name, or an address as the system's resolver takes it, too: 127.1, 0x7f.1, 017700000001
+        return re.fullmatch(r"\d+|0x[\da-f]*", host.rpartition(".")[2]) is not None
 
 
 def _promised_part(answer, start: int) -> tuple[int, int | None]:
@@ -257,8 +258,8 @@ def _append(answer, partial: Path, start: int, length: int | None) -> None:
             _write(file, piece)
             progress.update(len(piece))
             arrived += len(piece)
-            if length is None and file.tell() > LARGEST:
-                raise Damaged(f"it goes on after {LARGEST:,} bytes")
+            if file.tell() > (most := LARGEST if length is None else length):
+                raise Damaged(f"it goes on after {most:,} bytes")
             if (now := time.monotonic()) - since > WINDOW:
                 if arrived < FEWEST:
                     raise Broken(f"{arrived} bytes came in {WINDOW:.0f} s")

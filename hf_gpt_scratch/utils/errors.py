@@ -63,7 +63,8 @@ def one_line(error: BaseException | str) -> str:
 def damage_told(sentence: str) -> Iterator[None]:
     """
     Whatever a library raises in the block, over a file that is damaged or made to do harm, becomes an `InputError` of
-    this sentence, with "{}" for what the library says. A panic of one in Rust is no `Exception`.
+    this sentence, with "{}" for what the library says. A panic of one in Rust is no `Exception`. What the system lacks
+    stays what it is, but for memory, of which a file may ask for any amount: that is told too.
     """
     try:
         yield
@@ -72,7 +73,12 @@ def damage_told(sentence: str) -> Iterator[None]:
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
-        raise InputError(sentence.replace("{}", one_line(error)[:500])) from None
+        system = system_error(error)
+        if system is not None and system.errno in SCARCE and system.errno != errno.ENOMEM:
+            raise
+        told = sentence.replace("{}", one_line(error)[:500])
+        is_memory = system is not None and system.errno == errno.ENOMEM
+        raise InputError(f"{told.rstrip('.')}, or too little memory was free." if is_memory else told) from None
 
 
 def run_reporting_errors(run: Callable[[], int | None]) -> int:

@@ -17,15 +17,15 @@ from typing import TextIO
 
 # ECMA-48, with 7 bits (ESC and a character) and 8 (the C1 characters)
 CSI = r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
-STRING = r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)"  # such as OSC
+# Such as OSC; none holds another's beginning, else a text full of them would be looked through once for each.
+STRING_BEGUN = r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x90\x98\x9c-\x9f\n]*"
+STRING = rf"{STRING_BEGUN}(?:\x07|\x1b\\|\x9c)"
 ESCAPE = r"\x1b[ -/]*[0-~]"
 SEQUENCE = re.compile(f"{CSI}|{STRING}|{ESCAPE}")
 BREAKS = re.compile(r"[\x0b\x0c\x85]|\r(?!\n)")  # which part words
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 # What may become a sequence by what is printed next
-BEGUN = re.compile(
-    r"(?:\r|\x1b[ -/]*|(?:\x1b\[|\x9b)[0-?]*[ -/]*|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\n]*\x1b?)\Z"
-)
+BEGUN = re.compile(rf"(?:\r|\x1b[ -/]*|(?:\x1b\[|\x9b)[0-?]*[ -/]*|{STRING_BEGUN}\x1b?)\Z")
 LONGEST = 256  # characters that are held back of one
 COLOUR = re.compile(r"\x1b\[(?:0|2|3[1-6])m")  # our own, on a terminal
 BAR = re.compile(r"\r|(?:\n|\x1b\[A)+\Z")  # what tqdm writes to stderr begins so, or moves a line up

@@ -157,6 +157,8 @@ def test_nothing_is_shown_without_the_password():
     cookie = headers[b"set-cookie"].decode()
     assert status == 303 and "HttpOnly" in cookie and "correct" not in cookie
     assert ask(guard, cookie=cookie.partition(";")[0])[0] == 200
+    for others in ('x={"a":1}', "consent=yes no", "flag", "=", "hf_gpt_scratch=of.another"):  # of other ports, too
+        assert ask(guard, cookie=f"{others}; {cookie.partition(';')[0]}")[0] == 200
     until, _, signature = cookie.partition(";")[0].partition("=")[2].partition(".")
     for forged in (f"{int(until) + 1}.{signature}", f"{until}.{'0' * 64}", f"0.{signature}", "", "."):
         assert ask(guard, cookie=f"hf_gpt_scratch={forged}")[0] == 401

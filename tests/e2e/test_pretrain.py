@@ -134,7 +134,15 @@ def test_killed_and_resumed_ends_with_the_same_weights(run, checkpoint, changes,
     folder = request.getfixturevalue(run)
     shutil.copytree(folder / f"checkpoint-{checkpoint}", tmp_path / f"checkpoint-{checkpoint}")
     lines = (folder / "samples.jsonl").read_text().splitlines()[: checkpoint // 10 + 2]
-    (tmp_path / "samples.jsonl").write_text("\n".join(lines) + '\n{"step": 4')
+    halves = (
+        b'{"step": 4',
+        b'{"step": 4, "text": "a}',
+        b'{"step": 4, "text": "caf\xc3',
+        b'{"step": "4"}',
+        b"[]",
+        b"{}",
+    )
+    (tmp_path / "samples.jsonl").write_bytes(b"\n".join([*map(str.encode, lines), *halves]))
     metrics = pretrain.main(options(tmp_path, resume_from_checkpoint="true", **changes))
     resumed, expected = load_file(tmp_path / "model.safetensors"), load_file(folder / "model.safetensors")
     assert all(torch.equal(resumed[name], expected[name]) for name in expected)

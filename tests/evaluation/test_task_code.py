@@ -108,6 +108,17 @@ def test_code_of_a_task_is_refused_by_its_name_and_not_run(model, tasks, tmp_pat
     assert not trace.exists()
 
 
+def test_a_pickle_is_not_read_as_data(tmp_path):
+    """`datasets` before 5.2 reads one where a task's dataset_path is `pandas`."""
+    import pandas
+
+    pandas.DataFrame({"a": [1]}).to_pickle(tmp_path / "rows.pkl")
+    with pytest.raises(InputError, match="data is a pickle.* runs only with --trust-remote-code"), only_own_code():
+        pandas.read_pickle(tmp_path / "rows.pkl")
+    with only_own_code(trust_remote_code=True):
+        assert list(pandas.read_pickle(tmp_path / "rows.pkl")["a"]) == [1]
+
+
 @pytest.mark.parametrize("spoil", [function, function_in_an_included_file])
 def test_it_runs_when_the_user_says_so(model, tasks, tmp_path, spoil):
     spoil(tasks, trace := tmp_path / "it-ran")

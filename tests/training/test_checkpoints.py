@@ -203,3 +203,11 @@ def test_what_is_kept_beside_the_newest_is_a_checkpoint_to_go_on_from(saved):
 def test_a_manifest_names_every_file(saved):
     files = json.loads((saved / "checkpoint-8" / checkpoints.MANIFEST).read_text())["files"]
     assert sorted(files) == sorted(FILES) and files["optimizer.pt"]["size"] == 100
+
+
+def test_a_link_to_a_checkpoint_is_removed_alone(saved):
+    [*_, newest] = sorted(saved.glob("checkpoint-*"))
+    link = saved / "checkpoint-99"
+    link.symlink_to(newest, target_is_directory=True)
+    checkpoints.remove(link)
+    assert not link.is_symlink() and checkpoints.is_complete(newest)

@@ -4,6 +4,7 @@ import importlib
 import re
 import subprocess
 import sys
+import time
 from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
@@ -74,12 +75,50 @@ def test_every_shipped_config_has_a_name_and_is_in_the_wheel():
         (["cpu_small", "--learnin_rate", "1"], UsageError, "no option --learnin_rate .did you mean --learning_rate"),
         (["cpu_small", "--max-step", "3"], UsageError, "no option --max_step .did you mean --max_steps"),
         (["cpu_small"], UsageError, "--output_dir"),
+        (["cpu_small", "--seed", "-1"], UsageError, "--seed must be from 0 to 4294967295, not -1"),
+        (["cpu_small", "--data_seed=-1"], UsageError, "--data_seed must be from 0"),
+        (["cpu_small", "--split_seed", "4294967296"], UsageError, "--split_seed must be from 0"),
+        (["cpu_small", "--data_file", "caf\udce9.tsv"], UsageError, r"caf\\udce9.tsv is not UTF-8; give another name"),
     ],
 )
 def test_what_is_wrong_with_the_words(words, error, reason):
     added = ["--output_dir", "out"] if "--output_dir" not in reason else []
     with pytest.raises(error, match=reason):
         configs.check_words([*words, *added], "spam")
+
+
+@pytest.mark.parametrize("value", ["5", "true", "2026-01-01", "[a, b]", "{a: b}"])
+@pytest.mark.parametrize("option", ["output_dir", "model_name_or_path", "data_file", "resume_from_checkpoint"])
+def test_a_value_of_another_type_is_a_text_or_refused(option, value, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text(f"{option}: {value}\n")
+    words = ["mine.yaml", *([] if option == "output_dir" else ["--output_dir", "out"])]
+    if value[0] in "[{":
+        with pytest.raises(UsageError, match=f"mine.yaml: {option} takes one value"):
+            configs.check_words(words, "spam")
+        return
+    try:
+        configs.check_words(words, "spam")
+    except InputError as error:
+        assert option == "data_file" and value in str(error).lower() and not isinstance(error, UsageError)
+    else:
+        assert option != "data_file"
+
+
+@pytest.mark.parametrize("kind", ["merged", "repeated", "its own part"])
+def test_a_few_lines_that_stand_for_many_are_refused_at_once(kind, tmp_path):
+    if kind == "its own part":
+        text = "a: &a [*a]"
+    else:
+        before, after = ("{<<: [", "]}") if kind == "merged" else ("[", "]")
+        levels = ["a0: &a0 {x: 1}"]
+        levels += [f"a{n}: &a{n} {before}{', '.join([f'*a{n - 1}'] * 10)}{after}" for n in range(1, 8)]
+        text = "\n".join(levels)
+    (tmp_path / "mine.yaml").write_text(text)
+    began = time.perf_counter()
+    with pytest.raises(InputError, match="more than 10,000 values, or aliases"):
+        configs.read(tmp_path / "mine.yaml")
+    assert time.perf_counter() - began < 5
 
 
 def test_a_classifier_needs_labelled_texts():

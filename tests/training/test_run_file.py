@@ -1,15 +1,21 @@
 """A repeated command goes on, begins anew or ends at once; one of other settings is refused, naming them."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
 
+from hf_gpt_scratch.training import spam
 from hf_gpt_scratch.training.run_file import RunFile
 from hf_gpt_scratch.utils.errors import InputError
-from support.jobs import train, write_data
+from support.jobs import Stopped, run, train, write_data
 
 RECORD = {"job": "spam", "data": {"sha256": "ab"}, "settings": {"seed": 1}, "tokenizer": "t", "model": {}}
 RECORD |= {"adapter": None, "training rows": "9, x", "validation rows": "3, y"}
+DAMAGED = [
+    json.dumps({"is_finished": True, "asked": {}, **change})
+    for change in ({}, {"record": {}}, {"record": {**RECORD, "settings": 3}}, {"record": RECORD, "asked": [1]})
+]
 ARGS = SimpleNamespace(data_file="a.tsv", dropout=0.1)
 
 
@@ -45,7 +51,7 @@ def test_a_run_that_began_is_not_finished(tmp_path):
     assert RunFile.read(tmp_path).is_begun and not file.is_finished_run(RECORD, ARGS, training())
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"record": 3}', '{"record'])
+@pytest.mark.parametrize("content", ["", "[]", '{"record": 3}', '{"record', *DAMAGED])
 def test_a_file_that_cannot_be_read_is_none(tmp_path, content):
     (tmp_path / "run.json").write_text(content)
     assert not RunFile.read(tmp_path).is_begun
@@ -143,3 +149,21 @@ def test_a_run_that_stopped_early_goes_on_with_more_patience(settings, tmp_path)
     assert train("spam", **settings | steps | last).state.global_step == 2
     patient = {"early_stopping_patience": 3, "resume_from_checkpoint": "true"}
     assert train("spam", **settings | steps | patient).state.global_step == 4
+
+
+def test_another_command_for_the_folder_is_refused_while_this_one_measures(settings, monkeypatch):
+    refused = []
+
+    def another(*args):
+        with pytest.raises(InputError, match="Another command is writing"):
+            run("spam", **settings, seed=7, overwrite_output_dir=True)
+        refused.append(args)
+        raise Stopped
+
+    monkeypatch.setattr(spam, "measure", another)
+    with pytest.raises(Stopped):
+        run("spam", **settings)
+    assert len(refused) == 1
+    monkeypatch.undo()
+    run("spam", **settings)  # what has ended holds nothing
+    assert RunFile.read(settings["output_dir"]).content["is_finished"]

@@ -104,9 +104,8 @@ def test_whoever_interrupts_a_training_is_told_how_to_go_on(tmp_path, monkeypatc
         raise KeyboardInterrupt
 
     trainer = SimpleNamespace(add_callback=lambda _: None, listen_to=lambda _: None, train=interrupt)
-    with pytest.raises(
-        KeyboardInterrupt, match="^Interrupted before the first checkpoint was saved: the same command begins anew"
-    ):
+    said = "^Interrupted before the first checkpoint was saved: the same command begins anew"
+    with run, pytest.raises(KeyboardInterrupt, match=said):
         run.train(trainer)
 
     def save_and_interrupt(resume_from_checkpoint):
@@ -117,5 +116,5 @@ def test_whoever_interrupts_a_training_is_told_how_to_go_on(tmp_path, monkeypatc
     trainer.train = save_and_interrupt
     without = " without --overwrite_output_dir" if overwrite == "true" else ""
     said = f"^Interrupted; .*checkpoint-8 is kept: the same command{without} goes on from it\\.$"
-    with pytest.raises(KeyboardInterrupt, match=said):
+    with run, pytest.raises(KeyboardInterrupt, match=said):
         run.train(trainer)

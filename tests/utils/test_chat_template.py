@@ -76,6 +76,25 @@ def test_a_process_of_its_own_is_started_once(tokenizer):
     assert chat_template._PROCESS._process is process
 
 
+def test_an_answer_that_nobody_waited_for_is_not_the_next_one(tokenizer):
+    render(tokenizer, CHATML)
+    process = chat_template._PROCESS._process
+
+    class Interrupted:
+        """What it says, which Ctrl-C keeps from being read."""
+
+        def readline(self):
+            raise KeyboardInterrupt
+
+        def close(self):
+            said.close()
+
+    said, process.stdout = process.stdout, Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        render(tokenizer, "first")
+    assert render(tokenizer, "second") == "second" and process.poll() is not None
+
+
 ENDLESS = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
 MANY = "{% for i in range(99999) %}" + "x" * 100 + "{% endfor %}"
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="other systems do not limit both time and memory")

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import itertools
 import random
 import threading
 import time
@@ -111,10 +112,26 @@ def test_a_bad_server_is_one_sentence(server, tmp_path, monkeypatch, fault, said
     assert len(server.requests) <= 3
 
 
+def test_no_more_is_written_than_was_promised(server, tmp_path, monkeypatch):
+    """A length beside chunks, which HTTP forbids and httpx reads on."""
+
+    class Answer:
+        def iter_raw(self):
+            yield from itertools.repeat(b"." * 1000, 300)
+            pytest.fail("It was read on.")
+
+    monkeypatch.setattr(download, "LARGEST", 2**40)
+    with pytest.raises(download.Damaged, match="it goes on after 2,500 bytes"):
+        download._append(Answer(), tmp_path / ".data.bin.partial", 0, 2500)
+    assert (tmp_path / ".data.bin.partial").stat().st_size <= 4000
+
+
 @pytest.mark.parametrize(
     "location",
     ["file:///etc/passwd", "ftp://example.com/x", "http://example.com/x", "https://127.0.0.1/x", "https://localhost/x"]
-    + ["https://[::1]/x", "https://10.0.0.1/x", "https://2130706433/x", "https://[x/"],
+    + ["https://[::1]/x", "https://10.0.0.1/x", "https://2130706433/x", "https://[x/", "https://127.1/x"]
+    + ["https://0177.0.0.1/x", "https://0x7f.0.0.1/x", "https://0x7f000001/x", "https://127.0.0.0x1/x"]
+    + ["https://localhost./x", "https://printer.local./x", "https://127.0.0.1./x"],
 )
 def test_a_redirect_elsewhere_is_refused(server, tmp_path, location):
     server.location = location
@@ -125,7 +142,7 @@ def test_a_redirect_elsewhere_is_refused(server, tmp_path, location):
 
 def test_where_a_redirect_may_lead():
     url = "https://example.com/a"
-    for target in ("https://example.com/b", "https://cdn.example.org/b", "https://93.184.215.14/b"):
+    for target in ("https://example.com/b", "https://cdn.example.org/b", "https://93.184.215.14/b", "https://x.2b/b"):
         assert download.redirected(url, url, target) == target
     for target in ("http://example.com/a", "http://cdn.example.org/b", "https://192.168.1.1/b", "data:text/plain,x"):
         with pytest.raises(download.Broken):

@@ -14,6 +14,7 @@ from hf_gpt_scratch.utils.errors import (
     InputError,
     Terminated,
     UsageError,
+    damage_told,
     naming,
     one_line,
     raise_failed,
@@ -134,6 +135,24 @@ def test_what_starved_a_download_is_not_taken_for_a_network(error, named):
     with pytest.raises(OSError) as told:
         raise_if_starved(error, "cache")
     assert told.value.filename == named and told.value.errno
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (KeyError("x"), "faq.json is damaged ('x'): train again."),
+        (MemoryError(), "faq.json is damaged (MemoryError): train again, or too little memory was free."),
+        (OSError(errno.EMFILE, os.strerror(errno.EMFILE)), None),
+        (OSError(errno.EIO, os.strerror(errno.EIO)), None),
+    ],
+)
+def test_what_the_system_lacks_is_not_taken_for_damage(error, told):
+    with (
+        pytest.raises(InputError if told else OSError) as raised,
+        damage_told("faq.json is damaged ({}): train again."),
+    ):
+        raise error
+    assert str(raised.value) == told if told else raised.value is error
 
 
 @pytest.mark.parametrize("error", [httpx.ConnectError("refused"), PermissionError(1, "blocked"), ValueError("x")])

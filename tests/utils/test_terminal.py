@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+import time
 
 import pytest
 
@@ -34,6 +35,13 @@ KEPT = "naïve 5 € 😀 👩‍👩‍👧 שלום\u200f العربية\u061c
 @pytest.mark.parametrize(("text", "left"), HOSTILE.values(), ids=HOSTILE)
 def test_control_sequences_go_whole(text, left):
     assert plain(text) == left
+
+
+@pytest.mark.parametrize("begin", ["\x9d", "\x90", "\x1b]", "\x9b", "\x1b[", "\x1b"])
+def test_a_text_of_beginnings_takes_no_time(begin):
+    began = time.perf_counter()
+    assert not set(plain(begin * 200_000)) & set("\x1b\x90\x9b\x9d")
+    assert time.perf_counter() - began < 5  # 0.05 on an idle machine, where each is looked at once; else minutes
 
 
 def test_every_other_text_stays():

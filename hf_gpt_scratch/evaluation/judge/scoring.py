@@ -166,6 +166,15 @@ def _is_value(value) -> bool:
     return value is None or is_number(value)
 
 
+def _are_details(details) -> bool:
+    """What `Answer.details` may be: of a judge in process the mass too, of an endpoint what it had to be asked."""
+    if not isinstance(details, dict) or not isinstance(details.get("changed", []), list):
+        return False
+    masses = {name: details[name] for name in ("probability_mass", "truncated") if name in details}
+    is_whole = not masses or (is_number(masses.get("probability_mass")) and isinstance(masses.get("truncated"), bool))
+    return is_whole and all(isinstance(name, str) for name in details.get("changed", []))
+
+
 def _read_journal(journal: Path) -> tuple[dict[str, Answer], dict]:
     """The answers by their keys, and what was known of the judge at the last one."""
     answers, known = {}, {}
@@ -176,7 +185,7 @@ def _read_journal(journal: Path) -> tuple[dict[str, Answer], dict]:
                 text, value, details, key = (record[name] for name in ("text", "value", "details", "key"))
             except (ValueError, TypeError, KeyError, RecursionError):
                 continue  # empty, or cut when the machine stopped
-            if isinstance(text, str) and isinstance(details, dict) and isinstance(key, str) and _is_value(value):
+            if isinstance(text, str) and _is_value(value) and _are_details(details) and isinstance(key, str):
                 answers[key] = Answer(whole_characters(text), value, details)
                 if isinstance(record.get("known"), dict):
                     known = record["known"]

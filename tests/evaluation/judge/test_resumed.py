@@ -114,7 +114,15 @@ def test_a_line_cut_by_a_crash_costs_only_itself(run, responses):
     with judge_server(number_in_response) as server:
         kept = stop_after_4(run, responses, server)
         huge = b'{"key": "", "text": "", "value": 1' + 400 * b"0" + b', "details": {}}\n'
-        kept.write_bytes(huge + b"null\n3\n{}" + kept.read_bytes()[:-20])
+        lines = [json.loads(line) for line in kept.read_text().splitlines() if line]
+        wrong = (
+            {"probability_mass": 0.9},
+            {"changed": 5},
+            {"changed": [{}]},
+            {"probability_mass": "x", "truncated": 1},
+        )
+        spoiled = "".join(json.dumps({**lines[-1], "details": details}) + "\n" for details in wrong)
+        kept.write_bytes(huge + b"null\n3\n{}" + kept.read_bytes()[:-20] + b"\n" + spoiled.encode())
         server.behave = lambda body: error(404, "gone")
         assert "3 of 6" in run(responses, *endpoint(server, "--workers", 1))[2]
         server.behave = number_in_response
