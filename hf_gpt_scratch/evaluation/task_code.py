@@ -56,6 +56,9 @@ def only_own_code(trust_remote_code: bool = False) -> Iterator[None]:
             stack.enter_context(_in_place(*change))
         try:
             yield
+        except InputError:
+            if not refused:
+                raise  # else told below, whatever the harness made of it
         except jinja2.TemplateError as error:
             raise InputError(f"A task's template cannot be rendered ({one_line(error)}); correct its YAML.") from None
     if refused:
