@@ -223,6 +223,9 @@ def close(blocks, guard: Guard, finishing: float = FINISHING) -> None:
     closing.set()
     _wait(lambda: not any(blocks._queue.active_jobs), end)
     _wait(lambda: all(one.empty() for one in blocks._queue.pending_messages_per_session.values()), end + 0.2)
+    if guard.loop:
+        with suppress(TimeoutError):
+            asyncio.run_coroutine_threadsafe(_turns(), guard.loop).result(0.5)
     blocks.close(verbose=False)
 
 
@@ -237,6 +240,15 @@ async def _refuse_waiting(queue) -> None:
                 queue.send_message(event, ProcessCompletedMessage(output=said, title="Not done", success=False))
                 queue.event_ids_to_events.pop(event._id, None)
             waiting.queue.clear()
+
+
+async def _turns() -> None:
+    """
+    The loop's next turns: a connection that has taken an answer's end from its queue sends it within some of them.
+    Gradio throws that away where the queue has stopped meanwhile (`sse_stream` in gradio/routes.py).
+    """
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 def _wait(condition: Callable[[], bool], end: float) -> None:

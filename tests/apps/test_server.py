@@ -30,6 +30,20 @@ def stream_text(*args, **sampling):
 chat.stream_text = stream_text
 server.RUNNING, server.WAITING = 1, 2
 """
+# A loop so busy that an answer's end lies with the connection that is to send it while the server ends
+BUSY = """
+import asyncio, time
+
+get = asyncio.Queue.get
+
+async def get_and_wait(queue):
+    message = await get(queue)
+    if type(message).__name__ == "ProcessCompletedMessage":
+        time.sleep(0.1)
+    return message
+
+asyncio.Queue.get = get_and_wait
+"""
 
 
 class Connection:
@@ -179,7 +193,7 @@ def test_a_file_is_not_read_on_when_the_page_has_no_more_time(monkeypatch):
 def test_ctrl_c_finishes_what_was_begun_and_tells_those_who_wait(models, number, status, tmp_path):
     pytest.importorskip("gradio")
     go = tmp_path / "go"
-    with started(program("chat", models["chat"], before=f"GO = {str(go)!r}\n{SLOW}")) as (process, address):
+    with started(program("chat", models["chat"], before=f"GO = {str(go)!r}\n{SLOW}{BUSY}")) as (process, address):
         users = [client(address) for _ in range(4)]
         first = users[0].submit("hi", [], 0, 0, 8, "", False, api_name="/ask")
         wait_for(lambda: len(first.outputs()) > 1)
