@@ -82,9 +82,8 @@ def _try(tokenizer: PreTrainedTokenizerBase, name: str | os.PathLike) -> None:
     if not isinstance(tokenizer.model_max_length, int | float) or not tokenizer.model_max_length > 0:
         raise InputError(f"The tokenizer of {name} has a model_max_length that is no number; correct it.")
     template = tokenizer.chat_template
-    if not all(
-        isinstance(one, str) for one in (template.values() if isinstance(template, dict) else [template or ""])
-    ):
+    templates = template.values() if isinstance(template, dict) else [] if template is None else [template]
+    if not all(isinstance(one, str) for one in templates):
         raise InputError(f"The tokenizer of {name} has a chat_template that is no text; correct it.")
     ids = tokenizer("A word, 1 😀\n")["input_ids"]
     if not isinstance(tokenizer.decode(ids), str) or not all(type(token) is int for token in ids):

@@ -213,7 +213,7 @@ def test_folder_beside_others_is_not_sought_on_the_hub(tmp_path, monkeypatch):
     assert is_missing_folder("runs/gpt2") and not is_missing_folder("openai-community/gpt2")
 
 
-@pytest.mark.parametrize("template", [5, True, {"default": 5}, [{"name": "default", "template": 7}]])
+@pytest.mark.parametrize("template", [5, True, False, {"default": 5}, [{"name": "default", "template": 7}]])
 def test_a_chat_template_that_is_no_text_is_refused(tmp_path, template):
     train_tokenizer(TEXTS, 300).save_pretrained(tmp_path)
     path = tmp_path / "tokenizer_config.json"

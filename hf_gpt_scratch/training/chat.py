@@ -115,7 +115,7 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> dict:
 
 
 def train(run: Run) -> dict:
-    """Does what the run's settings say."""
+    """Trains, measures and saves as the run's settings say; returns what metrics.json has."""
     args, training_args = run.args, run.training_args
     check(args, training_args)
 

@@ -205,7 +205,7 @@ def check_words(words: Sequence[str], job: str) -> None:
     settings = settings_of(words, job)
     for option in SEEDS:
         seed = str(settings.get(option, 0)).strip()
-        if re.fullmatch(r"-\d+|\d{10,}", seed) and not 0 <= int(seed[:20]) <= LARGEST_SEED:
+        if re.fullmatch(r"-?\d+", seed) and not 0 <= int(seed[:20]) <= LARGEST_SEED:
             raise UsageError(f"--{option} must be from 0 to {LARGEST_SEED}, not {seed[:20]}.")
     data_file = settings.get("data_file")
     if data_file and settings.get("dataset_name"):

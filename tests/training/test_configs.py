@@ -121,6 +121,12 @@ def test_a_few_lines_that_stand_for_many_are_refused_at_once(kind, tmp_path):
     assert time.perf_counter() - began < 5
 
 
+def test_a_file_cannot_say_that_code_is_trusted(tmp_path):
+    (tmp_path / "mine.yaml").write_text("trust_remote_code: true\n")
+    with pytest.raises(InputError, match="trust_remote_code"):
+        parse("spam", str(tmp_path / "mine.yaml"))
+
+
 def test_a_classifier_needs_labelled_texts():
     with pytest.raises(UsageError, match="labelled texts with --data_file, such as --data_file tickets.csv, or --d"):
         configs.check_words(["cpu_small", "--output_dir", "out"], "classify")

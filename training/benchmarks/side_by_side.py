@@ -45,11 +45,8 @@ PEERS = ("trl", "peft", "llms-from-scratch", "onnxruntime", "xllamacpp", "torcha
 FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")  # as /proc/cpuinfo calls them
 
 IMPORTED_ONCE = [  # by all processes together, with --quick
-    "transformers.trainer",
-    "transformers.models.gpt2.modeling_gpt2",
-    "hf_gpt_scratch.conversion.convert",
-    "hf_gpt_scratch.modeling_gpt_scratch",
-    "hf_gpt_scratch.tokenizer",
+    *("transformers.trainer", "transformers.models.gpt2.modeling_gpt2"),
+    *(f"hf_gpt_scratch.{name}" for name in ("conversion.convert", "modeling_gpt_scratch", "tokenizer")),
 ]
 _processes = multiprocessing.get_context("spawn")
 
