@@ -10,6 +10,8 @@ from pathlib import Path  # noqa: E402
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from huggingface_hub.utils import logging as hub_logging  # noqa: E402
+from transformers.utils import logging  # noqa: E402
 
 from hf_gpt_scratch import GPTScratchConfig  # noqa: E402
 from hf_gpt_scratch.model_folder import clean_process  # noqa: E402
@@ -88,6 +90,14 @@ def exact_at_int8():
             patch.setattr(torch, "_int_mm", lambda left, right: (left.double() @ right.double()).int())
             int8.is_exact.cache_clear()
         yield
+
+
+@pytest.fixture(autouse=True)
+def talkative():
+    """transformers is as for a user, with progress bars and warnings, whatever commands ran before in the process."""
+    logging.enable_progress_bar()
+    logging.set_verbosity_warning()
+    hub_logging.set_verbosity_warning()
 
 
 @pytest.fixture

@@ -14,17 +14,7 @@ from hf_gpt_scratch.utils.errors import InputError
 from support.models import save_model
 
 
-@pytest.fixture
-def talkative(monkeypatch):
-    """transformers as it is for a user: with progress bars and warnings, whatever other tests left."""
-    monkeypatch.setattr(logging, "_tqdm_active", True)
-    before = logging.get_verbosity()
-    logging.set_verbosity_warning()
-    yield
-    logging.set_verbosity(before)
-
-
-def test_the_python_api_loads_silently(tmp_path, talkative, capfd):
+def test_the_python_api_loads_silently(tmp_path, capfd):
     chat = save_model(tmp_path / "chat", chat=CHAT_TEMPLATE, n_positions=256)
     spam = save_model(tmp_path / "spam", GPTScratchForSequenceClassification)
     hub_before = are_progress_bars_disabled()
@@ -35,7 +25,7 @@ def test_the_python_api_loads_silently(tmp_path, talkative, capfd):
     assert are_progress_bars_disabled() == hub_before
 
 
-def test_settings_are_restored_after_a_failure(tmp_path, talkative, capfd):
+def test_settings_are_restored_after_a_failure(tmp_path, capfd):
     folder = save_model(tmp_path / "model")
     (folder / "model.safetensors").write_bytes(b"damaged")
     with pytest.raises(InputError, match="cannot be loaded"):
@@ -43,7 +33,7 @@ def test_settings_are_restored_after_a_failure(tmp_path, talkative, capfd):
     assert logging.is_progress_bar_enabled() and logging.get_verbosity() == logging.WARNING
 
 
-def test_a_large_model_shows_its_progress(tmp_path, talkative, capfd, monkeypatch):
+def test_a_large_model_shows_its_progress(tmp_path, capfd, monkeypatch):
     folder = save_model(tmp_path / "model")
     monkeypatch.setattr(loading, "SMALL", 10)
     capfd.readouterr()
