@@ -1,6 +1,7 @@
 """What every test shares: no network, the folder of real data, a model small enough to make in milliseconds."""
 
 import os
+import signal
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub
 if "PYTEST_XDIST_WORKER" in os.environ:  # several processes: a thread each, before anything imports torch
@@ -25,6 +26,8 @@ SHARED_DATA = ROOT.parent / "shared" / "data"
 def pytest_configure(config):
     if config.getoption("markexpr") != "gpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # results are those of a CPU; nothing has asked for a GPU yet
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell's background job: Ctrl-C is tested all the same
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # Whole jobs, pages and commands, most of them in processes of their own: half of the time of all tests without a mark.

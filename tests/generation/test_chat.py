@@ -357,8 +357,6 @@ def test_terminal_survives_ctrl_c(folder):
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
-        # A test run in the background may have been told to ignore it.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     os.close(theirs)
     seen = ""
