@@ -30,29 +30,41 @@ def pytest_configure(config):
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# Whole jobs, pages and commands, most of them in processes of their own: half of the time of all tests without a mark.
+# Whole jobs, exports, pages and commands, most in processes of their own, and what trains or measures models first:
+# two thirds of the time of all tests without a mark.
 E2E = [
     "e2e",
     *(f"apps/test_{name}.py" for name in ("compare", "pages", "server", "spaces")),
-    "commands/test_startup.py",
-    *(f"hub/test_{name}.py" for name in ("card_code", "twin")),
+    *(f"benchmarks/test_{name}.py" for name in ("across", "conversations", "gpu", "side_by_side")),
+    *(f"commands/test_{name}.py" for name in ("classify", "cli", "hostile_terminal", "startup")),
+    *(f"conversion/test_{name}.py" for name in ("evidence", "onnx")),
+    "evaluation/judge/test_in_process.py",
+    "evaluation/test_report.py",
+    *(f"evaluation/text_classification/test_{name}.py" for name in ("benchmark", "label_runs")),
+    "generation/test_chat.py",
+    *(f"hub/test_{name}.py" for name in ("card_code", "check", "twin")),
     "model/test_remote_code.py",
-    "model_folder/test_untrusted_code.py",
-    "training/test_progress.py",
-    "utils/test_console.py",
-    "utils/test_platforms.py",
+    *(f"model_folder/test_{name}.py" for name in ("contents", "pipeline", "reference_logits", "untrusted_code")),
+    "onnx_models",
+    *(f"reliability/test_{name}.py" for name in ("kill", "starve")),
+    "test_adapter_requirements.py",
+    "test_adapters.py",
+    "test_public_api.py",
+    *(f"training/test_{name}.py" for name in ("progress", "resuming", "stopping")),
+    *(f"utils/test_{name}.py" for name in ("console", "errors", "platforms")),
 ]
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(config, items):
-    """Marks what `E2E` lists. Where no file or folder of tests is named, that runs with `-m e2e` only."""
+    """Marks what `E2E` lists. Where no file or folder of tests is named, what has the mark runs with `-m e2e` only."""
     listed = {ROOT / "tests" / path for path in E2E}
     whole = []
     for item in items:
-        its_own = {"browser", "hub", "notebooks", "slow"} & {mark.name for mark in item.iter_markers()}
-        if not its_own and listed & {item.path, *item.path.parents}:
+        marks = {mark.name for mark in item.iter_markers()}
+        if not marks & {"browser", "hub", "notebooks", "slow"} and listed & {item.path, *item.path.parents}:
             item.add_marker("e2e")
+        if item.get_closest_marker("e2e"):
             whole.append(item)
     named = {(config.invocation_params.dir / arg.partition("::")[0]).resolve() for arg in config.args}
     if named <= {ROOT, ROOT / "tests"} and "e2e" not in config.getoption("markexpr"):

@@ -147,7 +147,7 @@ def test_perplexity_is_that_of_windows(folder, tokenizer, tmp_path):
     assert (done.perplexity_before, done.perplexity_after) == pytest.approx((expected, expected), rel=1e-4)
 
 
-@pytest.mark.parametrize("which", ["trained", "gpt2"])
+@pytest.mark.parametrize("which", ["trained", pytest.param("gpt2", marks=pytest.mark.e2e)])
 def test_tokenizer_comes_back(folder, tokenizer, tmp_path, which, shared_data):
     if which == "gpt2":
         files = shared_data / "gpt2_tokenizer"

@@ -88,7 +88,7 @@ def test_the_way_back_from_an_export_is_exact(tokenizer, tmp_path, settings):
     assert loaded.apply_chat_template(chat, add_generation_prompt=True) == expected
 
 
-@pytest.mark.parametrize("which", ["trained", "gpt2"])
+@pytest.mark.parametrize("which", ["trained", pytest.param("gpt2", marks=pytest.mark.e2e)])
 def test_tokenizer_has_the_same_ids(save, model, tokenizer, tmp_path, shared_data, which):
     if which == "gpt2":
         files = shared_data / "gpt2_tokenizer"

@@ -170,6 +170,7 @@ def large_folder(tmp_path):
     shutil.rmtree(tmp_path)
 
 
+@pytest.mark.e2e
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak memory from /proc")
 @pytest.mark.parametrize("way", ["convert", "export"])
 def test_conversion_holds_a_few_tensors_at_a_time(large_folder, way):

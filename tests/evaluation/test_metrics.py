@@ -101,10 +101,12 @@ def test_a_difference_of_f1_is_of_the_same_rows():
     ours[:12] = 0  # spam that only the other one finds, or neither
     value, (low, high) = f1_difference(labels, ours, theirs)
     assert value == pytest.approx(reference.f1_score(labels, ours) - reference.f1_score(labels, theirs))
-    drawn = []
-    for _ in range(2000):
-        rows = rng.integers(0, 1116, 1116)
-        drawn.append(reference.f1_score(labels[rows], ours[rows]) - reference.f1_score(labels[rows], theirs[rows]))
+    rows = rng.integers(0, 1116, (2000, 1116))
+
+    def f1(predictions):
+        return 2 * (labels & predictions)[rows].sum(1) / (labels + predictions)[rows].sum(1)
+
+    drawn = f1(ours) - f1(theirs)
     assert [low, high] == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.006) and high < 0
     value, (low, high) = f1_difference(labels, theirs, theirs)
     assert value == 0 and low < 0 < high
