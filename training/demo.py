@@ -43,7 +43,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=123)
     parser.add_argument("--pretrain_steps", type=int, default=300)
     parser.add_argument("--instruct_epochs", type=float, default=13)
-    parser.add_argument("--spam_epochs", type=float, default=7)
+    parser.add_argument("--spam_epochs", type=float, default=8)
     return parser
 
 
@@ -204,7 +204,7 @@ def train_classifier(folder: Path, epochs: float, seed: int) -> dict:
         prefix_loss_weight=0.1,
         num_train_epochs=epochs,
         per_device_train_batch_size=64,
-        learning_rate=2e-3,
+        learning_rate=1e-3,
         warmup_steps=20,
         **in_parts(6, keep_best=True),
         seed=seed,

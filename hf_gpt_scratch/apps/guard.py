@@ -13,7 +13,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from .login import Login, is_of_another_site
+from .login import OFTEN, WAIT, Login, is_of_another_site
 
 SENTENCES = {
     400: "The request cannot be read.",
@@ -152,12 +152,14 @@ class Guard:
     async def _answer(self, scope, receive, reply: "Reply") -> None:
         path, address = _path(scope), network_of(scope)
         if not path.startswith(STATIC) and not self.rate.allows(address):
-            raise Refused(429, headers=((b"retry-after", b"60"),))
+            raise Refused(429, headers=(WAIT,))
         if self.login and path != STARTUP:  # which launching the page asks for, and which tells nothing
             if path == "/login" and scope["method"] == "POST":
                 form = await read(receive, 10_000, self.limits.reading)
                 return await reply.whole(*self.login.answer(form, address, scope))
-            if not self.login.admits(scope, address):
+            if problem := self.login.problem(scope, address):
+                if problem == OFTEN:
+                    raise Refused(429, OFTEN, headers=(WAIT,))
                 return await reply.whole(*self.login.form(path, scope))
             if self.login.has_cookie(scope) and is_of_another_site(scope):
                 raise Refused(403, ELSEWHERE)

@@ -4,6 +4,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import json
 import secrets
 import time
 from urllib.parse import parse_qs
@@ -23,12 +24,14 @@ button {{ margin-top: 12px; border: 0; border-radius: 8px; background: #1d4ed8; 
 <input type="password" name="password" autocomplete="current-password" required autofocus></label>
 <button>Open the page</button></form></main></body></html>
 """
+MISSING = "This page asks for a password."
 WRONG = "That was not the password."
 OFTEN = "Too many wrong passwords were given; wait a minute."
 ALL = "all"  # addresses together: one can be made up, by whoever comes through a proxy
 HTML = (b"content-type", b"text/html; charset=utf-8")
 JSON = (b"content-type", b"application/json")
-ASKED = b'{"detail": "This page asks for a password.", "error": "This page asks for a password."}'
+WAIT = (b"retry-after", b"60")
+ASKED = json.dumps({"detail": MISSING, "error": MISSING}).encode()
 
 
 class Login:
@@ -48,19 +51,19 @@ class Login:
     def __repr__(self) -> str:
         return "Login()"
 
-    def admits(self, scope, address: str) -> bool:
-        """Whether a request has the cookie, or the password."""
+    def problem(self, scope, address: str) -> str:
+        """Why a request is not let in: `MISSING`, `WRONG` or `OFTEN`; "" where it has the cookie, or the password."""
         if self.has_cookie(scope):
-            return True
+            return ""
         headers = dict(scope["headers"])
         kind, _, encoded = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
         if kind.lower() != "basic":
-            return False
+            return MISSING
         try:
             given = base64.b64decode(encoded, validate=True).decode().partition(":")[2]
         except (binascii.Error, ValueError):
-            return False
-        return self._is_right(given, address) == ""
+            return WRONG
+        return self._problem_of(given, address)
 
     def has_cookie(self, scope) -> bool:
         """Whether a request has the cookie, which a browser may add of itself."""
@@ -74,15 +77,16 @@ class Login:
     def answer(self, body: bytes, address: str, scope) -> tuple[int, bytes, tuple]:
         """Status, body and headers of the answer to the form: the page and a cookie, or the form again."""
         [given] = parse_qs(body.decode("utf-8", "replace")).get("password", [""])[:1]
-        if said := self._is_right(given, address):
-            return 429 if said == OFTEN else 401, FORM.format(said=said).encode(), (HTML,)
+        if said := self._problem_of(given, address):
+            status, headers = (429, (HTML, WAIT)) if said == OFTEN else (401, (HTML,))
+            return status, FORM.format(said=said).encode(), headers
         is_secure = scope["scheme"] == "https"
         same = "SameSite=None; Partitioned" if is_secure and self._framed else "SameSite=Lax"
         secure = "; Secure" if is_secure else ""
         cookie = f"{COOKIE}={self._cookie()}; HttpOnly; {same}; Path=/; Max-Age={HOURS * 3600}{secure}"
         return 303, b"", ((b"location", b"./"), (b"set-cookie", cookie.encode()))
 
-    def _is_right(self, given: str, address: str) -> str:
+    def _problem_of(self, given: str, address: str) -> str:
         """What is wrong with a password, "" where it is right."""
         if not (self._wrong.allows(address, cost=0) and self._wrong_of_all.allows(ALL, cost=0)):
             return OFTEN

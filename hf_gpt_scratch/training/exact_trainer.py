@@ -57,6 +57,7 @@ class ExactTrainer(Trainer):
 
     Attributes:
         seconds: that the training took, in all sessions; `None` where an earlier version began it.
+        seconds_before: those of the sessions before this one, as far as a checkpoint tells.
     """
 
     def __init__(self, *args, **kwargs):
@@ -64,7 +65,7 @@ class ExactTrainer(Trainer):
         self._moments = Moments()
         self.add_callback(self._moments)
         self._earlier: dict | None = None
-        self._is_resumed, self._seconds_before, self._begun, self.seconds = False, 0.0, 0.0, None
+        self._is_resumed, self.seconds_before, self._begun, self.seconds = False, 0.0, 0.0, None
 
     def listen_to(self, stop: Stop) -> None:
         """Saves a checkpoint at the end of the step in which `stop` is asked for, and raises its error."""
@@ -73,7 +74,7 @@ class ExactTrainer(Trainer):
     def train(self, resume_from_checkpoint: str | None = None, *args, **kwargs):
         self._is_resumed, self._begun = bool(resume_from_checkpoint), time.time()
         self._earlier = self._read_progress(resume_from_checkpoint) if resume_from_checkpoint else None
-        self._seconds_before = (self._earlier or {}).get("seconds", 0.0)
+        self.seconds_before = (self._earlier or {}).get("seconds", 0.0)
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def _get_dataloader(self, *args, **kwargs):
@@ -91,7 +92,7 @@ class ExactTrainer(Trainer):
             "last_logged": self._globalstep_last_logged,
             "is_stopped_early": self.control.should_training_stop and self.state.global_step < self.state.max_steps,
             "length": self._length(),
-            "seconds": self._seconds_before + time.time() - self._begun,
+            "seconds": self.seconds_before + time.time() - self._begun,
         }
 
     def _length(self) -> list:
@@ -146,11 +147,11 @@ class ExactTrainer(Trainer):
         return super()._evaluate(trial, ignore_keys_for_eval, skip_scheduler)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        super().log(logs, None if start_time is None else start_time - self._seconds_before)
+        super().log(logs, None if start_time is None else start_time - self.seconds_before)
 
     def _finalize_training(self, trial, num_train_samples, start_time):
         self._take_up()  # where no epoch was left
-        found = super()._finalize_training(trial, num_train_samples, start_time - self._seconds_before)
+        found = super()._finalize_training(trial, num_train_samples, start_time - self.seconds_before)
         is_known = not self._is_resumed or self._initial_global_step == 0
         self.seconds = found.metrics["train_runtime"] if is_known else None
         return found

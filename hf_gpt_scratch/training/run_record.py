@@ -103,7 +103,6 @@ class Run:
             require_same(resumed, record, is_asked=args.resume_from_checkpoint is not None)
         elif not args.overwrite_output_dir:
             file.require_replaceable(record)
-        self._say_where_it_begins(resumed, file)
         trainer.add_callback(TrainedOn(record))
         is_main = args.process_index == 0
         if args.world_size > 1:
@@ -112,13 +111,12 @@ class Run:
         with naming(self.output_dir):
             if is_main:
                 self._held.enter_context(lock(self.output_dir / ".run.lock", self.output_dir))
+                self._say_where_it_begins(resumed, file)
                 self._prepare_folder(file, resumed, record)
             self._train(trainer, resumed)
         return True
 
     def _say_where_it_begins(self, resumed: str | None, file: RunFile) -> None:
-        if self.training_args.process_index:
-            return
         if resumed:
             print(f"Going on from {shown_path(Path(resumed))}.")
         elif file.is_begun and not self.training_args.overwrite_output_dir:
@@ -149,6 +147,7 @@ class Run:
             said = how_to_go_on(interruption, self.output_dir, args.overwrite_output_dir, args.resume_from_checkpoint)
             raise type(interruption)(said) from None
         self.train_seconds = trainer.seconds
+        self.start -= trainer.seconds_before  # of the same run
 
     def finished(self, trainer: Trainer) -> dict:
         """What a finished run has returned; a push that was killed is made now."""

@@ -87,7 +87,7 @@ def run_reporting_errors(run: Callable[[], int | None]) -> int:
     input or a file that cannot be read or written, 130 for Ctrl-C and 143 for SIGTERM, after printing one sentence on
     stderr. Anything else is a bug of ours and keeps its traceback.
     """
-    status = 1
+    status, kind = 1, "error: "
     try:
         with signals_raised():
             return run() or 0
@@ -98,6 +98,7 @@ def run_reporting_errors(run: Callable[[], int | None]) -> int:
         is_sigterm = isinstance(interruption, Terminated)
         message = str(interruption) or ("Terminated." if is_sigterm else "Interrupted.")
         status = 143 if is_sigterm else 130  # as a shell has them: 128 and the signal's number
+        kind = ""  # it is what was asked for
     except Exception as error:
         system = system_error(error)
         if system is None:
@@ -107,7 +108,7 @@ def run_reporting_errors(run: Callable[[], int | None]) -> int:
             return 1
         where = f": {os.fsdecode(system.filename)}" if isinstance(system.filename, str | bytes | os.PathLike) else ""
         message = f"{one_line(system.strerror or system)}{where}."
-    print(f"error: {plain_line(message)}", file=sys.stderr)
+    print(f"{kind}{plain_line(message)}", file=sys.stderr)
     return status
 
 

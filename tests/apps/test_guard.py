@@ -173,6 +173,18 @@ def test_programs_give_the_password_by_basic_authentication():
     assert ask(guard, authorization="Basic ???")[0] == ask(guard, authorization="Bearer a")[0] == 401
 
 
+def test_a_program_that_guesses_is_told_to_wait_too():
+    guard = Guard(Limits(rate=0), "correct horse", clock=lambda: 0.0)
+
+    def give(password: str):
+        return ask(guard, authorization=f"Basic {base64.b64encode(f':{password}'.encode()).decode()}")
+
+    assert [give("wrong")[0] for _ in range(11)] == [401] * 10 + [429]
+    status, headers, body = give("correct horse")
+    assert status == 429 and headers[b"retry-after"] == b"60" and "Too many wrong passwords" in body
+    assert ask(guard)[0] == 401  # who gives none is still shown the form
+
+
 def test_a_password_is_guessed_ten_times_a_minute_at_most():
     now = [0.0]
     guard = Guard(Limits(rate=0), "correct horse", clock=lambda: now[0])

@@ -151,12 +151,16 @@ def test_a_run_that_stopped_early_goes_on_with_more_patience(settings, tmp_path)
     assert train("spam", **settings | steps | patient).state.global_step == 4
 
 
-def test_another_command_for_the_folder_is_refused_while_this_one_measures(settings, monkeypatch):
+def test_another_command_for_the_folder_is_refused_while_this_one_measures(settings, monkeypatch, capsys):
     refused = []
 
     def another(*args):
+        capsys.readouterr()
         with pytest.raises(InputError, match="Another command is writing"):
             run("spam", **settings, seed=7, overwrite_output_dir=True)
+        with pytest.raises(InputError, match="Another command is writing"):
+            run("spam", **settings)
+        assert "Going on" not in capsys.readouterr().out
         refused.append(args)
         raise Stopped
 
