@@ -58,11 +58,12 @@ E2E = [
 @pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(config, items):
     """Marks what `E2E` lists. Where no file or folder of tests is named, what has the mark runs with `-m e2e` only."""
+    own = {line.partition(":")[0] for line in config.getini("markers") if "run with -m" in line} - {"e2e"}
     listed = {ROOT / "tests" / path for path in E2E}
     whole = []
     for item in items:
         marks = {mark.name for mark in item.iter_markers()}
-        if not marks & {"browser", "hub", "notebooks", "slow"} and listed & {item.path, *item.path.parents}:
+        if not marks & own and listed & {item.path, *item.path.parents}:
             item.add_marker("e2e")
         if item.get_closest_marker("e2e"):
             whole.append(item)
