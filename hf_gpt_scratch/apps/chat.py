@@ -235,7 +235,8 @@ def answer(model, tokenizer, text, history, temperature, top_k, max_new_tokens, 
     """
     skip, (input, top_p, penalty) = page.gradio().skip(), more
     with page.errors_on_page():
-        page.require_short((text or "") + (input or "") + (system or ""))
+        for one in (text, input, system):
+            page.require_short(one or "")
         history, is_cut = page.recent(history)
         chat = _chat(model, tokenizer, history, system, remember)
         sampling = {"temperature": temperature, "top_k": int(top_k), "top_p": top_p, "repetition_penalty": penalty}

@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 import torch
 from scipy.special import expit
+from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..data.losses import row_losses
@@ -24,6 +25,7 @@ from ..utils.text import has_lone_surrogates, plain_words
 from .faq_file import FEATURES, FaqFile, read_faq_file
 from .retrieval import Retriever
 
+MANY = 20  # questions, from which on a terminal shows how far it is
 CANDIDATES = 10  # the entries whose answers the language model compares
 
 
@@ -181,7 +183,9 @@ class FaqBot:
         if not questions:
             return Read(*np.zeros((2, 0, len(self.faq.entries))))
         similarities = self.retriever.similarities(questions)
-        return Read(similarities, np.stack([self._opinion(*pair) for pair in zip(questions, similarities)]))
+        pairs = zip(questions, similarities)
+        shown = tqdm(pairs, total=len(questions), desc="Comparing", leave=False, disable=len(questions) < MANY or None)
+        return Read(similarities, np.stack([self._opinion(*pair) for pair in shown]))
 
     def confidences(self, read: Read) -> np.ndarray:
         """The probability, `(N,)`, that the nearest entry answers a question, by the fitted weights."""

@@ -58,10 +58,15 @@ def run_jobs(
         exchange = Path(scratch, "exchange.safetensors")
         empty = Path(scratch, "empty")  # the working directory, where nothing can be imported by mistake
         empty.mkdir()
-        request = {"jobs": [{"folder": str(staged), **job} for job in jobs]}
+        request = {
+            "jobs": [{"folder": str(staged), **job} for job in jobs],
+            "exchange": str(exchange),
+            "scratch": str(scratch),
+            "inode": os.stat(scratch).st_ino,
+        }
         run = subprocess.run(
             [sys.executable, "-P", str(MAIN)],
-            input=json.dumps({**request, "exchange": str(exchange), "scratch": str(scratch)}),
+            input=json.dumps(request),
             capture_output=True,
             text=True,
             env=_environment(str(scratch)),

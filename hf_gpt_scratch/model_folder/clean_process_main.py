@@ -1,8 +1,9 @@
 """
 What `clean_process.py` runs, in a process that cannot import this package: models loaded by their Auto classes.
 
-Reads from standard input a JSON object: `jobs` and `exchange`, the safetensors file for tensors. Prints as its last
-line a list of results, one for each job. A job has a `folder` and an `auto_class`, and maybe
+Reads from standard input a JSON object: `jobs`; `exchange`, the safetensors file for tensors; `scratch`, the folder
+for temporary files, and its `inode`. Prints as its last line a list of results, one for each job. A job has a `folder`
+and an `auto_class`, and maybe
 - `texts` for AutoTokenizer, whose token ids are the result's `ids`;
 - `key_mapping`, that of `from_pretrained`;
 - `input_ids` or `text` for a model, whose first output is the tensor `answer.N` of job N in the exchange;
@@ -13,7 +14,11 @@ that of a job that failed has `error` alone.
 """
 
 import json
+import os
+import shutil
 import sys
+import threading
+import time
 
 import torch
 import transformers
@@ -75,11 +80,28 @@ def do(job: dict, number: int, tensors: dict, scratch: str) -> dict:
     return result
 
 
+def end_with(scratch: str, inode: int) -> None:
+    """
+    Ends this process once its folder is removed: whoever started it was killed, and another command has cleaned up.
+    What the libraries have made there since goes too.
+    """
+    while True:
+        try:
+            if os.stat(scratch).st_ino != inode:
+                break
+        except FileNotFoundError:
+            break
+        time.sleep(0.05)
+    shutil.rmtree(scratch, ignore_errors=True)
+    os._exit(1)
+
+
 def main() -> None:
     sys.modules["hf_gpt_scratch"] = None  # importing it fails from here on
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     request = json.loads(sys.stdin.read())
+    threading.Thread(target=end_with, args=(request["scratch"], request["inode"]), daemon=True).start()
     results, tensors = [], {}
     for number, job in enumerate(request["jobs"]):
         try:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from ..data.faq import ANSWERED, UNANSWERED, Asked, FaqSplit
 from ..data.turns import encode_prompt
@@ -97,7 +98,8 @@ def _written(bot: FaqBot, parts: FaqSplit) -> dict:
     limit, longest = bot.model.config.n_positions, bot.model.generation_config.max_new_tokens
     asked = [beginning(question, bot.tokenizer, limit) for question in parts.test.questions]
     prompts = [encode_prompt(bot.tokenizer, question, limit)[0] for question in asked]
-    written = complete_prompts(bot.model, prompts, longest, tokenizer=bot.tokenizer)
+    with tqdm(total=len(prompts), desc="Answering", leave=False, disable=None) as bar:
+        written = complete_prompts(bot.model, prompts, longest, tokenizer=bot.tokenizer, progress=bar.update)
     said = [bot.tokenizer.decode(one.token_ids, skip_special_tokens=True).strip() for one in written]
     known = {entry.answer for entry in parts.entries}
     return {**_shares(parts, said), "not_in_the_faq": _share([text not in known for text in said])}

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -339,6 +340,24 @@ def test_the_clean_process_is_clean(folder, trace, monkeypatch):
     assert listed == []
     assert not {"HF_TOKEN", "OPENAI_API_KEY"} & environment.keys()
     assert environment["HOME"] != os.environ["HOME"] and "token" not in " ".join(environment).lower()
+
+
+def test_a_clean_process_ends_with_the_command_that_started_it(folder, trace):
+    """It was killed, and the next one has removed its folder, which the libraries would make again and leave."""
+    code = f"""
+import os, shutil, time
+scratch = os.environ["HOME"]
+shutil.rmtree(scratch)
+os.makedirs(os.path.join(scratch, "huggingface"))
+time.sleep(20)
+open({str(trace)!r}, "w").write(scratch)
+"""
+    with open(folder / "configuration_gpt_scratch.py", "a") as file:
+        file.write(code)
+    begun = set(Path(tempfile.gettempdir()).glob("hf-gpt-scratch-*"))
+    with pytest.raises(InputError, match="The process that was to load .* failed"):
+        run_jobs(folder, [{"auto_class": "AutoConfig"}], trust_remote_code=True)
+    assert not trace.exists() and set(Path(tempfile.gettempdir()).glob("hf-gpt-scratch-*")) <= begun
 
 
 @pytest.mark.parametrize("spoil", KERNELS)
