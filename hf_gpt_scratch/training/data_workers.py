@@ -115,10 +115,13 @@ def _say(otherwise: Callable, kind, error, traceback) -> None:
 
 def _end_with_parent() -> None:
     """
-    Ends this process by a SIGTERM of its parent, or of anyone after that one's death. `parent.is_alive()` would not
-    do: it reads a pipe whose other end those that were forked later hold too.
+    Ends this process by a SIGTERM of its parent, or after that one's death. PyTorch looks for that too, but takes for
+    the parent whom it finds when it begins, which is another one where the real one was killed before.
+    `parent.is_alive()` would not do: it reads a pipe whose other end those that were forked later hold too.
     """
     parent = multiprocessing.parent_process().pid
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent and os.getppid() == parent:
-        pass
+    while os.getppid() == parent:
+        told = signal.sigtimedwait({signal.SIGTERM}, 1.0)
+        if told is not None and told.si_pid == parent:
+            break
     os._exit(0)

@@ -44,35 +44,42 @@ def load_forever(has_begun) -> None:
 
 
 @on_linux
-def test_a_process_that_loads_data_ends_once_its_parent_is_dead():
+@pytest.mark.parametrize("has_begun", [True, False], ids=["while it loads", "before it begins"])
+def test_a_process_that_loads_data_ends_once_its_parent_is_dead(has_begun):
     """Also the first of several: the later ones hold what tells of the parent's death."""
     context = multiprocessing.get_context("fork")
     pids = context.SimpleQueue()
-    parent = context.Process(target=start_two, args=(context, pids))
+    parent = context.Process(target=start_two, args=(context, pids, has_begun))
     parent.start()
     loading = [psutil.Process(pids.get()) for _ in range(2)]
     parent.kill()
     parent.join()  # with a limit it would wait for what tells of its death
     try:
-        loading[0].terminate()
         until = time.monotonic() + 10
-        while has_not_ended(loading[0]) and time.monotonic() < until:
+        while any(map(has_not_ended, loading)) and time.monotonic() < until:
             time.sleep(0.01)
-        assert not has_not_ended(loading[0]) and has_not_ended(loading[1])
+        assert not any(map(has_not_ended, loading))
     finally:
         for process in filter(has_not_ended, loading):
             process.kill()
 
 
-def start_two(context, pids) -> None:
-    has_begun = [context.Event(), context.Event()]
-    processes = [context.Process(target=load_forever, args=(event,), daemon=True) for event in has_begun]
-    for process, event in zip(processes, has_begun):
+def start_two(context, pids, has_begun: bool) -> None:
+    begun = [context.Event(), context.Event()]
+    target = load_forever if has_begun else load_once_orphaned
+    processes = [context.Process(target=target, args=(event,), daemon=True) for event in begun]
+    for process, event in zip(processes, begun):
         process.start()
-        assert event.wait(30)
+        assert not has_begun or event.wait(30)
     for process in processes:
         pids.put(process.pid)
     time.sleep(60)
+
+
+def load_once_orphaned(has_begun) -> None:
+    while os.getppid() == multiprocessing.parent_process().pid:
+        time.sleep(0.01)
+    load_forever(has_begun)
 
 
 def has_not_ended(process: psutil.Process) -> bool:
