@@ -62,7 +62,6 @@ def run_jobs(
             "jobs": [{"folder": str(staged), **job} for job in jobs],
             "exchange": str(exchange),
             "scratch": str(scratch),
-            "inode": os.stat(scratch).st_ino,
         }
         run = subprocess.run(
             [sys.executable, "-P", str(MAIN)],

@@ -2,8 +2,8 @@
 What `clean_process.py` runs, in a process that cannot import this package: models loaded by their Auto classes.
 
 Reads from standard input a JSON object: `jobs`; `exchange`, the safetensors file for tensors; `scratch`, the folder
-for temporary files, and its `inode`. Prints as its last line a list of results, one for each job. A job has a `folder`
-and an `auto_class`, and maybe
+for temporary files, with `empty` in it. Prints as its last line a list of results, one for each job. A job has a
+`folder` and an `auto_class`, and maybe
 - `texts` for AutoTokenizer, whose token ids are the result's `ids`;
 - `key_mapping`, that of `from_pretrained`;
 - `input_ids` or `text` for a model, whose first output is the tensor `answer.N` of job N in the exchange;
@@ -80,17 +80,12 @@ def do(job: dict, number: int, tensors: dict, scratch: str) -> dict:
     return result
 
 
-def end_with(scratch: str, inode: int) -> None:
+def end_with(scratch: str) -> None:
     """
     Ends this process once its folder is removed: whoever started it was killed, and another command has cleaned up.
-    What the libraries have made there since goes too.
+    What the libraries have made there since goes too; `empty` they never make.
     """
-    while True:
-        try:
-            if os.stat(scratch).st_ino != inode:
-                break
-        except FileNotFoundError:
-            break
+    while os.path.isdir(os.path.join(scratch, "empty")):
         time.sleep(0.05)
     shutil.rmtree(scratch, ignore_errors=True)
     os._exit(1)
@@ -101,7 +96,7 @@ def main() -> None:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     request = json.loads(sys.stdin.read())
-    threading.Thread(target=end_with, args=(request["scratch"], request["inode"]), daemon=True).start()
+    threading.Thread(target=end_with, args=(request["scratch"],), daemon=True).start()
     results, tensors = [], {}
     for number, job in enumerate(request["jobs"]):
         try:

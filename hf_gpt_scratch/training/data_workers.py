@@ -14,6 +14,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
+try:
+    from multiprocessing.context import ForkServerProcess
+except ImportError:  # Windows
+    ForkServerProcess = ()
+
 from torch.utils.data import DataLoader
 
 _TELLS_SENDER = hasattr(signal, "sigwaitinfo")  # whether the system tells who sends a signal: not macOS and Windows
@@ -120,7 +125,8 @@ def _end_with_parent() -> None:
     `parent.is_alive()` would not do: it reads a pipe whose other end those that were forked later hold too.
     """
     parent = multiprocessing.parent_process().pid
-    while os.getppid() == parent:
+    is_child = not isinstance(multiprocessing.current_process(), ForkServerProcess)  # which is one of that server's
+    while not is_child or os.getppid() == parent:
         told = signal.sigtimedwait({signal.SIGTERM}, 1.0)
         if told is not None and told.si_pid == parent:
             break

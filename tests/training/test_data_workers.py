@@ -44,6 +44,14 @@ def load_forever(has_begun) -> None:
 
 
 @on_linux
+@pytest.mark.parametrize("way", ["fork", "forkserver", "spawn"])
+def test_they_load_however_they_are_started(way):
+    made = DataLoader(torch.arange(8), batch_size=4, num_workers=2, multiprocessing_context=way)
+    leave_signals_to_parent(made)
+    assert torch.cat(list(made)).tolist() == list(range(8))
+
+
+@on_linux
 @pytest.mark.parametrize("has_begun", [True, False], ids=["while it loads", "before it begins"])
 def test_a_process_that_loads_data_ends_once_its_parent_is_dead(has_begun):
     """Also the first of several: the later ones hold what tells of the parent's death."""
