@@ -31,7 +31,7 @@ def pytest_configure(config):
 
 
 # Whole jobs, exports, pages and commands, most in processes of their own, and what trains or measures models first:
-# two thirds of the time of all tests without a mark.
+# nearly three quarters of the time of all tests without a mark of another kind.
 E2E = [
     "e2e",
     *(f"apps/test_{name}.py" for name in ("compare", "pages", "server", "spaces")),

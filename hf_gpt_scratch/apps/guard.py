@@ -17,7 +17,6 @@ from .login import OFTEN, WAIT, Login, is_of_another_site
 
 SENTENCES = {
     400: "The request cannot be read.",
-    401: "This page asks for a password.",
     403: "There is nothing at this address.",
     404: "There is nothing at this address.",
     405: "There is nothing at this address.",

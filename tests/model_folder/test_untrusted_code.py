@@ -342,7 +342,7 @@ def test_the_clean_process_is_clean(folder, trace, monkeypatch):
     assert environment["HOME"] != os.environ["HOME"] and "token" not in " ".join(environment).lower()
 
 
-def test_a_clean_process_ends_with_the_command_that_started_it(folder, trace):
+def test_a_clean_process_ends_with_the_command_that_started_it(folder, trace, tmp_path, monkeypatch):
     """It was killed, and the next one has removed its folder, which the libraries would make again and leave."""
     code = f"""
 import os, shutil, time
@@ -354,10 +354,11 @@ open({str(trace)!r}, "w").write(scratch)
 """
     with open(folder / "configuration_gpt_scratch.py", "a") as file:
         file.write(code)
-    begun = set(Path(tempfile.gettempdir()).glob("hf-gpt-scratch-*"))
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     with pytest.raises(InputError, match="The process that was to load .* failed"):
         run_jobs(folder, [{"auto_class": "AutoConfig"}], trust_remote_code=True)
-    assert not trace.exists() and set(Path(tempfile.gettempdir()).glob("hf-gpt-scratch-*")) <= begun
+    assert not trace.exists() and not list((tmp_path / "temporary").iterdir())
 
 
 @pytest.mark.parametrize("spoil", KERNELS)
