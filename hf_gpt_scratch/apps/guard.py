@@ -13,10 +13,11 @@ from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from .login import OFTEN, WAIT, Login, is_of_another_site
+from .login import MISSING, OFTEN, WAIT, Login, is_of_another_site
 
 SENTENCES = {
     400: "The request cannot be read.",
+    401: MISSING,
     403: "There is nothing at this address.",
     404: "There is nothing at this address.",
     405: "There is nothing at this address.",
